@@ -1,0 +1,1 @@
+"""Blending: weights of models, and the report of a run."""

@@ -1,0 +1,292 @@
+"""Configuration: ConfigDict -> frozen dataclasses, every field, type, range and choice checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from moa_jax.errors import UserError
+
+# Fields that change how a run proceeds but not what it computes, or that the blend applies anew.
+WITHOUT_EFFECT_ON_TRAINING = (
+    "data.folder",
+    "data.test_features",
+    "parallel",
+    "checkpoint",
+    "logging",
+    "blend",
+)
+
+
+def number(default, low=None, high=None, **metadata):
+    """A dataclass field whose value, or whose elements, lie in [low, high]."""
+    return dataclasses.field(default=default, metadata={"low": low, "high": high, **metadata})
+
+
+def choice(default: str, *options: str, **metadata):
+    """A dataclass field that takes one of the options."""
+    return dataclasses.field(default=default, metadata={"options": options, **metadata})
+
+
+def switch(field):
+    """Marks a field as a fidelity switch: a documented quirk of the original behind a name."""
+    field.metadata = types.MappingProxyType({**field.metadata, "switch": True})
+    return field
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where the data come from.
+
+    Attributes:
+      source: `folder` reads files of the competition's layout, `simulated` makes data.
+      folder: the folder; empty for the embedded sample.
+      test_features: file of new rows for inference.
+      cp_times, cp_doses, treated_type, control_type: the levels that the columns `cp_time`,
+        `cp_dose` and `cp_type` may take.
+      rows, seed, genes, cells, scored, nonscored: size and seed of simulated data.
+    """
+
+    source: str = choice("folder", "folder", "simulated")
+    folder: str = ""
+    test_features: str = ""
+    cp_times: tuple[int, ...] = (24, 48, 72)
+    cp_doses: tuple[str, ...] = ("D1", "D2")
+    treated_type: str = "trt_cp"
+    control_type: str = "ctl_vehicle"
+    rows: int = number(24_000, 50)
+    seed: int = number(0, 0)
+    genes: int = number(772, 0)
+    cells: int = number(100, 0)
+    scored: int = number(206, 1)
+    nonscored: int = number(402, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ParallelConfig:
+    """How members are spread over devices.
+
+    Attributes:
+      strategy: `vmap` (one device), `pmap`, `shard_map`, or `auto` to choose by device count.
+      members_at_once: members trained together; 0 for as many as memory allows.
+      steps_per_call: at most this many optimiser steps per device call.
+      predict_rows: rows per chunk in inference, a multiple of 128.
+    """
+
+    strategy: str = choice("auto", "auto", "vmap", "pmap", "shard_map")
+    members_at_once: int = number(0, 0)
+    steps_per_call: int = number(64, 1)
+    predict_rows: int = number(1024, 128)
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    """When training is saved.
+
+    Attributes:
+      seconds: time between checkpoints; 0 saves after every device call.
+    """
+
+    seconds: float = number(300.0, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoggingConfig:
+    """What is logged beside `log.txt` and `metrics.jsonl`.
+
+    Attributes:
+      tensorboard: write TensorBoard files if tensorboardX is installed.
+    """
+
+    tensorboard: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class BlendConfig:
+    """How models are blended.
+
+    Attributes:
+      method: `slsqp` searches weights on the out-of-fold predictions, `fixed` takes `weights`.
+      weights: weight of each model, for `fixed`; a single model needs none.
+      nested_folds: parts of the rows for the nested score, whose weights never saw the rows they
+        are scored on.
+    """
+
+    method: str = choice("slsqp", "slsqp", "fixed")
+    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    nested_folds: int = number(5, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """A whole run.
+
+    Attributes:
+      models: configuration of each model's recipe, by the model's name.
+      seed: the run's seed, from which every key and permutation derives.
+      honest: set every recipe's switches so that no row influences its own reported score.
+    """
+
+    models: Mapping[str, Any]
+    seed: int = number(0, 0, 2**31 - 1)
+    honest: bool = False
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    parallel: ParallelConfig = dataclasses.field(default_factory=ParallelConfig)
+    checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
+    logging: LoggingConfig = dataclasses.field(default_factory=LoggingConfig)
+    blend: BlendConfig = dataclasses.field(default_factory=BlendConfig)
+
+
+def config_dict(models: Mapping[str, Any], **sections) -> ml_collections.ConfigDict:
+    """Returns the ConfigDict of a run, every field present, for a file in `configs/` to refine.
+
+    Args:
+      models: a recipe's `Config` for each model's name.
+      **sections: sections of `RunConfig`, and `seed` or `honest`.
+    """
+    return ml_collections.ConfigDict(plain(RunConfig(models=models, **sections)))
+
+
+def plain(value: Any) -> Any:
+    """Returns dataclasses and mappings as nested dicts, everything else as it is."""
+    if dataclasses.is_dataclass(value):
+        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {name: plain(inner) for name, inner in value.items()}
+    return value
+
+
+def flat(value: Mapping, prefix: str = "") -> dict[str, Any]:
+    """Returns a nested dict as `{dotted.name: value}`."""
+    result = {}
+    for name, inner in value.items():
+        if isinstance(inner, Mapping):
+            result.update(flat(inner, f"{prefix}{name}."))
+        else:
+            result[prefix + name] = list(inner) if isinstance(inner, tuple) else inner
+    return result
+
+
+def effective(config: RunConfig) -> dict[str, Any]:
+    """Returns the fields that change the numbers of training, by dotted name."""
+
+    def counts(name: str) -> bool:
+        return not any(name == f or name.startswith(f + ".") for f in WITHOUT_EFFECT_ON_TRAINING)
+
+    return {name: value for name, value in flat(plain(config)).items() if counts(name)}
+
+
+def parse(values: Mapping[str, Any], recipes: Mapping[str, type]) -> RunConfig:
+    """Checks a nested configuration and freezes it.
+
+    Args:
+      values: the ConfigDict, or what was read from a work folder.
+      recipes: the `Config` class of each recipe.
+
+    Raises:
+      UserError: naming the field, what was expected and what was found.
+    """
+    values = dict(values)
+    models = values.get("models")
+    if not isinstance(models, Mapping) or not models:
+        raise UserError("config.models: expected at least one model")
+    parsed = {}
+    for name, model in models.items():
+        where = f"config.models.{name}"
+        recipe = model.get("recipe")
+        if recipe not in recipes:
+            raise UserError(f"{where}.recipe: expected one of {sorted(recipes)}, found {recipe!r}")
+        parsed[name] = _build(recipes[recipe], model, where)
+    config = _build(RunConfig, {**values, "models": parsed}, "config")
+    if config.honest:
+        models = {name: model.honest() for name, model in config.models.items()}
+        config = dataclasses.replace(config, models=models)
+    _check_across(config)
+    return config
+
+
+def _check_across(config: RunConfig) -> None:
+    data, blend = config.data, config.blend
+    if data.source == "simulated" and data.folder:
+        raise UserError(
+            f"config.data.folder: expected none with data.source=simulated, found {data.folder!r}"
+        )
+    if data.source == "simulated" and not data.genes and not data.cells:
+        raise UserError("config.data.genes: expected genes or cells, found 0 of both")
+    if config.parallel.predict_rows % 128:
+        raise UserError(
+            "config.parallel.predict_rows: expected a multiple of 128, "
+            f"found {config.parallel.predict_rows}"
+        )
+    for name, weight in blend.weights.items():
+        if name not in config.models:
+            raise UserError(
+                f"config.blend.weights.{name}: expected one of the models "
+                f"{sorted(config.models)}" + suggestion(name, config.models)
+            )
+        if not isinstance(weight, (int, float)) or isinstance(weight, bool) or weight < 0:
+            raise UserError(
+                f"config.blend.weights.{name}: expected a number of at least 0, found {weight!r}"
+            )
+    if blend.method == "fixed" and len(config.models) > 1:
+        for name in config.models:
+            if name not in blend.weights:
+                raise UserError(f"config.blend.weights: expected a weight for {name}, found none")
+
+
+def suggestion(name: str, known) -> str:
+    """Returns `; did you mean X?` for a misspelt name, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _build(cls: type, values: Any, where: str) -> Any:
+    if isinstance(values, cls):
+        return values
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where}: expected a section, found {values!r}")
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for name in values:
+        if name not in fields:
+            raise UserError(f"{where}.{name}: unknown field" + suggestion(name, fields))
+    hints = typing.get_type_hints(cls)
+    checked = {
+        name: _check(value, hints[name], fields[name].metadata, f"{where}.{name}")
+        for name, value in values.items()
+    }
+    return cls(**checked)
+
+
+def _check(value: Any, hint: Any, metadata: Mapping, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, where)
+    origin = typing.get_origin(hint)
+    if origin is tuple:
+        if not isinstance(value, (tuple, list)) or not value:
+            raise UserError(f"{where}: expected at least one value, found {value!r}")
+        element = typing.get_args(hint)[0]
+        return tuple(_check(item, element, metadata, where) for item in value)
+    if origin is not None:  # a mapping; its entries are checked where they are understood
+        return dict(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
+        raise UserError(f"{where}: expected {hint.__name__}, found {value!r}")
+    options = metadata.get("options")
+    if options and value not in options:
+        expected = ", ".join(options)
+        raise UserError(f"{where}: expected one of {expected}; found {value!r}")
+    if hint is float and not math.isfinite(value):
+        raise UserError(f"{where}: expected a finite number, found {value}")
+    low, high = metadata.get("low"), metadata.get("high")
+    if (low is not None and value < low) or (high is not None and value > high):
+        bounds = f"at least {low}" if high is None else f"between {low} and {high}"
+        raise UserError(f"{where}: expected {bounds}, found {value}")
+    return value

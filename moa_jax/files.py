@@ -1,0 +1,79 @@
+"""Whole files or none: everything is written to a temporary name and renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from moa_jax.errors import UserError
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turns what a full disk or an unwritable folder raises into one line naming `path`."""
+    try:
+        yield
+    except OSError as error:
+        # pandas and pyarrow raise OSErrors of their own without an errno.
+        reason = error.strerror or str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be written: {reason}") from error
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`, renamed onto it when the block succeeds.
+
+    A reader sees the previous file or the new one, never a part of either, also when the process
+    is killed. The data reach the disk before the rename.
+
+    Raises:
+      UserError: the folder cannot be written or the disk is full; an earlier `path` stays whole.
+    """
+    path = Path(path)
+    # The suffix stays last, so that writers which look at it (numpy, pandas) behave as for `path`.
+    temporary = path.with_name(f".{path.stem}.tmp-{os.getpid()}{path.suffix}")
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
+            os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def write_text(path: str | Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Returns the parsed file.
+
+    Raises:
+      UserError: the file is missing or is not JSON.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: damaged, expected JSON: {error}") from None
+
+
+def sha256(path: str | Path) -> str:
+    """Returns the file's SHA-256 as hexadecimal digits."""
+    with open(path, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

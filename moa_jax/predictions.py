@@ -1,0 +1,149 @@
+"""Predictions: probabilities of rows by name, joined on `sig_id` and never by position."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from moa_jax import files
+from moa_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """Probabilities of `targets` for `ids`, out-of-fold and test alike.
+
+    Attributes:
+      ids: [N] unique `sig_id` strings.
+      targets: L target names, the columns of `values`.
+      values: [N, L] float64 probabilities.
+    """
+
+    ids: np.ndarray
+    targets: tuple[str, ...]
+    values: np.ndarray
+
+    def __post_init__(self):
+        if self.values.shape != (len(self.ids), len(self.targets)):
+            raise ValueError(
+                f"values {self.values.shape} for {len(self.ids)} ids, {len(self.targets)} targets"
+            )
+
+    def aligned(self, ids: Sequence[str], source: str = "predictions") -> Predictions:
+        """Returns the rows `ids`, in that order.
+
+        Raises:
+          UserError: an id is not among the predictions; `source` names them in the message.
+        """
+        position = pd.Index(self.ids).get_indexer(pd.Index(ids))
+        if (missing := position < 0).any():
+            raise UserError(
+                f"{source}: {missing.sum()} of {len(missing)} expected sig_ids are missing, "
+                f"the first is {np.asarray(ids)[missing][0]!r}"
+            )
+        return Predictions(np.asarray(ids), self.targets, self.values[position])
+
+    def write(self, path: str | Path) -> None:
+        """Writes `sig_id` and one column per target; CSV or parquet by the suffix."""
+        with Predictions.writer(path) as append:
+            append(self)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def writer(path: str | Path) -> Iterator[Callable[[Predictions], None]]:
+        """Yields a function that appends predictions to a new file, CSV or parquet by its suffix.
+
+        The file appears when the block succeeds and holds the rows in the order they came.
+        """
+        appender = _append_parquet if Path(path).suffix == ".parquet" else _append_csv
+        with files.replacing(path) as temporary, appender(temporary) as append:
+            yield append
+
+    @classmethod
+    def read(cls, path: str | Path) -> Predictions:
+        """Reads a CSV or parquet file with `sig_id` and one column of numbers per target.
+
+        Raises:
+          UserError: the file is missing, damaged, or not of that layout.
+        """
+        path = Path(path)
+        with _reading(path):
+            if path.suffix == ".parquet":
+                table = pa.parquet.read_table(path)
+            else:
+                as_text = pa.csv.ConvertOptions(column_types={"sig_id": pa.string()})
+                table = pa.csv.read_csv(path, convert_options=as_text)
+        predictions = cls._from_table(table, path)
+        if len(set(predictions.ids)) != len(predictions.ids):
+            raise UserError(f"{path}: sig_id: expected unique ids, found repeated ones")
+        return predictions
+
+    @classmethod
+    def stream(cls, path: str | Path) -> Iterator[Predictions]:
+        """Yields the parts of a parquet file as they were appended."""
+        with _reading(Path(path)), pa.parquet.ParquetFile(path) as opened:
+            for group in range(opened.num_row_groups):
+                yield cls._from_table(opened.read_row_group(group), path)
+
+    @classmethod
+    def _from_table(cls, table: pa.Table, path: str | Path) -> Predictions:
+        if "sig_id" not in table.column_names:
+            raise UserError(f"{path}: expected a column sig_id, found {table.column_names[:3]}")
+        ids = table.column("sig_id").cast(pa.string()).to_numpy()
+        table = table.drop_columns("sig_id")
+        values = np.empty((len(ids), table.num_columns))
+        for index, name in enumerate(table.column_names):
+            column = table.column(index)
+            if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+                raise UserError(f"{path}: column {name}: expected numbers, found {column.type}")
+            values[:, index] = column.to_numpy()
+        if not np.isfinite(values).all():
+            raise UserError(f"{path}: expected finite numbers, found NaN or infinity")
+        return cls(ids, tuple(table.column_names), values)
+
+
+@contextlib.contextmanager
+def _append_parquet(path: Path) -> Iterator[Callable[[Predictions], None]]:
+    with contextlib.ExitStack() as stack:
+        output = None
+
+        def append(predictions: Predictions) -> None:
+            nonlocal output
+            columns = {name: predictions.values[:, i] for i, name in enumerate(predictions.targets)}
+            table = pa.table({"sig_id": pa.array(predictions.ids, pa.string()), **columns})
+            if output is None:
+                output = stack.enter_context(pa.parquet.ParquetWriter(path, table.schema))
+            output.write_table(table)
+
+        yield append
+
+
+@contextlib.contextmanager
+def _append_csv(path: Path) -> Iterator[Callable[[Predictions], None]]:
+    with open(path, "w", encoding="utf-8", newline="") as opened:
+
+        def append(predictions: Predictions) -> None:
+            # pandas quotes only where it must; pyarrow would quote every sig_id.
+            table = pd.DataFrame(predictions.values, columns=list(predictions.targets))
+            table.insert(0, "sig_id", predictions.ids)
+            table.to_csv(opened, index=False, header=opened.tell() == 0, lineterminator="\n")
+
+        yield append
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found") from None
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: damaged: {str(error).splitlines()[0]}") from None

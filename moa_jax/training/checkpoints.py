@@ -1,0 +1,126 @@
+"""Checkpoints of a stage's members, by orbax: real members only, never a device's padding."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging
+
+from moa_jax.errors import UserError
+
+Tree = Any
+
+
+class Position(NamedTuple):
+    """How far a stage has come: `call` device calls into `epoch` of member group `group`."""
+
+    group: int
+    epoch: int
+    call: int
+
+
+def _flatten(state: Tree) -> dict[str, np.ndarray]:
+    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _crc32(arrays: dict[str, np.ndarray]) -> int:
+    checksum = 0
+    for name in sorted(arrays):
+        checksum = zlib.crc32(np.ascontiguousarray(arrays[name]).data.cast("B"), checksum)
+    return checksum
+
+
+class Checkpoints:
+    """The newest checkpoints of one stage, in one folder.
+
+    Saves run in the background; an unfinished one is never listed and is removed at the next
+    start. Arrays are saved under their path in the state as plain host arrays, so a checkpoint
+    does not depend on the devices it was written with.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2):
+        self._folder = folder
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, save_interval_steps=1)
+        try:
+            self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, error_type, error, traceback) -> None:
+        if error_type is None:
+            self.wait()
+        self._manager.close()
+
+    def save(self, number: int, position: Position, state: Tree) -> None:
+        """Saves the state of real members ([members, ...] host arrays) as checkpoint `number`.
+
+        Raises:
+          UserError: the disk is full or the folder cannot be written; earlier ones stay whole.
+        """
+        arrays = _flatten(state)
+        meta = {"position": position._asdict(), "crc32": _crc32(arrays)}
+        content = ocp.args.Composite(
+            state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta)
+        )
+        self._guard(lambda: self._manager.save(number, args=content, force=True))
+
+    def wait(self) -> None:
+        """Waits until what was saved lies on the disk."""
+        self._guard(self._manager.wait_until_finished)
+
+    def restore(self, template: Callable[[Position], Tree]) -> tuple[Position, Tree] | None:
+        """Returns the newest checkpoint that can be read, or None.
+
+        Args:
+          template: for a position, a tree of `ShapeDtypeStruct`s with the shapes of its state.
+
+        A damaged checkpoint is named in the log and removed, and the one before it is used.
+        """
+        for number in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                return self._read(number, template)
+            # Whatever a damaged file makes the reader raise, the answer is the same.
+            except Exception as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+                logging.warning(
+                    "%s: damaged checkpoint is left out: %s", self._folder / str(number), reason
+                )
+                self._manager.delete(number)
+        return None
+
+    def _read(self, number: int, template: Callable[[Position], Tree]) -> tuple[Position, Tree]:
+        part = ocp.args.Composite(meta=ocp.args.JsonRestore())
+        meta = self._manager.restore(number, args=part).meta
+        position = Position(**meta["position"])
+        leaves, structure = jax.tree_util.tree_flatten_with_path(template(position))
+        empty = {
+            jax.tree_util.keystr(path): np.empty(leaf.shape, leaf.dtype) for path, leaf in leaves
+        }
+        part = ocp.args.Composite(state=ocp.args.StandardRestore(empty))
+        arrays = self._manager.restore(number, args=part).state
+        if _crc32(arrays) != meta["crc32"]:
+            raise ValueError("checksum differs")
+        return position, jax.tree.unflatten(structure, [arrays[name] for name in empty])
+
+    def _guard(self, write) -> None:
+        try:
+            write()
+        except Exception as error:
+            text = str(error)
+            if isinstance(error, OSError) or any(
+                sign in text for sign in ("No space", "ENOSPC", "Permission denied", "too large")
+            ):
+                raise UserError(
+                    f"{self._folder}: checkpoint cannot be written: {text.splitlines()[0]}"
+                ) from error
+            raise

@@ -1,0 +1,213 @@
+"""map_members: lifts a function of one member to all members on all devices.
+
+Stacked trees have the leading axes [devices, members per device], in which each strategy finds
+its own axis without copying: `pmap` and `shard_map` split the first, every device maps over the
+second.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+AXIS = "member"
+STRATEGIES = ("vmap", "pmap", "shard_map")
+Tree = Any
+
+
+def choose_strategy(name: str, num_devices: int, num_processes: int = 1) -> str:
+    """Returns the strategy that `auto` stands for on this machine, or `name` itself."""
+    if name != "auto":
+        return name
+    if num_processes > 1:
+        return "shard_map"
+    return "pmap" if num_devices > 1 else "vmap"
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """The devices that share the members, and the strategy that spreads members over them.
+
+    Attributes:
+      strategy: one of `STRATEGIES`; `vmap` uses the first device alone.
+      devices: the devices in use.
+    """
+
+    strategy: str
+    devices: tuple[jax.Device, ...]
+
+    @classmethod
+    def available(cls, strategy: str = "auto") -> Devices:
+        devices = tuple(jax.devices())
+        strategy = choose_strategy(strategy, len(devices), jax.process_count())
+        return cls(strategy, devices[:1] if strategy == "vmap" else devices)
+
+    @property
+    def mesh(self) -> Mesh:
+        # Auto must be asked for: with the default, Explicit, gathering rows by sharded indices is
+        # a type error.
+        return Mesh(np.asarray(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+    def put_members(self, tree: Tree) -> Tree:
+        """Uploads arrays [devices, members per device, ...], each device its own part."""
+        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec(AXIS)))
+
+    def put_shared(self, tree: Tree) -> Tree:
+        """Uploads arrays that every member reads, one copy per device."""
+        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Slots:
+    """Places for members on devices: `num_devices` times `per_device`, at least one per member.
+
+    Padding repeats member 0, a real member, so that no special values arise. Slots exist on
+    devices only; files and results hold the real members.
+    """
+
+    num_members: int
+    num_devices: int
+    per_device: int
+
+    @classmethod
+    def fitting(cls, num_members: int, num_devices: int) -> Slots:
+        """Returns the fewest slots that hold the members."""
+        return cls(num_members, num_devices, -(-num_members // num_devices))
+
+    @property
+    def num_slots(self) -> int:
+        return self.num_devices * self.per_device
+
+    def pad(self, tree: Tree) -> Tree:
+        """Arrays [members, ...] -> arrays [devices, members per device, ...], on the host."""
+        index = np.zeros(self.num_slots, int)
+        index[: self.num_members] = np.arange(self.num_members)
+        shape = (self.num_devices, self.per_device)
+
+        def pad_array(array):
+            array = np.asarray(array)[index]
+            return array.reshape(shape + array.shape[1:])
+
+        return jax.tree.map(pad_array, tree)
+
+    def unpad(self, tree: Tree) -> Tree:
+        """The way back: arrays [devices, members per device, ...] -> [members, ...], on the host."""
+
+        def unpad_array(array):
+            array = np.asarray(array)
+            return array.reshape((self.num_slots,) + array.shape[2:])[: self.num_members]
+
+        return jax.tree.map(unpad_array, tree)
+
+
+def stack(trees: Sequence[Tree]) -> Tree:
+    """Stacks the trees of several members along a new first axis, on the host."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+
+def map_members(
+    fn: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]],
+    devices: Devices,
+    *,
+    inner: str = "vmap",
+    skip: Callable[[Tree], jax.Array] | None = None,
+    donate: bool = True,
+) -> Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]:
+    """Lifts a function of one member to all members on all devices, as one compiled program.
+
+    Args:
+      fn: `fn(state, arguments, shared) -> (state, output)` for one member.
+      devices: where, and by which strategy. At a fixed device count all strategies give the same
+        bits; on another count results differ by rounding only.
+      inner: how one device runs its members. `vmap` batches them (dense networks); `loop` runs
+        them one after another (convolutions, which `vmap` would turn into grouped ones).
+      skip: for `inner='loop'`: members whose `skip(state)` holds are left as they are and cost
+        nothing; their output is zero.
+      donate: let the new state take the old state's memory; the old one must not be used again.
+
+    Returns:
+      The same function for `state` and `arguments` with leading axes
+      [devices, members per device] and `shared` without them.
+    """
+    if inner not in ("vmap", "loop"):
+        raise ValueError(f"inner: expected 'vmap' or 'loop', found {inner!r}")
+    if skip is not None and inner == "vmap":
+        raise ValueError("skip needs inner='loop': a batched branch runs both sides")
+
+    def loop(states, arguments, shared):
+        def one(member):
+            state, own = member
+            if skip is None:
+                return fn(state, own, shared)
+            _, output = jax.eval_shape(fn, state, own, shared)
+            nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), output)
+            return jax.lax.cond(
+                skip(state), lambda: (state, nothing), lambda: fn(state, own, shared)
+            )
+
+        return jax.lax.map(one, (states, arguments))
+
+    device_body = jax.vmap(fn, in_axes=(0, 0, None)) if inner == "vmap" else loop
+    donated = (0,) if donate else ()
+
+    if devices.strategy == "pmap":
+        return jax.pmap(
+            device_body,
+            axis_name=AXIS,
+            in_axes=(0, 0, None),
+            devices=devices.devices,
+            donate_argnums=donated,
+        )
+
+    def body(states, arguments, shared):
+        first = jax.tree.map(lambda a: a[0], (states, arguments))
+        return jax.tree.map(lambda a: a[None], device_body(*first, shared))
+
+    if devices.strategy == "shard_map":
+        split, whole = PartitionSpec(AXIS), PartitionSpec()
+        # check_vma=False: carries of scans inside fn may start from constants, which are not
+        # marked as varying over the devices.
+        body = jax.shard_map(
+            body,
+            mesh=devices.mesh,
+            in_specs=(split, split, whole),
+            out_specs=split,
+            check_vma=False,
+        )
+    return jax.jit(body, donate_argnums=donated)
+
+
+class Program:
+    """A function of one member, lifted to all of them; compiled once per shape and listed."""
+
+    def __init__(self, name: str, fn: Callable, devices: Devices, **options):
+        """`options` are those of `map_members`."""
+        self._name, self._devices = name, devices
+        self._mapped = map_members(fn, devices, **options)
+        self._compiled: dict[Any, Callable] = {}
+
+    @property
+    def compilations(self) -> int:
+        return len(self._compiled)
+
+    def __call__(self, state: Tree, arguments: Tree, shared: Tree) -> tuple[Tree, Tree]:
+        """Runs the program; host arrays among `state` and `arguments` are uploaded first."""
+        state, arguments = self._devices.put_members((state, arguments))
+        leaves = jax.tree.leaves((state, arguments, shared))
+        signature = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        if signature not in self._compiled:
+            start = time.monotonic()
+            lowered = self._mapped.lower(state, arguments, shared)
+            self._compiled[signature] = lowered.compile()
+            slots = leaves[0].shape[0] * leaves[0].shape[1]
+            seconds = time.monotonic() - start
+            logging.info("%s: compiled for %d slots in %.1f s", self._name, slots, seconds)
+        return self._compiled[signature](state, arguments, shared)

@@ -1,0 +1,159 @@
+"""Prediction with finished members: out of fold, and for new rows in chunks of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from moa_jax.training import programs, weights
+from moa_jax.training.loop import even_groups
+from moa_jax.training.members import Member, num_batches, stacked_tables
+from moa_jax.training.metrics import mean_log_loss
+from moa_jax.training.parallel import Devices, Program, Slots, stack
+from moa_jax.training.stage import Forward, Stage
+
+# Rows per scanned step: bounds the activations of all members without limiting a chunk.
+BATCH = 128
+Tree = Any
+
+
+class Predictor:
+    """The finished members of a stage, ready to predict.
+
+    Weights of one group of members stay on the devices; with several groups each call loads them
+    anew, so that memory holds one group only.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        forward: Forward,
+        folder: Path,
+        members: Sequence[str],
+        devices: Devices,
+        members_at_once: int,
+        member_data: Tree = (),
+    ):
+        """Loads the weights where they fit.
+
+        Args:
+          name: name in logs.
+          forward: network and inputs, as in training.
+          folder: the stage's folder, where `members/` lies.
+          members: names of the members, in the order of `member_data`.
+          devices: devices and strategy.
+          members_at_once: members on the devices together.
+          member_data: arrays of each member, stacked.
+        """
+        self.folder, self.devices = folder, devices
+        self.groups = even_groups(range(len(members)), members_at_once)
+        self._members, self._data = members, member_data
+        self._slots_per_device = -(-len(self.groups[0]) // len(devices.devices))
+        self._program = Program(
+            f"{name}: predict",
+            programs.predict(forward),
+            devices,
+            inner=forward.inner,
+            donate=False,
+        )
+        self._resident = self._load(self.groups[0]) if len(self.groups) == 1 else None
+
+    @property
+    def compilations(self) -> int:
+        return self._program.compilations
+
+    def _slots(self, group: Sequence[int]) -> Slots:
+        return Slots(len(group), len(self.devices.devices), self._slots_per_device)
+
+    def _load(self, group: Sequence[int]) -> Tree:
+        read = [
+            weights.read(self.folder / "members" / f"{self._members[i]}.npz").variables
+            for i in group
+        ]
+        own = {
+            "variables": stack(read),
+            "data": jax.tree.map(lambda a: np.asarray(a)[np.asarray(group)], self._data),
+        }
+        return self.devices.put_members(self._slots(group).pad(own))
+
+    def __call__(
+        self, inputs: Tree, rows: Callable[[Sequence[int]], np.ndarray]
+    ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+        """Yields `(group, probabilities [members of the group, steps, batch, targets])`.
+
+        Args:
+          inputs: the shared inputs, on the devices.
+          rows: for a group of members, their row positions [members, steps, batch].
+        """
+        for group in self.groups:
+            own = self._resident or self._load(group)
+            slots = self._slots(group)
+            table = self.devices.put_members(slots.pad(rows(group)))
+            _, predicted = self._program((), {**own, "rows": table}, inputs)
+            yield group, slots.unpad(predicted)
+
+    def mean(self, inputs: Tree, num_rows: int, chunk_rows: int) -> np.ndarray:
+        """Returns the mean over all members, [num_rows, targets] float64.
+
+        Args:
+          inputs: host arrays of at most `chunk_rows` rows along their first axis.
+          num_rows: how many of the rows are real.
+          chunk_rows: rows that every call is padded to, a multiple of `BATCH`.
+        """
+        padded = jax.tree.map(
+            lambda a: np.concatenate([a, np.zeros((chunk_rows - len(a), *a.shape[1:]), a.dtype)]),
+            inputs,
+        )
+        shared = self.devices.put_shared(padded)
+        table = np.arange(chunk_rows, dtype=np.int32).reshape(-1, BATCH)
+        total = 0.0
+        for _, values in self(shared, lambda group: np.stack([table] * len(group))):
+            flat = values.reshape(len(values), chunk_rows, -1)[:, :num_rows]
+            total = total + flat.astype(np.float64).sum(0)
+        return total / len(self._members)
+
+
+def out_of_fold(
+    stage: Stage, predictor: Predictor, hard_targets: np.ndarray
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Predicts every training row with the members that did not train on it.
+
+    Args:
+      stage: the fitted stage.
+      predictor: its members, in the stage's order.
+      hard_targets: [N, L] 0/1 targets to score with.
+
+    Returns:
+      The mean over seeds [N, L] float64, and for each member its seed, fold, number of rows and
+      mean log loss on them.
+    """
+    members: Sequence[Member] = stage.members
+    steps = num_batches(max(len(member.valid_rows) for member in members), BATCH)
+    shared = predictor.devices.put_shared(stage.shared)
+    total = np.zeros(hard_targets.shape)
+    count = np.zeros(len(hard_targets), int)
+    scores = []
+
+    def rows(group):
+        return stacked_tables([members[i].valid_rows for i in group], BATCH, steps)[0]
+
+    for group, predicted in predictor(shared, rows):
+        for index, values in zip(group, predicted, strict=True):
+            member = members[index]
+            own = member.valid_rows
+            values = values.reshape(-1, values.shape[-1])[: len(own)].astype(np.float64)
+            total[own] += values
+            count[own] += 1
+            scores.append(
+                {
+                    "seed": member.seed,
+                    "fold": member.fold,
+                    "rows": len(own),
+                    "score": mean_log_loss(hard_targets[own], values),
+                }
+            )
+    return total / count[:, None], scores

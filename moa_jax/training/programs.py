@@ -1,0 +1,171 @@
+"""The programs of a stage: initialise, train, validate, predict, each written for one member."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from moa_jax.training.stage import Forward, MemberState, Selected, Stage
+
+Tree = Any
+
+
+def _keep_if(condition: jax.Array, new: Tree, old: Tree) -> Tree:
+    return jax.tree.map(lambda n, o: jnp.where(condition, n, o), new, old)
+
+
+def initialise(stage: Stage) -> Callable:
+    """Returns `program(key data [2], {data, total_steps}, {inputs, targets}) -> (state, ())`."""
+
+    def program(key_data, own, shared):
+        key = jax.random.wrap_key_data(key_data)
+        init_key, input_key = jax.random.split(key)
+        rows = jnp.zeros(2, jnp.int32)
+        inputs = stage.forward.inputs(shared["inputs"], own["data"], rows, input_key, False)
+        variables = stage.forward.network.init(init_key, *inputs)
+        params, batch_stats = variables["params"], variables.get("batch_stats", {})
+        rate = stage.rate.init()
+        zero = jnp.zeros((), jnp.int32)
+        state = MemberState(
+            params=params,
+            batch_stats=batch_stats,
+            opt=stage.optimizer(own["total_steps"], rate.scale).init(params),
+            key=key_data,
+            step=zero,
+            epoch=zero,
+            epoch_loss=jnp.zeros((), jnp.result_type(float)),
+            selected=Selected(params, batch_stats, zero),
+            select=stage.select.init(),
+            stop=stage.stop.init(),
+            rate=rate,
+            active=jnp.ones((), bool),
+        )
+        return state, ()
+
+    return program
+
+
+def train(stage: Stage) -> Callable:
+    """Returns the program that takes the optimiser steps of an index table.
+
+    `program(state, {rows [steps, batch], counts [steps], data, total_steps}, {inputs, targets})`
+    -> `(state, ())`. Steps without real rows, and all steps of a stopped member, leave the state
+    untouched.
+    """
+    network = stage.forward.network
+
+    def program(state: MemberState, own, shared):
+        optimizer = stage.optimizer(own["total_steps"], state.rate.scale)
+        key = jax.random.wrap_key_data(state.key)
+
+        def step(carry, batch):
+            params, batch_stats, opt, step_number, epoch_loss = carry
+            rows, count = batch
+            mask = jnp.arange(stage.batch_size) < count
+            input_key, dropout_key = jax.random.split(jax.random.fold_in(key, step_number))
+            inputs = stage.forward.inputs(shared["inputs"], own["data"], rows, input_key, True)
+            targets = shared["targets"][rows]
+
+            def loss_and_stats(params):
+                outputs, updated = network.apply(
+                    {"params": params, "batch_stats": batch_stats},
+                    *inputs,
+                    mask=mask,
+                    train=True,
+                    rngs={"dropout": dropout_key},
+                    mutable=["batch_stats"],
+                )
+                return stage.loss(outputs, targets, mask), updated.get("batch_stats", {})
+
+            (loss, new_stats), gradients = jax.value_and_grad(loss_and_stats, has_aux=True)(params)
+            updates, new_opt = optimizer.update(gradients, opt, params)
+            new_params = optax.apply_updates(params, updates)
+            new = (new_params, new_stats, new_opt, step_number + 1, epoch_loss + loss)
+            return _keep_if(state.active & (count > 0), new, carry), None
+
+        carry = (state.params, state.batch_stats, state.opt, state.step, state.epoch_loss)
+        carry, _ = jax.lax.scan(step, carry, (own["rows"], own["counts"]))
+        params, batch_stats, opt, step_number, epoch_loss = carry
+        state = state._replace(
+            params=params,
+            batch_stats=batch_stats,
+            opt=opt,
+            step=step_number,
+            epoch_loss=epoch_loss,
+        )
+        return state, ()
+
+    return program
+
+
+def validate(stage: Stage) -> Callable:
+    """Returns the program that closes an epoch: validation loss, then the three rules.
+
+    `program(state, {rows [steps, batch], counts [steps], data, epoch_steps}, {inputs, targets})`
+    -> `(state, {train_loss, valid_loss, best_loss, better, active})`; `active` tells whether the
+    member trained in this epoch. The loss is the unweighted mean of batch means, as in the
+    original.
+    """
+    network, loss_function = stage.forward.network, stage.valid_loss or stage.loss
+
+    def program(state: MemberState, own, shared):
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        key = jax.random.wrap_key_data(state.key)
+
+        def add_batch(total, batch):
+            rows, count = batch
+            mask = jnp.arange(rows.shape[0]) < count
+            inputs = stage.forward.inputs(shared["inputs"], own["data"], rows, key, False)
+            outputs = network.apply(variables, *inputs, mask=mask, train=False)
+            loss = loss_function(outputs, shared["targets"][rows], mask)
+            return total + jnp.where(count > 0, loss, 0), None
+
+        zero = jnp.zeros((), state.epoch_loss.dtype)
+        total, _ = jax.lax.scan(add_batch, zero, (own["rows"], own["counts"]))
+        loss = total / jnp.sum(own["counts"] > 0)
+
+        epoch = state.epoch + 1
+        select = stage.select.update(state.select, loss)
+        stop = stage.stop.update(state.stop, loss)
+        selected = Selected(state.params, state.batch_stats, epoch)
+        closed = state._replace(
+            epoch=epoch,
+            epoch_loss=zero,
+            selected=_keep_if(select.better, selected, state.selected),
+            select=select,
+            stop=stop,
+            rate=stage.rate.update(state.rate, loss),
+            active=~stop.stop,
+        )
+        report = {
+            "train_loss": state.epoch_loss / own["epoch_steps"],
+            "valid_loss": loss,
+            "best_loss": select.loss,
+            "active": state.active,
+        }
+        return _keep_if(state.active, closed, state), report
+
+    return program
+
+
+def predict(forward: Forward) -> Callable:
+    """Returns `program((), {variables, data, rows [steps, batch]}, inputs) -> ((), probabilities)`.
+
+    Probabilities are [steps, batch, targets]; a row's answer depends on that row alone.
+    """
+
+    def program(state, own, shared_inputs):
+        unused_key = jax.random.key(0)
+
+        def batch(rows):
+            inputs = forward.inputs(shared_inputs, own["data"], rows, unused_key, False)
+            outputs = forward.network.apply(own["variables"], *inputs, train=False)
+            return forward.probabilities(outputs)
+
+        return state, jax.lax.map(batch, own["rows"])
+
+    return program

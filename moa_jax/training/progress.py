@@ -1,0 +1,106 @@
+"""Progress of a run: metrics.jsonl, TensorBoard where installed, and lines for people."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from moa_jax import files
+
+SECONDS_BETWEEN_LINES = 30.0
+
+
+class MetricsLog:
+    """One JSON object per epoch and member in `metrics.jsonl`; TensorBoard scalars beside it."""
+
+    def __init__(self, workdir: Path, tensorboard: bool = True):
+        self._path = workdir / "metrics.jsonl"
+        self._board = None
+        if tensorboard and importlib.util.find_spec("tensorboardX"):
+            from tensorboardX import SummaryWriter
+
+            self._board = SummaryWriter(str(workdir / "tensorboard"))
+
+    def write(self, records: Sequence[dict[str, Any]]) -> None:
+        """Appends the records of one epoch."""
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        with files.writing(self._path), open(self._path, "a", encoding="utf-8") as opened:
+            opened.write(lines)
+        for record in records if self._board else ():
+            tag = f"{record['stage']}/seed{record['seed']}_fold{record['fold']}"
+            for name in ("train_loss", "valid_loss"):
+                self._board.add_scalar(f"{tag}/{name}", record[name], record["epoch"])
+
+    def cut_back(self, stage: str, group: int, epoch: int) -> None:
+        """Drops what `stage` wrote at or after `epoch` (from 0) of `group`: it is done again."""
+        if not self._path.exists():
+            return
+        kept = []
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:  # a line that a kill left unfinished
+                continue
+            if record["stage"] != stage or (record["group"], record["epoch"]) <= (group, epoch):
+                kept.append(line + "\n")
+        files.write_text(self._path, "".join(kept))
+
+    def close(self) -> None:
+        if self._board:
+            self._board.close()
+
+
+class StageProgress:
+    """Tells a person how far a stage is: a line per epoch or half minute, a bar on a terminal."""
+
+    def __init__(self, stage: str, total_calls: int):
+        self._stage, self._total = stage, total_calls
+        self._start = self._last_line = time.monotonic()
+        self._calls_here = 0
+        self._rows_here = 0
+        self._bar = tqdm(
+            total=total_calls, desc=stage, unit="call", disable=not sys.stderr.isatty()
+        )
+
+    def skip(self, calls: int) -> None:
+        """Counts calls that an earlier run, or members that stopped early, have spared."""
+        self._bar.update(calls)
+        self._total -= calls
+
+    def call(self, rows: int, epoch: int, epochs: int) -> None:
+        self._calls_here += 1
+        self._rows_here += rows
+        self._bar.update(1)
+        if time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+            self._line(f"epoch {epoch + 1}/{epochs} under way")
+
+    def epoch(self, epoch: int, epochs: int, group: str, losses: np.ndarray, active: int) -> None:
+        """Reports a finished epoch: `losses` are the validation losses of its members."""
+        self._line(
+            f"epoch {epoch}/{epochs}{group}: validation loss mean {losses.mean():.5f}, "
+            f"best {losses.min():.5f}; {active} members active"
+        )
+
+    def _line(self, text: str) -> None:
+        self._last_line = time.monotonic()
+        seconds = self._last_line - self._start
+        left = seconds / max(self._calls_here, 1) * (self._total - self._calls_here)
+        logging.info(
+            "%s: %s; %.0f rows/s, %.0f s left",
+            self._stage,
+            text,
+            self._rows_here / max(seconds, 1e-9),
+            left,
+        )
+
+    def close(self) -> None:
+        self._bar.close()

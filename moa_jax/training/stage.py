@@ -1,0 +1,123 @@
+"""Stage: one network fitted for every seed and fold, and what its recipe decides about it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+
+from moa_jax.training import rules
+from moa_jax.training.members import Member, num_batches
+from moa_jax.training.rules import Rule
+
+Tree = Any
+
+
+def take_rows(shared, member_data, rows, key, train):
+    """The plainest `inputs`: rows of one matrix that all members share."""
+    return (shared[rows],)
+
+
+@dataclasses.dataclass(frozen=True)
+class Forward:
+    """How rows become probabilities; all that inference needs beside the weights.
+
+    Attributes:
+      network: module with `apply(variables, *inputs, mask=None, train=False)`.
+      inputs: `inputs(shared, member_data, rows, key, train)` -> tuple of arrays, the network's
+        positional inputs for `rows` [batch]. It runs on the device for one member, so per-fold
+        transforms, augmentation and images are built here and never stored.
+      probabilities: maps the network's output to probabilities [batch, targets].
+      inner: `vmap` or `loop`, see `parallel.map_members`.
+    """
+
+    network: nn.Module
+    inputs: Callable[[Tree, Tree, jax.Array, jax.Array, bool], tuple] = take_rows
+    probabilities: Callable[[Any], jax.Array] = jax.nn.sigmoid
+    inner: str = "vmap"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """Everything that fitting the members of a stage needs.
+
+    Attributes:
+      name: name in logs, `<model>/<stage>`.
+      forward: network and inputs.
+      members: the (seed, fold) pairs with their rows.
+      shared: arrays that all members read, indexed by row where `forward.inputs` does so.
+      targets: [N, L] targets of the training rows.
+      loss: `loss(outputs, targets, mask)` -> scalar that is trained on; `outputs` is what the
+        network returns, so auxiliary outputs are seen here; `mask` [batch] marks real rows.
+      optimizer: `optimizer(total_steps, scale)` -> optax transformation; both arguments are
+        traced scalars: the member's number of steps and the factor of the `rate` rule.
+      epochs, batch_size: length of the schedule and rows per step.
+      valid_loss: the loss that the rules look at; its mean over batches counts a short last
+        batch as much as a full one. None: the same as `loss`.
+      member_data: arrays of each member, stacked along the first axis to one shape.
+      select: rule for the epoch whose weights are kept.
+      stop: rule for the end of a member.
+      rate: rule for the factor on its learning rate.
+      share_init_across_folds: leave the fold out of the keys of weights, dropout and row order.
+    """
+
+    name: str
+    forward: Forward
+    members: tuple[Member, ...]
+    shared: Tree
+    targets: np.ndarray
+    loss: Callable[[Any, jax.Array, jax.Array], jax.Array]
+    optimizer: Callable[[jax.Array, jax.Array], optax.GradientTransformation]
+    epochs: int
+    batch_size: int
+    valid_loss: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None
+    member_data: Tree = ()
+    select: Rule = dataclasses.field(default_factory=rules.lowest_loss)
+    stop: Rule = dataclasses.field(default_factory=rules.never)
+    rate: Rule = dataclasses.field(default_factory=rules.constant_rate)
+    share_init_across_folds: bool = True
+
+    def steps_per_epoch(self, member: Member) -> int:
+        return num_batches(len(member.train_rows), self.batch_size)
+
+
+class Selected(NamedTuple):
+    """Weights of the kept epoch."""
+
+    params: Tree
+    batch_stats: Tree
+    epoch: jax.Array
+
+
+class MemberState(NamedTuple):
+    """State of one member during training; all of it is saved, all of it is an array.
+
+    Attributes:
+      params, batch_stats: the network's variables.
+      opt: state of the optimiser.
+      key: data of the member's threefry key, never advanced; steps fold their number in.
+      step: number of real optimiser steps taken.
+      epoch: number of finished epochs.
+      epoch_loss: sum of the training losses of this epoch's batches so far.
+      selected: weights of the kept epoch.
+      select, stop, rate: states of the three rules.
+      active: whether the member still trains.
+    """
+
+    params: Tree
+    batch_stats: Tree
+    opt: Tree
+    key: jax.Array
+    step: jax.Array
+    epoch: jax.Array
+    epoch_loss: jax.Array
+    selected: Selected
+    select: Tree
+    stop: Tree
+    rate: Tree
+    active: jax.Array

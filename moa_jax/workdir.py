@@ -1,0 +1,183 @@
+"""The work folder: bound to one configuration and one data set, used by one run at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from moa_jax import config as configuration
+from moa_jax import files
+from moa_jax.config import RunConfig
+from moa_jax.data.tables import Dataset, Levels
+from moa_jax.errors import UserError
+
+PACKAGES = (
+    "moa_jax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pandas",
+    "pyarrow",
+)
+
+
+class Workdir:
+    """A work folder and what its `config.json` says.
+
+    `config.json` holds the resolved configuration, its hash, the command, the columns of the data
+    and what was resolved on this machine (`members_at_once` of each stage).
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self._lock = None
+
+    @property
+    def _config_file(self) -> Path:
+        return self.path / "config.json"
+
+    def lock(self) -> None:
+        """Keeps other runs out until this process ends, however it ends.
+
+        Raises:
+          UserError: another run is using the folder, or it cannot be written.
+        """
+        with files.writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.path / ".lock", "w")  # noqa: SIM115: held until the end
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{self.path}: another run is using this work folder") from None
+
+    def bind(self, config: RunConfig, dataset: Dataset, strategy: str) -> None:
+        """Writes `config.json` and `environment.json`, or checks that they are of this run.
+
+        Raises:
+          UserError: the folder belongs to another configuration or other data; every differing
+            field is named.
+        """
+        fields = configuration.effective(config)
+        fields["data: training rows"] = fingerprint(dataset)
+        fields["data: test rows"] = fingerprint(dataset.test) if dataset.test else "none"
+        if self._config_file.exists():
+            stored = self.read()
+            if stored["fields"] != fields:
+                raise UserError(f"{self.path}: {_differences(stored['fields'], fields)}")
+        else:
+            stored = {"resolved": {}}
+        stored |= {
+            "config": configuration.plain(config),
+            "fields": fields,
+            "hash": hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16],
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "data": _describe(dataset, config.data.source),
+        }
+        files.write_json(self._config_file, stored)
+        files.write_json(self.path / "environment.json", _environment(strategy))
+
+    def read(self) -> dict[str, Any]:
+        """Returns what `config.json` holds.
+
+        Raises:
+          UserError: there is none, or it is damaged.
+        """
+        if not self._config_file.exists():
+            raise UserError(f"{self.path}: expected a work folder with a config.json, found none")
+        stored = files.read_json(self._config_file)
+        missing = {"config", "fields", "hash", "data", "resolved"} - set(stored)
+        if missing:
+            raise UserError(f"{self._config_file}: damaged, expected {sorted(missing)}")
+        return stored
+
+    def resolved(self, name: str, value: Any) -> Any:
+        """Returns the value that was resolved for `name` before, or records `value` for it."""
+        stored = self.read()
+        if name not in stored["resolved"]:
+            stored["resolved"][name] = value
+            files.write_json(self._config_file, stored)
+        return stored["resolved"][name]
+
+
+def levels(config: RunConfig) -> Levels:
+    """Returns the levels of time, dose and type that the configuration names."""
+    data = config.data
+    return Levels(data.cp_times, data.cp_doses, data.treated_type, data.control_type)
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Returns a hash of everything in the rows of a data set, whatever file they came from."""
+    digest = hashlib.sha256()
+    targets = [t for t in (dataset.scored, dataset.nonscored) if t is not None]
+    words: list[Sequence[str]] = [dataset.ids, dataset.genes, dataset.cells, dataset.cp_dose]
+    words += [t.names for t in targets]
+    words += [dataset.drug_id] if dataset.drug_id is not None else []
+    for part in words:
+        digest.update(json.dumps(list(part)).encode())
+    arrays = [dataset.features, dataset.cp_time, dataset.is_control, *(t.values for t in targets)]
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
+
+
+def _describe(dataset: Dataset, source: str) -> dict[str, Any]:
+    controls = int(dataset.is_control.sum())
+    return {
+        "source": source,
+        "rows": len(dataset),
+        "treated": len(dataset) - controls,
+        "controls": controls,
+        "genes": len(dataset.genes),
+        "cells": len(dataset.cells),
+        "scored": len(dataset.scored.names),
+        "nonscored": len(dataset.nonscored.names) if dataset.nonscored else 0,
+        "test_rows": len(dataset.test) if dataset.test else 0,
+        "columns": {
+            "genes": list(dataset.genes),
+            "cells": list(dataset.cells),
+            "scored": list(dataset.scored.names),
+        },
+    }
+
+
+def _environment(strategy: str) -> dict[str, Any]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
+            versions[package] = "not installed"
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
+        "strategy": strategy,
+    }
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    names = sorted(
+        name for name in there.keys() | here.keys() if there.get(name) != here.get(name)
+    )
+    shown = "; ".join(
+        f"{name}: {there.get(name, 'absent')} there, {here.get(name, 'absent')} now"
+        for name in names
+    )
+    return f"belongs to another run, use another --workdir; it differs in {shown}"

@@ -1,0 +1,22 @@
+"""Settings of the whole suite: eight virtual devices, warnings as errors, slow tests on demand."""
+
+import os
+
+import jax
+import pytest
+
+if not os.environ.get("JAX_NUM_CPU_DEVICES"):
+    jax.config.update("jax_num_cpu_devices", 8)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--runslow", action="store_true", help="run tests marked slow too")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--runslow"):
+        return
+    skip = pytest.mark.skip(reason="slow; runs with --runslow")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
