@@ -290,3 +290,18 @@ def _check(value: Any, hint: Any, metadata: Mapping, where: str) -> Any:
         bounds = f"at least {low}" if high is None else f"between {low} and {high}"
         raise UserError(f"{where}: expected {bounds}, found {value}")
     return value
+
+
+def variants(text: str, *known: str) -> set[str]:
+    """Returns the variants of a configuration, which follow its name as `:one,two`.
+
+    Raises:
+      UserError: a variant is not among the known ones.
+    """
+    chosen = {name for name in text.split(",") if name}
+    for name in sorted(chosen.difference(known)):
+        raise UserError(
+            f"--config: variant {name!r}: expected some of {', '.join(known)}"
+            + suggestion(name, known)
+        )
+    return chosen

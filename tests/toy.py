@@ -69,7 +69,7 @@ def stage(
         targets=y,
         loss=loss,
         optimizer=lambda total, scale: optax.adam(
-            lambda count: scale * lr * (1.0 - count / total)
+            lambda count: scale * lr * (1.0 - count.astype(jnp.result_type(float)) / total)
         ),
         epochs=epochs,
         batch_size=batch_size,

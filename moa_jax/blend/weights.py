@@ -16,6 +16,7 @@ from moa_jax.training.metrics import mean_log_loss
 CLIP = 1e-15
 # Searched weights are multiples of this power of two: sums of them are exact in float64.
 RESOLUTION = 2.0**-40
+CELLS_IN_CACHE = 2**14
 
 
 def log_loss(weights: np.ndarray, predictions: np.ndarray, targets: np.ndarray) -> float:
@@ -29,21 +30,29 @@ def log_loss(weights: np.ndarray, predictions: np.ndarray, targets: np.ndarray) 
     return mean_log_loss(targets, _blended(weights, predictions))
 
 
-def gradient(weights: np.ndarray, predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Returns the gradient [K] of `log_loss` with respect to the weights.
+def log_loss_and_gradient(
+    weights: np.ndarray, predictions: np.ndarray, targets: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Returns `log_loss` and its gradient [K] with respect to the weights.
 
     With q the blend and y the label, d/dq of a cell's loss is (q - y) / (q (1 - q)), which is
-    1 / (1 - y - q) for y in {0, 1}; where the loss clips q it is flat.
+    1 / (1 - y - q) for y in {0, 1}; where q is clipped the loss is flat.
 
     Args:
       weights: [K] weights.
       predictions: [K, N, L] probabilities of K models.
       targets: [N, L] labels, 0 or 1.
     """
-    blended = _blended(weights, predictions)
-    flat = (blended < CLIP) | (blended > 1 - CLIP)
-    slope = 1 / np.where(flat, np.inf, 1 - targets - blended)
-    return predictions.reshape(len(predictions), -1) @ slope.ravel() / slope.size
+    cells, labels = predictions.reshape(len(predictions), -1), targets.ravel()
+    loss, gradient = 0.0, np.zeros(len(cells))
+    for start in range(0, labels.size, CELLS_IN_CACHE):
+        part = cells[:, start : start + CELLS_IN_CACHE]
+        blended = weights @ part
+        clipped = np.clip(blended, CLIP, 1 - CLIP)
+        margin = 1 - labels[start : start + CELLS_IN_CACHE] - clipped
+        loss -= np.log(np.abs(margin)).sum()
+        gradient += part @ ((blended == clipped) / margin)
+    return loss / labels.size, gradient / labels.size
 
 
 def slsqp(predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -63,15 +72,22 @@ def slsqp(predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """
     num_models = len(predictions)
     ones = np.ones(num_models)
+    # Per positive label rather than per cell the loss has a curvature near the unit matrix that
+    # SLSQP starts from: a quarter of the steps where positives are rare.
+    scale = targets.size / max(np.count_nonzero(targets), 1)
+
+    def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        loss, gradient = log_loss_and_gradient(weights, predictions, targets)
+        return scale * loss, scale * gradient
+
     with warnings.catch_warnings():
         # A trial step may leave the bounds by a rounding error; scipy clips it and says so.
         warnings.filterwarnings("ignore", "Values in x were outside bounds", RuntimeWarning)
         found = optimize.minimize(
-            log_loss,
+            objective,
             ones / num_models,
-            args=(predictions, targets),
             method="SLSQP",
-            jac=gradient,
+            jac=True,
             bounds=[(0, 1)] * num_models,
             constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: ones},
             tol=1e-10,
@@ -117,13 +133,17 @@ def combine(models: Mapping[str, Predictions], weights: Mapping[str, float]) -> 
       UserError: weights and models do not name the same models, or two models do not predict the
         same rows and targets.
     """
-    _check_same(list(weights), list(models), "blend", ("the weights", "the models"), "model")
+    for name in weights:
+        if name not in models:
+            raise UserError(f"blend.weights.{name}: expected one of the models {list(models)}")
+    for name in models:
+        if name not in weights:
+            raise UserError(f"blend.weights: expected a weight for {name}, found none")
     (first, reference), *_ = models.items()
     blended = np.zeros_like(reference.values)
     for name, predictions in models.items():
-        pair = (first, name)
-        _check_same(reference.ids, predictions.ids, "blend", pair, "sig_id")
-        _check_same(reference.targets, predictions.targets, "blend", pair, "target")
+        _check_same("sig_ids", first, reference.ids, name, predictions.ids)
+        _check_same("targets", first, reference.targets, name, predictions.targets)
         columns = pd.Index(predictions.targets).get_indexer(reference.targets)
         blended += weights[name] * predictions.aligned(reference.ids, name).values[:, columns]
     return Predictions(reference.ids, reference.targets, blended)
@@ -140,12 +160,12 @@ def _on_simplex(weights: np.ndarray) -> np.ndarray:
 
 
 def _check_same(
-    here: Sequence[str], there: Sequence[str], where: str, sources: tuple[str, str], noun: str
+    noun: str, first: str, expected: Sequence[str], second: str, found: Sequence[str]
 ) -> None:
-    differing = pd.Index(here).symmetric_difference(pd.Index(there), sort=False)
+    differing = pd.Index(expected).symmetric_difference(pd.Index(found), sort=False)
     if len(differing):
-        only = sources[0] if differing[0] in set(here) else sources[1]
+        owner = first if differing[0] in set(expected) else second
         raise UserError(
-            f"{where}: expected {sources[0]} and {sources[1]} to have the same {noun}s, "
-            f"found {len(differing)} of only one, the first is {differing[0]!r} of {only}"
+            f"blend: expected the same {noun} in {first} and {second}, found {len(differing)} in "
+            f"one of them only, the first is {differing[0]!r} in {owner}"
         )

@@ -1,0 +1,1 @@
+"""Configurations, installed as `moa_jax.configs`; `--config=NAME` finds them by name."""

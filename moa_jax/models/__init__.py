@@ -1,0 +1,1 @@
+"""Networks as Flax modules: functions of (variables, inputs, mask, train), free of data."""

@@ -1,0 +1,132 @@
+"""Layers with the arithmetic and the initialisation of the frameworks the originals used.
+
+Layers compute in the dtype of their input and variables, so that a float64 input gives a float64
+network; a lower compute dtype can be given. Parameters and statistics are float32 or wider.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+Dtype = Any
+
+
+def parameter_dtype(x: jax.Array) -> Dtype:
+    """Returns the dtype of the parameters that an input of this dtype initialises."""
+    return jnp.promote_types(x.dtype, jnp.float32)
+
+
+def torch_uniform(fan_in: int):
+    """Returns PyTorch's initialiser of a linear layer: uniform in ±1/sqrt(fan_in).
+
+    It serves kernels and biases alike.
+    """
+    bound = fan_in**-0.5
+
+    def init(key, shape, dtype):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all axes but the last, with a mask for padded rows.
+
+    The variance is computed in two passes: columns with a mean far from zero keep their digits.
+
+    Attributes:
+      momentum: weight of the new batch in the running statistics (0.1 in PyTorch; Keras and Flax
+        name its complement, 0.9 or 0.99).
+      epsilon: added to the variance.
+      unbiased: store the unbiased batch variance in the running variance, as PyTorch does;
+        Keras stores the biased one. Normalisation itself always uses the biased one.
+      dtype: dtype of the result; None for that of the input.
+    """
+
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+    unbiased: bool = True
+    dtype: Dtype | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, mask: jax.Array | None = None, train: bool = False
+    ) -> jax.Array:
+        """Normalises [rows, ..., features].
+
+        Args:
+          x: the input.
+          mask: [rows], true for real rows; padded rows do not enter the statistics.
+          train: use and record the statistics of the batch; else use the running ones.
+        """
+        shape, dtype = x.shape[-1:], parameter_dtype(x)
+        scale = self.param("scale", nn.initializers.ones, shape, dtype)
+        bias = self.param("bias", nn.initializers.zeros, shape, dtype)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, dtype)
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape, dtype)
+        result_dtype = self.dtype or x.dtype
+        x = x.astype(scale.dtype)
+        if train:
+            axes = tuple(range(x.ndim - 1))
+            weight = jnp.ones(x.shape[0], x.dtype) if mask is None else mask.astype(x.dtype)
+            count = weight.sum() * (x.size // (x.shape[0] * x.shape[-1]))
+            weight = weight.reshape(-1, *[1] * (x.ndim - 1))
+            mean = jnp.sum(x * weight, axes) / count
+            var = jnp.sum(jnp.square(x - mean) * weight, axes) / count
+            if not self.is_initializing():
+                recorded = var * count / jnp.maximum(count - 1, 1) if self.unbiased else var
+                keep = 1 - self.momentum
+                running_mean.value = keep * running_mean.value + self.momentum * mean
+                running_var.value = keep * running_var.value + self.momentum * recorded
+        else:
+            mean, var = running_mean.value, running_var.value
+        normalised = (x - mean) * (scale * jax.lax.rsqrt(var + self.epsilon)) + bias
+        return normalised.astype(result_dtype)
+
+
+class Dense(nn.Module):
+    """Linear layer with PyTorch's default initialisation of kernel and bias.
+
+    Attributes:
+      features: width of the output.
+      dtype: compute dtype; None for that of input and variables.
+    """
+
+    features: int
+    dtype: Dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        init, dtype = torch_uniform(x.shape[-1]), parameter_dtype(x)
+        kernel = self.param("kernel", init, (x.shape[-1], self.features), dtype)
+        bias = self.param("bias", init, (self.features,), dtype)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        return x @ kernel + bias
+
+
+class WeightNormDense(nn.Module):
+    """Linear layer whose kernel column j is g_j v_j / |v_j| (Salimans and Kingma, 2016).
+
+    Attributes:
+      features: width of the output.
+      dtype: compute dtype; None for that of input and variables.
+    """
+
+    features: int
+    dtype: Dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        init, dtype = torch_uniform(x.shape[-1]), parameter_dtype(x)
+        v = self.param("v", init, (x.shape[-1], self.features), dtype)
+        g = self.param("g", lambda key: jnp.linalg.norm(v, axis=0))
+        bias = self.param("bias", init, (self.features,), dtype)
+        gain = g / jnp.linalg.norm(v, axis=0)
+        x, v, gain, bias = nn.dtypes.promote_dtype(x, v, gain, bias, dtype=self.dtype)
+        # Scaling the output instead of the kernel saves writing the kernel, and its gradient,
+        # once more in every step.
+        return (x @ v) * gain + bias

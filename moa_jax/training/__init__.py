@@ -1,0 +1,1 @@
+"""How networks are fitted: members, stages, the loop, optimisers, losses and checkpoints."""

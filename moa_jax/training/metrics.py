@@ -1,0 +1,50 @@
+"""Log losses in float64 numpy, in the conventions that are in use for this task.
+
+float32 will not do: there 1 - 1e-15 is 1, so that a sure and wrong prediction would be infinite.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+EPSILON = 1e-15
+
+
+def mean_log_loss(y: np.ndarray, p: np.ndarray) -> float:
+    """Returns the mean log loss over all cells, predictions clipped to [1e-15, 1 - 1e-15].
+
+    This is the competition's metric where rows are all test rows, and the primary score here
+    where they are the treated rows.
+
+    Args:
+      y: [N, L] targets, 0 or 1.
+      p: [N, L] probabilities.
+    """
+    return float(target_log_losses(y, p).mean())
+
+
+def target_log_losses(y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Returns the clipped log loss of each target, [L]."""
+    y, p = np.asarray(y, np.float64), np.asarray(p, np.float64)
+    p = np.clip(p, EPSILON, 1 - EPSILON)
+    return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p), axis=0)
+
+
+def mean_log_loss_epsilon(y: np.ndarray, p: np.ndarray) -> float:
+    """Returns the mean log loss with 1e-15 added inside both logarithms, nothing clipped."""
+    y, p = np.asarray(y, np.float64), np.asarray(p, np.float64)
+    return float(-np.mean(y * np.log(p + EPSILON) + (1 - y) * np.log(1 - p + EPSILON)))
+
+
+def printed_log_loss(y: np.ndarray, p: np.ndarray, num_controls: int) -> float:
+    """Returns the score that the original's dense-network scripts print.
+
+    It counts control rows, which are right by definition, and divides by one target too many.
+
+    Args:
+      y: [N, L] targets of the treated rows.
+      p: [N, L] probabilities of the treated rows.
+      num_controls: number of control rows beside them.
+    """
+    rows, targets = np.shape(y)
+    return mean_log_loss(y, p) * rows / (rows + num_controls) * targets / (targets + 1)

@@ -1,0 +1,57 @@
+"""Schedules of learning rate and momentum as functions of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+Schedule = Callable[[jax.Array], jax.Array]
+
+
+def one_cycle(
+    total_steps: int | jax.Array,
+    pct_start: float,
+    max_rate: float = 1e-2,
+    div_factor: float = 1e3,
+    final_div_factor: float = 1e4,
+    base_momentum: float = 0.85,
+    max_momentum: float = 0.95,
+) -> tuple[Schedule, Schedule]:
+    """Returns the one-cycle schedules (Smith, 2018) of the learning rate and of Adam's beta 1.
+
+    Both move on half cosines: the rate from max_rate / div_factor up to max_rate and down to
+    max_rate / (div_factor final_div_factor), beta 1 the opposite way between max_momentum and
+    base_momentum. This is PyTorch's OneCycleLR with momentum cycling on.
+
+    Args:
+      total_steps: length of the schedule; may be a traced scalar.
+      pct_start: share of the steps before the peak.
+
+    Returns:
+      Two functions of the 0-based step.
+    """
+    dtype = jnp.result_type(float)
+    total = jnp.asarray(total_steps, dtype)
+    tiny = jnp.finfo(dtype).tiny
+    peak = pct_start * total - 1
+    rise, fall = jnp.maximum(peak, tiny), jnp.maximum(total - 1 - peak, tiny)
+
+    def between(first: float, middle: float, last: float) -> Schedule:
+        def schedule(step: jax.Array) -> jax.Array:
+            step = jnp.asarray(step, dtype)
+            up = _cosine(first, middle, step / rise)
+            down = _cosine(middle, last, (step - peak) / fall)
+            return jnp.where(step <= peak, up, down)
+
+        return schedule
+
+    start = max_rate / div_factor
+    rate = between(start, max_rate, start / final_div_factor)
+    momentum = between(max_momentum, base_momentum, max_momentum)
+    return rate, momentum
+
+
+def _cosine(start: float, end: float, progress: jax.Array) -> jax.Array:
+    return end + (start - end) / 2 * (1 + jnp.cos(jnp.pi * progress))

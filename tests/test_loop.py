@@ -1,0 +1,283 @@
+"""The training loop on a toy stage with per-member features and an auxiliary loss."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy
+
+from moa_jax.errors import UserError
+from moa_jax.training import loop, members, programs, rules, weights
+from moa_jax.training.loop import Settings, StageRun, even_groups
+from moa_jax.training.parallel import Devices
+from moa_jax.training.progress import MetricsLog
+from moa_jax.training.rules import Rate, Rule
+
+
+class Stopped(Exception):
+    """Stands for a kill between two device calls."""
+
+
+def settings(**changes):
+    defaults = {"devices": Devices.available("vmap"), "members_at_once": 8, "steps_per_call": 3}
+    return Settings(**{**defaults, **changes})
+
+
+def fit(folder, stage, **changes):
+    folder.mkdir(exist_ok=True)
+    run = StageRun(stage, folder, settings(**changes), MetricsLog(folder, tensorboard=False))
+    run.fit()
+    return run
+
+
+def kept(folder):
+    return {p.name: weights.read(p) for p in sorted((folder / "members").glob("*.npz"))}
+
+
+def flat(member_weights):
+    return np.concatenate([np.ravel(a) for a in jax.tree.leaves(member_weights.variables)])
+
+
+def records(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def plain_loop(stage, member, index, epochs):
+    """One member on its own, batch by batch, without vmap, padding, tables or rules."""
+    network = stage.forward.network
+    data = jax.tree.map(lambda a: a[index], stage.member_data)
+    total = epochs * stage.steps_per_epoch(member)
+    optimizer = stage.optimizer(total, 1.0)
+    key = members.member_key(0, member, True)
+    init_key, _ = jax.random.split(key)
+    inputs = stage.forward.inputs(stage.shared, data, jnp.zeros(2, int), key, False)
+    variables = network.init(init_key, *inputs)
+    params, stats, step = variables["params"], variables["batch_stats"], 0
+    opt = optimizer.init(params)
+    best, chosen, losses = np.inf, None, []
+    for epoch in range(epochs):
+        order = members.epoch_order(0, member, epoch, True)
+        cuts = [*range(0, len(order), stage.batch_size), len(order)]
+        if cuts[-1] - cuts[-2] == 1:  # a batch of one row takes another from the batch before
+            cuts[-2] -= 1
+        for start, end in zip(cuts, cuts[1:]):
+            rows = order[start:end]
+            input_key, dropout_key = jax.random.split(jax.random.fold_in(key, step))
+            # Noise is drawn for the whole batch width; real rows come first.
+            padded = np.r_[rows, np.zeros(stage.batch_size - len(rows), int)]
+            x = stage.forward.inputs(stage.shared, data, padded, input_key, True)
+
+            def objective(params, x=x, rows=rows, stats=stats, key=dropout_key):
+                mask = jnp.arange(stage.batch_size) < len(rows)
+                outputs, updated = network.apply(
+                    {"params": params, "batch_stats": stats}, *x, mask=mask, train=True,
+                    rngs={"dropout": key}, mutable=["batch_stats"],
+                )
+                real = jax.tree.map(lambda a: a[: len(rows)], outputs)
+                return stage.loss(real, stage.targets[rows], jnp.ones(len(rows))), updated
+
+            grads, updated = jax.grad(objective, has_aux=True)(params)
+            updates, opt = optimizer.update(grads, opt, params)
+            params = jax.tree.map(jnp.add, params, updates)
+            stats, step = updated["batch_stats"], step + 1
+        batches = []
+        for start in range(0, len(member.select_rows), stage.batch_size):
+            rows = member.select_rows[start : start + stage.batch_size]
+            x = stage.forward.inputs(stage.shared, data, rows, key, False)
+            outputs = network.apply({"params": params, "batch_stats": stats}, *x)
+            batches.append(stage.loss(outputs, stage.targets[rows], jnp.ones(len(rows))))
+        losses.append(float(np.mean(batches)))
+        if losses[-1] < best:
+            best, chosen = losses[-1], (params, stats, epoch + 1)
+    return losses, chosen
+
+
+def test_members_agree_with_plain_loops_in_float64(tmp_path):
+    with jax.enable_x64(True):
+        stage = toy.stage()
+        fit(tmp_path / "a", stage)
+        found = kept(tmp_path / "a")
+        for index in (0, 3, 6):
+            member = stage.members[index]
+            losses, (params, stats, epoch) = plain_loop(stage, member, index, stage.epochs)
+            own = found[f"{member.name}.npz"]
+            assert own.epoch == epoch
+            np.testing.assert_allclose(own.loss, min(losses), rtol=1e-9)
+            jax.tree.map(
+                lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12),
+                dict(own.variables),
+                {"params": params, "batch_stats": stats},
+            )
+            logged = [
+                r["valid_loss"]
+                for r in records(tmp_path / "a")
+                if (r["seed"], r["fold"]) == (member.seed, member.fold)
+            ]
+            np.testing.assert_allclose(logged, losses, rtol=1e-9)
+
+
+@pytest.mark.parametrize("strategy", ["pmap", "shard_map"])
+@pytest.mark.parametrize("inner", ["vmap", "loop"])
+def test_strategies_agree(tmp_path, strategy, inner):
+    fit(tmp_path / "a", toy.stage(epochs=2))
+    fit(tmp_path / "b", toy.stage(epochs=2, inner=inner), devices=Devices.available(strategy))
+    for one, two in zip(kept(tmp_path / "a").values(), kept(tmp_path / "b").values(), strict=True):
+        np.testing.assert_allclose(flat(one), flat(two), atol=2e-5)
+
+
+def test_pmap_and_shard_map_train_to_the_same_bits(tmp_path):
+    for strategy in ("pmap", "shard_map"):
+        fit(tmp_path / strategy, toy.stage(), devices=Devices.available(strategy))
+    for one, two in zip(
+        kept(tmp_path / "pmap").values(), kept(tmp_path / "shard_map").values(), strict=True
+    ):
+        np.testing.assert_array_equal(flat(one), flat(two))
+
+
+def test_one_compilation_per_program(tmp_path):
+    run = fit(tmp_path / "a", toy.stage())
+    assert {name: p.compilations for name, p in run.programs.items()} == {
+        "initialise": 1,
+        "train": 1,
+        "validate": 1,
+    }
+
+
+def test_groups_share_the_compilation_and_agree_with_all_at_once(tmp_path):
+    fit(tmp_path / "a", toy.stage())
+    run = fit(tmp_path / "b", toy.stage(), members_at_once=3)
+    assert [len(group) for group in run.groups] == [3, 3, 2]
+    assert run.compilations == 3
+    for one, two in zip(kept(tmp_path / "a").values(), kept(tmp_path / "b").values(), strict=True):
+        np.testing.assert_allclose(flat(one), flat(two), atol=2e-5)
+
+
+def test_even_groups():
+    assert [len(g) for g in even_groups(range(30), 12)] == [10, 10, 10]
+    assert [len(g) for g in even_groups(range(5), 8)] == [5]
+
+
+def stop_after(monkeypatch, saves):
+    """Lets the run end by itself right after a number of checkpoints."""
+    save, count = loop.Checkpoints.save, iter(range(saves, -1, -1))
+
+    def counting(self, *args):
+        save(self, *args)
+        self.wait()
+        if next(count) == 1:
+            raise Stopped
+
+    monkeypatch.setattr(loop.Checkpoints, "save", counting)
+
+
+@pytest.mark.parametrize("saves", [1, 5, 8, 14])
+def test_resume_is_bit_exact_from_any_call(tmp_path, monkeypatch, saves):
+    stage = toy.stage(epochs=3, stop=rules.patience(2))
+    options = {"members_at_once": 4, "checkpoint_seconds": 0, "steps_per_call": 3}
+    fit(tmp_path / "a", stage, **options)
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        stop_after(patch, saves)
+        fit(tmp_path / "b", stage, **options)
+    fit(tmp_path / "b", stage, **options)
+    whole, resumed = kept(tmp_path / "a"), kept(tmp_path / "b")
+    assert whole.keys() == resumed.keys() and len(whole) == 8
+    for name in whole:
+        np.testing.assert_array_equal(flat(whole[name]), flat(resumed[name]))
+        assert whole[name][1:] == resumed[name][1:]
+    assert records(tmp_path / "a") == records(tmp_path / "b")
+
+
+def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, caplog):
+    stage = toy.stage(epochs=3)
+    fit(tmp_path / "a", stage, checkpoint_seconds=0)
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        stop_after(patch, 4)
+        fit(tmp_path / "b", stage, checkpoint_seconds=0)
+    newest = max((tmp_path / "b" / "checkpoints").iterdir(), key=lambda p: int(p.name))
+    for file in newest.rglob("*"):
+        if file.is_file() and file.stat().st_size > 200:
+            file.write_bytes(file.read_bytes()[:100])
+    fit(tmp_path / "b", stage, checkpoint_seconds=0)
+    assert f"{newest}: damaged checkpoint is left out" in caplog.text
+    for one, two in zip(kept(tmp_path / "a").values(), kept(tmp_path / "b").values(), strict=True):
+        np.testing.assert_array_equal(flat(one), flat(two))
+
+
+def test_stopped_members_keep_their_state(tmp_path):
+    stage = toy.stage(epochs=12, lr=0.5, stop=rules.patience(1))
+    fit(tmp_path / "a", stage)
+    found = kept(tmp_path / "a")
+    runs = [w.epochs_run for w in found.values()]
+    assert min(runs) < 12 and len(set(runs)) > 1
+    for member in stage.members:
+        own = found[f"{member.name}.npz"]
+        logged = [
+            r
+            for r in records(tmp_path / "a")
+            if (r["seed"], r["fold"]) == (member.seed, member.fold)
+        ]
+        assert len(logged) == own.epochs_run
+        losses = [r["valid_loss"] for r in logged]
+        assert own.loss == min(losses) and losses.index(own.loss) + 1 == own.epoch
+
+
+def test_rate_rule_scales_the_learning_rate(tmp_path):
+    """A rule with a state of its own: the rate is zero after the first epoch."""
+    frozen = Rule(
+        lambda: Rate(jnp.ones((), jnp.result_type(float))),
+        lambda state, loss: Rate(state.scale * 0),
+    )
+    fit(tmp_path / "a", toy.stage(epochs=1))
+    fit(tmp_path / "b", toy.stage(epochs=1, rate=frozen))
+    for one, two in zip(kept(tmp_path / "a").values(), kept(tmp_path / "b").values(), strict=True):
+        np.testing.assert_array_equal(flat(one), flat(two))
+    run = fit(tmp_path / "c", toy.stage(epochs=3, rate=frozen))
+    group = loop._Group(run, 0, run.settings.devices.put_shared(
+        {"inputs": run.stage.shared, "targets": run.stage.targets}))
+    state = group.initial_state()
+    params = []
+    for epoch in range(2):
+        rows, counts = group._epoch_table(epoch)
+        own = {**group.own, **group._put({"rows": rows, "counts": counts})}
+        part = {"rows": rows[:, :3], "counts": counts[:, :3]}
+        own = {**group.own, **group._put(part)}
+        state, _ = run.programs["train"](state, own, group.shared)
+        params.append(np.asarray(state.params["Dense_0"]["kernel"]))
+        state, _ = run.programs["validate"](state, group.validation, group.shared)
+    np.testing.assert_array_equal(*params)
+
+
+def test_divergence_is_told_with_seed_fold_and_epoch(tmp_path):
+    stage = toy.stage(lr=float("inf"))
+    with pytest.raises(UserError, match=r"toy/first: training diverged.*seed 0, fold 0 in epoch 1"):
+        fit(tmp_path / "a", stage)
+
+
+def test_another_key_implementation_is_refused(tmp_path):
+    with jax.default_prng_impl("rbg"), pytest.raises(UserError, match="threefry2x32"):
+        StageRun(toy.stage(), tmp_path, settings(), MetricsLog(tmp_path, tensorboard=False))
+
+
+def test_steps_without_rows_leave_the_state_untouched():
+    stage = toy.stage()
+    shared = {"inputs": stage.shared, "targets": stage.targets}
+    own = {
+        "data": jax.tree.map(lambda a: a[0], stage.member_data),
+        "total_steps": np.int32(10),
+        "rows": np.zeros((2, stage.batch_size), np.int32),
+        "counts": np.zeros(2, np.int32),
+    }
+    key = jax.random.key_data(jax.random.key(0))
+    state, _ = programs.initialise(stage)(key, own, shared)
+    after, _ = jax.jit(programs.train(stage))(state, own, shared)
+    jax.tree.map(np.testing.assert_array_equal, state, after)
+
+
+def test_members_that_fit_follow_memory(monkeypatch):
+    stage = toy.stage()
+    devices = Devices.available("vmap")
+    assert loop.members_that_fit(stage, devices) == 8
+    monkeypatch.setattr(loop, "_memory_bytes", lambda devices: 1)
+    assert loop.members_that_fit(stage, devices) == 1

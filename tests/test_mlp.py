@@ -1,0 +1,215 @@
+"""The dense network against PyTorch: layers, gradients, statistics, training steps, counts."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from moa_jax.models.mlp import MLP
+from moa_jax.pretrained import mlp_from_torch
+from moa_jax.training import losses, optimizers, programs, schedules
+from moa_jax.training.members import Member
+from moa_jax.training.stage import Forward, Stage
+
+REFERENCE = dict(np.load(Path(__file__).parent / "reference" / "mlp.npz"))
+NETWORK = MLP(hidden=16, num_outputs=7, dropout=(0.0, 0.0, 0.0))
+LAYERS = [f"{kind}{layer}" for layer in (1, 2, 3) for kind in ("batch_norm", "dense")]
+
+
+def part(prefix):
+    """The arrays below a prefix of the reference."""
+    return {k[len(prefix) + 1 :]: v for k, v in REFERENCE.items() if k.startswith(f"{prefix}/")}
+
+
+def close(found, expected, tolerance=1e-9):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * 1e-2),
+        found,
+        expected,
+    )
+
+
+def layer_outputs(found):
+    return {name: found["intermediates"][name]["__call__"][0] for name in LAYERS}
+
+
+def padded(rows, width=32):
+    """A batch of `rows` real rows behind which other rows stand as padding."""
+    x = REFERENCE["x"][:width].copy()
+    x[rows:] = 1e3
+    return x, np.arange(width) < rows
+
+
+def test_eval_mode_layer_by_layer():
+    with jax.enable_x64(True):
+        variables = mlp_from_torch(part("start"))
+        _, found = NETWORK.apply(
+            variables, REFERENCE["x"][:32], capture_intermediates=True, mutable=["intermediates"]
+        )
+        close(layer_outputs(found), {name: REFERENCE[f"eval/{name}"] for name in LAYERS})
+
+
+@pytest.mark.parametrize("rows", [32, 29])
+def test_train_mode_layer_by_layer(rows):
+    with jax.enable_x64(True):
+        x, mask = padded(rows)
+        _, found = NETWORK.apply(
+            mlp_from_torch(part("start")), x, mask=mask, train=True, capture_intermediates=True,
+            mutable=["intermediates", "batch_stats"],
+        )
+        outputs = jax.tree.map(lambda a: a[:rows], layer_outputs(found))
+        close(outputs, {name: REFERENCE[f"train{rows}/{name}"] for name in LAYERS})
+        expected = part(f"train{rows}/statistics")
+        for layer in (1, 2, 3):
+            stats = found["batch_stats"][f"batch_norm{layer}"]
+            close(stats["mean"], expected[f"batch_norm{layer}.running_mean"])
+            close(stats["var"], expected[f"batch_norm{layer}.running_var"])
+
+
+@pytest.mark.parametrize("rows", [32, 29])
+def test_gradients_of_parameters_and_inputs(rows):
+    with jax.enable_x64(True):
+        x, mask = padded(rows)
+        variables = mlp_from_torch(part("start"))
+
+        def loss(params, x):
+            logits, _ = NETWORK.apply(
+                {**variables, "params": params}, x, mask=mask, train=True, mutable=["batch_stats"]
+            )
+            return losses.binary_cross_entropy(logits, REFERENCE["y"][:32], mask)
+
+        value, (params, inputs) = jax.value_and_grad(loss, (0, 1))(variables["params"], x)
+        expected = part(f"train{rows}/gradient")
+        close(value, REFERENCE[f"train{rows}/loss"])
+        close(inputs[:rows], expected.pop("x"))
+        np.testing.assert_array_equal(inputs[rows:], 0)
+        statistics = {k: v for k, v in part("start").items() if "running" in k}
+        close(params, mlp_from_torch({**expected, **statistics})["params"])
+
+
+def test_fifty_steps_of_the_training_program():
+    """The recipes' own step: one-cycle Adam, coupled L2, smoothed loss, batches of 32, 32, 29."""
+    with jax.enable_x64(True):
+        total = len(REFERENCE["batches"])
+
+        def optimizer(total_steps, scale):
+            rate, beta1 = schedules.one_cycle(total_steps, 0.1)
+            return optimizers.adam(rate, beta1, weight_decay=1e-2)
+
+        def loss(logits, y, mask):
+            return losses.binary_cross_entropy(logits, losses.smoothed(y, 1e-3), mask)
+
+        rows = np.arange(2)
+        stage = Stage(
+            "test/first", Forward(NETWORK), (Member(0, 0, rows, rows, rows),),
+            REFERENCE["x"], REFERENCE["y"], loss, optimizer, epochs=1, batch_size=32,
+        )
+        shared = {"inputs": stage.shared, "targets": stage.targets}
+        own = {"data": (), "total_steps": np.int32(total)}
+        state, _ = programs.initialise(stage)(jax.random.key_data(jax.random.key(0)), own, shared)
+        start = mlp_from_torch(part("start"))
+        state = state._replace(
+            params=start["params"],
+            batch_stats=start["batch_stats"],
+            opt=optimizer(total, 1).init(start["params"]),
+        )
+        train = jax.jit(programs.train(stage))
+        step_losses = []
+        for step in range(total):
+            own |= {
+                "rows": REFERENCE["batches"][step : step + 1],
+                "counts": np.array([29 if step % 3 == 2 else 32], np.int32),
+            }
+            before = state.epoch_loss
+            state, _ = train(state, own, shared)
+            step_losses.append(float(state.epoch_loss - before))
+            if expected := part(f"step{step}"):
+                found = {"params": state.params, "batch_stats": state.batch_stats}
+                close(found, mlp_from_torch(expected))
+        np.testing.assert_allclose(step_losses, REFERENCE["losses"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("total", [1, 5])
+def test_schedules_are_finite_however_short(total):
+    rate, beta1 = schedules.one_cycle(total, 0.1)
+    steps = jnp.arange(total)
+    assert np.isfinite(rate(steps)).all() and np.isfinite(beta1(steps)).all()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "hidden", "outputs", "trainable", "first", "second", "third", "affine"),
+    [
+        (1087, 2048, 331, 7_115_540, 2_230_272, 4_196_352, 678_550, 10_366),
+        (1418, 2048, 206, 7_537_840, 2_908_160, 4_196_352, 422_300, 11_028),
+        (206, 1024, 206, 1_478_456, 212_992, 1_049_600, 211_356, 4_508),
+        (1091, 2048, 206, 6_867_490, 2_238_464, 4_196_352, 422_300, 10_374),
+        (1032, 2048, 206, 6_746_540, 2_117_632, 4_196_352, 422_300, 10_256),
+    ],
+    ids=["three_stage_1", "three_stage_2", "three_stage_3", "simple_old", "simple_new"],
+)
+def test_parameter_counts(inputs, hidden, outputs, trainable, first, second, third, affine):
+    shapes = jax.eval_shape(MLP(hidden, outputs).init, jax.random.key(0), jnp.zeros((2, inputs)))
+    count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
+    params = shapes["params"]
+    assert count(params) == trainable
+    assert [count(params[f"dense{i}"]) for i in (1, 2, 3)] == [first, second, third]
+    assert sum(count(params[f"batch_norm{i}"]) for i in (1, 2, 3)) == affine
+    assert count(shapes["batch_stats"]) == affine
+
+
+def test_initial_weights():
+    variables = MLP(64, 5).init(jax.random.key(0), jnp.zeros((2, 400)))
+    params = variables["params"]
+    for name, leaf, fan_in in (("dense1", "v", 400), ("dense2", "kernel", 64), ("dense3", "v", 64)):
+        weight, bound = np.asarray(params[name][leaf]), fan_in**-0.5
+        assert -bound <= weight.min() < -0.95 * bound and 0.95 * bound < weight.max() <= bound
+        assert abs(weight.std() - bound / 3**0.5) < 0.05 * bound
+        assert np.abs(params[name]["bias"]).max() <= bound
+    for name in ("dense1", "dense3"):
+        norm = np.linalg.norm(params[name]["v"], axis=0)
+        np.testing.assert_allclose(params[name]["g"], norm, rtol=1e-6)
+        assert abs(norm.mean() - 3**-0.5) < 0.05
+
+
+def test_dropout_needs_a_key_only_where_it_drops():
+    network = MLP(8, 3, dropout=(0.5, 0.5, 0.5))
+    x = jnp.ones((4, 6))
+    variables = network.init(jax.random.key(0), x)
+    with pytest.raises(Exception, match="dropout"):
+        network.apply(variables, x, train=True, mutable=["batch_stats"])
+    without = MLP(8, 3, dropout=(0.0, 0.0, 0.0))
+    without.apply(variables, x, train=True, mutable=["batch_stats"])
+    one, two = (
+        network.apply(
+            variables, jnp.eye(4, 6), train=True, mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(k)},
+        )[0]
+        for k in (1, 2)
+    )
+    assert (one != two).any()
+
+
+def test_bfloat16_computes_low_and_keeps_parameters_high():
+    network = MLP(8, 3, dtype=jnp.bfloat16)
+    x = jax.random.normal(jax.random.key(1), (16, 6))
+    variables = network.init(jax.random.key(0), x)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    logits = network.apply(variables, x)
+    assert logits.dtype == jnp.bfloat16
+    np.testing.assert_allclose(
+        logits.astype(jnp.float32), MLP(8, 3).apply(variables, x), atol=0.05
+    )
+
+
+def test_state_dict_is_read_strictly():
+    from moa_jax.errors import UserError
+
+    good = part("start")
+    with pytest.raises(UserError, match=r"missing \['dense2.bias'\], unknown nothing"):
+        mlp_from_torch({k: v for k, v in good.items() if k != "dense2.bias"})
+    with pytest.raises(UserError, match=r"unknown \['dense4.bias'\]"):
+        mlp_from_torch({**good, "dense4.bias": good["dense2.bias"]})
+    with pytest.raises(UserError, match=r"dense1.weight_g: expected shape \(16, 1\), found \(16,\)"):
+        mlp_from_torch({**good, "dense1.weight_g": good["dense1.weight_g"][:, 0]})

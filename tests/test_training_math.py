@@ -1,0 +1,161 @@
+"""Losses, metrics, schedules and the optimiser against literal figures."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from moa_jax.training import losses, metrics, optimizers, schedules
+
+LOGITS = np.array([[0.0, 2.0, -3.0], [-6.0, -6.5, 1.0]])
+TARGETS = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+def test_binary_cross_entropy_plain_smoothed_and_clipped():
+    with jax.enable_x64(True):
+        mask = np.ones(2, bool)
+        plain = losses.binary_cross_entropy(LOGITS, TARGETS, mask)
+        assert float(plain) == pytest.approx(0.1976503710, abs=1e-10)
+        for targets in (losses.smoothed(TARGETS, 1e-3), TARGETS.clip(0.0005, 0.9995)):
+            value = losses.binary_cross_entropy(LOGITS, targets, mask)
+            assert float(value) == pytest.approx(0.1991920377, abs=1e-10)
+
+
+def test_floor_of_the_smoothed_loss():
+    with jax.enable_x64(True):
+        loss = lambda z: losses.binary_cross_entropy(
+            z[None, None], jnp.array([[0.9995]]), jnp.ones(1)
+        )
+        assert float(loss(jnp.float64(7.6004023))) == pytest.approx(0.0043003262, abs=1e-10)
+        assert float(jax.grad(loss)(jnp.float64(7.6004023))) == pytest.approx(0, abs=1e-10)
+
+
+def test_masked_rows_do_not_count():
+    padded = np.concatenate([LOGITS, [[9.0, -9.0, 9.0]]])
+    targets = np.concatenate([TARGETS, [[0.0, 1.0, 0.0]]])
+    with jax.enable_x64(True):
+        found = losses.binary_cross_entropy(padded, targets, np.array([True, True, False]))
+        expected = losses.binary_cross_entropy(LOGITS, TARGETS, np.ones(2))
+        assert float(found) == pytest.approx(float(expected), rel=1e-15)
+
+
+# Steps of schedules with maximum 1e-2, 1e3 times less at the start and 1e4 times less at the end.
+SCHEDULE = [
+    (1035, 0.2, 0, 1.000000000e-05, 0.95),
+    (1035, 0.2, 1, 1.058084785e-05, 0.949994186),
+    (1035, 0.2, 100, 4.776551727e-03, 0.902286769),
+    (1035, 0.2, 206, 1.000000000e-02, 0.85),
+    (1035, 0.2, 207, 9.999964010e-03, 0.850000360),
+    (1035, 0.2, 500, 7.198673885e-03, 0.878013264),
+    (1035, 0.2, 1000, 4.154750594e-05, 0.949584535),
+    (1035, 0.2, 1034, 1.0e-09, 0.95),
+    (1725, 0.2, 172, 5.005000000e-03, 0.90),
+    (1725, 0.2, 344, 1.0e-02, 0.85),
+    (1725, 0.2, 1000, 5.386621940e-03, 0.896133785),
+    (1725, 0.2, 1724, 1.0e-09, 0.95),
+    (1170, 0.2, 233, 1.0e-02, 0.85),
+    (1170, 0.2, 1000, 7.830436926e-04, 0.942169572),
+    (1950, 0.2, 389, 1.0e-02, 0.85),
+    (1950, 0.2, 1000, 6.669034629e-03, 0.883309657),
+    (3450, 0.1, 137, 3.435452797e-03, 0.915711183),
+    (3450, 0.1, 344, 1.0e-02, 0.85),
+    (3450, 0.1, 1725, 5.863258790e-03, 0.891367416),
+    (1725, 0.1, 171, 9.999790486e-03, 0.850002097),
+    (1725, 0.1, 172, 9.999997441e-03, 0.850000026),
+]
+
+
+@pytest.mark.parametrize(("total", "pct_start", "step", "rate", "beta1"), SCHEDULE)
+def test_one_cycle(total, pct_start, step, rate, beta1):
+    with jax.enable_x64(True):
+        # The length is traced, as in training.
+        found = jax.jit(
+            lambda total, step: [s(step) for s in schedules.one_cycle(total, pct_start)]
+        )(total, step)
+        assert float(found[0]) == pytest.approx(rate, rel=1e-9)
+        assert float(found[1]) == pytest.approx(beta1, abs=6e-10)
+
+
+def test_one_cycle_in_float32():
+    for total, pct_start, step, rate, beta1 in SCHEDULE:
+        found = [s(step) for s in schedules.one_cycle(total, pct_start)]
+        assert found[0].dtype == jnp.float32
+        assert float(found[0]) == pytest.approx(rate, rel=1e-5, abs=2e-9)
+        assert float(found[1]) == pytest.approx(beta1, rel=1e-6)
+
+
+def test_adam_trace():
+    """One parameter, gradient 0.5 in even and -0.25 in odd steps, ten steps of one cycle."""
+    expected = [
+        0.999990000000, 1.001471462355, 0.997987020136, 0.997136450870, 0.994502004822,
+        0.993357642709, 0.992023146283, 0.991503303385, 0.991308639917, 0.991308639506,
+    ]  # fmt: skip
+    with jax.enable_x64(True):
+        optimizer = optimizers.adam(*schedules.one_cycle(10, 0.2), weight_decay=1e-5)
+        p = jnp.float64(1)
+        state, found = optimizer.init(p), []
+        for step in range(10):
+            gradient = jnp.float64(-0.25 if step % 2 else 0.5)
+            update, state = optimizer.update(gradient, state, p)
+            p = p + update
+            found.append(float(p))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=6e-13)
+
+
+# Rows of targets and predictions with exact 0 and 1, 1e-16 and 1 - 1e-16.
+Y = np.array([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 0, 0], [1, 1, 0], [0, 0, 1]])
+P = np.array(
+    [
+        [0.9, 0.1, 0.0],
+        [0.2, 0.5, 1e-16],
+        [1.0, 0.0, 0.0],
+        [0.0, 0.3, 1.0],
+        [0.0, 1.0, 0.25],
+        [1e-15, 0.9999999999999999, 0.75],
+    ]
+)
+
+
+def test_log_loss_clipped():
+    assert metrics.mean_log_loss(Y, P) == pytest.approx(7.78976420147418, rel=1e-14)
+    np.testing.assert_allclose(
+        metrics.target_log_losses(Y, P),
+        [5.811213410313787, 5.9491264387495635, 11.608952755359189],
+        rtol=1e-14,
+    )
+
+
+def test_log_loss_with_epsilon_inside():
+    assert metrics.mean_log_loss_epsilon(Y, P) == pytest.approx(7.783826435944174, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("y", "p", "clipped", "inside"),
+    [
+        (0, 0.0, 9.992007221626415e-16, -1.110223024625156e-15),
+        (0, 1.0, 34.53957599234088, 34.538776394910684),
+        (1, 0.0, 34.538776394910684, 34.538776394910684),
+        (1, 1.0, 9.992007221626415e-16, -1.110223024625156e-15),
+        (1, 0.5, 0.6931471805599453, 0.6931471805599433),
+    ],
+)
+def test_log_loss_at_the_extremes(y, p, clipped, inside):
+    assert metrics.mean_log_loss([[y]], [[p]]) == pytest.approx(clipped, rel=1e-15)
+    assert metrics.mean_log_loss_epsilon([[y]], [[p]]) == pytest.approx(inside, rel=1e-15)
+
+
+def test_printed_convention_counts_controls_and_one_target_too_many():
+    y, p = np.array([[1, 0], [0, 0]]), np.array([[0.6, 0.1], [0.2, 0.05]])
+    assert metrics.mean_log_loss(y, p) == pytest.approx(0.22265574628139434, rel=1e-14)
+    found = metrics.printed_log_loss(y, p, num_controls=1)
+    assert found == pytest.approx(0.09895810945839771, rel=1e-13)
+
+
+def test_printed_convention_converts_recorded_scores():
+    """The published treated-row score of a printed 0.014180859 is 0.015461."""
+    factor = metrics.mean_log_loss(np.eye(2), np.full((2, 2), 0.5))
+    printed = metrics.printed_log_loss(
+        np.zeros((21948, 206)), np.full((21948, 206), 0.5), num_controls=1866
+    )
+    assert factor / printed == pytest.approx(1.0902862193, rel=1e-10)
+    assert 0.014180859097109953 * factor / printed == pytest.approx(0.015461195, abs=5e-10)
