@@ -95,14 +95,18 @@ class Stage:
         return tuple(lines)
 
     def size_rows(self) -> tuple[FoldRow, ...]:
-        """Returns the rows of each fold: one line if all seeds share it, else one per seed."""
-        lines = {}
+        """Returns the rows of each fold: a line per distribution that seeds share."""
+        seeds = collections.defaultdict(list)
         for label, by_fold in self._by_seed():
-            sizes = self._across(by_fold, "rows")
-            lines.setdefault(sizes, FoldRow(f"Rows, {label}", sizes, sum(filter(None, sizes))))
-        if len(lines) == 1:
-            return tuple(dataclasses.replace(line, label="Rows") for line in lines.values())
-        return tuple(lines.values())
+            seeds[self._across(by_fold, "rows")].append(label)
+        return tuple(
+            FoldRow(
+                "Rows" if len(seeds) == 1 else f"Rows of {', '.join(labels)}",
+                sizes,
+                sum(filter(None, sizes)),
+            )
+            for sizes, labels in seeds.items()
+        )
 
     def _by_seed(self) -> Iterable[tuple[str, Mapping[int, FoldScore]]]:
         seeds = collections.defaultdict(dict)
@@ -177,7 +181,7 @@ class Blend:
     @property
     def longest(self) -> float:
         """The weight that a bar of full length stands for."""
-        return max(1.0, *self.weights.values())
+        return max([1.0, *self.weights.values()])
 
     def nested_range(self, model: str) -> tuple[float, float]:
         """Returns the smallest and the largest weight of the model over the nested parts."""

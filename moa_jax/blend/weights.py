@@ -114,7 +114,9 @@ def nested(
     found = []
     for fold in np.unique(folds):
         held_out = folds == fold
-        found.append(slsqp(predictions[:, ~held_out], targets[~held_out]))
+        # Unlike indexing, which keeps the rows outermost, this lays the copy out model by model.
+        others = predictions.compress(~held_out, axis=1)
+        found.append(slsqp(others, targets[~held_out]))
         blended[held_out] = _blended(found[-1], predictions[:, held_out])
     return mean_log_loss(targets, blended), np.stack(found), blended
 

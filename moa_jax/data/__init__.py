@@ -1,0 +1,1 @@
+"""What comes in: tables, simulated data and fold assignments. No JAX here."""

@@ -1,0 +1,1 @@
+"""Fitted transforms of profiles, in numpy and scikit-learn. No JAX here."""

@@ -1,0 +1,127 @@
+"""Fold assignments: literal draws of the original's splitters, small data, the file."""
+
+import time
+
+import numpy as np
+import pytest
+from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
+
+from moa_jax.data import folds
+from moa_jax.errors import UserError
+
+LABELS = np.array(
+    [[int(digit) for digit in row] for row in "100 010 010 000 110 001 000 010 001 000".split()]
+)
+
+
+def digits(assigned):
+    return " ".join(map(str, assigned))
+
+
+def test_all_true_labels_give_a_blocked_random_split():
+    found = folds.multilabel_stratified(np.ones((12, 331)), 5, 1903, always_true_label=True)
+    assert digits(found) == "0 3 4 2 1 0 1 4 3 2 0 1"
+    found = folds.multilabel_stratified(np.ones((23, 206)), 10, 4, always_true_label=True)
+    assert digits(found) == "7 5 1 0 2 6 4 9 3 8 7 8 9 1 0 6 4 2 3 5 4 3 0"
+
+
+@pytest.mark.parametrize("always_true_label", [False, True])
+def test_unshuffled_split_draws_from_a_fresh_generator(always_true_label):
+    found = folds.multilabel_stratified(LABELS, 2, 42, always_true_label=always_true_label)
+    assert digits(found) == "1 1 0 0 0 0 0 1 1 1"
+
+
+def test_shuffled_split():
+    found = folds.multilabel_stratified(LABELS, 2, 34, shuffle=True)
+    assert digits(found) == "1 1 1 0 0 0 1 0 1 0"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_shuffled_split_is_the_library_splitter(seed):
+    generator = np.random.default_rng(seed)
+    labels = generator.random((90, 7)) < generator.uniform(0.02, 0.5, 7)
+    splitter = MultilabelStratifiedKFold(5, shuffle=True, random_state=seed)
+    found = folds.multilabel_stratified(labels, 5, seed, shuffle=True)
+    for fold, (_, rows) in enumerate(splitter.split(labels, labels)):
+        assert np.flatnonzero(found == fold).tolist() == rows.tolist()
+
+
+def test_full_size_split_is_even_and_takes_seconds():
+    generator = np.random.default_rng(0)
+    prevalence = np.exp(generator.uniform(np.log(1 / 21948), np.log(832 / 21948), 206))
+    labels = generator.random((21948, 206)) < prevalence
+    start = time.monotonic()
+    found = folds.multilabel_stratified(labels, 5, 42, always_true_label=True)
+    assert time.monotonic() - start < 20
+    assert set(np.bincount(found)) <= {4389, 4390}
+    per_fold = np.stack([labels[found == fold].sum(0) for fold in range(5)])
+    assert np.ptp(per_fold, axis=0).max() <= 2
+
+
+def drugs_and_labels(seed=0):
+    """Forty rare drugs of six rows, ten single ones and two frequent ones of thirty, shuffled."""
+    generator = np.random.default_rng(seed)
+    drugs = np.repeat([f"drug{i}" for i in range(52)], [6] * 40 + [1] * 10 + [30] * 2)
+    of_drug = {drug: generator.random(8) < 0.2 for drug in np.unique(drugs)}
+    drugs = generator.permutation(drugs)
+    return drugs, np.stack([of_drug[drug] for drug in drugs])
+
+
+def test_rare_drugs_stay_together_and_frequent_ones_spread():
+    drugs, labels = drugs_and_labels()
+    found = folds.drug_aware(labels, drugs, 5, 34)
+    for drug in np.unique(drugs):
+        assert len(set(found[drugs == drug])) == (5 if (drugs == drug).sum() == 30 else 1)
+    assert np.bincount(found, minlength=5).min() > 50
+
+
+def test_drug_aware_assignment_of_rare_drugs_follows_count_then_appearance():
+    drugs = np.array(list("bbaaacd"))
+    labels = np.array([[1, 0]] * 2 + [[0, 1]] * 3 + [[1, 0], [0, 1]])
+    found = folds.drug_aware(labels, drugs, 2, 34)
+    by_drug = folds.multilabel_stratified(
+        np.array([[0, 1], [1, 0], [1, 0], [0, 1]]), 2, 34, shuffle=True
+    )  # in the order a, b, c, d
+    assert [found[drugs == drug][0] for drug in "abcd"] == by_drug.tolist()
+
+
+@pytest.mark.parametrize("sizes", [[40], [1, 1, 40], [3, 3], [2] * 3 + [19], [25, 25]])
+def test_drug_aware_on_few_drugs(sizes):
+    drugs = np.repeat(np.arange(len(sizes)), sizes)
+    found = folds.drug_aware(np.ones((len(drugs), 2)), drugs, 5, 34)
+    assert found.min() >= 0 and found.max() < 5
+    for drug, size in enumerate(sizes):
+        assert len(set(found[drugs == drug])) == (5 if size > 18 else 1)
+
+
+def test_k_fold_is_the_plain_shuffled_split():
+    found = folds.k_fold(10, 3, 0)
+    assert np.bincount(found).tolist() == [4, 3, 3]
+    # The first fold takes the head of the permutation that the seed draws.
+    head = np.random.RandomState(0).permutation(10)[:4]
+    assert np.flatnonzero(found == 0).tolist() == sorted(head.tolist())
+
+
+def test_fewer_rows_than_folds_is_told():
+    for split in (
+        lambda: folds.multilabel_stratified(LABELS, 11, 0),
+        lambda: folds.k_fold(10, 11, 0),
+        lambda: folds.drug_aware(LABELS, np.arange(10), 11, 0),
+    ):
+        with pytest.raises(UserError, match="folds: expected .* found 11 for 10"):
+            split()
+
+
+def test_file_is_joined_by_id(tmp_path):
+    ids = np.array(["001", "b", "c"], object)
+    written = {7: np.array([0, 1, 0]), 3: np.array([1, 1, 0])}
+    folds.write(tmp_path / "folds.csv", ids, written)
+    found = folds.read(tmp_path / "folds.csv", ids[::-1])
+    assert {seed: f.tolist() for seed, f in found.items()} == {7: [0, 1, 0], 3: [0, 1, 1]}
+    with pytest.raises(UserError, match="seed 7: expected the 2 sig_ids"):
+        folds.read(tmp_path / "folds.csv", ids[:2])
+    (tmp_path / "folds.csv").write_text("sig_id,fold\na,1\n")
+    with pytest.raises(UserError, match="folds.csv: damaged"):
+        folds.read(tmp_path / "folds.csv", ids)
+    with pytest.raises(UserError, match="other.csv: not found"):
+        folds.read(tmp_path / "other.csv", ids)

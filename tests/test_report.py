@@ -1,0 +1,312 @@
+"""Tests of the report: what is collected from a work folder and what the page shows of it."""
+
+import html.parser
+import re
+
+import pytest
+
+from moa_jax import files
+from moa_jax.blend import report
+from moa_jax.blend.report import Blend, FoldScore, Stage
+from moa_jax.errors import UserError
+
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+UGLY = 'nn <b>"new" & old</b>'
+
+
+class Page(html.parser.HTMLParser):
+    """Tags, attributes, text and rows of tables; fails on a tag that is not closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.words = [], set(), [], []
+        self.tables = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        self.attributes += attributes
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("th", "td"):
+            self.tables[-1][-1] += [""] * int(dict(attributes).get("colspan", 1))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words.append(data)
+        if {"th", "td"} & set(self.open):
+            self.tables[-1][-1][-1] = " ".join((self.tables[-1][-1][-1] + " " + data).split())
+
+    def values(self, attribute):
+        return [value for name, value in self.attributes if name == attribute]
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """A run of two models, one with an ugly name, on data without cells and without test rows."""
+    folder = tmp_path / "a run"
+    data = {"source": "folder", "rows": 1423, "treated": 1400, "controls": 23, "genes": 772}
+    data |= {"cells": 0, "scored": 206, "nonscored": 402, "test_rows": 0, "columns": {"cells": []}}
+    config = {"honest": False, "models": {"plain": {"recipe": "simple_nn"}, UGLY: {}}}
+    files.write_json(
+        folder / "config.json",
+        {"config": config, "hash": "0123abcd", "command": "launch.py --x='<y>'", "data": data},
+    )
+    files.write_json(
+        folder / "environment.json",
+        {
+            "python": "3.12.1",
+            "platform": "Linux",
+            "packages": {"jax": "0.10.2"},
+            "devices": ["cpu:cpu"] * 8,
+            "strategy": "pmap",
+        },
+    )
+    for name, score in (("plain", 0.0161234), (UGLY, 0.0155678)):
+        files.write_json(
+            folder / name / "metrics.json",
+            {
+                "recipe": "simple_nn",
+                "scores": {"treated": score, "epsilon": score - 1e-5, "printed": score - 2e-3},
+                "seconds": 3723.0,
+                "fidelity": {"split": "k_fold", "drop_first_gene": True, "rates": [0, 0.25]},
+                "faithful": {"split": "stratified", "drop_first_gene": True, "rates": [0, 0.25]},
+                "notes": [f"a note on {name}"],
+                "stages": ["scored"],
+            },
+        )
+        files.write_json(
+            folder / name / "scored" / "metrics.json",
+            {
+                "network": "MLP",
+                "inputs": 1091,
+                "outputs": 206,
+                "parameters": 7654321,
+                "members": [
+                    {"seed": 7, "fold": fold, "epoch": 21 + fold, "epochs_run": 25, "loss": 0.0171}
+                    for fold in (0, 1)
+                ],
+                "score": score,
+                "fold_scores": [
+                    {"seed": 7, "fold": 0, "rows": 700, "score": 0.0169},
+                    {"seed": 7, "fold": 1, "rows": 700, "score": 0.0167},
+                    {"seed": None, "fold": 0, "rows": 700, "score": 0.0165},
+                    {"seed": None, "fold": 1, "rows": 700, "score": 0.0163},
+                ],
+                "seconds": {"features": 1.5, "train": 83.2, "predict": 0.25},
+                "peak_memory_bytes": 3 * 2**29,
+                "groups": 2,
+                "slots": 16,
+                "compilations": 3,
+            },
+        )
+    files.write_json(
+        folder / "blend" / "weights.json",
+        {
+            "method": "slsqp",
+            "weights": {"plain": 0.25, UGLY: 0.75},
+            "loss": 0.0151234,
+            "nested": {
+                "loss": 0.0152345,
+                "weights": [{"plain": 0.2, UGLY: 0.8}, {"plain": 0.3125, UGLY: 0.6875}],
+            },
+            "best_model": UGLY,
+            "best_model_loss": 0.0155678,
+            "rows": 1400,
+        },
+    )
+    (folder / "submission.csv").write_text("sig_id\n")
+    return folder
+
+
+def rendered(folder):
+    path = folder / "blend" / "report.html"
+    report.write(path, report.collect(folder))
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def table(page, first):
+    """The rows of the table whose first column's header is `first`."""
+    (found,) = [rows for rows in page.tables if rows[0][0] == first]
+    return found
+
+
+def test_page_is_sound_and_self_contained(workdir):
+    page = rendered(workdir)
+    assert page.tags.isdisjoint({"script", "link", "img", "iframe"})
+    text = (workdir / "blend" / "report.html").read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    assert not re.search(r"//|@import|url\(|src=|\bon\w+=", text)
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    referred = page.values("aria-labelledby") + [href[1:] for href in page.values("href")]
+    assert set(referred) <= set(ids)
+    for rows in page.tables:
+        assert {len(row) for row in rows} == {len(rows[0])}
+        assert len(rows) > 1
+
+
+def test_names_are_escaped(workdir):
+    page = rendered(workdir)
+    assert "b" not in page.tags
+    assert UGLY in page.text
+    assert f"a note on {UGLY}" in page.text
+    assert "launch.py --x='<y>'" in page.text
+
+
+def test_scores_and_summary(workdir):
+    page = rendered(workdir)
+    scores = page.tables[0]
+    assert scores[1] == ["plain", "0.01612", "0.01611", "0.01412", "simple_nn"]
+    assert scores[2] == [f"{UGLY} best", "0.01557", "0.01556", "0.01357", "simple_nn"]
+    assert "Blend, in-sample 0.01512 log loss of 1,400 treated rows" in page.text
+    assert "Blend, nested 0.01523" in page.text
+    assert f"Best single model 0.01557 {UGLY}" in page.text
+    assert str(workdir / "submission.csv") in page.text
+
+
+def test_blend_weights_with_bars_and_nested_range(workdir):
+    page = rendered(workdir)
+    weights = page.tables[1]
+    assert weights[1] == ["plain", "0.2500", "", "0.2000", "0.3125"]
+    assert weights[2] == [UGLY, "0.7500", "", "0.6875", "0.8000"]
+    assert weights[3][:2] == ["Sum", "1.0000"]
+    assert page.values("style") == ["width: 25.00%", "width: 75.00%"]
+
+
+def test_bars_of_weights_above_one_are_relative_to_the_largest():
+    assert Blend(weights={"a": 2.0, "b": 0.5}).longest == 2.0
+    assert Blend(weights={"a": 0.5, "b": 0.25}).longest == 1.0
+
+
+def test_folds_by_seed_with_their_rows(workdir):
+    folds = rendered(workdir).tables[2]
+    assert folds == [
+        ["Seed", "All folds", "Fold 0", "Fold 1"],
+        ["7", "0.01680", "0.01690", "0.01670"],
+        ["Mean", "0.01640", "0.01650", "0.01630"],
+        ["Rows", "1,400", "700", "700"],
+    ]
+
+
+def test_folds_of_unequal_size_and_missing_folds():
+    stage = Stage(
+        "scored",
+        fold_scores=(
+            FoldScore(3, 0, 10, 0.1),
+            FoldScore(3, 2, 30, 0.2),
+            FoldScore(5, 0, 20, 0.3),
+            FoldScore(8, 0, 10, 0.4),
+            FoldScore(8, 2, 30, 0.4),
+        ),
+    )
+    assert stage.folds == (0, 2)
+    assert [(r.label, r.folds) for r in stage.score_rows()] == [
+        ("3", (0.1, 0.2)),
+        ("5", (0.3, None)),
+        ("8", (0.4, 0.4)),
+    ]
+    assert stage.score_rows()[0].whole == pytest.approx((10 * 0.1 + 30 * 0.2) / 40)
+    assert [(r.label, r.folds, r.whole) for r in stage.size_rows()] == [
+        ("Rows of 3, 8", (10, 30), 40),
+        ("Rows of 5", (20, None), 20),
+    ]
+
+
+def test_switches_say_what_was_changed(workdir):
+    switches = table(rendered(workdir), "Switch")
+    assert switches[1] == ["", "", "", "plain"]
+    assert switches[2:5] == [
+        ["split", "k_fold", "stratified", "changed"],
+        ["drop_first_gene", "true", "true", "faithful"],
+        ["rates", "[0, 0.25]", "[0, 0.25]", "faithful"],
+    ]
+
+
+def test_networks_members_time_and_memory(workdir):
+    page = rendered(workdir)
+    networks, cost = [rows for rows in page.tables if rows[0][0] == "Stage"]
+    expected = ["scored", "MLP", "1,091", "206", "7,654,321", "2", "2", "16", "3", "0.01612"]
+    assert networks[2] == expected
+    assert cost[2] == ["scored", "1.5 s", "1 min 23 s", "0.2 s", "1 min 25 s", "1.50 GiB"]
+    assert "1 h 02 min from start to end" in page.text
+    members = next(rows for rows in page.tables if rows[0][0] == "Member")
+    assert members[2] == ["Seed 7, fold 1", "–", "–", "25", "22", "0.01710"]
+
+
+def test_run_data_and_notes(workdir):
+    page = rendered(workdir)
+    assert "8 × cpu:cpu" in page.text
+    assert "Configuration hash 0123abcd" in page.text
+    assert table(page, "Package")[1] == ["jax", "0.10.2"]
+    assert table(page, "Rows")[1] == ["1,423", "1,400", "23", "772", "0", "206", "402", "0"]
+    assert "no cell viability columns" in page.text
+    assert "no test file" in page.text
+    assert "no gene expression columns" not in page.text
+    assert "Not an honest run" in page.text
+
+
+def test_honest_run_says_so(workdir):
+    stored = files.read_json(workdir / "config.json")
+    stored["config"]["honest"] = True
+    files.write_json(workdir / "config.json", stored)
+    assert "An honest run: no row influenced its own score" in rendered(workdir).text
+
+
+def test_fixed_weights_have_no_nested_score(workdir):
+    stored = files.read_json(workdir / "blend" / "weights.json")
+    files.write_json(
+        workdir / "blend" / "weights.json",
+        {name: value for name, value in stored.items() if name != "nested"} | {"method": "fixed"},
+    )
+    page = rendered(workdir)
+    assert "Weights fixed by the configuration" in page.text
+    assert "nested" not in page.text.lower()
+    assert page.tables[1][1] == ["plain", "0.2500", ""]
+
+
+def test_absent_keys_and_files_leave_a_dash(tmp_path):
+    files.write_json(tmp_path / "config.json", {"config": {"models": {"one": {}, "two": {}}}})
+    files.write_json(tmp_path / "one" / "metrics.json", {"stages": ["scored"], "unknown": 1})
+    files.write_json(tmp_path / "one" / "scored" / "metrics.json", {"members": [{}]})
+    page = rendered(tmp_path)
+    assert page.tables[0][1] == ["one", "–", "–", "–", "–"]
+    assert "The model two is not finished." in page.text
+    networks, cost = [rows for rows in page.tables if rows[0][0] == "Stage"]
+    assert networks[2] == ["scored", "–", "–", "–", "–", "1", "–", "–", "–", "–"]
+    assert cost[2] == ["scored"] + ["–"] * 5
+    assert "Blend" not in page.text
+
+
+def test_folder_without_a_run_and_damaged_files(workdir):
+    with pytest.raises(UserError, match="config.json: not found"):
+        report.collect(workdir / "nowhere")
+    (workdir / "blend" / "weights.json").write_text("{")
+    with pytest.raises(UserError, match="weights.json: damaged"):
+        report.collect(workdir)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.04, "0.0 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 00 s"),
+        (3599.6, "1 h 00 min"),
+        (90061, "25 h 01 min"),
+    ],
+)
+def test_durations(workdir, seconds, shown):
+    stored = files.read_json(workdir / "plain" / "metrics.json")
+    files.write_json(workdir / "plain" / "metrics.json", stored | {"seconds": seconds})
+    assert f"{shown} from start to end" in rendered(workdir).text
