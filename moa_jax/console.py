@@ -90,9 +90,8 @@ def start_log(path: Path) -> None:
     with files.writing(path):
         handlers: list[logging.Handler] = [_Console(), logging.FileHandler(path, encoding="utf-8")]
     logger = absl_logging.get_absl_logger()
-    for handler in [*logger.handlers, *logging.getLogger().handlers]:
-        logger.removeHandler(handler)
-        logging.getLogger().removeHandler(handler)
+    logger.propagate = False
+    logger.handlers.clear()
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         # orbax tells every step of a save through the same logger.

@@ -77,8 +77,10 @@ def blend(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
     treated = np.flatnonzero(~dataset.is_control)
     ids, labels = dataset.ids[treated], dataset.scored.values[treated].astype(np.float64)
     names = list(config.models)
-    oof = {name: _read_finished(workdir, name, "oof.parquet") for name in names}
-    aligned = {name: p.aligned(ids, f"{workdir.path / name}/oof.parquet") for name, p in oof.items()}
+    aligned = {
+        name: _read_finished(workdir, name, "oof.parquet").aligned(ids, f"{name}/oof.parquet")
+        for name in names
+    }
     stacked = np.stack([p.values for p in aligned.values()])
     searched = config.blend.method == "slsqp"
     if searched:
@@ -136,7 +138,7 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
             model, _context(config, workdir, name), tuple(columns["scored"])
         )
         predicted[name] = folder / f"{name}.parquet"
-        with Predictions.writer(predicted[name]) as writer:
+        with Predictions.writer(predicted[name]) as append:
             for rows in tables.stream(
                 file,
                 tuple(columns["genes"]),
@@ -144,10 +146,10 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
                 levels(config),
                 config.parallel.predict_rows,
             ):
-                writer.write(predict(rows))
-    with Predictions.writer(folder / "submission.csv") as writer:
+                append(predict(rows))
+    with Predictions.writer(folder / "submission.csv") as append:
         for chunks in zip(*(Predictions.stream(p) for p in predicted.values()), strict=True):
-            writer.write(weights.combine(dict(zip(predicted, chunks, strict=True)), chosen))
+            append(weights.combine(dict(zip(predicted, chunks, strict=True)), chosen))
     logging.info("inference: %s", folder / "submission.csv")
     return folder / "submission.csv"
 

@@ -60,7 +60,7 @@ class Workdir:
         """
         with files.writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / ".lock", "w")  # noqa: SIM115: held until the end
+            self._lock = open(self.path / ".lock", "w")  # held until the process ends
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

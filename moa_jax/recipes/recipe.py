@@ -81,6 +81,7 @@ def fit_stage(
     ids: np.ndarray,
     targets: tuple[str, ...],
     hard_targets: np.ndarray,
+    num_inputs: int,
     feature_seconds: float = 0.0,
 ) -> Predictions:
     """Fits a stage and writes its folder; a stage that an earlier run finished is read back.
@@ -91,6 +92,7 @@ def fit_stage(
       ids: [N] `sig_id` of the stage's training rows.
       targets: L target names.
       hard_targets: [N, L] 0/1 targets that predictions are scored with.
+      num_inputs: number of the network's inputs, for the report.
       feature_seconds: time that building the stage's inputs took, for the report.
 
     Returns:
@@ -132,6 +134,7 @@ def fit_stage(
         folder / "metrics.json",
         {
             "network": type(stage.forward.network).__name__,
+            "inputs": num_inputs,
             "outputs": len(targets),
             "parameters": run.num_parameters,
             "members": [_member_record(folder, member) for member in stage.members],
@@ -159,6 +162,16 @@ def _member_record(folder: Path, member: Member) -> dict[str, Any]:
         "valid_rows": len(member.valid_rows),
         **weights.read_record(folder / "members" / f"{member.name}.npz"),
     }
+
+
+def data_notes(dataset: Dataset) -> tuple[str, ...]:
+    """Returns what the report says about parts that the data lack."""
+    lacking = {
+        "No gene columns: their blocks are left out.": not dataset.genes,
+        "No cell columns: their blocks are left out.": not dataset.cells,
+        "No test rows while fitting: transforms know the training rows only.": not dataset.test,
+    }
+    return tuple(note for note, holds in lacking.items() if holds)
 
 
 def is_finished(folder: Path) -> bool:

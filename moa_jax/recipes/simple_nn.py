@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from moa_jax import files
 from moa_jax.config import choice, number, switch
 from moa_jax.data import folds
 from moa_jax.data.tables import Dataset
+from moa_jax.errors import UserError
 from moa_jax.features import store
 from moa_jax.models.mlp import MLP
 from moa_jax.predictions import Predictions
@@ -26,6 +26,7 @@ from moa_jax.training import losses, members, optimizers, rules, schedules
 from moa_jax.training.stage import Forward, Stage
 
 STAGE = "scored"
+STAGES = (STAGE,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,8 +120,7 @@ def fit(dataset: Dataset, config: Config, context: Context) -> RecipeResult:
     rows = dataset.take(treated)
     targets = rows.scored
     fold_of_row = _split(rows, config)
-    stage_folder = context.folder / STAGE
-    pipelines, notes = _features(dataset, treated, fold_of_row, config, stage_folder)
+    pipelines = _features(dataset, treated, fold_of_row, config, context)
     shared = _transform(pipelines, rows)
     stage_members = members.cross_validation(
         dict.fromkeys(config.seeds, fold_of_row),
@@ -129,47 +129,49 @@ def fit(dataset: Dataset, config: Config, context: Context) -> RecipeResult:
     )
     feature_seconds = time.monotonic() - start
     logging.info(
-        "%s: %d treated rows, %d inputs, %.1f s for features",
-        context.model, len(rows), shared.shape[-1], feature_seconds,
+        "%s: %d treated rows, %d inputs, features took %.1f s",
+        context.model,
+        len(rows),
+        shared.shape[-1],
+        feature_seconds,
     )
     stage = Stage(
         name=f"{context.model}/{STAGE}",
         forward=_forward(config, len(targets.names)),
         members=tuple(stage_members),
-        member_data=_pipeline_of([member.fold for member in stage_members], len(pipelines)),
+        member_data=_pipeline_of([member.fold for member in stage_members], pipelines),
         shared=shared,
         targets=targets.values.astype(shared.dtype),
         loss=functools.partial(_smoothed_loss, smoothing=config.label_smoothing),
         valid_loss=losses.binary_cross_entropy,
-        optimizer=functools.partial(_optimizer, config),
+        optimizer=functools.partial(_optimizer, config=config),
         epochs=config.epochs,
         batch_size=config.batch_size,
         stop=rules.patience(config.patience),
         share_init_across_folds=config.share_init_across_folds,
     )
     oof = recipe.fit_stage(
-        context, stage, rows.ids, targets.names, targets.values, feature_seconds
+        context, stage, rows.ids, targets.names, targets.values, shared.shape[-1], feature_seconds
     )
     test = None
     if dataset.test is not None:
         test = load(config, context, targets.names)(dataset.test)
-        test.write(stage_folder / "test.parquet")
-    return RecipeResult(oof, test, notes)
+        test.write(context.folder / STAGE / "test.parquet")
+    return RecipeResult(oof, test, recipe.data_notes(dataset))
 
 
 def load(
     config: Config, context: Context, targets: tuple[str, ...]
 ) -> Callable[[Dataset], Predictions]:
     """Returns the function that predicts new rows; it needs the work folder only."""
-    stage_folder = context.folder / STAGE
-    names = recipe.member_names(stage_folder)
-    pipelines = _load_features(stage_folder)
+    names = recipe.member_names(context.folder / STAGE)
+    pipelines = _stored_features(config, context)
     predictor = recipe.stage_predictor(
         context,
         f"{context.model}/{STAGE}",
         _forward(config, len(targets)),
         names,
-        _pipeline_of([int(name.split("_fold")[1]) for name in names], len(pipelines)),
+        _pipeline_of([int(name.split("_fold")[1]) for name in names], pipelines),
     )
     chunk_rows = context.parallel.predict_rows
 
@@ -190,10 +192,19 @@ def _split(rows: Dataset, config: Config) -> np.ndarray:
         return folds.drug_aware(labels, rows.drug_id, config.folds, config.split_seed)
     if config.split == "k_fold":
         return folds.k_fold(len(rows), config.folds, config.split_seed)
-    generator = np.random.RandomState(config.split_seed)
     return folds.multilabel_stratified(
-        labels, config.folds, generator, always_true_label=True
+        labels, config.folds, config.split_seed, always_true_label=True
     )
+
+
+def _feature_folder(context: Context, name: str) -> Path:
+    return context.folder / STAGE / "features" / name
+
+
+def _pipeline_names(config: Config) -> list[str]:
+    if config.transforms == "all":
+        return ["all"]
+    return [f"fold{fold}" for fold in range(config.folds)]
 
 
 def _features(
@@ -202,21 +213,68 @@ def _features(
     fold_of_row: np.ndarray,
     config: Config,
     context: Context,
-) -> dict[str, ProfileFeatures]:
-    """Fits the features, or reads those that an earlier run has stored."""
-    if config.transforms == "all":
-        parts = {"all": (dataset, dataset.test)}
-    else:
-        controls = np.flatnonzero(dataset.is_control)
-        parts = {
-            f"fold{fold}": (
-                dataset.take(np.sort(np.r_[treated[fold_of_row != fold], controls])),
-                None,
-            )
-            for fold in range(config.folds)
-        }
-    pipelines = {}
-    for name, (train, test) in parts.items():
-        folder = context.folder / STAGE / "features" / name
+) -> list[ProfileFeatures]:
+    """Fits and stores what an earlier run has not stored, and returns what is stored."""
+    controls = np.flatnonzero(dataset.is_control)
+    for fold, name in enumerate(_pipeline_names(config)):
+        folder = _feature_folder(context, name)
         if store.exists(folder):
-            ...
+            continue
+        if name == "all":
+            train, test = dataset, dataset.test
+        else:
+            of_fold = np.sort(np.concatenate([treated[fold_of_row != fold], controls]))
+            train, test = dataset.take(of_fold), None
+        fitted = ProfileFeatures.fit(
+            train,
+            test,
+            context.levels,
+            factors=(config.gene_factors, config.cell_factors),
+            clusters=(config.gene_clusters, config.cell_clusters),
+            drop_first_column=config.drop_first_gene,
+        )
+        store.save(folder, fitted.transforms)
+    return _stored_features(config, context)
+
+
+def _stored_features(config: Config, context: Context) -> list[ProfileFeatures]:
+    columns = context.workdir.read()["data"]["columns"]
+    return [
+        ProfileFeatures(
+            len(columns["genes"]),
+            len(columns["cells"]),
+            context.levels,
+            store.load(_feature_folder(context, name)),
+            config.drop_first_gene,
+        )
+        for name in _pipeline_names(config)
+    ]
+
+
+def _transform(pipelines: list[ProfileFeatures], rows: Dataset) -> np.ndarray:
+    """Returns inputs [N, pipelines, F] in the device's float dtype."""
+    dtype = jnp.result_type(float)
+    return np.stack([pipeline.transform(rows).astype(dtype) for pipeline in pipelines], axis=1)
+
+
+def _pipeline_of(folds_of_members: list[int], pipelines: list[ProfileFeatures]) -> np.ndarray:
+    """Returns which pipeline each member reads: the only one, or that of its fold."""
+    own = np.asarray(folds_of_members, np.int32)
+    return own if len(pipelines) > 1 else np.zeros_like(own)
+
+
+def _inputs(shared, pipeline, rows, key, train):
+    return (shared[rows, pipeline],)
+
+
+def _forward(config: Config, num_outputs: int) -> Forward:
+    return Forward(MLP(config.hidden, num_outputs, config.dropout), _inputs)
+
+
+def _smoothed_loss(logits, targets, mask, smoothing):
+    return losses.binary_cross_entropy(logits, losses.smoothed(targets, smoothing), mask)
+
+
+def _optimizer(total_steps, scale, config: Config):
+    rate, beta1 = schedules.one_cycle(total_steps, config.pct_start, config.max_learning_rate)
+    return optimizers.adam(lambda step: scale * rate(step), beta1, config.weight_decay)
