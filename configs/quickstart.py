@@ -1,6 +1,6 @@
 """Both Simple NNs on the embedded real data, and their blend.
 
-    python -m moa_jax.launch --config=configs/quickstart.py --workdir=runs/quickstart
+python -m moa_jax.launch --config=configs/quickstart.py --workdir=runs/quickstart
 """
 
 from __future__ import annotations

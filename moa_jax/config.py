@@ -147,11 +147,14 @@ class RunConfig:
 def config_dict(models: Mapping[str, Any], **sections) -> ml_collections.ConfigDict:
     """Returns the ConfigDict of a run, every field present, for a file in `configs/` to refine.
 
+    Unless a `blend` section is given, fixed weights are equal, so that each can be overridden.
+
     Args:
       models: a recipe's `Config` for each model's name.
       **sections: sections of `RunConfig`, and `seed` or `honest`.
     """
-    return ml_collections.ConfigDict(plain(RunConfig(models=models, **sections)))
+    equal = BlendConfig(weights=dict.fromkeys(models, 1 / len(models)))
+    return ml_collections.ConfigDict(plain(RunConfig(models, **{"blend": equal, **sections})))
 
 
 def plain(value: Any) -> Any:

@@ -89,14 +89,15 @@ def start_log(path: Path) -> None:
     """Sends log lines to the terminal and to a file."""
     with files.writing(path):
         handlers: list[logging.Handler] = [_Console(), logging.FileHandler(path, encoding="utf-8")]
-    logger = absl_logging.get_absl_logger()
-    logger.propagate = False
-    logger.handlers.clear()
+    # A full disk must end in the one line that names the file, not in the logger's own trouble.
+    logging.raiseExceptions = False
+    root = logging.getLogger()
+    root.handlers.clear()
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-        # orbax tells every step of a save through the same logger.
-        handler.addFilter(lambda r: r.levelno > logging.INFO or "orbax" not in r.pathname)
-        logger.addHandler(handler)
+        # orbax and JAX tell their every step; only their warnings are for the reader.
+        handler.addFilter(lambda r: r.levelno > logging.INFO or "moa_jax" in r.pathname)
+        root.addHandler(handler)
     absl_logging.set_verbosity(absl_logging.INFO)
 
 

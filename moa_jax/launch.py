@@ -1,6 +1,6 @@
 """Command line: flags -> configuration -> train, infer, blend, or all of them.
 
-    python -m moa_jax.launch --config=configs/quickstart.py --workdir=runs/quickstart
+python -m moa_jax.launch --config=configs/quickstart.py --workdir=runs/quickstart
 """
 
 from __future__ import annotations

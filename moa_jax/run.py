@@ -40,6 +40,8 @@ def load_data(config: RunConfig) -> Dataset:
 
 def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
     """Fits every model of the configuration; models that are finished are left as they are."""
+    for model in config.models.values():
+        RECIPES[model.recipe].check(dataset, model)
     devices = Devices.available(config.parallel.strategy)
     workdir.bind(config, dataset, devices.strategy)
     treated = ~dataset.is_control
@@ -108,7 +110,9 @@ def blend(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
         }
     blended.write(workdir.path / "blend" / "oof.parquet")
     files.write_json(workdir.path / "blend" / "weights.json", result)
-    logging.info("blend: log loss %.5f, best single model %s %.5f", result["loss"], best, losses[best])
+    logging.info(
+        "blend: log loss %.5f, best single model %s %.5f", result["loss"], best, losses[best]
+    )
     if dataset.test is not None:
         tests = {name: _read_finished(workdir, name, "test.parquet") for name in names}
         submission = weights.combine(tests, chosen)
@@ -169,7 +173,9 @@ def _context(config: RunConfig, workdir: Workdir, name: str) -> Context:
 def _read_finished(workdir: Workdir, model: str, file: str) -> Predictions:
     path = workdir.path / model / file
     if not path.exists():
-        raise UserError(f"{path}: expected predictions of a finished model, found none; train first")
+        raise UserError(
+            f"{path}: expected predictions of a finished model, found none; train first"
+        )
     return Predictions.read(path)
 
 

@@ -173,9 +173,7 @@ def _environment(strategy: str) -> dict[str, Any]:
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    names = sorted(
-        name for name in there.keys() | here.keys() if there.get(name) != here.get(name)
-    )
+    names = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
     shown = "; ".join(
         f"{name}: {there.get(name, 'absent')} there, {here.get(name, 'absent')} now"
         for name in names

@@ -102,16 +102,6 @@ def test_k_fold_is_the_plain_shuffled_split():
     assert np.flatnonzero(found == 0).tolist() == sorted(head.tolist())
 
 
-def test_fewer_rows_than_folds_is_told():
-    for split in (
-        lambda: folds.multilabel_stratified(LABELS, 11, 0),
-        lambda: folds.k_fold(10, 11, 0),
-        lambda: folds.drug_aware(LABELS, np.arange(10), 11, 0),
-    ):
-        with pytest.raises(UserError, match="folds: expected .* found 11 for 10"):
-            split()
-
-
 def test_file_is_joined_by_id(tmp_path):
     ids = np.array(["001", "b", "c"], object)
     written = {7: np.array([0, 1, 0]), 3: np.array([1, 1, 0])}

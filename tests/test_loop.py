@@ -1,5 +1,6 @@
 """The training loop on a toy stage with per-member features and an auxiliary loss."""
 
+import itertools
 import json
 
 import jax
@@ -62,7 +63,7 @@ def plain_loop(stage, member, index, epochs):
         cuts = [*range(0, len(order), stage.batch_size), len(order)]
         if cuts[-1] - cuts[-2] == 1:  # a batch of one row takes another from the batch before
             cuts[-2] -= 1
-        for start, end in zip(cuts, cuts[1:]):
+        for start, end in itertools.pairwise(cuts):
             rows = order[start:end]
             input_key, dropout_key = jax.random.split(jax.random.fold_in(key, step))
             # Noise is drawn for the whole batch width; real rows come first.
@@ -72,8 +73,12 @@ def plain_loop(stage, member, index, epochs):
             def objective(params, x=x, rows=rows, stats=stats, key=dropout_key):
                 mask = jnp.arange(stage.batch_size) < len(rows)
                 outputs, updated = network.apply(
-                    {"params": params, "batch_stats": stats}, *x, mask=mask, train=True,
-                    rngs={"dropout": key}, mutable=["batch_stats"],
+                    {"params": params, "batch_stats": stats},
+                    *x,
+                    mask=mask,
+                    train=True,
+                    rngs={"dropout": key},
+                    mutable=["batch_stats"],
                 )
                 real = jax.tree.map(lambda a: a[: len(rows)], outputs)
                 return stage.loss(real, stage.targets[rows], jnp.ones(len(rows))), updated
@@ -234,8 +239,11 @@ def test_rate_rule_scales_the_learning_rate(tmp_path):
     for one, two in zip(kept(tmp_path / "a").values(), kept(tmp_path / "b").values(), strict=True):
         np.testing.assert_array_equal(flat(one), flat(two))
     run = fit(tmp_path / "c", toy.stage(epochs=3, rate=frozen))
-    group = loop._Group(run, 0, run.settings.devices.put_shared(
-        {"inputs": run.stage.shared, "targets": run.stage.targets}))
+    group = loop._Group(
+        run,
+        0,
+        run.settings.devices.put_shared({"inputs": run.stage.shared, "targets": run.stage.targets}),
+    )
     state = group.initial_state()
     params = []
     for epoch in range(2):

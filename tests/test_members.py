@@ -54,7 +54,9 @@ def test_shared_order_permutes_all_folds_of_a_seed_alike():
 
 
 def test_key_follows_identity():
-    data = lambda member, share: jax.random.key_data(members.member_key(7, member, share)).tolist()
+    def data(member, share):
+        return jax.random.key_data(members.member_key(7, member, share)).tolist()
+
     assert data(make(fold=0), True) == data(make(fold=2), True)
     assert data(make(fold=0), False) != data(make(fold=2), False)
     assert data(make(seed=3), True) != data(make(seed=4), True)

@@ -56,7 +56,11 @@ def test_train_mode_layer_by_layer(rows):
     with jax.enable_x64(True):
         x, mask = padded(rows)
         _, found = NETWORK.apply(
-            mlp_from_torch(part("start")), x, mask=mask, train=True, capture_intermediates=True,
+            mlp_from_torch(part("start")),
+            x,
+            mask=mask,
+            train=True,
+            capture_intermediates=True,
             mutable=["intermediates", "batch_stats"],
         )
         outputs = jax.tree.map(lambda a: a[:rows], layer_outputs(found))
@@ -103,8 +107,15 @@ def test_fifty_steps_of_the_training_program():
 
         rows = np.arange(2)
         stage = Stage(
-            "test/first", Forward(NETWORK), (Member(0, 0, rows, rows, rows),),
-            REFERENCE["x"], REFERENCE["y"], loss, optimizer, epochs=1, batch_size=32,
+            "test/first",
+            Forward(NETWORK),
+            (Member(0, 0, rows, rows, rows),),
+            REFERENCE["x"],
+            REFERENCE["y"],
+            loss,
+            optimizer,
+            epochs=1,
+            batch_size=32,
         )
         shared = {"inputs": stage.shared, "targets": stage.targets}
         own = {"data": (), "total_steps": np.int32(total)}
@@ -151,7 +162,10 @@ def test_schedules_are_finite_however_short(total):
 )
 def test_parameter_counts(inputs, hidden, outputs, trainable, first, second, third, affine):
     shapes = jax.eval_shape(MLP(hidden, outputs).init, jax.random.key(0), jnp.zeros((2, inputs)))
-    count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+    def count(tree):
+        return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
     params = shapes["params"]
     assert count(params) == trainable
     assert [count(params[f"dense{i}"]) for i in (1, 2, 3)] == [first, second, third]
@@ -183,7 +197,10 @@ def test_dropout_needs_a_key_only_where_it_drops():
     without.apply(variables, x, train=True, mutable=["batch_stats"])
     one, two = (
         network.apply(
-            variables, jnp.eye(4, 6), train=True, mutable=["batch_stats"],
+            variables,
+            jnp.eye(4, 6),
+            train=True,
+            mutable=["batch_stats"],
             rngs={"dropout": jax.random.key(k)},
         )[0]
         for k in (1, 2)
@@ -198,9 +215,7 @@ def test_bfloat16_computes_low_and_keeps_parameters_high():
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     logits = network.apply(variables, x)
     assert logits.dtype == jnp.bfloat16
-    np.testing.assert_allclose(
-        logits.astype(jnp.float32), MLP(8, 3).apply(variables, x), atol=0.05
-    )
+    np.testing.assert_allclose(logits.astype(jnp.float32), MLP(8, 3).apply(variables, x), atol=0.05)
 
 
 def test_state_dict_is_read_strictly():
@@ -211,5 +226,7 @@ def test_state_dict_is_read_strictly():
         mlp_from_torch({k: v for k, v in good.items() if k != "dense2.bias"})
     with pytest.raises(UserError, match=r"unknown \['dense4.bias'\]"):
         mlp_from_torch({**good, "dense4.bias": good["dense2.bias"]})
-    with pytest.raises(UserError, match=r"dense1.weight_g: expected shape \(16, 1\), found \(16,\)"):
+    with pytest.raises(
+        UserError, match=r"dense1.weight_g: expected shape \(16, 1\), found \(16,\)"
+    ):
         mlp_from_torch({**good, "dense1.weight_g": good["dense1.weight_g"][:, 0]})

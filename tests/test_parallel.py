@@ -38,9 +38,7 @@ def results(strategy, inner, members=5):
 
 @pytest.mark.parametrize("inner", ["vmap", "loop"])
 def test_pmap_and_shard_map_are_bit_equal(inner):
-    jax.tree.map(
-        np.testing.assert_array_equal, results("pmap", inner), results("shard_map", inner)
-    )
+    jax.tree.map(np.testing.assert_array_equal, results("pmap", inner), results("shard_map", inner))
 
 
 @pytest.mark.parametrize("strategy", ["vmap", "pmap", "shard_map"])

@@ -1,14 +1,17 @@
 """Reading a data folder: what is accepted, and one clear line for what is not."""
 
 import gzip
+import io
 import itertools
 import shutil
+import zipfile
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from moa_jax.data import tables
+from moa_jax.data import columns, tables
 from moa_jax.errors import UserError
 
 FILES = (
@@ -36,9 +39,11 @@ def frames(rows=12, test_rows=5):
     train, test = features("0", rows), features("9", test_rows)
     ids = train["sig_id"]
     treated = (train["cp_type"] == "trt_cp").to_numpy()
-    labels = lambda names: pd.DataFrame(
-        {"sig_id": ids, **{n: ((generator.random(rows) < 0.4) & treated) * 1 for n in names}}
-    )
+
+    def labels(names):
+        drawn = {name: ((generator.random(rows) < 0.4) & treated) * 1 for name in names}
+        return pd.DataFrame({"sig_id": ids, **drawn})
+
     scored = labels(["one", "two, with comma"])
     return {
         "train_features": train,
@@ -167,31 +172,143 @@ def test_embedded_sample():
     assert set(data.cp_time) == {24} and len(data.submission_ids) == 106
 
 
-def test_streaming_gives_the_same_rows_in_parts(tmp_path):
-    write(tmp_path, {"new": frames()["train_features"]}, ".csv.gz")
-    parts = list(tables.stream(tmp_path / "new.csv.gz", rows=5))
-    assert [len(part) for part in parts] == [5, 5, 2]
-    whole = next(tables.stream(tmp_path / "new.csv.gz"))
-    np.testing.assert_array_equal(np.concatenate([p.features for p in parts]), whole.features)
+@pytest.mark.parametrize("suffix", columns.SUFFIXES)
+def test_streaming_gives_the_rows_of_load_in_parts(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(columns, "CSV_BLOCK", 2000)  # about 45 rows
+    write(tmp_path, frames(rows=230), suffix)
+    data = tables.load(tmp_path)
+    file = tmp_path / f"train_features{suffix}"
+    parts = list(tables.stream(file, data.genes, data.cells, tables.Levels(), rows=100))
+    assert [len(part) for part in parts] == [100, 100, 30]
+    for field in ("ids", "features", "cp_time", "cp_dose", "is_control"):
+        joined = np.concatenate([getattr(part, field) for part in parts])
+        np.testing.assert_array_equal(joined, getattr(data, field))
 
 
-def test_streaming_does_not_read_ahead(tmp_path):
-    """The first part arrives although the end of the file is broken."""
-    frame = frames(rows=3000)["train_features"]
-    frame.to_csv(tmp_path / "new.csv", index=False)
-    with open(tmp_path / "new.csv", "a") as opened:
-        opened.write("x,trt_cp,24,D1,1,2,oops,4,5\n")
-    parts = tables.stream(tmp_path / "new.csv", rows=1000)
-    assert [len(part) for part in itertools.islice(parts, 3)] == [1000] * 3
-    with pytest.raises(UserError, match="column g-2, sig_id x: expected a number, found 'oops'"):
-        next(parts)
+def test_parts_are_whole_across_row_groups(tmp_path):
+    file = tmp_path / "new.parquet"
+    frames(rows=25)["train_features"].to_parquet(file, index=False, row_group_size=4)
+    assert [len(part) for part in tables.stream(file, rows=10)] == [10, 10, 5]
+
+
+def test_expected_columns_decide_the_order(tmp_path):
+    frame = frames()["train_features"]
+    frame[frame.columns[::-1]].to_csv(tmp_path / "new.csv", index=False)
+    (part,) = tables.stream(tmp_path / "new.csv", ("g-2", "g-0", "g-1"), ("c-1", "c-0"))
+    np.testing.assert_array_equal(part.features, frame[["g-2", "g-0", "g-1", "c-1", "c-0"]])
+
+
+def cut_gzip(content):
+    return gzip.compress(content)[:-2000]
+
+
+def zip_with_a_changed_digit(content):
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("new.csv", content)
+    data = bytearray(whole.getvalue())
+    last_digit = data.rindex(content[-20:]) + 18
+    data[last_digit] = ord("0") if data[last_digit] != ord("0") else ord("1")
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "broken", "message"),
+    [
+        (
+            ".csv",
+            lambda c: c + b"x,trt_cp,24,D1,1,2,oops,4,5\n",
+            "g-2, sig_id x: expected a finite",
+        ),
+        (".csv", lambda c: c + b"x,trt_cp\n", "Expected 9 columns, got 2: x,trt_cp"),
+        (".csv.gz", cut_gzip, "Compressed file ended"),
+        (".csv.zip", zip_with_a_changed_digit, "Bad CRC-32"),
+    ],
+)
+def test_parts_arrive_before_a_broken_end(tmp_path, monkeypatch, suffix, broken, message):
+    monkeypatch.setattr(columns, "CSV_BLOCK", 1 << 14)
+    content = frames(rows=20_000)["train_features"].to_csv(index=False).encode()
+    file = tmp_path / f"new{suffix}"
+    file.write_bytes(broken(content))
+    parts = tables.stream(file, rows=1000)
+    assert [len(part) for part in itertools.islice(parts, 2)] == [1000, 1000]
+    with pytest.raises(UserError) as caught:
+        list(parts)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_stream_can_be_left(tmp_path):
+    write(tmp_path, {"new": frames(rows=50)["train_features"]})
+    parts = tables.stream(tmp_path / "new.csv", rows=10)
+    assert len(next(parts)) == 10
+    parts.close()
+    (tmp_path / "new.csv").unlink()
+
+
+def test_memory_of_parquet_does_not_grow_with_its_row_group(tmp_path):
+    file, pool = tmp_path / "new.parquet", pa.default_memory_pool()
+
+    def most_held(rows):
+        table = {"sig_id": np.arange(rows), "cp_type": "trt_cp", "cp_time": 24, "cp_dose": "D1"}
+        for index in range(4):
+            table[f"g-{index}"] = np.random.default_rng(index).normal(size=rows)
+        pd.DataFrame(table).to_parquet(file, index=False, compression=None, row_group_size=rows)
+        before = pool.bytes_allocated()
+        return max(pool.bytes_allocated() - before for _ in tables.stream(file, rows=2048))
+
+    # Pages fill up to a fixed size; held whole, the larger row group takes 2.3 times as much.
+    assert most_held(600_000) < 1.8 * most_held(150_000)
 
 
 def test_repeated_ids_are_found_across_parts(tmp_path):
     frame = pd.concat([frames()["train_features"]] * 2)
     frame.to_csv(tmp_path / "new.csv", index=False)
-    with pytest.raises(UserError, match="sig_id 0000 stands more than once"):
-        list(tables.stream(tmp_path / "new.csv", rows=7))
+    parts = tables.stream(tmp_path / "new.csv", rows=7)
+    assert len(next(parts)) == 7
+    with pytest.raises(UserError, match="new.csv: sig_id 0000 stands more than once"):
+        next(parts)
+
+
+@pytest.mark.parametrize("suffix", columns.SUFFIXES)
+def test_ids_that_look_like_numbers_stay_text(tmp_path, suffix):
+    content = frames(rows=4, test_rows=3)
+    ids = ["0012", "12", "1e3", "NA"]
+    for stem in FILES[:4]:
+        content[stem]["sig_id"] = ids
+    content["train_drug"]["drug_id"] = ["007", "7", "nan", "1.0"]
+    write(tmp_path, content, suffix)
+    data = tables.load(tmp_path)
+    assert data.ids.tolist() == ids
+    assert data.drug_id.tolist() == ["007", "7", "nan", "1.0"]
+
+
+def test_cells_of_csv_are_parsed_exactly(tmp_path):
+    """Every double survives its shortest decimal form."""
+    frame = frames(rows=2000)["train_features"]
+    generator = np.random.default_rng(0)
+    frame["g-0"] = generator.normal(size=2000) * 10.0 ** generator.integers(-200, 200, 2000)
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    (part,) = tables.stream(tmp_path / "new.csv")
+    np.testing.assert_array_equal(part.features[:, 0], frame["g-0"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda b: b"\xef\xbb\xbf" + b,
+        lambda b: b.replace(b"\n", b"\r\n"),
+        lambda b: b.rstrip(b"\n"),
+        lambda b: b + b"\n\n",
+    ],
+    ids=["byte order mark", "windows", "no last newline", "blank lines"],
+)
+def test_common_variants_of_csv_are_read(tmp_path, change):
+    content = frames()
+    write(tmp_path / "a", content)
+    write(tmp_path / "b", content)
+    for stem in FILES:
+        text(stem, change)(tmp_path / "b")
+    same(tables.load(tmp_path / "a"), tables.load(tmp_path / "b"))
 
 
 def edit(stem, column, value, row=2):
@@ -221,7 +338,6 @@ def text(stem, change):
 
 def truncated_gzip(folder):
     path = folder / "train_features.csv"
-    data = gzip.compress(np.random.default_rng(0).bytes(100) + path.read_bytes())
     data = gzip.compress(path.read_bytes())
     (folder / "train_features.csv.gz").write_bytes(data[: len(data) // 2])
     path.unlink()
@@ -229,6 +345,40 @@ def truncated_gzip(folder):
 
 def broken_zip(folder):
     (folder / "train_features.csv").rename(folder / "train_features.csv.zip")
+
+
+def corrupted_gzip(folder):
+    path = folder / "train_features.csv"
+    data = bytearray(gzip.compress(path.read_bytes()))
+    data[60:80] = bytes(20)
+    (folder / "train_features.csv.gz").write_bytes(data)
+    path.unlink()
+
+
+def encrypted_zip(folder):
+    path = folder / "train_drug.csv"
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.write(path, path.name)
+    data = bytearray(whole.getvalue())
+    # The flags stand at byte 6 of the file's header and at byte 8 of its entry in the directory.
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    (folder / "train_drug.csv.zip").write_bytes(data)
+    path.unlink()
+
+
+def two_in_a_zip(folder):
+    with zipfile.ZipFile(folder / "train_drug.csv.zip", "w") as archive:
+        archive.write(folder / "train_drug.csv", "a.csv")
+        archive.write(folder / "train_drug.csv", "b.csv")
+    (folder / "train_drug.csv").unlink()
+
+
+def nested_parquet(folder):
+    frame = pd.read_csv(folder / "train_features.csv", dtype={"sig_id": str})
+    frame.assign(cp_dose=[["D1"]] * len(frame)).to_parquet(folder / "train_features.parquet")
+    (folder / "train_features.csv").unlink()
 
 
 def broken_parquet(folder):
@@ -270,22 +420,21 @@ BAD = {
         edit("train_targets_scored", "sig_id", "0001"),
         "train_targets_scored.csv: sig_id 0001 stands more than once",
     ),
-    "missing id": (edit("train_features", "sig_id", None), "expected an id in row 3"),
+    "missing id": (
+        edit("train_features", "sig_id", None),
+        "column sig_id, row 3: expected an id, found nothing",
+    ),
     "other ids in targets": (
         edit("train_targets_scored", "sig_id", "x"),
-        "train_targets_scored.csv: expected sig_id 0002, found none",
+        "train_targets_scored.csv: expected sig_id 0002 of train_features, found none",
     ),
     "fewer drugs": (
         rewrite("train_drug", lambda t: t.iloc[1:]),
-        "train_drug.csv: expected sig_id 0000, found none",
+        "train_drug.csv: expected sig_id 0000 of train_features, found none",
     ),
     "more targets than features": (
         rewrite("train_targets_nonscored", lambda t: pd.concat([t, t.tail(1).assign(sig_id="x")])),
-        "train_targets_nonscored.csv: sig_id x has no features",
-    ),
-    "test rows of the training set": (
-        edit("test_features", "sig_id", "0001"),
-        "test_features.csv: sig_id 0001 is in train_features too",
+        "train_targets_nonscored.csv: sig_id x is not in train_features",
     ),
     "missing column": (
         rewrite("test_features", lambda t: t.drop(columns="g-1")),
@@ -317,43 +466,49 @@ BAD = {
     ),
     "not a number": (
         edit("train_features", "g-2", "high"),
-        "column g-2, sig_id 0002: expected a number, found 'high'",
+        "column g-2, sig_id 0002: expected a finite number, found 'high'",
     ),
     "empty cell": (
         edit("train_features", "c-0", None),
-        "column c-0, sig_id 0002: expected a finite number, found nan",
+        "column c-0, sig_id 0002: expected a finite number, found nothing",
     ),
     "infinity": (
         edit("train_features", "c-1", "inf"),
-        "column c-1, sig_id 0002: expected a finite number, found inf",
+        "column c-1, sig_id 0002: expected a finite number, found 'inf'",
     ),
     "unknown type": (
         edit("train_features", "cp_type", "trt"),
-        "column cp_type, sig_id 0002: expected one of trt_cp, ctl_vehicle, found trt; "
+        "column cp_type, sig_id 0002: expected one of trt_cp, ctl_vehicle, found 'trt'; "
         "set config.data.treated_type or config.data.control_type",
     ),
     "unknown dose": (
         edit("train_features", "cp_dose", "D3"),
-        "expected one of D1, D2, found D3; set config.data.cp_doses",
+        "expected one of D1, D2, found 'D3'; set config.data.cp_doses",
     ),
     "unknown time": (
         edit("test_features", "cp_time", 96),
-        "column cp_time, sig_id 9002: expected one of 24, 48, 72, found 96; "
+        "column cp_time, sig_id 9002: expected one of 24, 48, 72, found '96'; "
         "set config.data.cp_times",
     ),
-    "time as a word": (edit("train_features", "cp_time", "day"), "found day"),
+    "time as a word": (
+        edit("train_features", "cp_time", "day"),
+        "expected one of 24, 48, 72, found 'day'; set config.data.cp_times",
+    ),
     "target not binary": (
         edit("train_targets_scored", "one", 2),
-        "column one, sig_id 0002: expected 0 or 1, found 2",
+        "column one, sig_id 0002: expected 0 or 1, found '2'",
     ),
-    "target missing": (edit("train_targets_scored", "one", None), "found nan"),
+    "target missing": (
+        edit("train_targets_scored", "one", None),
+        "column one, sig_id 0002: expected a finite number, found nothing",
+    ),
     "no targets": (
         rewrite("train_targets_scored", lambda t: t[["sig_id"]]),
         "expected target columns beside sig_id, found none",
     ),
     "drug missing": (
         edit("train_drug", "drug_id", None),
-        "train_drug.csv: sig_id 0002: expected a value, found none",
+        "train_drug.csv: column drug_id, sig_id 0002: expected a text, found nothing",
     ),
     "other submission targets": (
         rewrite("sample_submission", lambda t: t.rename(columns={"one": "onee"})),
@@ -361,30 +516,86 @@ BAD = {
     ),
     "other submission ids": (
         edit("sample_submission", "sig_id", "x"),
-        "sample_submission.csv: sig_id x is not in test_features",
+        "sample_submission.csv: expected sig_id 9002 of test_features, found none",
     ),
     "fewer submission ids": (
         rewrite("sample_submission", lambda t: t.iloc[1:]),
         "expected sig_id 9004 of test_features, found none",
     ),
-    "truncated gzip": (truncated_gzip, "train_features.csv.gz: damaged or truncated"),
-    "broken zip": (broken_zip, "train_features.csv.zip: damaged or truncated"),
-    "broken parquet": (broken_parquet, "train_features.parquet: damaged or truncated"),
+    "truncated gzip": (
+        truncated_gzip,
+        "train_features.csv.gz: cannot be read as CSV in UTF-8: Compressed file ended",
+    ),
+    "broken zip": (
+        broken_zip,
+        "train_features.csv.zip: cannot be read as CSV in UTF-8: File is not a zip file",
+    ),
+    "broken parquet": (broken_parquet, "train_features.parquet: cannot be read as parquet: "),
     "semicolons": (
         text("train_features", lambda b: b.replace(b",", b";")),
-        "expected columns delimited by commas, found 'sig_id;cp_type",
+        "expected columns delimited by commas, found ';' in 'sig_id;cp_type",
     ),
     "tabs": (
         text("train_features", lambda b: b.replace(b",", b"\t")),
-        "expected columns delimited by commas",
+        "expected columns delimited by commas, found '\\t' in",
     ),
+    "header in another encoding": (
+        text("train_features", lambda b: b.decode().encode("utf-16")),
+        "train_features.csv: cannot be read as CSV in UTF-8: ",
+    ),
+    "unclosed quote": (
+        text("train_features", lambda b: b + b'"x,trt_cp\n24,D1\n'),
+        'Expected 9 columns, got 1: "x,trt_cp 24,D1',
+    ),
+    "short row": (
+        text("train_features", lambda b: b + b"x,trt_cp,24\n"),
+        "Expected 9 columns, got 3: x,trt_cp,24",
+    ),
+    "truth for a number": (
+        rewrite("train_features", lambda t: t.assign(**{"g-0": True})),
+        "column g-0, sig_id 0000: expected a finite number, found 'True'",
+    ),
+    "NaN": (
+        edit("train_features", "g-0", "NaN"),
+        "column g-0, sig_id 0002: expected a finite number, found 'NaN'",
+    ),
+    "no mark for the type": (
+        edit("train_features", "cp_type", None),
+        "column cp_type, sig_id 0002: expected one of trt_cp, ctl_vehicle, found nothing",
+    ),
+    "several columns missing": (
+        rewrite("test_features", lambda t: t.drop(columns=["g-1", "c-0", "c-1"])),
+        "expected a column g-1 and 2 more, found none",
+    ),
+    "file for the folder": (
+        lambda f: (shutil.rmtree(f), f.touch()),
+        "expected a folder with train_features, found a file",
+    ),
+    "corrupted gzip": (
+        corrupted_gzip,
+        "train_features.csv.gz: cannot be read as CSV in UTF-8: Error -3 while decompressing",
+    ),
+    "encrypted zip": (
+        encrypted_zip,
+        "train_drug.csv.zip: cannot be read as CSV in UTF-8: File 'train_drug.csv' is encrypted",
+    ),
+    "endless header": (
+        text("train_features", lambda b: b"x" * 200_000),
+        "train_features.csv: cannot be read as CSV in UTF-8: field larger than field limit",
+    ),
+    "renamed drugs": (
+        rewrite("train_drug", lambda t: t.rename(columns={"drug_id": "drug"})),
+        "train_drug.csv: expected a column drug_id, found none; found drug instead?",
+    ),
+    "two files in a zip": (two_in_a_zip, "csv.zip: expected one file within, found 2"),
+    "no column of text": (nested_parquet, "expected one of D1, D2, found ['D1']"),
     "ragged row": (
         text("train_features", lambda b: b + b"x,trt_cp,24,D1,1,2,3,4,5,6,7\n"),
-        "train_features.csv: damaged or truncated",
+        "Expected 9 columns, got 11: x,trt_cp",
     ),
     "not text": (
         text("train_features", lambda b: b.replace(b"0002", b"\xff\xfe")),
-        "expected UTF-8 text, found byte 0xff",
+        "train_features.csv: cannot be read as CSV in UTF-8: ",
     ),
 }
 
@@ -401,6 +612,23 @@ def test_bad_input_is_one_clear_line(tmp_path, case):
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        edit("train_features", "g-0", "long" * 500),
+        text("train_features", lambda b: b + b"x," + b"long" * 500 + b"\n"),
+    ],
+    ids=["cell", "row"],
+)
+def test_what_is_quoted_is_cut(tmp_path, break_it):
+    write(tmp_path, frames())
+    break_it(tmp_path)
+    with pytest.raises(UserError) as caught:
+        tables.load(tmp_path)
+    message = str(caught.value).removeprefix(str(tmp_path))
+    assert "longlong" in message and len(message) < 250
+
+
 def test_targets_without_a_positive_are_allowed_and_logged(tmp_path, caplog):
     content = frames()
     content["train_targets_scored"]["one"] = 0
@@ -411,8 +639,43 @@ def test_targets_without_a_positive_are_allowed_and_logged(tmp_path, caplog):
 
 
 def test_missing_inference_file_is_told(tmp_path):
-    with pytest.raises(UserError, match="new.csv: not found"):
+    with pytest.raises(UserError, match="new.csv: expected a file, found none"):
         next(tables.stream(tmp_path / "new.csv"))
     (tmp_path / "new.txt").touch()
     with pytest.raises(UserError, match="new.txt: expected one of .csv, .csv.gz"):
         next(tables.stream(tmp_path / "new.txt"))
+
+
+def test_targets_of_control_rows_are_told(tmp_path, caplog):
+    content = frames()
+    content["train_targets_nonscored"]["three"] = 1
+    write(tmp_path, content)
+    with caplog.at_level("WARNING", logger="absl"):
+        tables.load(tmp_path)
+    assert "train_targets_nonscored.csv: 2 control rows have targets" in caplog.text
+
+
+def test_test_rows_of_the_training_set_are_told(tmp_path, caplog):
+    content = frames()
+    content["test_features"].loc[2, "sig_id"] = "0001"
+    content.pop("sample_submission")
+    write(tmp_path, content)
+    with caplog.at_level("WARNING", logger="absl"):
+        assert tables.load(tmp_path).test.ids[2] == "0001"
+    assert "test_features.csv: 1 sig_ids are in train_features too" in caplog.text
+
+
+def test_unsorted_labels_follow_the_features(tmp_path):
+    """Values, not only shapes, belong to their sig_id."""
+    content = frames(rows=3, test_rows=1)
+    content["train_features"]["sig_id"] = ["b", "c", "a"]
+    content["train_targets_scored"] = pd.DataFrame(
+        {"sig_id": ["a", "b", "c"], "one": [0, 1, 0], "two": [0, 1, 1]}
+    )
+    content["train_drug"] = pd.DataFrame({"sig_id": ["c", "a", "b"], "drug_id": ["z", "x", "y"]})
+    content = {stem: content[stem] for stem in (FILES[0], FILES[1], FILES[3])}
+    write(tmp_path, content)
+    data = tables.load(tmp_path)
+    assert data.ids.tolist() == ["b", "c", "a"]
+    assert data.scored.values.tolist() == [[1, 1], [0, 1], [0, 0]]
+    assert data.drug_id.tolist() == ["y", "z", "x"]

@@ -23,9 +23,11 @@ def test_binary_cross_entropy_plain_smoothed_and_clipped():
 
 def test_floor_of_the_smoothed_loss():
     with jax.enable_x64(True):
-        loss = lambda z: losses.binary_cross_entropy(
-            z[None, None], jnp.array([[0.9995]]), jnp.ones(1)
-        )
+
+        def loss(z):
+            target = jnp.array([[0.9995]])
+            return losses.binary_cross_entropy(z[None, None], target, jnp.ones(1))
+
         assert float(loss(jnp.float64(7.6004023))) == pytest.approx(0.0043003262, abs=1e-10)
         assert float(jax.grad(loss)(jnp.float64(7.6004023))) == pytest.approx(0, abs=1e-10)
 

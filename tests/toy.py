@@ -61,9 +61,7 @@ def stage(
     stage_members = tuple(members.cross_validation(dict.fromkeys(seeds, fold_of_row), 0))
     return Stage(
         name="toy/first",
-        forward=Forward(
-            Network(), inputs, lambda outputs: jax.nn.sigmoid(outputs[0]), inner=inner
-        ),
+        forward=Forward(Network(), inputs, lambda outputs: jax.nn.sigmoid(outputs[0]), inner=inner),
         members=stage_members,
         shared=x,
         targets=y,

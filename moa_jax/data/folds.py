@@ -33,13 +33,9 @@ def multilabel_stratified(
       shuffle: permute the rows before they are assigned.
       always_true_label: add a first label that every row has. The original hands `sig_id` over
         as one. It changes the draws only where all labels are tied.
-
-    Raises:
-      UserError: there are fewer rows than folds.
     """
     labels = np.asarray(labels) != 0
     num_rows = len(labels)
-    _check_rows(num_rows, num_folds)
     if always_true_label:
         labels = np.concatenate([np.ones((num_rows, 1), bool), labels], axis=1)
     random_state = np.random.RandomState(seed)
@@ -72,11 +68,7 @@ def drug_aware(
       num_folds: number of folds.
       seed: seed of both stratifications.
       frequent_above: drugs with more rows than this are frequent.
-
-    Raises:
-      UserError: there are fewer rows than folds.
     """
-    _check_rows(len(labels), num_folds)
     labels = np.asarray(labels) != 0
     codes, _ = pd.factorize(np.asarray(drug_ids))
     counts = np.bincount(codes)
@@ -94,12 +86,7 @@ def drug_aware(
 
 
 def k_fold(num_rows: int, num_folds: int, seed: int) -> np.ndarray:
-    """Returns the fold of each row by a shuffled K-fold split, as scikit-learn draws it.
-
-    Raises:
-      UserError: there are fewer rows than folds.
-    """
-    _check_rows(num_rows, num_folds)
+    """Returns the fold of each row by a shuffled K-fold split, as scikit-learn draws it."""
     folds = np.empty(num_rows, np.int64)
     splitter = KFold(num_folds, shuffle=True, random_state=seed)
     for fold, (_, rows) in enumerate(splitter.split(folds)):
@@ -139,13 +126,6 @@ def read(path: str | Path, ids: np.ndarray) -> dict[int, np.ndarray]:
             raise UserError(f"{path}: seed {seed}: expected the {len(ids)} sig_ids of the data")
         found[int(seed)] = group["fold"].to_numpy()[position.get_indexer(pd.Index(ids))]
     return found
-
-
-def _check_rows(num_rows: int, num_folds: int) -> None:
-    if num_rows < num_folds:
-        raise UserError(
-            f"folds: expected at most as many as treated rows, found {num_folds} for {num_rows}"
-        )
 
 
 def _stratified_or_dealt(labels: np.ndarray, num_folds: int, seed: int) -> np.ndarray:

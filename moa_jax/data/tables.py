@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from absl import logging
 
-from moa_jax.data import source
+from moa_jax.data import columns
+from moa_jax.data.columns import Columns
 from moa_jax.errors import UserError
 
-META = ("sig_id", "cp_type", "cp_time", "cp_dose")
+TREATMENT = ("cp_type", "cp_time", "cp_dose")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +30,9 @@ class Levels:
     cp_dose: tuple[str, ...] = ("D1", "D2")
     treated: str = "trt_cp"
     control: str = "ctl_vehicle"
+
+
+ORIGINAL_LEVELS = Levels()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,51 +116,43 @@ def sample_folder() -> Path:
     return Path(__file__).parent / "sample"
 
 
-def load(folder: str | Path, levels: Levels | None = None) -> Dataset:
+def load(folder: str | Path, levels: Levels = ORIGINAL_LEVELS) -> Dataset:
     """Reads a folder of the competition's layout.
 
     `train_features` and `train_targets_scored` are required; `train_targets_nonscored`,
-    `train_drug`, `test_features` and `sample_submission` may be absent. Each is a .csv, .csv.gz,
-    .csv.zip or .parquet file. Rows come in the order of `train_features`, whatever the order of
-    the other files.
+    `train_drug`, `test_features` and, where that is, `sample_submission` are read if they are
+    there. Each is a .csv, .csv.gz, .csv.zip or .parquet file. Rows come in the order of
+    `train_features`, whatever the order of the other files.
 
     Args:
       folder: the folder.
-      levels: levels of time, dose and type.
+      levels: values that time, dose and type may take.
 
     Raises:
       UserError: naming the file, the column or `sig_id`, what was expected and what was found.
     """
-    folder, levels = Path(folder), levels or Levels()
+    folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"{folder}: expected a folder with train_features, found none")
-    paths = {
-        stem: source.find(folder, stem)
-        for stem in (
-            "train_features",
-            "train_targets_scored",
-            "train_targets_nonscored",
-            "train_drug",
-            "test_features",
-            "sample_submission",
-        )
-    }
-    for stem in ("train_features", "train_targets_scored"):
-        if paths[stem] is None:
-            raise UserError(f"{folder}: expected a file {stem}.csv (or .gz, .zip, .parquet)")
-    train = _whole(stream(paths["train_features"], levels=levels, rows=1 << 30))
-    scored = _targets(paths["train_targets_scored"], train)
-    test = submission_ids = nonscored = drug_id = None
-    if path := paths["train_targets_nonscored"]:
+        found = "a file" if folder.exists() else "none"
+        raise UserError(f"{folder}: expected a folder with train_features, found {found}")
+    train = read_features(_required(folder, "train_features"), levels)
+    scored = _targets(_required(folder, "train_targets_scored"), train)
+    nonscored = drug_id = test = submission_ids = None
+    if path := columns.find(folder, "train_targets_nonscored"):
         nonscored = _targets(path, train)
-    if path := paths["train_drug"]:
-        drug_id = _joined(path, train.ids, ("drug_id",))["drug_id"].to_numpy(object)
-    if path := paths["test_features"]:
-        test = _whole(stream(path, train.genes, train.cells, levels, rows=1 << 30))
+    if path := columns.find(folder, "train_drug"):
+        drugs = columns.read(path)
+        drugs.expect(["drug_id"])
+        drug_id = drugs.texts("drug_id")[drugs.rows_of(train.ids, "train_features")]
+    if path := columns.find(folder, "test_features"):
+        test = read_features(path, levels, train.genes, train.cells)
         if shared := set(test.ids) & set(train.ids):
-            raise UserError(f"{path}: sig_id {min(shared)} is in train_features too")
-        if path := paths["sample_submission"]:
-            submission_ids = _submission_ids(path, test.ids, scored.names)
+            logging.warning("%s: %d sig_ids are in train_features too", path, len(shared))
+        if path := columns.find(folder, "sample_submission"):
+            submission = columns.read(path)
+            submission.expect(scored.names)
+            submission.rows_of(test.ids, "test_features")
+            submission_ids = submission.ids
     return dataclasses.replace(
         train,
         scored=scored,
@@ -169,57 +163,14 @@ def load(folder: str | Path, levels: Levels | None = None) -> Dataset:
     )
 
 
-def stream(
+def read_features(
     file: str | Path,
+    levels: Levels = ORIGINAL_LEVELS,
     genes: Sequence[str] | None = None,
     cells: Sequence[str] | None = None,
-    levels: Levels | None = None,
-    rows: int = 8192,
-) -> Iterator[Dataset]:
-    """Yields the rows of a features file, at most `rows` at a time, in the file's order.
-
-    Args:
-      file: a .csv, .csv.gz, .csv.zip or .parquet file.
-      genes, cells: the expected columns, whose order is kept; None takes those of the file whose
-        names start with `g-` and `c-`.
-      levels: levels of time, dose and type.
-      rows: rows per part.
-
-    Raises:
-      UserError: as `load`.
-    """
-    file, levels = Path(file), levels or Levels()
-    seen: set[str] = set()
-    for frame in source.chunks(file, rows):
-        if genes is None or cells is None:
-            genes = tuple(name for name in frame.columns if name.startswith("g-"))
-            cells = tuple(name for name in frame.columns if name.startswith("c-"))
-            if not genes and not cells:
-                raise UserError(f"{file}: expected columns g-... or c-..., found none")
-        _check_columns(file, frame.columns, [*META, *genes, *cells])
-        ids = _ids(file, frame, seen)
-        yield Dataset(
-            ids,
-            tuple(genes),
-            tuple(cells),
-            _numbers(file, frame[[*genes, *cells]], ids),
-            _times(file, frame["cp_time"], levels, ids),
-            _level(file, frame["cp_dose"], levels.cp_dose, "config.data.cp_doses", ids),
-            _level(
-                file,
-                frame["cp_type"],
-                (levels.treated, levels.control),
-                "config.data.treated_type or config.data.control_type",
-                ids,
-            )
-            == levels.control,
-        )
-
-
-def _whole(parts: Iterable[Dataset]) -> Dataset:
-    parts = list(parts)
-    if len(parts) == 1:
-        return parts[0]
+) -> Dataset:
+    """Reads a whole features file; arguments and errors as for `stream`."""
+    parts = list(stream(file, genes, cells, levels))
     stacked = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in ("ids", "features", "cp_time", "cp_dose", "is_control")
@@ -227,129 +178,79 @@ def _whole(parts: Iterable[Dataset]) -> Dataset:
     return dataclasses.replace(parts[0], **stacked)
 
 
-def _check_columns(file: Path, found: Iterable[str], expected: Sequence[str]) -> None:
-    found, wanted = list(found), set(expected)
-    missing = [name for name in expected if name not in set(found)]
-    extra = [name for name in found if name not in wanted]
-    if missing:
-        close = difflib.get_close_matches(missing[0], extra, n=1)
-        instead = f"; found {close[0]} instead?" if close else ""
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise UserError(f"{file}: expected a column {missing[0]}{more}, found none{instead}")
-    if extra:
-        more = f" and {len(extra) - 1} more" if len(extra) > 1 else ""
-        raise UserError(f"{file}: column {extra[0]}{more} is not expected")
+def stream(
+    file: str | Path,
+    genes: Sequence[str] | None = None,
+    cells: Sequence[str] | None = None,
+    levels: Levels = ORIGINAL_LEVELS,
+    rows: int = 8192,
+) -> Iterator[Dataset]:
+    """Yields the rows of a features file, `rows` at a time, in the file's order.
+
+    Args:
+      file: a .csv, .csv.gz, .csv.zip or .parquet file.
+      genes, cells: the expected columns, which come in this order whatever the file's; None takes
+        those of the file whose names start with `g-` or `c-`.
+      levels: values that time, dose and type may take.
+      rows: rows per part; the last may have fewer.
+
+    Raises:
+      UserError: as `load`, when the part with the mistake is reached.
+    """
+    for part in columns.parts(Path(file), rows):
+        genes = tuple(_starting("g-", part) if genes is None else genes)
+        cells = tuple(_starting("c-", part) if cells is None else cells)
+        if not genes and not cells:
+            raise UserError(f"{file}: expected columns g-... or c-..., found none")
+        part.expect([*TREATMENT, *genes, *cells])
+        yield _dataset(part, genes, cells, levels)
 
 
-def _ids(file: Path, frame: pd.DataFrame, seen: set[str]) -> np.ndarray:
-    ids = frame["sig_id"]
-    if ids.isna().any():
-        raise UserError(f"{file}: column sig_id: expected an id in row {ids.isna().argmax() + 1}")
-    ids = ids.to_numpy(object)
-    for sig_id in ids:
-        if sig_id in seen:
-            raise UserError(f"{file}: sig_id {sig_id} stands more than once")
-        seen.add(sig_id)
-    return ids
+def _starting(prefix: str, part: Columns) -> list[str]:
+    return [name for name in part.names if name.startswith(prefix)]
 
 
-def _numbers(file: Path, frame: pd.DataFrame, ids: np.ndarray) -> np.ndarray:
-    try:
-        values = frame.to_numpy(np.float64)
-    except (TypeError, ValueError):
-        for name in frame.columns:
-            bad = pd.to_numeric(frame[name], errors="coerce").isna() & frame[name].notna()
-            if bad.any():
-                row = bad.argmax()
-                raise UserError(
-                    f"{file}: column {name}, sig_id {ids[row]}: expected a number, "
-                    f"found {frame[name].iloc[row]!r}"
-                ) from None
-        values = frame.apply(pd.to_numeric).to_numpy(np.float64)
-    finite = np.isfinite(values)
-    if not finite.all():
-        row, column = np.argwhere(~finite)[0]
+def _dataset(
+    part: Columns, genes: tuple[str, ...], cells: tuple[str, ...], levels: Levels
+) -> Dataset:
+    types = part.levels(
+        "cp_type",
+        (levels.treated, levels.control),
+        "config.data.treated_type or config.data.control_type",
+    )
+    return Dataset(
+        part.ids,
+        genes,
+        cells,
+        features=part.numbers([*genes, *cells]),
+        cp_time=part.levels("cp_time", levels.cp_time, "config.data.cp_times").astype(np.int64),
+        cp_dose=part.levels("cp_dose", levels.cp_dose, "config.data.cp_doses"),
+        is_control=types == levels.control,
+    )
+
+
+def _required(folder: Path, stem: str) -> Path:
+    path = columns.find(folder, stem)
+    if path is None:
         raise UserError(
-            f"{file}: column {frame.columns[column]}, sig_id {ids[row]}: "
-            f"expected a finite number, found {values[row, column]}"
+            f"{folder}: expected a file {stem}.csv (or .gz, .zip, .parquet), found none"
         )
-    return values
-
-
-def _times(file: Path, column: pd.Series, levels: Levels, ids: np.ndarray) -> np.ndarray:
-    numbers = pd.to_numeric(column, errors="coerce")
-    allowed = numbers.isin(levels.cp_time)
-    _check_level(file, column, allowed, levels.cp_time, "config.data.cp_times", ids)
-    return numbers.to_numpy(np.int64)
-
-
-def _level(
-    file: Path, column: pd.Series, allowed: Sequence[str], field: str, ids: np.ndarray
-) -> np.ndarray:
-    _check_level(file, column, column.isin(allowed), allowed, field, ids)
-    return column.to_numpy(object)
-
-
-def _check_level(
-    file: Path, column: pd.Series, fits: pd.Series, allowed: Sequence, field: str, ids: np.ndarray
-) -> None:
-    if not fits.all():
-        row = int((~fits).to_numpy().argmax())
-        raise UserError(
-            f"{file}: column {column.name}, sig_id {ids[row]}: expected one of "
-            f"{', '.join(map(str, allowed))}, found {column.iloc[row]}; set {field} to change them"
-        )
-
-
-def _joined(path: Path, ids: np.ndarray, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Reads a file and returns its rows in the order of `ids`, which it must hold exactly."""
-    frame = source.read(path)
-    if columns is not None:
-        _check_columns(path, frame.columns, ["sig_id", *columns])
-    found = pd.Index(_ids(path, frame, set()))
-    position = found.get_indexer(pd.Index(ids))
-    if (position < 0).any():
-        raise UserError(f"{path}: expected sig_id {ids[(position < 0).argmax()]}, found none")
-    if len(found) != len(ids):
-        extra = found.difference(pd.Index(ids))[0]
-        raise UserError(f"{path}: sig_id {extra} has no features")
-    frame = frame.iloc[position].drop(columns="sig_id")
-    if columns is not None and frame.isna().any(axis=None):
-        row = frame.isna().any(axis=1).argmax()
-        raise UserError(f"{path}: sig_id {ids[row]}: expected a value, found none")
-    return frame
+    return path
 
 
 def _targets(path: Path, train: Dataset) -> Targets:
-    frame = _joined(path, train.ids)
-    if not len(frame.columns):
+    table = columns.read(path)
+    rows = table.rows_of(train.ids, "train_features")
+    if not table.names:
         raise UserError(f"{path}: expected target columns beside sig_id, found none")
-    values = _numbers(path, frame, train.ids)
+    values = table.numbers(table.names)
     binary = (values == 0) | (values == 1)
-    if not binary.all():
-        row, column = np.argwhere(~binary)[0]
-        raise UserError(
-            f"{path}: column {frame.columns[column]}, sig_id {train.ids[row]}: "
-            f"expected 0 or 1, found {values[row, column]:g}"
-        )
-    values = values.astype(np.uint8)
-    empty = [name for name, some in zip(frame.columns, values.any(0), strict=True) if not some]
+    for name, fits in zip(table.names, binary.T, strict=True):
+        table.check(name, fits, "0 or 1")
+    values = values[rows].astype(np.uint8)
+    empty = [name for name, some in zip(table.names, values.any(0), strict=True) if not some]
     if empty:
         logging.info("%s: %d targets have no positive row, such as %s", path, len(empty), empty[0])
     if labelled := int(values[train.is_control].any(1).sum()):
         logging.warning("%s: %d control rows have targets, which are ignored", path, labelled)
-    return Targets(tuple(frame.columns), values)
-
-
-def _submission_ids(path: Path, test_ids: np.ndarray, targets: Sequence[str]) -> np.ndarray:
-    frame = source.read(path)
-    _check_columns(path, frame.columns, ["sig_id", *targets])
-    ids = _ids(path, frame, set())
-    known = set(test_ids)
-    for sig_id in ids:
-        if sig_id not in known:
-            raise UserError(f"{path}: sig_id {sig_id} is not in test_features")
-    if len(ids) != len(known):
-        absent = min(known - set(ids))
-        raise UserError(f"{path}: expected sig_id {absent} of test_features, found none")
-    return ids
+    return Targets(tuple(table.names), values)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from absl import logging
 from sklearn.cluster import KMeans
 from sklearn.decomposition import FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import pairwise_distances_argmin
 
 
 def _bounded(wanted: int, values: np.ndarray, what: str) -> int:
@@ -19,6 +22,17 @@ def _bounded(wanted: int, values: np.ndarray, what: str) -> int:
             "%s: %d instead of %d for %d rows and %d columns", what, allowed, wanted, *values.shape
         )
     return min(wanted, allowed)
+
+
+@contextlib.contextmanager
+def _warnings_logged(what: str) -> Iterator[None]:
+    """Logs what a fit to little data or to equal rows warns of; its result will do."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        warnings.simplefilter("always", RuntimeWarning)
+        yield
+    for warning in caught:
+        logging.info("%s: %s", what, warning.message)
 
 
 class FactorScores:
@@ -34,11 +48,9 @@ class FactorScores:
         self.num_components, self.seed = num_components, seed
 
     def fit(self, values: np.ndarray) -> FactorScores:
-        """Learns the factors of [N, columns]; at most min(N, columns) - 1 of them."""
+        """Learns the factors of [N, columns]; at most min(N, columns) - 1 of them, at least 1."""
         count = _bounded(self.num_components, values, "factors")
-        with warnings.catch_warnings():
-            # The original's tolerance and iterations stand; little data may not converge.
-            warnings.simplefilter("ignore", ConvergenceWarning)
+        with _warnings_logged("factors"):
             fitted = FactorAnalysis(count, random_state=self.seed).fit(values)
         self.components_, self.mean_ = fitted.components_, fitted.mean_
         self.noise_variance_ = fitted.noise_variance_
@@ -61,9 +73,12 @@ class FactorScores:
             "noise_variance": self.noise_variance_,
         }
 
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        self.components_, self.mean_ = state["components"], state["mean"]
-        self.noise_variance_ = state["noise_variance"]
+    @classmethod
+    def restore(cls, parameters: dict[str, int], state: dict[str, np.ndarray]) -> FactorScores:
+        restored = cls(**parameters)
+        restored.components_, restored.mean_ = state["components"], state["mean"]
+        restored.noise_variance_ = state["noise_variance"]
+        return restored
 
 
 class ClusterOneHot:
@@ -77,22 +92,20 @@ class ClusterOneHot:
         self.num_clusters, self.seed = num_clusters, seed
 
     def fit(self, values: np.ndarray) -> ClusterOneHot:
-        """Learns the clusters of [N, columns]; at most min(N, columns) - 1 of them.
+        """Learns the clusters of [N, columns]; at most min(N, columns) - 1 of them, at least 1.
 
-        The best of ten k-means++ starts is kept, as scikit-learn's default was in 2020.
+        The best of ten k-means++ starts is kept, as scikit-learn's default was in 2020. Fewer
+        distinct rows than clusters leave some clusters empty.
         """
         count = _bounded(self.num_clusters, values, "clusters")
-        with warnings.catch_warnings():
-            # Fewer distinct rows than clusters leave clusters empty, which is harmless here.
-            warnings.simplefilter("ignore", ConvergenceWarning)
+        with _warnings_logged("clusters"):
             fitted = KMeans(count, n_init=10, random_state=self.seed).fit(values)
         self.centers_ = fitted.cluster_centers_
         return self
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Returns 1 for the nearest center of each row and 0 for the others."""
-        squared = np.square(self.centers_).sum(1) - 2 * values @ self.centers_.T
-        return np.eye(len(self.centers_))[squared.argmin(1)]
+        return np.eye(len(self.centers_))[pairwise_distances_argmin(values, self.centers_)]
 
     def parameters(self) -> dict[str, int]:
         return {"num_clusters": self.num_clusters, "seed": self.seed}
@@ -100,5 +113,8 @@ class ClusterOneHot:
     def state(self) -> dict[str, np.ndarray]:
         return {"centers": self.centers_}
 
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        self.centers_ = state["centers"]
+    @classmethod
+    def restore(cls, parameters: dict[str, int], state: dict[str, np.ndarray]) -> ClusterOneHot:
+        restored = cls(**parameters)
+        restored.centers_ = state["centers"]
+        return restored

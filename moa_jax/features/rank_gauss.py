@@ -40,8 +40,11 @@ class RankGauss:
     def state(self) -> dict[str, np.ndarray]:
         return {"quantiles": self.quantiles_, "references": self.references_}
 
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        self.quantiles_, self.references_ = state["quantiles"], state["references"]
+    @classmethod
+    def restore(cls, parameters: dict[str, int], state: dict[str, np.ndarray]) -> RankGauss:
+        restored = cls(**parameters)
+        restored.quantiles_, restored.references_ = state["quantiles"], state["references"]
+        return restored
 
     @staticmethod
     def _transformer(num_quantiles: int) -> QuantileTransformer:

@@ -9,7 +9,8 @@ def row_statistics(values: np.ndarray) -> np.ndarray:
     """Returns sum, mean, standard deviation, excess kurtosis and skewness of each row, [N, 5].
 
     Deviations are unbiased (ddof 1); kurtosis and skewness carry the usual corrections for the
-    number of columns. What is not defined, with few columns or without variance, is 0.
+    number of columns. What is not defined is 0: the deviation of one column, the skewness of
+    fewer than three, the kurtosis of fewer than four, both of a row of equal values.
 
     Args:
       values: [N, columns].
@@ -17,20 +18,16 @@ def row_statistics(values: np.ndarray) -> np.ndarray:
     n = values.shape[1]
     total = values.sum(1)
     mean = total / n
-    centered = values - mean[:, None]
-    squares = np.square(centered)
-    m2 = squares.sum(1)
-    m3 = (squares * centered).sum(1)
-    m4 = np.square(squares).sum(1)
-    # Rows without variance have rounding only.
-    varies = m2 > n * np.square(np.finfo(np.float64).eps * np.maximum(np.abs(mean), 1e-300))
-    safe = np.where(varies, m2, 1.0)
-    zero = np.zeros(len(values))
-    std = np.sqrt(m2 / (n - 1)) if n > 1 else zero
-    skew = n * np.sqrt(n - 1) / (n - 2) * m3 / safe**1.5 if n > 2 else zero
+    # The computed mean of equal values may miss them by a rounding error, which is no variance.
+    varies = np.ptp(values, axis=1) > 0
+    z = (values - mean[:, None]) * varies[:, None]
+    std = np.sqrt(np.einsum("ij,ij->i", z, z) / max(n - 1, 1))
+    z /= np.where(std > 0, std, 1)[:, None]
+    squares = np.square(z)
+    skew = kurtosis = np.zeros(len(values))
+    if n > 2:
+        skew = n / ((n - 1) * (n - 2)) * np.einsum("ij,ij->i", squares, z)
     if n > 3:
-        scale = (n - 1) / ((n - 2) * (n - 3))
-        kurtosis = scale * (n * (n + 1) * m4 / np.square(safe) - 3 * (n - 1))
-    else:
-        kurtosis = zero
-    return np.stack([total, mean, std, kurtosis * varies, skew * varies], axis=1)
+        fourth = n * (n + 1) / (n - 1) * np.einsum("ij,ij->i", squares, squares)
+        kurtosis = (std > 0) * (fourth - 3 * (n - 1) ** 2) / ((n - 2) * (n - 3))
+    return np.stack([total, mean, std, kurtosis, skew], axis=1)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import zipfile
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -15,20 +15,28 @@ from moa_jax.features.factors import ClusterOneHot, FactorScores
 from moa_jax.features.rank_gauss import RankGauss
 
 VERSION = 1
-_CLASSES = {cls.__name__: cls for cls in (RankGauss, FactorScores, ClusterOneHot)}
+_CLASSES = {
+    cls.__name__: cls
+    for cls in (
+        ClusterOneHot,
+        FactorScores,
+        RankGauss,
+    )
+}
 
 
 class Transform(Protocol):
     """What the store asks of a transform, beside `fit` and `transform`."""
 
     def parameters(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
+        """Returns the constructor's arguments, as JSON has them."""
 
     def state(self) -> dict[str, np.ndarray]:
         """Returns what `fit` learned."""
 
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Takes over what `state` returned."""
+    @classmethod
+    def restore(cls, parameters: dict[str, Any], state: dict[str, np.ndarray]) -> Self:
+        """Returns the transform that `parameters` and `state` came from."""
 
 
 def exists(folder: Path) -> bool:
@@ -37,50 +45,66 @@ def exists(folder: Path) -> bool:
 
 
 def save(folder: Path, transforms: Mapping[str, Transform]) -> None:
-    """Writes `transforms.npz` and, last, `transforms.json` with its checksum."""
+    """Writes `transforms.npz` and `transforms.json`, which has its checksum.
+
+    Equal transforms give equal bytes. Both files are complete before either takes its name; the
+    description comes last and says that the arrays are there.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
     arrays = {
         f"{name}/{key}": array
         for name, transform in transforms.items()
         for key, array in transform.state().items()
     }
-    with files.replacing(folder / "transforms.npz") as temporary:
-        np.savez(temporary, **arrays)
-    described = {
-        name: {"class": type(transform).__name__, "parameters": transform.parameters()}
-        for name, transform in transforms.items()
-    }
-    files.write_json(
-        folder / "transforms.json",
-        {
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"{name}: an array of objects cannot be stored without pickle")
+    with (
+        files.replacing(folder / "transforms.json") as description,
+        files.replacing(folder / "transforms.npz") as archive,
+    ):
+        np.savez(archive, **arrays)
+        described = {
             "version": VERSION,
-            "sha256": files.sha256(folder / "transforms.npz"),
-            "transforms": described,
-        },
-    )
+            "sha256": files.sha256(archive),
+            "transforms": {
+                name: {"class": type(transform).__name__, "parameters": transform.parameters()}
+                for name, transform in transforms.items()
+            },
+        }
+        description.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
 
 
 def load(folder: Path) -> dict[str, Transform]:
     """Reads what `save` wrote.
 
     Raises:
-      UserError: a file is missing, damaged, or of another version.
+      UserError: a file is missing, damaged, of another version or names an unknown class.
     """
-    described = files.read_json(folder / "transforms.json")
-    path = folder / "transforms.npz"
-    if not isinstance(described, dict) or described.get("version") != VERSION:
-        raise UserError(f"{folder / 'transforms.json'}: expected format version {VERSION}")
-    if not path.exists():
-        raise UserError(f"{path}: not found")
-    if files.sha256(path) != described.get("sha256"):
-        raise UserError(f"{path}: damaged, its checksum is not the one in transforms.json")
-    loaded = {}
+    description, archive = folder / "transforms.json", folder / "transforms.npz"
+    described = files.read_json(description)
+    version = described.get("version") if isinstance(described, dict) else None
+    if version != VERSION:
+        raise UserError(f"{description}: expected format version {VERSION}, found {version!r}")
+    if not archive.exists():
+        raise UserError(f"{archive}: not found")
+    if files.sha256(archive) != described.get("sha256"):
+        raise UserError(f"{archive}: damaged, its checksum is not the one in {description.name}")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            for name, entry in described["transforms"].items():
-                transform = _CLASSES[entry["class"]](**entry["parameters"])
-                own = [key for key in arrays.files if key.startswith(f"{name}/")]
-                transform.restore({key[len(name) + 1 :]: arrays[key] for key in own})
-                loaded[name] = transform
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{folder / 'transforms.json'}: damaged: {error!r}") from None
+        states = {name: {} for name in described["transforms"]}
+        with np.load(archive, allow_pickle=False) as arrays:
+            for stored in arrays.files:
+                name, _, key = stored.rpartition("/")
+                states[name][key] = arrays[stored]
+        loaded = {}
+        for name, entry in described["transforms"].items():
+            if entry["class"] not in _CLASSES:
+                raise ValueError(
+                    f"{name} is of class {entry['class']!r}, expected {' or '.join(_CLASSES)}"
+                )
+            loaded[name] = _CLASSES[entry["class"]].restore(entry["parameters"], states[name])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{description}: damaged: {error!r}") from error
     return loaded

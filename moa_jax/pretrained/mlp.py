@@ -32,9 +32,7 @@ def mlp_from_torch(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       UserError: a key is missing or unknown, or shapes do not fit each other.
     """
-    arrays = {
-        name: np.asarray(value) for name, value in state_dict.items() if _IGNORED not in name
-    }
+    arrays = {name: np.asarray(value) for name, value in state_dict.items() if _IGNORED not in name}
     names = {}
     for layer in (1, 2, 3):
         for name, (collection, leaf) in _BATCH_NORM.items():

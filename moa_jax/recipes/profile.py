@@ -67,7 +67,8 @@ class ProfileFeatures:
             "cell_clusters": lambda: ClusterOneHot(clusters[1]),
         }
         skipped = {
-            name for name, size in (("gene_clusters", clusters[0]), ("cell_clusters", clusters[1]))
+            name
+            for name, size in (("gene_clusters", clusters[0]), ("cell_clusters", clusters[1]))
             if not size
         }
         fitted = {"first_rank_gauss": RankGauss().fit(train.features)}
@@ -79,14 +80,14 @@ class ProfileFeatures:
                 fitted[name] = new[name]().fit(values)
             return fitted[name].transform(values)
 
-        features = cls(
-            len(train.genes), len(train.cells), levels, fitted, drop_first_column
-        )
+        features = cls(len(train.genes), len(train.cells), levels, fitted, drop_first_column)
         parts = [train.features] if test is None else [train.features, test.features]
         features._profile(np.concatenate(parts), fit_and_apply)
         for group, size in (("gene", features.num_genes), ("cell", features.num_cells)):
             if not size:
-                logging.info("no %s columns: their factors, clusters and statistics left out", group)
+                logging.info(
+                    "no %s columns: their factors, clusters and statistics left out", group
+                )
         return features
 
     def transform(self, rows: Dataset) -> np.ndarray:

@@ -17,6 +17,7 @@ from moa_jax import files
 from moa_jax.config import ParallelConfig
 from moa_jax.data import folds as fold_files
 from moa_jax.data.tables import Dataset, Levels
+from moa_jax.errors import UserError
 from moa_jax.predictions import Predictions
 from moa_jax.training import loop, weights
 from moa_jax.training.loop import Settings, StageRun
@@ -162,6 +163,19 @@ def _member_record(folder: Path, member: Member) -> dict[str, Any]:
         "valid_rows": len(member.valid_rows),
         **weights.read_record(folder / "members" / f"{member.name}.npz"),
     }
+
+
+def check_folds(dataset: Dataset, num_folds: int) -> None:
+    """Checks that every fold can have a row.
+
+    Raises:
+      UserError: there are fewer treated rows than folds.
+    """
+    treated = int((~dataset.is_control).sum())
+    if treated < num_folds:
+        raise UserError(
+            f"folds: expected at most as many as treated rows, found {num_folds} for {treated}"
+        )
 
 
 def data_notes(dataset: Dataset) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Simple NN: one dense network on quantile-transformed profiles, with old or new (drug-aware) CV."""
+"""Simple NN: one dense network on quantile-transformed profiles; old or new (drug-aware) CV."""
 
 from __future__ import annotations
 
@@ -107,6 +107,20 @@ def fidelity(config: Config) -> tuple[dict, dict]:
     return {n: getattr(config, n) for n in names}, {n: getattr(original, n) for n in names}
 
 
+def check(dataset: Dataset, config: Config) -> None:
+    """Checks that the data suit the configuration, before any model is trained.
+
+    Raises:
+      UserError: there are fewer treated rows than folds, or the split needs drug ids.
+    """
+    recipe.check_folds(dataset, config.folds)
+    if config.split == "drug_aware" and dataset.drug_id is None:
+        raise UserError(
+            "train_drug: expected for split=drug_aware, found none; "
+            "add the file or set split=stratified"
+        )
+
+
 def fit(dataset: Dataset, config: Config, context: Context) -> RecipeResult:
     """Trains every member and predicts the training rows out of fold, and the test rows.
 
@@ -184,11 +198,6 @@ def load(
 def _split(rows: Dataset, config: Config) -> np.ndarray:
     labels = rows.scored.values
     if config.split == "drug_aware":
-        if rows.drug_id is None:
-            raise UserError(
-                "train_drug: expected for split=drug_aware, found none; "
-                "add the file or set split=stratified"
-            )
         return folds.drug_aware(labels, rows.drug_id, config.folds, config.split_seed)
     if config.split == "k_fold":
         return folds.k_fold(len(rows), config.folds, config.split_seed)

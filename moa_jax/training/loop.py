@@ -52,11 +52,14 @@ def members_that_fit(stage: Stage, devices: Devices) -> int:
     A member needs its state, its gradients and one more copy of the state.
     """
     state = _state_shapes(stage)
-    size = lambda tree: sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-    per_member = 2 * size(state) + size(state.params)
+    per_member = 2 * _num_bytes(state) + _num_bytes(state.params)
     budget = MEMORY_SHARE * _memory_bytes(devices)
     count = max(1, int(budget // per_member), len(devices.devices))
     return min(count, len(stage.members))
+
+
+def _num_bytes(tree: Tree) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _memory_bytes(devices: Devices) -> int:
@@ -269,9 +272,7 @@ class _Group:
         run, stage = self.run, self.run.stage
         report = self.slots.unpad(report)
         trained = report["active"]
-        for member, loss, active in zip(
-            self.members, report["valid_loss"], trained, strict=True
-        ):
+        for member, loss, active in zip(self.members, report["valid_loss"], trained, strict=True):
             if active and not np.isfinite(loss):
                 raise UserError(
                     f"{stage.name}: training diverged: validation loss {loss} of seed "

@@ -78,9 +78,7 @@ def num_batches(rows: int, batch_size: int) -> int:
     return -(-rows // batch_size)
 
 
-def epoch_order(
-    base_seed: int, member: Member, epoch: int, share_across_folds: bool
-) -> np.ndarray:
+def epoch_order(base_seed: int, member: Member, epoch: int, share_across_folds: bool) -> np.ndarray:
     """Returns the member's training rows in the order of one epoch.
 
     The permutation comes from numpy on the host: the same on every backend and device count.

@@ -8,7 +8,10 @@ from moa_jax.training.schedules import Schedule
 
 
 def adam(
-    rate: Schedule, beta1: Schedule, weight_decay: float = 0.0, beta2: float = 0.999,
+    rate: Schedule,
+    beta1: Schedule,
+    weight_decay: float = 0.0,
+    beta2: float = 0.999,
     epsilon: float = 1e-8,
 ) -> optax.GradientTransformation:
     """Returns Adam with a scheduled beta 1 and coupled L2, as `torch.optim.Adam` has it.

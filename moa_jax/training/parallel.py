@@ -99,7 +99,7 @@ class Slots:
         return jax.tree.map(pad_array, tree)
 
     def unpad(self, tree: Tree) -> Tree:
-        """The way back: arrays [devices, members per device, ...] -> [members, ...], on the host."""
+        """Arrays [devices, members per device, ...] -> arrays [members, ...], on the host."""
 
         def unpad_array(array):
             array = np.asarray(array)

@@ -81,6 +81,4 @@ def patience(epochs: int, min_delta: float = 0.0) -> Rule:
 
 def constant_rate() -> Rule:
     """Leaves the schedule's learning rate as it is."""
-    return Rule(
-        lambda: Rate(jnp.ones((), jnp.result_type(float))), lambda state, loss: state
-    )
+    return Rule(lambda: Rate(jnp.ones((), jnp.result_type(float))), lambda state, loss: state)

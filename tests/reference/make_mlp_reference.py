@@ -54,8 +54,10 @@ def main():
     for layer in (1, 2, 3):
         norm = getattr(network, f"batch_norm{layer}")
         for tensor, low, high in (
-            (norm.weight, 0.5, 1.5), (norm.bias, -0.3, 0.3),
-            (norm.running_mean, -1, 1), (norm.running_var, 0.5, 3),
+            (norm.weight, 0.5, 1.5),
+            (norm.bias, -0.3, 0.3),
+            (norm.running_mean, -1, 1),
+            (norm.running_var, 0.5, 3),
         ):
             tensor.data = torch.tensor(generator.uniform(low, high, tensor.shape))
     arrays = {"x": x, "y": y, **state(network, "start")}
@@ -116,7 +118,9 @@ def main():
         if step in RECORDED:
             arrays |= state(network, f"step{step}")
     arrays |= {
-        "losses": np.array(losses), "rates": np.array(rates), "momenta": np.array(momenta),
+        "losses": np.array(losses),
+        "rates": np.array(rates),
+        "momenta": np.array(momenta),
         "batches": np.array(batches, np.int32),
     }
     arrays = {k: v for k, v in arrays.items() if "num_batches_tracked" not in k}

@@ -1,0 +1,64 @@
+"""A small data folder, and the command line on it in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from moa_jax.data import simulate
+
+ROOT = Path(__file__).parents[2]
+SIZE = ("hidden=16", "epochs=3", "seeds=(0,1)", "folds=3", "gene_factors=4", "cell_factors=2",
+        "gene_clusters=3", "cell_clusters=2", "batch_size=32")  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """160 training rows with gene and cell columns, drugs, and 28 test rows."""
+    folder = tmp_path_factory.mktemp("data")
+    simulate.write(folder, rows=160, seed=1, genes=12, cells=6, scored=4, nonscored=3, test_rows=28)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def launch(data, tmp_path_factory):
+    """Runs the command line on the small data; returns the finished process."""
+    environment = os.environ | {
+        "JAX_NUM_CPU_DEVICES": "1",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
+        "PYTHONPATH": str(ROOT),
+    }
+
+    def run(workdir, *arguments, config="configs/simple_nn.py", background=False, env=None):
+        sizes = [
+            f"--config.models.simple_nn_{cv}.{field}"
+            for cv in ("old", "new")
+            for field in SIZE
+            if config and (f":{cv}" in config or ":" not in config)
+        ]
+        chosen = [f"--config={config}", f"--config.data.folder={data}", *sizes] if config else []
+        start = subprocess.Popen if background else subprocess.run
+        options = {} if background else {"check": False}
+        return start(
+            [sys.executable, "-m", "moa_jax.launch", *chosen, f"--workdir={workdir}", *arguments],
+            cwd=ROOT,
+            env=environment | (env or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(launch, tmp_path_factory):
+    """A work folder of both Simple NNs, trained and blended."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    result = launch(workdir)
+    assert result.returncode == 0, result.stderr
+    return workdir

@@ -1,0 +1,105 @@
+"""Factor scores and one-hot clusters against scikit-learn's, and their bounds."""
+
+import logging
+
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.decomposition import FactorAnalysis
+
+from moa_jax.features.factors import ClusterOneHot, FactorScores
+
+
+@pytest.fixture
+def values():
+    table = np.random.default_rng(0).normal(size=(100, 12))
+    table[:, 3:] += table[:, :1]
+    return table
+
+
+@pytest.fixture
+def log(caplog):
+    with caplog.at_level(logging.INFO, logger="absl"):
+        yield caplog
+
+
+def test_factor_scores_are_scikit_learns(values):
+    expected = FactorAnalysis(4, random_state=1903).fit(values).transform(values)
+    found = FactorScores(4).fit(values).transform(values)
+    assert found.shape == (100, 4)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_factor_scores_are_posterior_means():
+    """(I + W N^-1 W')^-1 W N^-1 (x - mean) with W = (1, 2), N = diag(1, 2), mean (1, 1)."""
+    state = {
+        "components": np.array([[1.0, 2.0]]),
+        "mean": np.array([1.0, 1.0]),
+        "noise_variance": np.array([1.0, 2.0]),
+    }
+    found = FactorScores.restore({"num_components": 1}, state).transform(np.array([[3.0, 5.0]]))
+    np.testing.assert_allclose(found, [[1.5]], rtol=1e-14)
+
+
+def test_clusters_are_scikit_learns(values):
+    labels = KMeans(7, n_init=10, random_state=123).fit(values).predict(values)
+    found = ClusterOneHot(7).fit(values).transform(values)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, np.eye(7)[labels])
+
+
+def test_nearest_center():
+    state = {"centers": np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 9.0]])}
+    clusters = ClusterOneHot.restore({"num_clusters": 3}, state)
+    found = clusters.transform(np.array([[3.0, 1.0], [1.0, 4.0], [-8.0, 20.0]]))
+    assert found.tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
+
+
+def test_seed_decides(values):
+    # Noise has no clusters that every start would find.
+    first, second = (ClusterOneHot(9, seed=seed).fit(values).centers_ for seed in (1, 2))
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(first, ClusterOneHot(9, seed=1).fit(values).centers_)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((6, 20), 5), ((50, 3), 2), ((2, 9), 1), ((5, 1), 1), ((1, 4), 1)]
+)
+def test_data_bound_the_counts(shape, expected, log):
+    table = np.random.default_rng(0).normal(size=shape)
+    for transform in (FactorScores(90), ClusterOneHot(45)):
+        found = transform.fit(table).transform(table)
+        assert found.shape == (shape[0], expected)
+        assert np.isfinite(found).all()
+    rows, columns = shape
+    assert f"factors: {expected} instead of 90 for {rows} rows and {columns} columns" in log.text
+    assert f"clusters: {expected} instead of 45 for {rows} rows and {columns} columns" in log.text
+
+
+def test_wanted_counts_are_kept_in_silence(values, log):
+    assert FactorScores(11).fit(values).components_.shape == (11, 12)
+    assert ClusterOneHot(11).fit(values).centers_.shape == (11, 12)
+    assert "instead of" not in log.text
+
+
+def test_fewer_distinct_rows_than_clusters(log):
+    distinct = np.eye(8)[:2]
+    found = ClusterOneHot(4).fit(np.repeat(distinct, 10, axis=0)).transform(distinct)
+    assert found.sum(1).tolist() == [1, 1]
+    assert found[0].argmax() != found[1].argmax()
+    assert "clusters: Number of distinct clusters (2)" in log.text
+
+
+def test_equal_rows(log):
+    table = np.full((6, 20), 0.5)
+    np.testing.assert_array_equal(FactorScores(3).fit(table).transform(table), np.zeros((6, 3)))
+    assert "factors: " in log.text
+
+
+def test_no_convergence_is_logged(values, log, monkeypatch):
+    monkeypatch.setattr(
+        "moa_jax.features.factors.FactorAnalysis",
+        lambda count, random_state: FactorAnalysis(count, max_iter=1, random_state=random_state),
+    )
+    FactorScores(2).fit(values)
+    assert "factors: FactorAnalysis did not converge" in log.text
