@@ -245,6 +245,14 @@ def test_stream_can_be_left(tmp_path):
     (tmp_path / "new.csv").unlink()
 
 
+def test_numbering_that_pandas_writes_is_not_a_column(tmp_path):
+    frame = frames()["train_features"]
+    frame.sort_values("g-0").to_parquet(tmp_path / "new.parquet")
+    found = tables.read_features(tmp_path / "new.parquet")
+    assert found.ids.tolist() == frame.sort_values("g-0")["sig_id"].tolist()
+    assert found.genes == ("g-0", "g-1", "g-2")
+
+
 def test_memory_of_parquet_does_not_grow_with_its_row_group(tmp_path):
     file, pool = tmp_path / "new.parquet", pa.default_memory_pool()
 

@@ -192,8 +192,10 @@ def _parquet(path: Path) -> Iterator[pa.Table]:
     # Only the two options together keep pyarrow from holding a whole row group.
     buffering = {"buffer_size": PARQUET_BUFFER, "pre_buffer": False}
     with _reading(path, "parquet"), pa.parquet.ParquetFile(path, **buffering) as opened:
-        _check_header(path, opened.schema_arrow.names)
-        for batch in opened.iter_batches(batch_size=8192):
+        # pandas writes the numbering of rows that were sorted or selected as a column.
+        names = [n for n in opened.schema_arrow.names if not n.startswith("__index_level_")]
+        _check_header(path, names)
+        for batch in opened.iter_batches(batch_size=8192, columns=names):
             yield pa.Table.from_batches([batch])
 
 
