@@ -1,13 +1,13 @@
-"""Factor scores and one-hot clusters against scikit-learn's, and their bounds."""
+"""Factors, principal components and clusters against scikit-learn's, and their bounds."""
 
 import logging
 
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
-from sklearn.decomposition import FactorAnalysis
+from sklearn.decomposition import PCA, FactorAnalysis
 
-from moa_jax.features.factors import ClusterOneHot, FactorScores
+from moa_jax.features.factors import ClusterOneHot, FactorScores, PCAScores
 
 
 @pytest.fixture
@@ -41,11 +41,39 @@ def test_factor_scores_are_posterior_means():
     np.testing.assert_allclose(found, [[1.5]], rtol=1e-14)
 
 
+@pytest.mark.parametrize(("count", "power"), [(4, 7), (5, 4)])
+def test_principal_components_are_scikit_learns(count, power):
+    table = np.random.default_rng(0).normal(size=(100, 50))
+    model = PCA(count, svd_solver="randomized", iterated_power=power, random_state=512).fit(table)
+    fitted = PCAScores(count).fit(table)
+    np.testing.assert_array_equal(fitted.components_, model.components_)
+    np.testing.assert_allclose(fitted.transform(table), model.transform(table), atol=1e-12)
+    # The other number of power iterations would show.
+    model.set_params(iterated_power=11 - power).fit(table)
+    assert not np.array_equal(fitted.components_, model.components_)
+
+
+def test_principal_components_are_projections():
+    """Along (3, 4) / 5 and across from mean (1, 1), with the lengths as they are."""
+    state = {"components": np.array([[0.6, 0.8], [-0.8, 0.6]]), "mean": np.array([1.0, 1.0])}
+    scores = PCAScores.restore({"num_components": 2}, state)
+    found = scores.transform(np.array([[4.0, 5.0], [1.0, 6.0]]))
+    np.testing.assert_allclose(found, [[5, 0], [4, 3]], atol=1e-14)
+
+
 def test_clusters_are_scikit_learns(values):
     labels = KMeans(7, n_init=10, random_state=123).fit(values).predict(values)
     found = ClusterOneHot(7).fit(values).transform(values)
     assert found.dtype == np.float64
     np.testing.assert_array_equal(found, np.eye(7)[labels])
+
+
+@pytest.mark.parametrize("seed", [0, 203])
+def test_clusters_by_elkan(values, seed):
+    model = KMeans(7, n_init=10, random_state=seed, algorithm="elkan").fit(values)
+    clusters = ClusterOneHot(7, seed, algorithm="elkan").fit(values)
+    np.testing.assert_array_equal(clusters.centers_, model.cluster_centers_)
+    np.testing.assert_array_equal(clusters.transform(values), np.eye(7)[model.predict(values)])
 
 
 def test_nearest_center():
@@ -67,17 +95,19 @@ def test_seed_decides(values):
 )
 def test_data_bound_the_counts(shape, expected, log):
     table = np.random.default_rng(0).normal(size=shape)
-    for transform in (FactorScores(90), ClusterOneHot(45)):
+    for transform in (FactorScores(90), PCAScores(50), ClusterOneHot(45)):
         found = transform.fit(table).transform(table)
         assert found.shape == (shape[0], expected)
         assert np.isfinite(found).all()
     rows, columns = shape
     assert f"factors: {expected} instead of 90 for {rows} rows and {columns} columns" in log.text
+    assert f"components: {expected} instead of 50 for {rows} rows and {columns} columns" in log.text
     assert f"clusters: {expected} instead of 45 for {rows} rows and {columns} columns" in log.text
 
 
 def test_wanted_counts_are_kept_in_silence(values, log):
     assert FactorScores(11).fit(values).components_.shape == (11, 12)
+    assert PCAScores(11).fit(values).components_.shape == (11, 12)
     assert ClusterOneHot(11).fit(values).centers_.shape == (11, 12)
     assert "instead of" not in log.text
 
@@ -94,6 +124,7 @@ def test_equal_rows(log):
     table = np.full((6, 20), 0.5)
     np.testing.assert_array_equal(FactorScores(3).fit(table).transform(table), np.zeros((6, 3)))
     assert "factors: " in log.text
+    np.testing.assert_array_equal(PCAScores(3).fit(table).transform(table), np.zeros((6, 3)))
 
 
 def test_no_convergence_is_logged(values, log, monkeypatch):

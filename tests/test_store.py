@@ -13,8 +13,9 @@ import pytest
 from moa_jax import files
 from moa_jax.errors import UserError
 from moa_jax.features import store
-from moa_jax.features.factors import ClusterOneHot, FactorScores
+from moa_jax.features.factors import ClusterOneHot, FactorScores, PCAScores
 from moa_jax.features.rank_gauss import RankGauss
+from moa_jax.features.selection import VarianceSelection
 
 VALUES = np.random.default_rng(0).gamma(0.5, size=(80, 6))
 
@@ -25,6 +26,8 @@ def transforms():
         "rank_gauss": RankGauss(20).fit(VALUES),
         "factors": FactorScores(3).fit(VALUES),
         "clusters": ClusterOneHot(4, seed=5).fit(VALUES),
+        "components": PCAScores(2).fit(VALUES),
+        "selection": VarianceSelection(0.4).fit(VALUES),
     }
 
 
@@ -68,7 +71,7 @@ def test_description(folder):
     assert described["sha256"] == files.sha256(folder / "transforms.npz")
     assert described["transforms"]["clusters"] == {
         "class": "ClusterOneHot",
-        "parameters": {"num_clusters": 4, "seed": 5},
+        "parameters": {"num_clusters": 4, "seed": 5, "algorithm": "lloyd"},
     }
 
 
@@ -177,7 +180,7 @@ def factors(change):
         (lambda f: edit(f, lambda d: d["transforms"].pop("factors")), "transforms.json: damaged"),
         (
             factors(lambda entry: entry.update({"class": "os"})),
-            "factors is of class 'os', expected ClusterOneHot or FactorScores or RankGauss",
+            "factors is of class 'os', expected ClusterOneHot or FactorScores or PCAScores or",
         ),
         (factors(lambda entry: entry.update({"class": "RankGauss"})), "transforms.json: damaged"),
         (factors(lambda entry: entry["parameters"].update(x=1)), "transforms.json: damaged"),

@@ -1,20 +1,21 @@
-"""Factors and clusters of a block of columns."""
+"""Factors, principal components and clusters of a block of columns."""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from absl import logging
 from sklearn.cluster import KMeans
-from sklearn.decomposition import FactorAnalysis
+from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import pairwise_distances_argmin
 
 
-def _bounded(wanted: int, values: np.ndarray, what: str) -> int:
+def bounded(wanted: int, values: np.ndarray, what: str) -> int:
     """Returns how many components so many rows and columns allow."""
     allowed = max(1, min(values.shape) - 1)
     if wanted > allowed:
@@ -25,11 +26,13 @@ def _bounded(wanted: int, values: np.ndarray, what: str) -> int:
 
 
 @contextlib.contextmanager
-def _warnings_logged(what: str) -> Iterator[None]:
+def warnings_logged(
+    what: str, categories: tuple[type[Warning], ...] = (ConvergenceWarning, RuntimeWarning)
+) -> Iterator[None]:
     """Logs what a fit to little data or to equal rows warns of; its result will do."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        warnings.simplefilter("always", RuntimeWarning)
+        for category in categories:
+            warnings.simplefilter("always", category)
         yield
     for warning in caught:
         logging.info("%s: %s", what, warning.message)
@@ -49,8 +52,8 @@ class FactorScores:
 
     def fit(self, values: np.ndarray) -> FactorScores:
         """Learns the factors of [N, columns]; at most min(N, columns) - 1 of them, at least 1."""
-        count = _bounded(self.num_components, values, "factors")
-        with _warnings_logged("factors"):
+        count = bounded(self.num_components, values, "factors")
+        with warnings_logged("factors"):
             fitted = FactorAnalysis(count, random_state=self.seed).fit(values)
         self.components_, self.mean_ = fitted.components_, fitted.mean_
         self.noise_variance_ = fitted.noise_variance_
@@ -81,6 +84,51 @@ class FactorScores:
         return restored
 
 
+class PCAScores:
+    """Scores of principal components, not whitened, [N, components].
+
+    Attributes:
+      components_: [components, columns] orthonormal directions.
+      mean_: [columns].
+    """
+
+    def __init__(self, num_components: int, seed: int = 512):
+        self.num_components, self.seed = num_components, seed
+
+    def fit(self, values: np.ndarray) -> PCAScores:
+        """Learns the directions of [N, columns]; at most min(N, columns) - 1 of them, at least 1.
+
+        The solver and its number of power iterations are those that scikit-learn chose in 2020.
+        """
+        count = bounded(self.num_components, values, "components")
+        model = PCA(
+            count,
+            svd_solver="randomized",
+            iterated_power=7 if count < 0.1 * min(values.shape) else 4,
+            random_state=self.seed,
+        )
+        with warnings_logged("components"):
+            fitted = model.fit(values)
+        self.components_, self.mean_ = fitted.components_, fitted.mean_
+        return self
+
+    def transform(self, values: np.ndarray) -> np.ndarray:
+        """Returns the projections of the centred rows, [N, components]."""
+        return (values - self.mean_) @ self.components_.T
+
+    def parameters(self) -> dict[str, int]:
+        return {"num_components": self.num_components, "seed": self.seed}
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"components": self.components_, "mean": self.mean_}
+
+    @classmethod
+    def restore(cls, parameters: dict[str, int], state: dict[str, np.ndarray]) -> PCAScores:
+        restored = cls(**parameters)
+        restored.components_, restored.mean_ = state["components"], state["mean"]
+        return restored
+
+
 class ClusterOneHot:
     """One-hot membership in k-means clusters, [N, clusters].
 
@@ -88,8 +136,16 @@ class ClusterOneHot:
       centers_: [clusters, columns].
     """
 
-    def __init__(self, num_clusters: int, seed: int = 123):
-        self.num_clusters, self.seed = num_clusters, seed
+    def __init__(self, num_clusters: int, seed: int = 123, algorithm: str = "lloyd"):
+        """Describes clusters.
+
+        Args:
+          num_clusters: as many as the data allow, see `fit`.
+          seed: seed of the starts.
+          algorithm: scikit-learn's "lloyd" or "elkan"; they differ by rounding errors. The
+            original's version took the latter.
+        """
+        self.num_clusters, self.seed, self.algorithm = num_clusters, seed, algorithm
 
     def fit(self, values: np.ndarray) -> ClusterOneHot:
         """Learns the clusters of [N, columns]; at most min(N, columns) - 1 of them, at least 1.
@@ -97,9 +153,11 @@ class ClusterOneHot:
         The best of ten k-means++ starts is kept, as scikit-learn's default was in 2020. Fewer
         distinct rows than clusters leave some clusters empty.
         """
-        count = _bounded(self.num_clusters, values, "clusters")
-        with _warnings_logged("clusters"):
-            fitted = KMeans(count, n_init=10, random_state=self.seed).fit(values)
+        count = bounded(self.num_clusters, values, "clusters")
+        with warnings_logged("clusters"):
+            fitted = KMeans(count, n_init=10, random_state=self.seed, algorithm=self.algorithm).fit(
+                values
+            )
         self.centers_ = fitted.cluster_centers_
         return self
 
@@ -107,14 +165,18 @@ class ClusterOneHot:
         """Returns 1 for the nearest center of each row and 0 for the others."""
         return np.eye(len(self.centers_))[pairwise_distances_argmin(values, self.centers_)]
 
-    def parameters(self) -> dict[str, int]:
-        return {"num_clusters": self.num_clusters, "seed": self.seed}
+    def parameters(self) -> dict[str, Any]:
+        return {
+            "num_clusters": self.num_clusters,
+            "seed": self.seed,
+            "algorithm": self.algorithm,
+        }
 
     def state(self) -> dict[str, np.ndarray]:
         return {"centers": self.centers_}
 
     @classmethod
-    def restore(cls, parameters: dict[str, int], state: dict[str, np.ndarray]) -> ClusterOneHot:
+    def restore(cls, parameters: dict[str, Any], state: dict[str, np.ndarray]) -> ClusterOneHot:
         restored = cls(**parameters)
         restored.centers_ = state["centers"]
         return restored

@@ -11,8 +11,9 @@ import numpy as np
 
 from moa_jax import files
 from moa_jax.errors import UserError
-from moa_jax.features.factors import ClusterOneHot, FactorScores
+from moa_jax.features.factors import ClusterOneHot, FactorScores, PCAScores
 from moa_jax.features.rank_gauss import RankGauss
+from moa_jax.features.selection import VarianceSelection
 
 VERSION = 1
 _CLASSES = {
@@ -20,7 +21,9 @@ _CLASSES = {
     for cls in (
         ClusterOneHot,
         FactorScores,
+        PCAScores,
         RankGauss,
+        VarianceSelection,
     )
 }
 
