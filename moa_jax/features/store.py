@@ -14,6 +14,7 @@ from moa_jax.errors import UserError
 from moa_jax.features.factors import ClusterOneHot, FactorScores, PCAScores
 from moa_jax.features.rank_gauss import RankGauss
 from moa_jax.features.selection import VarianceSelection
+from moa_jax.features.umap import UmapEmbedding
 
 VERSION = 1
 _CLASSES = {
@@ -23,6 +24,7 @@ _CLASSES = {
         FactorScores,
         PCAScores,
         RankGauss,
+        UmapEmbedding,
         VarianceSelection,
     )
 }
