@@ -89,21 +89,25 @@ class BatchNorm(nn.Module):
 
 
 class Dense(nn.Module):
-    """Linear layer with PyTorch's default initialisation of kernel and bias.
+    """Linear layer, by default with PyTorch's initialisation of kernel and bias.
 
     Attributes:
       features: width of the output.
       dtype: compute dtype; None for that of input and variables.
+      kernel_init, bias_init: initialisers; None for `torch_uniform`.
     """
 
     features: int
     dtype: Dtype | None = None
+    kernel_init: nn.initializers.Initializer | None = None
+    bias_init: nn.initializers.Initializer | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         init, dtype = torch_uniform(x.shape[-1]), parameter_dtype(x)
-        kernel = self.param("kernel", init, (x.shape[-1], self.features), dtype)
-        bias = self.param("bias", init, (self.features,), dtype)
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init or init, shape, dtype)
+        bias = self.param("bias", self.bias_init or init, shape[1:], dtype)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         return x @ kernel + bias
 

@@ -1,0 +1,110 @@
+"""TwoHeads: the two-input network whose blocks are joined by concatenation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from moa_jax.models.layers import BatchNorm, Dense
+
+HEAD = "head"
+# Keras's defaults, as weight of the new batch and with its biased running variance.
+MOMENTUM, EPSILON = 0.01, 1e-3
+# Width of the last layer before the head: the number of scored targets, whatever the head predicts.
+LAST_WIDTH = 206
+
+
+class Block(nn.Module):
+    """Dense layers, each behind batch normalisation, on inputs laid side by side.
+
+    Attributes:
+      layers: width and activation of each dense layer.
+      dropout: rate after the first batch normalisation; 0 draws no random numbers.
+      kernel_init: initialiser of the kernels; Keras's default is Glorot's uniform one.
+      dtype: compute dtype; None for that of input and variables.
+    """
+
+    layers: tuple[tuple[int, Callable[[jax.Array], jax.Array]], ...]
+    dropout: float = 0.0
+    kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self, inputs: Sequence[jax.Array], mask: jax.Array | None, train: bool
+    ) -> jax.Array:
+        x = jnp.concatenate(inputs, axis=-1)
+        for index, (width, activation) in enumerate(self.layers):
+            x = BatchNorm(MOMENTUM, EPSILON, False, self.dtype, name=f"bn{index}")(x, mask, train)
+            if index == 0:
+                x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            dense = Dense(
+                width, self.dtype, self.kernel_init, nn.initializers.zeros, name=f"dense{index}"
+            )
+            x = activation(dense(x))
+        return x
+
+
+class TwoHeads(nn.Module):
+    """The 2-heads network (section 2.3 of its specification): six blocks and a head.
+
+    The second input enters three joins as it is. All blocks but the last are the trunk, which
+    training moves from one set of targets to the next; the last one is named `head`.
+
+    Attributes:
+      num_outputs: number of targets.
+      dtype: compute dtype; None for that of input and variables.
+      dropout: rates in the first two blocks; 0 draws no random numbers.
+    """
+
+    num_outputs: int
+    dtype: Any = None
+    dropout: tuple[float, float] = (0.2, 0.3)
+
+    @nn.compact
+    def __call__(
+        self,
+        input1: jax.Array,
+        input2: jax.Array,
+        mask: jax.Array | None = None,
+        train: bool = False,
+    ) -> jax.Array:
+        """Returns logits [rows, num_outputs].
+
+        Args:
+          input1: [rows, features] the scaled table and its principal components.
+          input2: [rows, predictors] the chosen columns; there may be none.
+          mask: [rows], true for real rows; only training statistics look at it.
+          train: normalise with batch statistics (collection `batch_stats` must be mutable) and
+            drop out (rng `dropout`).
+        """
+
+        def block(name: str, inputs: Sequence[jax.Array], *layers, **options) -> jax.Array:
+            return Block(layers, dtype=self.dtype, name=name, **options)(inputs, mask, train)
+
+        elu, relu, selu = nn.elu, nn.relu, nn.selu
+        output1 = block("output1", [input1], (512, elu), (256, elu), dropout=self.dropout[0])
+        answer1 = block("answer1", [output1, input2], (512, relu), dropout=self.dropout[1])
+        answer2 = block("answer2", [output1, input2, answer1], (512, elu), (256, relu))
+        answer3 = block("answer3", [answer1, answer2], (256, elu))
+        answer3b = block("answer3b", [answer1, answer2, answer3], (256, relu))
+        answer4 = block(
+            "answer4",
+            [output1, answer2, answer3, answer3b],
+            (256, selu),
+            (LAST_WIDTH, selu),
+            kernel_init=nn.initializers.lecun_normal(),
+        )
+        return block(HEAD, [answer4], (self.num_outputs, lambda logits: logits))
+
+
+def trunk(variables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns the variables of a `TwoHeads` without its head."""
+    return {
+        collection: {name: block for name, block in blocks.items() if name != HEAD}
+        for collection, blocks in variables.items()
+    }
