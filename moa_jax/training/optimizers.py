@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+import jax
+import jax.numpy as jnp
 import optax
 
 from moa_jax.training.schedules import Schedule
@@ -34,3 +38,56 @@ def adam(
         scale_by_adam(b1=beta1, b2=beta2, eps=epsilon),
         optax.scale_by_learning_rate(rate),
     )
+
+
+def keras_adam(
+    rate: float | jax.Array | Schedule,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-7,
+) -> optax.GradientTransformation:
+    """Returns Adam as Keras and TensorFlow have it: epsilon acts before the bias correction.
+
+    A step is rate sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon). In the first steps
+    that is an epsilon up to 32 times larger than in `optax.adam`, which shows where gradients
+    are small, as with a loss that is the mean over hundreds of targets.
+
+    Args:
+      rate: learning rate; may be a traced scalar or a function of the 0-based step.
+      beta1, beta2: decays of the two moments.
+      epsilon: added to the root of the uncorrected second moment.
+    """
+
+    def init(params):
+        moments = optax.tree.zeros_like(params)
+        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), moments, moments)
+
+    def update(gradients, state, params=None):
+        count = state.count + 1
+        mu = optax.tree.update_moment(gradients, state.mu, beta1, 1)
+        nu = optax.tree.update_moment(gradients, state.nu, beta2, 2)
+        step = count.astype(jnp.result_type(float))
+        # 1 - beta^t keeps its digits in float32, where beta2^t is nearly 1 at first.
+        corrected1, corrected2 = (-jnp.expm1(step * math.log(b)) for b in (beta1, beta2))
+        correction = jnp.sqrt(corrected2) / corrected1
+        updates = jax.tree.map(
+            lambda m, v: correction.astype(m.dtype) * m / (jnp.sqrt(v) + epsilon), mu, nu
+        )
+        return updates, optax.ScaleByAdamState(count, mu, nu)
+
+    return optax.chain(
+        optax.GradientTransformation(init, update), optax.scale_by_learning_rate(rate)
+    )
+
+
+def keras_adadelta(
+    rate: float | jax.Array | Schedule, rho: float = 0.95, epsilon: float = 1e-7
+) -> optax.GradientTransformation:
+    """Returns Adadelta (Zeiler, 2012) with Keras's defaults.
+
+    Args:
+      rate: learning rate; may be a traced scalar or a function of the 0-based step.
+      rho: decay of both averages.
+      epsilon: added under both roots.
+    """
+    return optax.chain(optax.scale_by_adadelta(rho, epsilon), optax.scale_by_learning_rate(rate))

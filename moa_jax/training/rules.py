@@ -41,19 +41,54 @@ class Rate(NamedTuple):
     scale: jax.Array
 
 
+class Plateau(NamedTuple):
+    """State of `plateau`: the factor, the best loss, epochs since, and epochs left to cool down."""
+
+    scale: jax.Array
+    loss: jax.Array
+    waited: jax.Array
+    cooling: jax.Array
+
+
+class Restored(NamedTuple):
+    """State of `restored_if_stopped`: that of a selection, of the stop rule, and the epoch."""
+
+    loss: jax.Array
+    better: jax.Array
+    stop: Stopping
+    epoch: jax.Array
+
+
+class Repeats(NamedTuple):
+    """State of `repeats`: that of a selection and of a stop, and how often what has happened."""
+
+    loss: jax.Array
+    better: jax.Array
+    stop: jax.Array
+    repeated: jax.Array
+    improved: jax.Array
+
+
 def _infinity() -> jax.Array:
     return jnp.full((), jnp.inf, jnp.result_type(float))
 
 
+def _zero(dtype: type) -> jax.Array:
+    return jnp.zeros((), dtype)
+
+
 def lowest_loss() -> Rule:
-    """Keeps an epoch when its loss is strictly lower than that of every epoch before."""
+    """Keeps an epoch when its loss is strictly lower than that of every epoch before.
+
+    This is Keras's ModelCheckpoint with `save_best_only`.
+    """
 
     def update(state: Selection, loss: jax.Array) -> Selection:
         loss = loss.astype(state.loss.dtype)
         better = loss < state.loss
         return Selection(jnp.where(better, loss, state.loss), better)
 
-    return Rule(lambda: Selection(_infinity(), jnp.zeros((), bool)), update)
+    return Rule(lambda: Selection(_infinity(), _zero(bool)), update)
 
 
 def never() -> Rule:
@@ -64,21 +99,111 @@ def never() -> Rule:
 def patience(epochs: int, min_delta: float = 0.0) -> Rule:
     """Ends a member after `epochs` epochs without a loss lower by more than `min_delta`.
 
-    Zero epochs means never.
+    Zero epochs means never. This is the stopping of Keras's EarlyStopping; the weights it leaves
+    behind are those of `restored_if_stopped`.
     """
 
     def update(state: Stopping, loss: jax.Array) -> Stopping:
         loss = loss.astype(state.loss.dtype)
-        better = loss < state.loss - min_delta
+        # The difference of close losses is exact, also in float32; loss + min_delta is not.
+        better = state.loss - loss > min_delta
         waited = jnp.where(better, 0, state.waited + 1)
-        stop = waited >= epochs if epochs else jnp.zeros((), bool)
+        stop = waited >= epochs if epochs else _zero(bool)
         return Stopping(jnp.where(better, loss, state.loss), waited, stop)
 
+    return Rule(lambda: Stopping(_infinity(), _zero(jnp.int32), _zero(bool)), update)
+
+
+def restored_if_stopped(stop: Rule, epochs: int) -> Rule:
+    """Keeps the epoch whose weights a Keras model holds after `fit` with EarlyStopping.
+
+    With `restore_best_weights` TensorFlow 2.3 puts the best epoch's weights back when it stops,
+    and only then: a run of all its epochs ends with the last one's. So every epoch that is the
+    best so far in the stop rule's sense is kept, and the last one unless the member stops in it.
+
+    Args:
+      stop: the stage's stop rule, a `patience`.
+      epochs: the stage's number of epochs.
+    """
+
+    def update(state: Restored, loss: jax.Array) -> Restored:
+        loss = loss.astype(state.loss.dtype)
+        stopping, epoch = stop.update(state.stop, loss), state.epoch + 1
+        better = (stopping.waited == 0) | ((epoch == epochs) & ~stopping.stop)
+        return Restored(jnp.where(better, loss, state.loss), better, stopping, epoch)
+
+    return Rule(lambda: Restored(_infinity(), _zero(bool), stop.init(), _zero(jnp.int32)), update)
+
+
+def repeats(times: int = 3, tolerance: float = 1e-6) -> Rule:
+    """Repeats an epoch while it lowers the loss, and `times` times in any case.
+
+    The state serves as a `select` and as a `stop` rule. The first loss is that of the weights
+    at the start, which are kept until a loss is lower than that of the kept ones by at least
+    `tolerance`. Gains count as repeats too: after `times` of them the first failure is the end
+    (section 2.5 C of the 2-heads network's specification).
+    """
+
+    def update(state: Repeats, loss: jax.Array) -> Repeats:
+        loss = loss.astype(state.loss.dtype)
+        first = jnp.isinf(state.loss)
+        better = first | (state.loss - loss >= tolerance)
+        goes_on = better | (state.repeated < times)
+        return Repeats(
+            loss=jnp.where(better, loss, state.loss),
+            better=better,
+            stop=~goes_on,
+            repeated=state.repeated + (goes_on & ~first),
+            improved=state.improved + (better & ~first),
+        )
+
     return Rule(
-        lambda: Stopping(_infinity(), jnp.zeros((), jnp.int32), jnp.zeros((), bool)), update
+        lambda: Repeats(_infinity(), _zero(bool), _zero(bool), _zero(jnp.int32), _zero(jnp.int32)),
+        update,
     )
 
 
 def constant_rate() -> Rule:
     """Leaves the schedule's learning rate as it is."""
     return Rule(lambda: Rate(jnp.ones((), jnp.result_type(float))), lambda state, loss: state)
+
+
+def plateau(
+    factor: float,
+    patience: int,
+    min_delta: float = 1e-4,
+    cooldown: int = 0,
+    min_scale: float = 0.0,
+) -> Rule:
+    """Scales the rate by `factor` after `patience` epochs without a lower loss, from the next on.
+
+    This is Keras's ReduceLROnPlateau (TensorFlow 2.3).
+
+    Args:
+      factor: what the rate is multiplied with.
+      patience: epochs without a loss lower than the best by more than `min_delta`.
+      min_delta: an absolute difference of losses.
+      cooldown: epochs after a reduction in which none is counted.
+      min_scale: lower bound of the scale: Keras's `min_lr` over the rate at the start.
+    """
+
+    def update(state: Plateau, loss: jax.Array) -> Plateau:
+        loss = loss.astype(state.loss.dtype)
+        cooling = jnp.maximum(state.cooling - 1, 0)
+        better = state.loss - loss > min_delta
+        counts = ~better & (cooling == 0)
+        waited = jnp.where(better | (state.cooling > 0), 0, state.waited) + counts
+        reduce = counts & (waited >= patience) & (state.scale > min_scale)
+        return Plateau(
+            scale=jnp.where(reduce, jnp.maximum(state.scale * factor, min_scale), state.scale),
+            loss=jnp.where(better, loss, state.loss),
+            waited=jnp.where(reduce, 0, waited),
+            cooling=jnp.where(reduce, cooldown, cooling),
+        )
+
+    return Rule(
+        lambda: Plateau(
+            jnp.ones((), jnp.result_type(float)), _infinity(), _zero(jnp.int32), _zero(jnp.int32)
+        ),
+        update,
+    )
