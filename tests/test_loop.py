@@ -1,5 +1,6 @@
 """The training loop on a toy stage with per-member features and an auxiliary loss."""
 
+import dataclasses
 import itertools
 import json
 
@@ -14,7 +15,8 @@ from moa_jax.training import loop, members, programs, rules, weights
 from moa_jax.training.loop import Settings, StageRun, even_groups
 from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
-from moa_jax.training.rules import Rate, Rule
+from moa_jax.training.rules import Rate, Rule, Selection
+from moa_jax.training.stage import by_row
 
 
 class Stopped(Exception):
@@ -43,6 +45,14 @@ def flat(member_weights):
 
 def records(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def valid_losses(folder, member):
+    return [
+        record["valid_loss"]
+        for record in records(folder)
+        if (record["seed"], record["fold"]) == (member.seed, member.fold)
+    ]
 
 
 def plain_loop(stage, member, index, epochs):
@@ -115,11 +125,7 @@ def test_members_agree_with_plain_loops_in_float64(tmp_path):
                 dict(own.variables),
                 {"params": params, "batch_stats": stats},
             )
-            logged = [
-                r["valid_loss"]
-                for r in records(tmp_path / "a")
-                if (r["seed"], r["fold"]) == (member.seed, member.fold)
-            ]
+            logged = valid_losses(tmp_path / "a", member)
             np.testing.assert_allclose(logged, losses, rtol=1e-9)
 
 
@@ -218,13 +224,8 @@ def test_stopped_members_keep_their_state(tmp_path):
     assert min(runs) < 12 and len(set(runs)) > 1
     for member in stage.members:
         own = found[f"{member.name}.npz"]
-        logged = [
-            r
-            for r in records(tmp_path / "a")
-            if (r["seed"], r["fold"]) == (member.seed, member.fold)
-        ]
-        assert len(logged) == own.epochs_run
-        losses = [r["valid_loss"] for r in logged]
+        losses = valid_losses(tmp_path / "a", member)
+        assert len(losses) == own.epochs_run
         assert own.loss == min(losses) and losses.index(own.loss) + 1 == own.epoch
 
 
@@ -255,6 +256,136 @@ def test_rate_rule_scales_the_learning_rate(tmp_path):
         params.append(np.asarray(state.params["Dense_0"]["kernel"]))
         state, _ = run.programs["validate"](state, group.validation, group.shared)
     np.testing.assert_array_equal(*params)
+
+
+def test_restored_if_stopped_keeps_the_best_epoch_of_stopped_members_only(tmp_path):
+    stop = rules.patience(3, min_delta=1e-3)
+    stage = toy.stage(epochs=7, lr=0.3, stop=stop)
+    last = Rule(
+        lambda: Selection(jnp.zeros((), jnp.result_type(float)), jnp.zeros((), bool)),
+        lambda state, loss: Selection(loss, jnp.ones((), bool)),
+    )
+    restored = dataclasses.replace(stage, select=rules.restored_if_stopped(stop, 7))
+    fit(tmp_path / "a", restored)
+    fit(tmp_path / "b", dataclasses.replace(stage, select=last))
+    found, at_end = kept(tmp_path / "a"), kept(tmp_path / "b")
+    stopped = []
+    for member in stage.members:
+        own = found[f"{member.name}.npz"]
+        losses = valid_losses(tmp_path / "a", member)
+        assert own.loss == losses[own.epoch - 1]
+        stopped.append(own.epoch < own.epochs_run)
+        if stopped[-1]:
+            assert own.epoch == own.epochs_run - 3
+        else:
+            assert own.epoch == own.epochs_run == 7
+            np.testing.assert_array_equal(flat(own), flat(at_end[f"{member.name}.npz"]))
+    assert any(stopped) and not all(stopped)
+
+
+def first_layer(folder):
+    """A start from the first layer and the statistics of finished members."""
+
+    def start(member):
+        variables = weights.read(folder / "members" / f"{member.name}.npz").variables
+        first = {"Dense_0": variables["params"]["Dense_0"]}
+        return {"params": first, "batch_stats": variables["batch_stats"]}
+
+    return start
+
+
+def test_start_takes_the_place_of_initial_variables(tmp_path):
+    stage = toy.stage()
+    fit(tmp_path / "a", stage)
+    second = dataclasses.replace(stage, start=first_layer(tmp_path / "a"))
+    whole = fit(tmp_path / "b", second)
+    shared = whole.settings.devices.put_shared({"inputs": stage.shared, "targets": stage.targets})
+    group = loop._Group(whole, 0, shared)
+    state = group.slots.unpad(group.initial_state())
+    fresh = loop._Group(StageRun(stage, tmp_path, settings(), None), 0, shared)
+    fresh = fresh.slots.unpad(fresh.initial_state())
+    np.testing.assert_array_equal(
+        state.params["Dense_1"]["kernel"], fresh.params["Dense_1"]["kernel"]
+    )
+    for index, member in enumerate(stage.members):
+        before = kept(tmp_path / "a")[f"{member.name}.npz"].variables
+        for params in (state.params, state.selected.params):
+            own = jax.tree.map(lambda a, i=index: a[i], params["Dense_0"])
+            jax.tree.map(np.testing.assert_array_equal, own, before["params"]["Dense_0"])
+        np.testing.assert_array_equal(
+            state.batch_stats["mean"][index], before["batch_stats"]["mean"]
+        )
+
+
+@pytest.mark.parametrize("saves", [2, 9])
+def test_resume_with_a_start_is_bit_exact(tmp_path, monkeypatch, saves):
+    fit(tmp_path / "first", toy.stage(epochs=1))
+    asked = []
+
+    def start(member):
+        asked.append(member.name)
+        return first_layer(tmp_path / "first")(member)
+
+    stage = dataclasses.replace(toy.stage(epochs=2), start=start, validates_start=True)
+    options = {"members_at_once": 4, "checkpoint_seconds": 0, "steps_per_call": 3}
+    fit(tmp_path / "a", stage, **options)
+    assert asked == [member.name for member in stage.members]
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        stop_after(patch, saves)
+        fit(tmp_path / "b", stage, **options)
+    fit(tmp_path / "b", stage, **options)
+    for one, two in zip(kept(tmp_path / "a").values(), kept(tmp_path / "b").values(), strict=True):
+        np.testing.assert_array_equal(flat(one), flat(two))
+        assert one[1:] == two[1:]
+    assert records(tmp_path / "a") == records(tmp_path / "b")
+
+
+def test_start_must_be_part_of_the_network(tmp_path):
+    for name, shape, expected in (
+        ("Dense_2", (6, 8), r"Dense_2/kernel: expected none, found \(6, 8\)"),
+        ("Dense_0", (5, 8), r"Dense_0/kernel: expected shape \(6, 8\), found \(5, 8\)"),
+    ):
+        start = {"params": {name: {"kernel": np.zeros(shape)}}}
+        stage = dataclasses.replace(toy.stage(), start=lambda member, start=start: start)
+        with pytest.raises(ValueError, match=f"start: params/{expected}"):
+            fit(tmp_path / "a", stage)
+
+
+def test_rules_may_see_the_loss_of_the_start(tmp_path):
+    """Without progress the weights at the start are kept, as those of epoch 0."""
+    fit(tmp_path / "first", toy.stage())
+    repeats = rules.repeats(3)
+    stage = dataclasses.replace(
+        toy.stage(epochs=6, lr=0.0, stop=repeats),
+        select=repeats,
+        start=lambda member: (
+            weights.read(tmp_path / "first" / "members" / f"{member.name}.npz").variables
+        ),
+        validates_start=True,
+    )
+    fit(tmp_path / "a", stage)
+    for before, after in zip(
+        kept(tmp_path / "first").values(), kept(tmp_path / "a").values(), strict=True
+    ):
+        # The statistics move without a learning rate: some members gain by that.
+        assert (after.epoch == 0) == (flat(before).tolist() == flat(after).tolist())
+        assert after.loss <= before.loss
+    assert any(own.epoch == 0 and own.epochs_run == 4 for own in kept(tmp_path / "a").values())
+    assert records(tmp_path / "a")[0]["epoch"] == 1
+
+
+def test_validation_loss_by_row_is_the_mean_over_rows(tmp_path):
+    with jax.enable_x64(True):
+        stage = dataclasses.replace(toy.stage(epochs=2), valid_weights=by_row)
+        fit(tmp_path / "a", stage)
+        for index, member in enumerate(stage.members):
+            own = kept(tmp_path / "a")[f"{member.name}.npz"]
+            data = jax.tree.map(lambda a, i=index: a[i], stage.member_data)
+            rows = member.select_rows
+            x = stage.forward.inputs(stage.shared, data, rows, None, False)
+            outputs = stage.forward.network.apply(dict(own.variables), *x)
+            expected = stage.loss(outputs, stage.targets[rows], np.ones(len(rows)))
+            np.testing.assert_allclose(own.loss, expected, rtol=1e-12)
 
 
 def test_divergence_is_told_with_seed_fold_and_epoch(tmp_path):

@@ -17,7 +17,7 @@ from moa_jax.training import members as member_tables
 from moa_jax.training import programs, weights
 from moa_jax.training.checkpoints import Checkpoints, Position
 from moa_jax.training.members import Member, member_key
-from moa_jax.training.parallel import Devices, Program, Slots
+from moa_jax.training.parallel import Devices, Program, Slots, stack
 from moa_jax.training.progress import MetricsLog, StageProgress
 from moa_jax.training.stage import MemberState, Stage
 
@@ -202,13 +202,18 @@ class _Group:
         return self.run.settings.devices.put_members(self.slots.pad(tree))
 
     def initial_state(self) -> MemberState:
-        stage, base_seed = self.run.stage, self.run.settings.base_seed
+        run, stage, base_seed = self.run, self.run.stage, self.run.settings.base_seed
         keys = [
             jax.random.key_data(member_key(base_seed, member, stage.share_init_across_folds))
             for member in self.members
         ]
-        keys = self._put(np.stack(keys))
-        return self.run.programs["initialise"](keys, self.own, self.shared)[0]
+        own = self.own
+        if stage.start:
+            own = {**own, "start": self._put(stack([stage.start(m) for m in self.members]))}
+        state, _ = run.programs["initialise"](self._put(np.stack(keys)), own, self.shared)
+        if stage.validates_start:
+            state, _ = run.programs["validate"](state, self.validation, self.shared)
+        return state
 
     def fit(
         self,

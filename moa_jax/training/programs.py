@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from flax import traverse_util
 
 from moa_jax.training.stage import Forward, MemberState, Selected, Stage
 
@@ -18,15 +19,32 @@ def _keep_if(condition: jax.Array, new: Tree, old: Tree) -> Tree:
     return jax.tree.map(lambda n, o: jnp.where(condition, n, o), new, old)
 
 
+def _replaced(variables: Tree, start: Tree) -> Tree:
+    """Returns the variables with those of `start` in their place."""
+    replaced = traverse_util.flatten_dict(variables, keep_empty_nodes=True)
+    for path, array in traverse_util.flatten_dict(start).items():
+        initial = replaced.get(path)
+        if initial is None or initial.shape != array.shape:
+            expected = "none" if initial is None else f"shape {initial.shape}"
+            raise ValueError(f"start: {'/'.join(path)}: expected {expected}, found {array.shape}")
+        replaced[path] = array.astype(initial.dtype)
+    return traverse_util.unflatten_dict(replaced)
+
+
 def initialise(stage: Stage) -> Callable:
-    """Returns `program(key data [2], {data, total_steps}, {inputs, targets}) -> (state, ())`."""
+    """Returns the program that makes a member's first state.
+
+    `program(key data [2], {data, total_steps, start}, {inputs, targets}) -> (state, ())`; `start`
+    holds variables that are given, and may be left out.
+    """
 
     def program(key_data, own, shared):
         key = jax.random.wrap_key_data(key_data)
         init_key, input_key = jax.random.split(key)
         rows = jnp.zeros(2, jnp.int32)
         inputs = stage.forward.inputs(shared["inputs"], own["data"], rows, input_key, False)
-        variables = stage.forward.network.init(init_key, *inputs)
+        initial = stage.forward.network.init(init_key, *inputs)
+        variables = _replaced(initial, own.get("start", {}))
         params, batch_stats = variables["params"], variables.get("batch_stats", {})
         rate = stage.rate.init()
         zero = jnp.zeros((), jnp.int32)
@@ -36,7 +54,7 @@ def initialise(stage: Stage) -> Callable:
             opt=stage.optimizer(own["total_steps"], rate.scale).init(params),
             key=key_data,
             step=zero,
-            epoch=zero,
+            epoch=zero - int(stage.validates_start),
             epoch_loss=jnp.zeros((), jnp.result_type(float)),
             selected=Selected(params, batch_stats, zero),
             select=stage.select.init(),
@@ -107,8 +125,8 @@ def validate(stage: Stage) -> Callable:
 
     `program(state, {rows [steps, batch], counts [steps], data, epoch_steps}, {inputs, targets})`
     -> `(state, {train_loss, valid_loss, best_loss, better, active})`; `active` tells whether the
-    member trained in this epoch. The loss is the unweighted mean of batch means, as in the
-    original.
+    member trained in this epoch. The loss is the mean of batch means, weighted by
+    `stage.valid_weights`.
     """
     network, loss_function = stage.forward.network, stage.valid_loss or stage.loss
 
@@ -116,17 +134,19 @@ def validate(stage: Stage) -> Callable:
         variables = {"params": state.params, "batch_stats": state.batch_stats}
         key = jax.random.wrap_key_data(state.key)
 
+        zero = jnp.zeros((), state.epoch_loss.dtype)
+        weights = stage.valid_weights(own["counts"]).astype(zero.dtype)
+
         def add_batch(total, batch):
-            rows, count = batch
+            rows, count, weight = batch
             mask = jnp.arange(rows.shape[0]) < count
             inputs = stage.forward.inputs(shared["inputs"], own["data"], rows, key, False)
             outputs = network.apply(variables, *inputs, mask=mask, train=False)
             loss = loss_function(outputs, shared["targets"][rows], mask)
-            return total + jnp.where(count > 0, loss, 0), None
+            return total + jnp.where(count > 0, weight * loss, 0), None
 
-        zero = jnp.zeros((), state.epoch_loss.dtype)
-        total, _ = jax.lax.scan(add_batch, zero, (own["rows"], own["counts"]))
-        loss = total / jnp.sum(own["counts"] > 0)
+        total, _ = jax.lax.scan(add_batch, zero, (own["rows"], own["counts"], weights))
+        loss = total / jnp.sum(weights)
 
         epoch = state.epoch + 1
         select = stage.select.update(state.select, loss)

@@ -23,6 +23,16 @@ def take_rows(shared, member_data, rows, key, train):
     return (shared[rows],)
 
 
+def by_batch(counts: jax.Array) -> jax.Array:
+    """Weighs batches alike, a short last one as a full one, as the PyTorch originals do."""
+    return counts > 0
+
+
+def by_row(counts: jax.Array) -> jax.Array:
+    """Weighs batches by their rows, as Keras does: the mean over rows."""
+    return counts
+
+
 @dataclasses.dataclass(frozen=True)
 class Forward:
     """How rows become probabilities; all that inference needs beside the weights.
@@ -57,9 +67,12 @@ class Stage:
       optimizer: `optimizer(total_steps, scale)` -> optax transformation; both arguments are
         traced scalars: the member's number of steps and the factor of the `rate` rule.
       epochs, batch_size: length of the schedule and rows per step.
-      valid_loss: the loss that the rules look at; its mean over batches counts a short last
-        batch as much as a full one. None: the same as `loss`.
+      valid_loss: the loss that the rules look at. None: the same as `loss`.
+      valid_weights: weights of the batches in its mean, from their numbers of rows [steps].
       member_data: arrays of each member, stacked along the first axis to one shape.
+      start: `start(member)` -> variables that take the place of initial ones, such as all but
+        the head of a network from an earlier stage. It is called when the member's turn comes.
+      validates_start: let the rules see the loss of the starting weights before epoch 1.
       select: rule for the epoch whose weights are kept.
       stop: rule for the end of a member.
       rate: rule for the factor on its learning rate.
@@ -76,7 +89,10 @@ class Stage:
     epochs: int
     batch_size: int
     valid_loss: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None
+    valid_weights: Callable[[jax.Array], jax.Array] = by_batch
     member_data: Tree = ()
+    start: Callable[[Member], Tree] | None = None
+    validates_start: bool = False
     select: Rule = dataclasses.field(default_factory=rules.lowest_loss)
     stop: Rule = dataclasses.field(default_factory=rules.never)
     rate: Rule = dataclasses.field(default_factory=rules.constant_rate)
@@ -102,7 +118,7 @@ class MemberState(NamedTuple):
       opt: state of the optimiser.
       key: data of the member's threefry key, never advanced; steps fold their number in.
       step: number of real optimiser steps taken.
-      epoch: number of finished epochs.
+      epoch: number of finished epochs; before the start is validated -1.
       epoch_loss: sum of the training losses of this epoch's batches so far.
       selected: weights of the kept epoch.
       select, stop, rate: states of the three rules.
