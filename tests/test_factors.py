@@ -7,7 +7,7 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA, FactorAnalysis
 
-from moa_jax.features.factors import ClusterOneHot, FactorScores, PCAScores
+from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
 
 
 @pytest.fixture
@@ -41,22 +41,26 @@ def test_factor_scores_are_posterior_means():
     np.testing.assert_allclose(found, [[1.5]], rtol=1e-14)
 
 
-@pytest.mark.parametrize(("count", "power"), [(4, 7), (5, 4)])
-def test_principal_components_are_scikit_learns(count, power):
-    table = np.random.default_rng(0).normal(size=(100, 50))
-    model = PCA(count, svd_solver="randomized", iterated_power=power, random_state=512).fit(table)
-    fitted = PCAScores(count).fit(table)
-    np.testing.assert_array_equal(fitted.components_, model.components_)
-    np.testing.assert_allclose(fitted.transform(table), model.transform(table), atol=1e-12)
-    # The other number of power iterations would show.
-    model.set_params(iterated_power=11 - power).fit(table)
-    assert not np.array_equal(fitted.components_, model.components_)
+def test_principal_components_are_exact(values):
+    expected = PCA(4, svd_solver="full").fit(values)
+    found = PrincipalComponents(4).fit(values)
+    np.testing.assert_allclose(found.components_, expected.components_, atol=1e-12)
+    np.testing.assert_allclose(found.transform(values), expected.transform(values), atol=1e-11)
+    largest = np.abs(found.components_).argmax(1)
+    assert (found.components_[np.arange(4), largest] > 0).all()
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(100, 12), (8, 7)])
+def test_principal_components_may_be_as_many_as_columns(values, rows, expected, log):
+    found = PrincipalComponents(50).fit(values[:rows])
+    assert found.transform(values).shape == (100, expected)
+    assert f"components: {expected} instead of 50 for {rows} rows and 12 columns" in log.text
 
 
 def test_principal_components_are_projections():
     """Along (3, 4) / 5 and across from mean (1, 1), with the lengths as they are."""
     state = {"components": np.array([[0.6, 0.8], [-0.8, 0.6]]), "mean": np.array([1.0, 1.0])}
-    scores = PCAScores.restore({"num_components": 2}, state)
+    scores = PrincipalComponents.restore({"num_components": 2}, state)
     found = scores.transform(np.array([[4.0, 5.0], [1.0, 6.0]]))
     np.testing.assert_allclose(found, [[5, 0], [4, 3]], atol=1e-14)
 
@@ -95,19 +99,18 @@ def test_seed_decides(values):
 )
 def test_data_bound_the_counts(shape, expected, log):
     table = np.random.default_rng(0).normal(size=shape)
-    for transform in (FactorScores(90), PCAScores(50), ClusterOneHot(45)):
+    for transform in (FactorScores(90), ClusterOneHot(45)):
         found = transform.fit(table).transform(table)
         assert found.shape == (shape[0], expected)
         assert np.isfinite(found).all()
     rows, columns = shape
     assert f"factors: {expected} instead of 90 for {rows} rows and {columns} columns" in log.text
-    assert f"components: {expected} instead of 50 for {rows} rows and {columns} columns" in log.text
     assert f"clusters: {expected} instead of 45 for {rows} rows and {columns} columns" in log.text
 
 
 def test_wanted_counts_are_kept_in_silence(values, log):
     assert FactorScores(11).fit(values).components_.shape == (11, 12)
-    assert PCAScores(11).fit(values).components_.shape == (11, 12)
+    assert PrincipalComponents(12).fit(values).components_.shape == (12, 12)
     assert ClusterOneHot(11).fit(values).centers_.shape == (11, 12)
     assert "instead of" not in log.text
 
@@ -124,7 +127,7 @@ def test_equal_rows(log):
     table = np.full((6, 20), 0.5)
     np.testing.assert_array_equal(FactorScores(3).fit(table).transform(table), np.zeros((6, 3)))
     assert "factors: " in log.text
-    np.testing.assert_array_equal(PCAScores(3).fit(table).transform(table), np.zeros((6, 3)))
+    np.testing.assert_array_equal(PrincipalComponents(3).fit(table).transform(table), np.zeros((6, 3)))
 
 
 def test_no_convergence_is_logged(values, log, monkeypatch):

@@ -13,9 +13,10 @@ import pytest
 from moa_jax import files
 from moa_jax.errors import UserError
 from moa_jax.features import store
-from moa_jax.features.factors import ClusterOneHot, FactorScores, PCAScores
+from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
 from moa_jax.features.rank_gauss import RankGauss
 from moa_jax.features.selection import VarianceSelection
+from moa_jax.features.standard_scale import StandardScale
 
 VALUES = np.random.default_rng(0).gamma(0.5, size=(80, 6))
 
@@ -26,7 +27,8 @@ def transforms():
         "rank_gauss": RankGauss(20).fit(VALUES),
         "factors": FactorScores(3).fit(VALUES),
         "clusters": ClusterOneHot(4, seed=5).fit(VALUES),
-        "components": PCAScores(2).fit(VALUES),
+        "components": PrincipalComponents(3).fit(VALUES),
+        "scale": StandardScale().fit(VALUES),
         "selection": VarianceSelection(0.4).fit(VALUES),
     }
 
@@ -180,7 +182,7 @@ def factors(change):
         (lambda f: edit(f, lambda d: d["transforms"].pop("factors")), "transforms.json: damaged"),
         (
             factors(lambda entry: entry.update({"class": "os"})),
-            "factors is of class 'os', expected ClusterOneHot or FactorScores or PCAScores or",
+            "factors is of class 'os', expected ClusterOneHot or FactorScores or PrincipalC",
         ),
         (factors(lambda entry: entry.update({"class": "RankGauss"})), "transforms.json: damaged"),
         (factors(lambda entry: entry["parameters"].update(x=1)), "transforms.json: damaged"),

@@ -15,9 +15,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import pairwise_distances_argmin
 
 
-def bounded(wanted: int, values: np.ndarray, what: str) -> int:
-    """Returns how many components so many rows and columns allow."""
-    allowed = max(1, min(values.shape) - 1)
+def bounded(wanted: int, values: np.ndarray, what: str, most: int | None = None) -> int:
+    """Returns how many components so many rows and columns allow: `most`, or one fewer than
+    rows and than columns; at least 1."""
+    allowed = max(1, min(values.shape) - 1 if most is None else most)
     if wanted > allowed:
         logging.info(
             "%s: %d instead of %d for %d rows and %d columns", what, allowed, wanted, *values.shape
@@ -34,8 +35,8 @@ def warnings_logged(
         for category in categories:
             warnings.simplefilter("always", category)
         yield
-    for warning in caught:
-        logging.info("%s: %s", what, warning.message)
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        logging.info("%s: %s", what, message)
 
 
 class FactorScores:
@@ -84,46 +85,44 @@ class FactorScores:
         return restored
 
 
-class PCAScores:
-    """Scores of principal components, not whitened, [N, components].
+class PrincipalComponents:
+    """Scores on the principal components, [N, components], not whitened.
+
+    The decomposition is exact, and a component's sign is such that its largest loading is
+    positive: there is no random state.
 
     Attributes:
-      components_: [components, columns] orthonormal directions.
+      components_: [components, columns] loadings, largest variance first.
       mean_: [columns].
     """
 
-    def __init__(self, num_components: int, seed: int = 512):
-        self.num_components, self.seed = num_components, seed
+    def __init__(self, num_components: int):
+        self.num_components = num_components
 
-    def fit(self, values: np.ndarray) -> PCAScores:
-        """Learns the directions of [N, columns]; at most min(N, columns) - 1 of them, at least 1.
-
-        The solver and its number of power iterations are those that scikit-learn chose in 2020.
-        """
-        count = bounded(self.num_components, values, "components")
-        model = PCA(
-            count,
-            svd_solver="randomized",
-            iterated_power=7 if count < 0.1 * min(values.shape) else 4,
-            random_state=self.seed,
-        )
+    def fit(self, values: np.ndarray) -> PrincipalComponents:
+        """Learns the components of two or more rows [N, columns]; at most min(N - 1, columns)."""
+        most = min(len(values) - 1, values.shape[1])
+        count = bounded(self.num_components, values, "components", most)
+        # Many rows of few columns: the covariance is several times faster.
         with warnings_logged("components"):
-            fitted = model.fit(values)
+            fitted = PCA(count, svd_solver="covariance_eigh").fit(values)
         self.components_, self.mean_ = fitted.components_, fitted.mean_
         return self
 
     def transform(self, values: np.ndarray) -> np.ndarray:
-        """Returns the projections of the centred rows, [N, components]."""
+        """Returns the scores, [N, components]."""
         return (values - self.mean_) @ self.components_.T
 
     def parameters(self) -> dict[str, int]:
-        return {"num_components": self.num_components, "seed": self.seed}
+        return {"num_components": self.num_components}
 
     def state(self) -> dict[str, np.ndarray]:
         return {"components": self.components_, "mean": self.mean_}
 
     @classmethod
-    def restore(cls, parameters: dict[str, int], state: dict[str, np.ndarray]) -> PCAScores:
+    def restore(
+        cls, parameters: dict[str, int], state: dict[str, np.ndarray]
+    ) -> PrincipalComponents:
         restored = cls(**parameters)
         restored.components_, restored.mean_ = state["components"], state["mean"]
         return restored

@@ -11,9 +11,10 @@ import numpy as np
 
 from moa_jax import files
 from moa_jax.errors import UserError
-from moa_jax.features.factors import ClusterOneHot, FactorScores, PCAScores
+from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
 from moa_jax.features.rank_gauss import RankGauss
 from moa_jax.features.selection import VarianceSelection
+from moa_jax.features.standard_scale import StandardScale
 from moa_jax.features.umap import UmapEmbedding
 
 VERSION = 1
@@ -22,8 +23,9 @@ _CLASSES = {
     for cls in (
         ClusterOneHot,
         FactorScores,
-        PCAScores,
+        PrincipalComponents,
         RankGauss,
+        StandardScale,
         UmapEmbedding,
         VarianceSelection,
     )

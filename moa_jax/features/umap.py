@@ -50,7 +50,7 @@ class UmapEmbedding:
           seed: seed of the fit and of the random streams of new rows.
           keep_fitted: fitted rows keep their coordinates of the fit. Without it they are placed
             like new ones, as in the original where the rows to transform are not exactly those
-            of the fit (tabnet.md A2).
+            of the fit.
         """
         self.num_components, self.seed, self.keep_fitted = num_components, seed, keep_fitted
 

@@ -50,7 +50,7 @@ class Block(nn.Module):
 
 
 class TwoHeads(nn.Module):
-    """The 2-heads network (section 2.3 of its specification): six blocks and a head.
+    """The 2-heads network: six blocks and a head.
 
     The second input enters three joins as it is. All blocks but the last are the trunk, which
     training moves from one set of targets to the next; the last one is named `head`.

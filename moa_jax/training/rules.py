@@ -140,8 +140,7 @@ def repeats(times: int = 3, tolerance: float = 1e-6) -> Rule:
 
     The state serves as a `select` and as a `stop` rule. The first loss is that of the weights
     at the start, which are kept until a loss is lower than that of the kept ones by at least
-    `tolerance`. Gains count as repeats too: after `times` of them the first failure is the end
-    (section 2.5 C of the 2-heads network's specification).
+    `tolerance`. Gains count as repeats too: after `times` of them the first failure is the end.
     """
 
     def update(state: Repeats, loss: jax.Array) -> Repeats:

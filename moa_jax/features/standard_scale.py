@@ -1,0 +1,37 @@
+"""Standard scale: every column less its mean, over its standard deviation."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.preprocessing import StandardScaler
+
+
+class StandardScale:
+    """Columns of mean 0 and standard deviation 1; constant columns become 0.
+
+    Attributes:
+      mean_: [columns].
+      scale_: [columns] standard deviations of the population (ddof 0), 1 for constant columns.
+    """
+
+    def fit(self, values: np.ndarray) -> StandardScale:
+        """Learns the scale of [N, columns]."""
+        fitted = StandardScaler().fit(values)
+        self.mean_, self.scale_ = fitted.mean_, fitted.scale_
+        return self
+
+    def transform(self, values: np.ndarray) -> np.ndarray:
+        """Returns the scaled [N, columns]."""
+        return (values - self.mean_) / self.scale_
+
+    def parameters(self) -> dict[str, int]:
+        return {}
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"mean": self.mean_, "scale": self.scale_}
+
+    @classmethod
+    def restore(cls, parameters: dict[str, int], state: dict[str, np.ndarray]) -> StandardScale:
+        restored = cls(**parameters)
+        restored.mean_, restored.scale_ = state["mean"], state["scale"]
+        return restored
