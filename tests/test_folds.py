@@ -1,6 +1,9 @@
 """Fold assignments: literal draws of the original's splitters, small data, the file."""
 
+import json
 import time
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,6 +103,21 @@ def test_k_fold_is_the_plain_shuffled_split():
     # The first fold takes the head of the permutation that the seed draws.
     head = np.random.RandomState(0).permutation(10)[:4]
     assert np.flatnonzero(found == 0).tolist() == sorted(head.tolist())
+
+
+def test_k_fold_draws_the_folds_of_the_2_heads_network():
+    path = Path(__file__).parent / "reference" / "resnet_folds.json"
+    for seed, expected in json.loads(path.read_text()).items():
+        assigned = folds.k_fold(21948, 10, int(seed))
+        for fold, record in enumerate(expected):
+            rows = np.flatnonzero(assigned == fold)
+            assert record == {
+                "n_train": len(assigned) - len(rows),
+                "n_valid": len(rows),
+                "first5_valid": rows[:5].tolist(),
+                "sum_valid": rows.sum(),
+                "crc32_valid_int64": zlib.crc32(rows.astype("<i8").tobytes()),
+            }
 
 
 def test_file_is_joined_by_id(tmp_path):
