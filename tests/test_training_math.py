@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tabnet_reference import load
 
 from moa_jax.training import losses, metrics, optimizers, schedules
 
@@ -161,3 +162,76 @@ def test_printed_convention_converts_recorded_scores():
     )
     assert factor / printed == pytest.approx(1.0902862193, rel=1e-10)
     assert 0.014180859097109953 * factor / printed == pytest.approx(0.015461195, abs=5e-10)
+
+
+TABNET = load("ops")
+
+
+@pytest.mark.parametrize("suffix", ["", "_f32"])
+def test_log_loss_epsilon_and_its_derivative(suffix):
+    """Single entries at logits from -100 to 100, smoothing 0.001, in both precisions."""
+    dtype, tolerance = (np.float32, 1e-6) if suffix else (np.float64, 1e-9)
+    with jax.enable_x64(not suffix):
+        logits = TABNET["smooth_logit"].astype(dtype)
+
+        def loss(logit, target):
+            # Clipping gives the original's float32 targets; `smoothed` may differ in the last bit,
+            # which is 1e-4 of 1 - 0.9995.
+            targets = target.clip(0.0005, 0.9995)[None, None]
+            return losses.log_loss_epsilon(logit[None, None], targets, jnp.ones(1, bool))
+
+        for target in (0, 1):
+            targets = np.full(len(logits), target, dtype)
+            value, slope = jax.vmap(jax.value_and_grad(loss))(logits, targets)
+            assert value.dtype == slope.dtype == dtype
+            for found, name in ((value, "smooth_loss"), (slope, "smooth_dlogit")):
+                expected = TABNET[f"{name}{suffix}"][target]
+                np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance / 10)
+
+
+def test_log_loss_epsilon_leaves_masked_rows_out():
+    padded = np.concatenate([LOGITS, [[9.0, -9.0, 9.0]]])
+    targets = np.concatenate([TARGETS, [[0.0, 1.0, 0.0]]])
+    with jax.enable_x64(True):
+        found = losses.log_loss_epsilon(padded, targets, np.array([True, True, False]))
+        assert float(found) == pytest.approx(0.1976503710, abs=1e-10)
+
+
+def test_one_cycle_of_the_stage_before_tabnet():
+    """Every one of its 1170 steps, and the eight of the small network."""
+    reference = load("stage1")
+    with jax.enable_x64(True):
+        for total, rate_name, beta1_name in (
+            (1170, "onecycle_lr", "onecycle_beta1"),
+            (8, "step_lr", "step_beta1"),
+        ):
+            rate, beta1 = (s(jnp.arange(total)) for s in schedules.one_cycle(total, 0.2))
+            np.testing.assert_allclose(rate, reference[rate_name], rtol=1e-9, atol=1e-15)
+            np.testing.assert_allclose(beta1, reference[beta1_name], rtol=1e-12)
+
+
+def test_clip_by_global_norm():
+    """PyTorch divides by norm + 1e-6; gradients within the norm are left as they are."""
+    with jax.enable_x64(True):
+        gradients = {"a": jnp.array([3.0, 0.0]), "b": jnp.array([[4.0]])}
+        for largest, factor in ((1.0, 1 / 5.000001), (5.0, 5 / 5.000001), (5.1, 1.0)):
+            clip = optimizers.clip_by_global_norm(largest)
+            found, _ = clip.update(gradients, clip.init(gradients))
+            for name, gradient in gradients.items():
+                np.testing.assert_allclose(found[name], factor * gradient, rtol=1e-15)
+
+
+def test_adam_with_constants_equals_adam_with_constant_schedules():
+    with jax.enable_x64(True):
+        parameter, results = jnp.array([1.0, -2.0]), []
+        for optimizer in (
+            optimizers.adam(0.1, weight_decay=0.01),
+            optimizers.adam(lambda step: 0.1, lambda step: 0.9, weight_decay=0.01),
+        ):
+            state, p = optimizer.init(parameter), parameter
+            for _ in range(3):
+                update, state = optimizer.update(2 * p, state, p)
+                p = p + update
+            results.append(p)
+        np.testing.assert_allclose(*results, rtol=1e-14)
+        np.testing.assert_allclose(results[0], [0.70, -1.70], atol=0.01)

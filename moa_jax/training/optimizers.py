@@ -11,28 +11,43 @@ import optax
 from moa_jax.training.schedules import Schedule
 
 
+def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
+    """Returns PyTorch's `clip_grad_norm_`: all gradients times min(1, max_norm / (norm + 1e-6)).
+
+    The norm is over all parameters. Chained before `adam` it clips before the decay is added.
+    """
+
+    def clip(gradients, params):
+        scale = jnp.minimum(1, max_norm / (optax.tree.norm(gradients) + 1e-6))
+        return jax.tree.map(lambda g: g * scale.astype(g.dtype), gradients)
+
+    return optax.stateless(clip)
+
+
 def adam(
-    rate: Schedule,
-    beta1: Schedule,
+    rate: Schedule | float,
+    beta1: Schedule | float = 0.9,
     weight_decay: float = 0.0,
     beta2: float = 0.999,
     epsilon: float = 1e-8,
 ) -> optax.GradientTransformation:
-    """Returns Adam with a scheduled beta 1 and coupled L2, as `torch.optim.Adam` has it.
+    """Returns Adam with a constant or scheduled beta 1 and coupled L2, as in `torch.optim.Adam`.
 
     The decay enters the gradient before the moments, on every parameter; this is not AdamW. The
     bias correction uses the current beta 1.
 
     Args:
-      rate: learning rate as a function of the 0-based step.
-      beta1: decay of the first moment as a function of the step.
+      rate: learning rate, a constant or a function of the 0-based step.
+      beta1: decay of the first moment, likewise.
       weight_decay: factor on the parameters that is added to the gradients.
       beta2: decay of the second moment.
       epsilon: added to the root of the corrected second moment.
     """
-    scale_by_adam = optax.inject_hyperparams(
-        optax.scale_by_adam, static_args=("b2", "eps", "eps_root", "mu_dtype", "nesterov")
-    )
+    scale_by_adam = optax.scale_by_adam
+    if callable(beta1):
+        scale_by_adam = optax.inject_hyperparams(
+            scale_by_adam, static_args=("b2", "eps", "eps_root", "mu_dtype", "nesterov")
+        )
     return optax.chain(
         optax.add_decayed_weights(weight_decay),
         scale_by_adam(b1=beta1, b2=beta2, eps=epsilon),
