@@ -5,10 +5,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+import tabnet_reference
 
-from moa_jax.models.mlp import MLP
-from moa_jax.pretrained import mlp_from_torch
+from moa_jax.models.mlp import MLP, TwoLayerMLP
+from moa_jax.pretrained import mlp_from_torch, two_layer_mlp_from_torch
 from moa_jax.training import losses, optimizers, programs, schedules
 from moa_jax.training.members import Member
 from moa_jax.training.stage import Forward, Stage
@@ -230,3 +232,78 @@ def test_state_dict_is_read_strictly():
         UserError, match=r"dense1.weight_g: expected shape \(16, 1\), found \(16,\)"
     ):
         mlp_from_torch({**good, "dense1.weight_g": good["dense1.weight_g"][:, 0]})
+
+
+STAGE1 = tabnet_reference.load("stage1")
+TWO_LAYERS = TwoLayerMLP(hidden=32, num_outputs=7, dropout=(0.0, 0.0))
+
+
+def two_layer_state(replaced=()):
+    """The state dict by the references' rule, some of its tensors replaced."""
+    shapes = {k: v.shape for k, v in tabnet_reference.part(STAGE1, "step8").items()}
+    return {k: tabnet_reference.stage1_value(k, v) for k, v in shapes.items()} | dict(replaced)
+
+
+def two_layer_gradient(variables, x, y):
+    def loss(params):
+        logits, updated = TWO_LAYERS.apply(
+            {**variables, "params": params}, x, train=True, mutable=["batch_stats"]
+        )
+        mean = losses.binary_cross_entropy(logits, y, np.ones(len(x), bool))
+        return mean, (logits, updated["batch_stats"])
+
+    return jax.value_and_grad(loss, has_aux=True)(variables["params"])
+
+
+def test_two_layers_in_both_modes_with_gradients():
+    with jax.enable_x64(True):
+        variables, x = two_layer_mlp_from_torch(two_layer_state()), STAGE1["x"]
+        close(TWO_LAYERS.apply(variables, x), STAGE1["eval_logits"])
+        (_, (logits, _)), found = two_layer_gradient(variables, x, STAGE1["y"])
+        close(logits, STAGE1["train_logits"])
+        gradients = tabnet_reference.part(STAGE1, "grad")
+        close(found, two_layer_mlp_from_torch(two_layer_state(gradients))["params"])
+
+
+def test_two_layers_after_eight_steps_of_one_cycle():
+    with jax.enable_x64(True):
+        variables = two_layer_mlp_from_torch(two_layer_state())
+        optimizer = optimizers.adam(*schedules.one_cycle(8, 0.2), weight_decay=1e-5)
+        opt, gradient = optimizer.init(variables["params"]), jax.jit(two_layer_gradient)
+        step_losses = []
+        for step in range(8):
+            rows = slice(16 * (step % 4), 16 * (step % 4) + 16)
+            (loss, (_, stats)), found = gradient(variables, STAGE1["x"][rows], STAGE1["y"][rows])
+            update, opt = optimizer.update(found, opt, variables["params"])
+            params = optax.apply_updates(variables["params"], update)
+            variables = {"params": params, "batch_stats": stats}
+            step_losses.append(float(loss))
+        np.testing.assert_allclose(step_losses, STAGE1["step_losses"], rtol=1e-9)
+        close(variables, two_layer_mlp_from_torch(tabnet_reference.part(STAGE1, "step8")), 1e-7)
+        close(TWO_LAYERS.apply(variables, STAGE1["x"]), STAGE1["step8_eval_logits"], 1e-7)
+
+
+def test_two_layers_of_the_recipe():
+    """954 columns, 2048 hidden, 331 targets; ten tensors."""
+    network = TwoLayerMLP()
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((2, 954)))["params"]
+    assert {name: leaf["bias"].shape for name, leaf in shapes.items()} == {
+        "batch_norm1": (954,),
+        "dense1": (2048,),
+        "batch_norm3": (2048,),
+        "dense3": (331,),
+    }
+    assert len(jax.tree.leaves(shapes)) == 10
+    assert network.dropout == (0.2, 0.25)
+
+
+def test_two_layer_state_dict_is_read_strictly():
+    from moa_jax.errors import UserError
+
+    good = two_layer_state()
+    with pytest.raises(UserError, match=r"missing \['dense3.weight_v'\], unknown nothing"):
+        two_layer_mlp_from_torch({k: v for k, v in good.items() if k != "dense3.weight_v"})
+    with pytest.raises(UserError, match=r"unknown \['dense2.bias'\]"):
+        two_layer_mlp_from_torch({**good, "dense2.bias": good["dense1.bias"]})
+    with pytest.raises(UserError, match=r"dense3.weight_v: expected shape \(7, 32\)"):
+        two_layer_mlp_from_torch({**good, "dense3.weight_v": good["dense3.weight_v"].T})

@@ -1,4 +1,4 @@
-"""PyTorch's state dict of the dense network -> variables of `moa_jax.models.mlp.MLP`."""
+"""PyTorch's state dicts of the dense networks -> variables of `moa_jax.models.mlp`."""
 
 from __future__ import annotations
 
@@ -32,12 +32,27 @@ def mlp_from_torch(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       UserError: a key is missing or unknown, or shapes do not fit each other.
     """
+    return _variables(state_dict, {1: _WEIGHT_NORM, 2: _DENSE, 3: _WEIGHT_NORM})
+
+
+def two_layer_mlp_from_torch(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the variables of a `TwoLayerMLP`; its layers are numbered 1 and 3.
+
+    Arguments and errors are those of `mlp_from_torch`.
+    """
+    return _variables(state_dict, {1: _WEIGHT_NORM, 3: _WEIGHT_NORM})
+
+
+def _variables(
+    state_dict: Mapping[str, Any], layers: Mapping[int, Mapping[str, str]]
+) -> dict[str, Any]:
+    """Reads dense layers, given by number with their names, each behind a batch normalisation."""
     arrays = {name: np.asarray(value) for name, value in state_dict.items() if _IGNORED not in name}
     names = {}
-    for layer in (1, 2, 3):
+    for layer, dense in layers.items():
         for name, (collection, leaf) in _BATCH_NORM.items():
             names[f"batch_norm{layer}.{name}"] = (collection, f"batch_norm{layer}", leaf)
-        for name, leaf in (_DENSE if layer == 2 else _WEIGHT_NORM).items():
+        for name, leaf in dense.items():
             names[f"dense{layer}.{name}"] = ("params", f"dense{layer}", leaf)
     missing, unknown = names.keys() - arrays.keys(), arrays.keys() - names.keys()
     if missing or unknown:
@@ -45,12 +60,12 @@ def mlp_from_torch(state_dict: Mapping[str, Any]) -> dict[str, Any]:
             f"state dict: missing {sorted(missing) or 'nothing'}, "
             f"unknown {sorted(unknown) or 'nothing'}"
         )
-    inputs = arrays["batch_norm1.weight"].shape[0]
-    hidden, outputs = arrays["dense2.bias"].shape[0], arrays["dense3.bias"].shape[0]
-    widths = {1: (inputs, hidden), 2: (hidden, hidden), 3: (hidden, outputs)}
+    widths_in = {layer: arrays[f"batch_norm{layer}.weight"].size for layer in layers}
+    last = arrays[f"dense{max(layers)}.bias"].size
+    widths_out = dict(zip(layers, [*list(widths_in.values())[1:], last], strict=True))
     variables = {}
     for name, path in names.items():
-        width_in, width_out = widths[int(path[1][-1])]
+        width_in, width_out = (widths[int(path[1][-1])] for widths in (widths_in, widths_out))
         expected = {
             "weight_v": (width_out, width_in),
             "weight_g": (width_out, 1),
