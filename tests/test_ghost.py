@@ -109,6 +109,20 @@ def test_statistics_follow_the_parts_in_order():
     np.testing.assert_allclose(updated["batch_stats"]["var"], var, rtol=1e-5)
 
 
+def test_padding_stays_0_in_any_depth():
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    parts = ghost_parts(40, 8, np.arange(40) < 13)
+    norm = GhostBatchNorm()
+    params = {"scale": np.full(3, 2, np.float32), "bias": np.ones(3, np.float32)}
+    stats = norm.init(jax.random.key(0), x)["batch_stats"]
+    variables = {"params": params, "batch_stats": stats}
+    y, _ = norm.apply(variables, parts.cut(x), parts, mutable=["batch_stats"])
+    real = parts.mask.reshape(-1)
+    assert real.sum() == 13
+    np.testing.assert_array_equal(y[~real], 0)
+    assert (y[real] != 0).all()
+
+
 def test_a_batch_without_rows_changes_nothing():
     x = np.ones((20, 2), np.float32)
     parts = ghost_parts(20, 8, np.zeros(20, bool))

@@ -119,4 +119,8 @@ class GhostBatchNorm(nn.Module):
                 running_mean.value = kept * running_mean.value + jnp.sum(share * mean, (0, 1))
                 running_var.value = kept * running_var.value + jnp.sum(share * recorded, (0, 1))
         normalised = (x - mean) * (scale * jax.lax.rsqrt(var + self.epsilon)) + bias
+        if parts is not None:
+            # A part without rows has variance 0: its padding would grow by a factor of 300 from
+            # layer to layer, up to infinity.
+            normalised = jnp.where(weight > 0, normalised, 0)
         return normalised.reshape(slots).astype(result_dtype)
