@@ -244,6 +244,18 @@ def _check_across(config: RunConfig) -> None:
                 raise UserError(f"config.blend.weights: expected a weight for {name}, found none")
 
 
+def switches(recipe: Any, prefix: str = "") -> dict[str, Any]:
+    """Returns the fidelity switches of a recipe's configuration, by dotted name."""
+    found = {}
+    for field in dataclasses.fields(recipe):
+        value = getattr(recipe, field.name)
+        if dataclasses.is_dataclass(value):
+            found |= switches(value, f"{prefix}{field.name}.")
+        elif field.metadata.get("switch"):
+            found[prefix + field.name] = value
+    return found
+
+
 def suggestion(name: str, known) -> str:
     """Returns `; did you mean X?` for a misspelt name, or nothing."""
     close = difflib.get_close_matches(name, list(known), n=1)
@@ -274,6 +286,9 @@ def _check(value: Any, hint: Any, metadata: Mapping, where: str) -> Any:
     if origin is tuple:
         if not isinstance(value, (tuple, list)) or not value:
             raise UserError(f"{where}: expected at least one value, found {value!r}")
+        length = metadata.get("length", len(value))
+        if len(value) != length:
+            raise UserError(f"{where}: expected {length} values, found {len(value)}")
         element = typing.get_args(hint)[0]
         return tuple(_check(item, element, metadata, where) for item in value)
     if origin is not None:  # a mapping; its entries are checked where they are understood

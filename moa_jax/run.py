@@ -11,7 +11,7 @@ from absl import logging
 
 from moa_jax import files
 from moa_jax.blend import report, weights
-from moa_jax.config import RunConfig
+from moa_jax.config import RunConfig, switches
 from moa_jax.data import folds, simulate, tables
 from moa_jax.data.tables import Dataset
 from moa_jax.errors import UserError
@@ -58,17 +58,16 @@ def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
         result.oof.write(context.folder / "oof.parquet")
         if result.test is not None:
             result.test.write(context.folder / "test.parquet")
-        switches, original = recipe.fidelity(model)
         files.write_json(
             context.folder / "metrics.json",
             {
                 "recipe": model.recipe,
                 "scores": _scores(labels, result.oof.values, int(dataset.is_control.sum())),
                 "seconds": time.monotonic() - start,
-                "fidelity": switches,
-                "faithful": original,
+                "fidelity": switches(model),
+                "faithful": switches(model.original()),
                 "notes": list(result.notes),
-                "stages": list(recipe.STAGES),
+                "stages": list(result.stages),
             },
         )
     log.close()

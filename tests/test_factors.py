@@ -127,7 +127,9 @@ def test_equal_rows(log):
     table = np.full((6, 20), 0.5)
     np.testing.assert_array_equal(FactorScores(3).fit(table).transform(table), np.zeros((6, 3)))
     assert "factors: " in log.text
-    np.testing.assert_array_equal(PrincipalComponents(3).fit(table).transform(table), np.zeros((6, 3)))
+    np.testing.assert_array_equal(
+        PrincipalComponents(3).fit(table).transform(table), np.zeros((6, 3))
+    )
 
 
 def test_no_convergence_is_logged(values, log, monkeypatch):

@@ -418,5 +418,5 @@ def test_members_that_fit_follow_memory(monkeypatch):
     stage = toy.stage()
     devices = Devices.available("vmap")
     assert loop.members_that_fit(stage, devices) == 8
-    monkeypatch.setattr(loop, "_memory_bytes", lambda devices: 1)
+    monkeypatch.setattr(Devices, "memory_bytes", lambda devices: 1)
     assert loop.members_that_fit(stage, devices) == 1

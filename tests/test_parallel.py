@@ -133,7 +133,7 @@ devices = Devices.available("auto")
 settings = loop.Settings(devices, members_at_once=8, steps_per_call=3)
 loop.StageRun(stage, folder, settings, MetricsLog(folder, False)).fit()
 names = [m.name for m in stage.members]
-predictor = predict.Predictor("toy", stage.forward, folder, names, devices, 8, stage.member_data)
+predictor = predict.Predictor("toy", stage.forward, folder, names, devices, stage.member_data)
 values, _ = predict.out_of_fold(stage, predictor, stage.targets)
 from moa_jax.training import weights
 epochs = [weights.read(folder / "members" / f"{n}.npz").epochs_run for n in names]

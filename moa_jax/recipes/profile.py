@@ -1,130 +1,130 @@
-"""Inputs of the Simple NNs: rank-gauss, factors, clusters and statistics of a profile."""
+"""Profiles: what a recipe makes of gene expression and viability before a network reads it."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Protocol
 
 import numpy as np
-from absl import logging
 
 from moa_jax.data.tables import Dataset, Levels
 from moa_jax.features.factors import ClusterOneHot, FactorScores
 from moa_jax.features.one_hot import one_hot
 from moa_jax.features.rank_gauss import RankGauss
 from moa_jax.features.row_statistics import row_statistics
+from moa_jax.features.store import Transform
 
 
-class ProfileFeatures:
-    """Transforms of profiles into network inputs, fitted once and applied to any rows.
+class Profile(Protocol):
+    """Columns made of the gene and cell columns of rows, by transforms that are fitted once."""
+
+    def columns(self, values: np.ndarray, num_genes: int, steps: Steps) -> np.ndarray:
+        """Returns the columns [N, F] of [N, genes + cells], fitting or applying `steps`."""
+
+
+class Steps:
+    """Named transforms that are fitted where they are first used, and applied ever after.
+
+    One function describes a profile, and serves fitting and applying alike.
+    """
+
+    def __init__(self, num_train: int = 0, fitted: Mapping[str, Transform] | None = None):
+        """`num_train` first rows are training rows; `fitted` transforms are applied as they are."""
+        self.num_train = num_train
+        self.fitted = {} if fitted is None else dict(fitted)
+        self._complete = fitted is not None
+
+    def __call__(
+        self,
+        name: str,
+        new: Callable[[], Transform],
+        values: np.ndarray,
+        on_train_alone: bool = False,
+    ) -> np.ndarray:
+        """Returns the transformed values.
+
+        Args:
+          name: name of the transform.
+          new: makes it.
+          values: [N, columns], the rows to transform; it is fitted on them too.
+          on_train_alone: fit on training rows without the test rows beside them.
+        """
+        if name not in self.fitted:
+            if self._complete:
+                raise KeyError(name)
+            self.fitted[name] = new().fit(values[: self.num_train] if on_train_alone else values)
+        return self.fitted[name].transform(values)
+
+
+def fit(profile: Profile, train: Dataset, test: Dataset | None) -> dict[str, Transform]:
+    """Returns the transforms of a profile, fitted on training rows and, if given, test rows."""
+    steps = Steps(len(train))
+    parts = [train.features] if test is None else [train.features, test.features]
+    profile.columns(np.concatenate(parts), len(train.genes), steps)
+    return steps.fitted
+
+
+def apply(profile: Profile, transforms: Mapping[str, Transform], rows: Dataset) -> np.ndarray:
+    """Returns the columns of the rows, [N, F] float64."""
+    return profile.columns(rows.features, len(rows.genes), Steps(fitted=transforms))
+
+
+def groups(num_genes: int, num_columns: int) -> list[tuple[str, slice]]:
+    """Returns the groups of columns that are there, `gene` and `cell`, with their places."""
+    present = [("gene", slice(0, num_genes)), ("cell", slice(num_genes, num_columns))]
+    return [(name, block) for name, block in present if block.stop > block.start]
+
+
+def statistics_blocks(present: list[tuple[str, slice]]) -> list[slice]:
+    """Returns the blocks that statistics of a row are taken of: each group, then both together."""
+    blocks = [block for _, block in present]
+    # With one group alone, both together would repeat that group's statistics.
+    return [*blocks, slice(0, blocks[-1].stop)] if len(blocks) == 2 else blocks
+
+
+def treatment(rows: Dataset, levels: Levels) -> list[np.ndarray]:
+    """Returns one-hot time and one-hot dose of the rows."""
+    return [one_hot(rows.cp_time, levels.cp_time), one_hot(rows.cp_dose, levels.cp_dose)]
+
+
+@dataclasses.dataclass(frozen=True)
+class SimpleProfile:
+    """Profile of the Simple NNs.
 
     Columns, in order: genes and cells (rank-gauss twice), their factor scores (rank-gauss once),
     one-hot clusters of the gene block and of the cell block, five statistics per row of the gene
-    block, the cell block and both, one-hot time and dose.
+    block, the cell block and both.
 
     The blocks are cut by position: with `drop_first_column` every block begins one column late,
     so that the gene block ends with the first cell column and the cell block with the first gene
     factor, as in the original with old CV.
+
+    Attributes:
+      factors: number of factors by group, `gene` and `cell`.
+      clusters: number of clusters by group, 0 for none.
+      drop_first_column: lose the first column after the first rank-gauss.
     """
 
-    def __init__(
-        self,
-        num_genes: int,
-        num_cells: int,
-        levels: Levels,
-        transforms: Mapping[str, Any],
-        drop_first_column: bool,
-    ):
-        self.num_genes, self.num_cells, self.levels = num_genes, num_cells, levels
-        self.transforms, self.drop_first_column = transforms, drop_first_column
+    factors: Mapping[str, int]
+    clusters: Mapping[str, int]
+    drop_first_column: bool
 
-    @classmethod
-    def fit(
-        cls,
-        train: Dataset,
-        test: Dataset | None,
-        levels: Levels,
-        *,
-        factors: tuple[int, int],
-        clusters: tuple[int, int],
-        drop_first_column: bool,
-    ) -> ProfileFeatures:
-        """Fits the transforms.
-
-        Args:
-          train: rows that the first rank-gauss is fitted on.
-          test: further rows that all later transforms are fitted on too, or None.
-          levels: levels of time and dose.
-          factors: number of gene and of cell factors.
-          clusters: number of gene and of cell clusters, 0 for none.
-          drop_first_column: see the class.
-        """
-        new = {
-            "gene_factors": lambda: FactorScores(factors[0]),
-            "cell_factors": lambda: FactorScores(factors[1]),
-            "second_rank_gauss": RankGauss,
-            "gene_clusters": lambda: ClusterOneHot(clusters[0]),
-            "cell_clusters": lambda: ClusterOneHot(clusters[1]),
-        }
-        skipped = {
-            name
-            for name, size in (("gene_clusters", clusters[0]), ("cell_clusters", clusters[1]))
-            if not size
-        }
-        fitted = {"first_rank_gauss": RankGauss().fit(train.features)}
-
-        def fit_and_apply(name: str, values: np.ndarray) -> np.ndarray:
-            if name in skipped:
-                return values[:, :0]
-            if name not in fitted:
-                fitted[name] = new[name]().fit(values)
-            return fitted[name].transform(values)
-
-        features = cls(len(train.genes), len(train.cells), levels, fitted, drop_first_column)
-        parts = [train.features] if test is None else [train.features, test.features]
-        features._profile(np.concatenate(parts), fit_and_apply)
-        for group, size in (("gene", features.num_genes), ("cell", features.num_cells)):
-            if not size:
-                logging.info(
-                    "no %s columns: their factors, clusters and statistics left out", group
-                )
-        return features
-
-    def transform(self, rows: Dataset) -> np.ndarray:
-        """Returns the inputs of the rows, [N, F] float64."""
-
-        def apply(name: str, values: np.ndarray) -> np.ndarray:
-            transform = self.transforms.get(name)
-            return values[:, :0] if transform is None else transform.transform(values)
-
-        return np.concatenate(
-            [
-                self._profile(rows.features, apply),
-                one_hot(rows.cp_time, self.levels.cp_time),
-                one_hot(rows.cp_dose, self.levels.cp_dose),
-            ],
-            axis=1,
-        )
-
-    def _profile(
-        self, values: np.ndarray, apply: Callable[[str, np.ndarray], np.ndarray]
-    ) -> np.ndarray:
-        genes = slice(0, self.num_genes)
-        cells = slice(self.num_genes, self.num_genes + self.num_cells)
-        both = slice(0, self.num_genes + self.num_cells)
-        present = [
-            (name, block)
-            for name, block in (("gene", genes), ("cell", cells))
-            if block.stop > block.start
+    def columns(self, values: np.ndarray, num_genes: int, steps: Steps) -> np.ndarray:
+        present = groups(num_genes, values.shape[1])
+        values = steps("first_rank_gauss", RankGauss, values, on_train_alone=True)
+        scores = [
+            steps(f"{name}_factors", lambda n=name: FactorScores(self.factors[n]), values[:, block])
+            for name, block in present
         ]
-        values = apply("first_rank_gauss", values)
-        scores = [apply(f"{name}_factors", values[:, block]) for name, block in present]
-        table = np.concatenate([values, *scores], axis=1)
-        if self.drop_first_column:
-            table = table[:, 1:]
-        table = apply("second_rank_gauss", table)
-        clusters = [apply(f"{name}_clusters", table[:, block]) for name, block in present]
-        # With one group alone, both together would repeat that group's statistics.
-        blocks = [block for _, block in present] + ([both] if len(present) == 2 else [])
-        statistics = [row_statistics(table[:, block]) for block in blocks]
+        table = np.concatenate([values, *scores], axis=1)[:, int(self.drop_first_column) :]
+        table = steps("second_rank_gauss", RankGauss, table)
+        clusters = [
+            steps(
+                f"{name}_clusters", lambda n=name: ClusterOneHot(self.clusters[n]), table[:, block]
+            )
+            for name, block in present
+            if self.clusters[name]
+        ]
+        statistics = [row_statistics(table[:, block]) for block in statistics_blocks(present)]
         return np.concatenate([table, *clusters, *statistics], axis=1)

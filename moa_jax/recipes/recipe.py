@@ -6,7 +6,7 @@ import dataclasses
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from absl import logging
 from moa_jax import files
 from moa_jax.config import ParallelConfig
 from moa_jax.data import folds as fold_files
-from moa_jax.data.tables import Dataset, Levels
+from moa_jax.data.tables import Dataset, Levels, Targets
 from moa_jax.errors import UserError
 from moa_jax.predictions import Predictions
 from moa_jax.training import loop, weights
@@ -68,11 +68,13 @@ class RecipeResult:
     Attributes:
       oof: out-of-fold predictions of the treated training rows.
       test: predictions of the test rows, None without a test file.
+      stages: names of the stages in the order of training.
       notes: sentences for the report about what the data made different.
     """
 
     oof: Predictions
     test: Predictions | None
+    stages: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -80,19 +82,17 @@ def fit_stage(
     context: Context,
     stage: Stage,
     ids: np.ndarray,
-    targets: tuple[str, ...],
-    hard_targets: np.ndarray,
+    targets: Targets,
     num_inputs: int,
     feature_seconds: float = 0.0,
 ) -> Predictions:
-    """Fits a stage and writes its folder; a stage that an earlier run finished is read back.
+    """Fits a stage and writes its folder.
 
     Args:
       context: where and how.
       stage: what to fit; its name is `<model>/<stage>`.
       ids: [N] `sig_id` of the stage's training rows.
-      targets: L target names.
-      hard_targets: [N, L] 0/1 targets that predictions are scored with.
+      targets: the hard targets, which predictions are scored with.
       num_inputs: number of the network's inputs, for the report.
       feature_seconds: time that building the stage's inputs took, for the report.
 
@@ -100,9 +100,6 @@ def fit_stage(
       The out-of-fold predictions, averaged over seeds.
     """
     folder = context.folder / stage.name.split("/")[-1]
-    if is_finished(folder):
-        logging.info("%s: finished by an earlier run", stage.name)
-        return Predictions.read(folder / "oof.parquet")
     members_at_once = context.workdir.resolved(
         f"{stage.name}: members_at_once",
         context.parallel.members_at_once or loop.members_that_fit(stage, context.devices),
@@ -126,17 +123,17 @@ def fit_stage(
     predictor = stage_predictor(
         context, stage.name, stage.forward, [m.name for m in stage.members], stage.member_data
     )
-    values, scores = out_of_fold(stage, predictor, hard_targets)
-    oof = Predictions(ids, targets, values)
+    values, scores = out_of_fold(stage, predictor, targets.values)
+    oof = Predictions(ids, targets.names, values)
     oof.write(folder / "oof.parquet")
-    score = mean_log_loss(hard_targets, values)
+    score = mean_log_loss(targets.values, values)
     logging.info("%s: out-of-fold log loss %.5f", stage.name, score)
     files.write_json(
         folder / "metrics.json",
         {
             "network": type(stage.forward.network).__name__,
             "inputs": num_inputs,
-            "outputs": len(targets),
+            "outputs": len(targets.names),
             "parameters": run.num_parameters,
             "members": [_member_record(folder, member) for member in stage.members],
             "score": score,
@@ -178,14 +175,56 @@ def check_folds(dataset: Dataset, num_folds: int) -> None:
         )
 
 
-def data_notes(dataset: Dataset) -> tuple[str, ...]:
-    """Returns what the report says about parts that the data lack."""
+def check_same_folds(config) -> None:
+    """Checks that transforms of a fold serve every stage of a chain.
+
+    Raises:
+      UserError: transforms are fitted per fold, but folds differ between stages.
+    """
+    if config.transforms == "per_fold" and not config.same_folds:
+        raise UserError("same_folds: expected true with transforms=per_fold, found false")
+
+
+def check_lengths(field: str, values: Sequence, other: str, expected: Sequence) -> None:
+    """Checks that two fields have equally many values.
+
+    Raises:
+      UserError: they differ.
+    """
+    if len(values) != len(expected):
+        raise UserError(
+            f"{field}: expected {len(expected)} values, one for each of {other}, "
+            f"found {len(values)}"
+        )
+
+
+def nonempty_nonscored(rows: Dataset) -> Targets:
+    """Returns the non-scored targets that have a positive row; possibly none."""
+    if rows.nonscored is None:
+        return Targets((), np.zeros((len(rows), 0), np.uint8))
+    some = rows.nonscored.values.any(0)
+    names = tuple(np.asarray(rows.nonscored.names)[some].tolist())
+    return Targets(names, rows.nonscored.values[:, some])
+
+
+def has_nonscored(dataset: Dataset) -> bool:
+    """Tells whether treated rows have positive non-scored targets."""
+    return bool(nonempty_nonscored(dataset.take(np.flatnonzero(~dataset.is_control))).names)
+
+
+def data_notes(dataset: Dataset, needs_nonscored: bool) -> tuple[str, ...]:
+    """Returns, and logs, what the log and the report say about parts that the data lack."""
     lacking = {
         "No gene columns: their blocks are left out.": not dataset.genes,
         "No cell columns: their blocks are left out.": not dataset.cells,
+        "No non-scored targets: the stage that learns them is left out.": needs_nonscored
+        and not has_nonscored(dataset),
         "No test rows while fitting: transforms know the training rows only.": not dataset.test,
     }
-    return tuple(note for note, holds in lacking.items() if holds)
+    notes = tuple(note for note, holds in lacking.items() if holds)
+    for note in notes:
+        logging.info("%s", note)
+    return notes
 
 
 def is_finished(folder: Path) -> bool:
@@ -193,10 +232,9 @@ def is_finished(folder: Path) -> bool:
     return (folder / "metrics.json").exists()
 
 
-def member_names(folder: Path) -> list[str]:
-    """Returns the names of a finished stage's members, in the order of training."""
-    recorded = files.read_json(folder / "metrics.json")["members"]
-    return [f"seed{member['seed']}_fold{member['fold']}" for member in recorded]
+def member_names(metrics: Mapping[str, Any]) -> list[str]:
+    """Returns the names of a stage's members from its metrics, in the order of training."""
+    return [f"seed{member['seed']}_fold{member['fold']}" for member in metrics["members"]]
 
 
 def stage_predictor(
@@ -205,40 +243,34 @@ def stage_predictor(
     forward: Forward,
     members: Sequence[str],
     member_data: Tree = (),
+    share: float = 1.0,
 ) -> Predictor:
     """Returns the predictor of a stage whose weights lie in its folder."""
-    members_at_once = context.workdir.resolved(f"{stage_name}: members_at_once", len(members))
-    return Predictor(
-        stage_name,
-        forward,
-        context.folder / stage_name.split("/")[-1],
-        members,
-        context.devices,
-        members_at_once,
-        member_data,
-    )
+    folder = context.folder / stage_name.split("/")[-1]
+    return Predictor(stage_name, forward, folder, members, context.devices, member_data, share)
 
 
 def predict_rows(
     dataset: Dataset,
-    targets: tuple[str, ...],
     chunk_rows: int,
-    probabilities: Callable[[Dataset], np.ndarray],
-) -> Predictions:
-    """Returns predictions of all rows, chunk by chunk; control rows get exactly 0.
+    probabilities: Callable[[Dataset], Mapping[str, np.ndarray]],
+) -> dict[str, np.ndarray]:
+    """Returns each stage's predictions of all rows, chunk by chunk; controls get exactly 0.
 
     Args:
       dataset: rows to predict.
-      targets: L target names.
       chunk_rows: rows per chunk.
-      probabilities: maps at most `chunk_rows` rows to [rows, L] probabilities.
+      probabilities: maps at most `chunk_rows` rows to probabilities [rows, L] by stage.
     """
-    values = np.zeros((len(dataset), len(targets)))
-    for start in range(0, len(dataset), chunk_rows):
-        rows = np.arange(start, min(start + chunk_rows, len(dataset)))
-        values[rows] = probabilities(dataset.take(rows))
-    values[dataset.is_control] = 0.0
-    return Predictions(dataset.ids, targets, values)
+    starts = range(0, len(dataset), chunk_rows)
+    chunks = [
+        probabilities(dataset.take(np.arange(start, min(start + chunk_rows, len(dataset)))))
+        for start in starts
+    ]
+    treated = ~dataset.is_control[:, None]
+    return {
+        stage: np.concatenate([chunk[stage] for chunk in chunks]) * treated for stage in chunks[0]
+    }
 
 
 def peak_memory_bytes(devices: Devices) -> int:

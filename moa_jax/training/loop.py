@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +16,10 @@ from moa_jax.training import members as member_tables
 from moa_jax.training import programs, weights
 from moa_jax.training.checkpoints import Checkpoints, Position
 from moa_jax.training.members import Member, member_key
-from moa_jax.training.parallel import Devices, Program, Slots, stack
+from moa_jax.training.parallel import MEMORY_SHARE, Devices, Program, Slots, stack
 from moa_jax.training.progress import MetricsLog, StageProgress
 from moa_jax.training.stage import MemberState, Stage
 
-MEMORY_SHARE = 0.4
 # Batch normalisation is undefined for a single row.
 SMALLEST_BATCH = 2
 Tree = Any
@@ -53,24 +51,13 @@ def members_that_fit(stage: Stage, devices: Devices) -> int:
     """
     state = _state_shapes(stage)
     per_member = 2 * _num_bytes(state) + _num_bytes(state.params)
-    budget = MEMORY_SHARE * _memory_bytes(devices)
+    budget = MEMORY_SHARE * devices.memory_bytes()
     count = max(1, int(budget // per_member), len(devices.devices))
     return min(count, len(stage.members))
 
 
 def _num_bytes(tree: Tree) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def _memory_bytes(devices: Devices) -> int:
-    statistics = devices.devices[0].memory_stats() or {}
-    if limit := statistics.get("bytes_limit"):
-        return limit * len(devices.devices)
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:  # a container's limit, where there is one
-        return min(physical, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):
-        return physical
 
 
 def _state_shapes(stage: Stage) -> MemberState:

@@ -8,8 +8,10 @@ second.
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,6 +21,8 @@ from absl import logging
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXIS = "member"
+# Share of the memory that members may fill.
+MEMORY_SHARE = 0.4
 STRATEGIES = ("vmap", "pmap", "shard_map")
 Tree = Any
 
@@ -49,6 +53,17 @@ class Devices:
         devices = tuple(jax.devices())
         strategy = choose_strategy(strategy, len(devices), jax.process_count())
         return cls(strategy, devices[:1] if strategy == "vmap" else devices)
+
+    def memory_bytes(self) -> int:
+        """Returns the memory of all devices together, of this machine where they share its."""
+        statistics = self.devices[0].memory_stats() or {}
+        if limit := statistics.get("bytes_limit"):
+            return limit * len(self.devices)
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        try:  # a container's limit, where there is one
+            return min(physical, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+        except (OSError, ValueError):
+            return physical
 
     @property
     def mesh(self) -> Mesh:

@@ -13,7 +13,7 @@ from moa_jax.training import programs, weights
 from moa_jax.training.loop import even_groups
 from moa_jax.training.members import Member, num_batches, stacked_tables
 from moa_jax.training.metrics import mean_log_loss
-from moa_jax.training.parallel import Devices, Program, Slots, stack
+from moa_jax.training.parallel import MEMORY_SHARE, Devices, Program, Slots, stack
 from moa_jax.training.stage import Forward, Stage
 
 # Rows per scanned step: bounds the activations of all members without limiting a chunk.
@@ -35,8 +35,8 @@ class Predictor:
         folder: Path,
         members: Sequence[str],
         devices: Devices,
-        members_at_once: int,
         member_data: Tree = (),
+        share: float = 1.0,
     ):
         """Loads the weights where they fit.
 
@@ -46,11 +46,12 @@ class Predictor:
           folder: the stage's folder, where `members/` lies.
           members: names of the members, in the order of `member_data`.
           devices: devices and strategy.
-          members_at_once: members on the devices together.
           member_data: arrays of each member, stacked.
+          share: this predictor's share of the memory for members, if there are several.
         """
         self.folder, self.devices = folder, devices
-        self.groups = even_groups(range(len(members)), members_at_once)
+        at_once = self._members_that_fit(members, share)
+        self.groups = even_groups(range(len(members)), at_once)
         self._members, self._data = members, member_data
         self._slots_per_device = -(-len(self.groups[0]) // len(devices.devices))
         self._program = Program(
@@ -62,6 +63,15 @@ class Predictor:
         )
         self._resident = self._load(self.groups[0]) if len(self.groups) == 1 else None
 
+    def _members_that_fit(self, members: Sequence[str], share: float) -> int:
+        # The arrays lie in the file uncompressed.
+        size = weights.num_bytes(self._path(members[0]))
+        budget = share * MEMORY_SHARE * self.devices.memory_bytes()
+        return max(int(budget // size), len(self.devices.devices))
+
+    def _path(self, member: str) -> Path:
+        return self.folder / "members" / f"{member}.npz"
+
     @property
     def compilations(self) -> int:
         return self._program.compilations
@@ -70,10 +80,7 @@ class Predictor:
         return Slots(len(group), len(self.devices.devices), self._slots_per_device)
 
     def _load(self, group: Sequence[int]) -> Tree:
-        read = [
-            weights.read(self.folder / "members" / f"{self._members[i]}.npz").variables
-            for i in group
-        ]
+        read = [weights.read(self._path(self._members[i])).variables for i in group]
         own = {
             "variables": stack(read),
             "data": jax.tree.map(lambda a: np.asarray(a)[np.asarray(group)], self._data),

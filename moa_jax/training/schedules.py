@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +51,33 @@ def one_cycle(
     rate = between(start, max_rate, start / final_div_factor)
     momentum = between(max_momentum, base_momentum, max_momentum)
     return rate, momentum
+
+
+def multi_step(
+    total_steps: int | jax.Array,
+    epochs: int,
+    rate: float,
+    milestones: Sequence[int],
+    decay: float,
+) -> Schedule:
+    """Returns a rate that is multiplied by `decay` at the beginning of each milestone epoch.
+
+    This is PyTorch's MultiStepLR, stepped once per epoch.
+
+    Args:
+      total_steps: number of steps, a multiple of `epochs`; may be a traced scalar.
+      epochs: number of epochs.
+      rate: the rate of the first epoch.
+      milestones: epochs, counted from 0.
+      decay: the factor.
+    """
+
+    def schedule(step: jax.Array) -> jax.Array:
+        epoch = step // (total_steps // epochs)
+        passed = jnp.sum(epoch >= jnp.asarray(milestones))
+        return rate * jnp.asarray(decay, jnp.result_type(float)) ** passed
+
+    return schedule
 
 
 def _cosine(start: float, end: float, progress: jax.Array) -> jax.Array:

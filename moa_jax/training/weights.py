@@ -41,6 +41,18 @@ def write(path: Path, weights: MemberWeights) -> None:
         np.savez(temporary, **arrays, **record)
 
 
+def num_bytes(path: Path) -> int:
+    """Returns about how much memory a member's weights take.
+
+    Raises:
+      UserError: the file is missing.
+    """
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        raise _missing(path) from None
+
+
 def read_record(path: Path) -> dict[str, float]:
     """Returns epoch, epochs run and loss of a member, without reading its variables."""
     with np.load(path, allow_pickle=False) as stored:
@@ -58,8 +70,12 @@ def read(path: Path) -> MemberWeights:
             arrays = {name: stored[name] for name in stored.files}
         record = {name: arrays.pop(name).item() for name in RECORD}
     except FileNotFoundError:
-        raise UserError(f"{path}: not found, the work folder is not complete") from None
+        raise _missing(path) from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: damaged, expected a member's weights: {reason}") from None
     return MemberWeights(traverse_util.unflatten_dict(arrays, sep="/"), **record)
+
+
+def _missing(path: Path) -> UserError:
+    return UserError(f"{path}: not found, the work folder is not complete")

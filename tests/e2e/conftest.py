@@ -10,8 +10,8 @@ import pytest
 from moa_jax.data import simulate
 
 ROOT = Path(__file__).parents[2]
-SIZE = ("hidden=16", "epochs=3", "seeds=(0,1)", "folds=3", "gene_factors=4", "cell_factors=2",
-        "gene_clusters=3", "cell_clusters=2", "batch_size=32")  # fmt: skip
+SIMPLE = "tests/e2e/tiny.py:simple_nn_old,simple_nn_new"
+TINY = "tests/e2e/tiny.py"
 
 
 @pytest.fixture(scope="session")
@@ -32,14 +32,8 @@ def launch(data, tmp_path_factory):
         "PYTHONPATH": str(ROOT),
     }
 
-    def run(workdir, *arguments, config="configs/simple_nn.py", background=False, env=None):
-        sizes = [
-            f"--config.models.simple_nn_{cv}.{field}"
-            for cv in ("old", "new")
-            for field in SIZE
-            if config and (f":{cv}" in config or ":" not in config)
-        ]
-        chosen = [f"--config={config}", f"--config.data.folder={data}", *sizes] if config else []
+    def run(workdir, *arguments, config=SIMPLE, background=False, env=None):
+        chosen = [f"--config={config}", f"--config.data.folder={data}"] if config else []
         start = subprocess.Popen if background else subprocess.run
         options = {} if background else {"check": False}
         return start(

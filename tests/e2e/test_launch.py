@@ -134,7 +134,7 @@ def test_inference_of_a_single_row(moved, launch, data, tmp_path):
 
 
 def test_one_recipe_alone_writes_a_submission(launch, tmp_path):
-    result = launch(tmp_path / "run", config="configs/simple_nn.py:new")
+    result = launch(tmp_path / "run", config="tests/e2e/tiny.py:simple_nn_new")
     assert result.returncode == 0, result.stderr
     weights = json.loads((tmp_path / "run" / "blend" / "weights.json").read_text())
     assert weights["weights"] == {"simple_nn_new": 1.0}
@@ -165,7 +165,9 @@ def test_fixed_weights(launch, moved):
 
 
 def test_honest_run_selects_on_rows_outside_the_reported_fold(launch, tmp_path):
-    result = launch(tmp_path / "run", "--config.honest=true", config="configs/simple_nn.py:old")
+    result = launch(
+        tmp_path / "run", "--config.honest=true", config="tests/e2e/tiny.py:simple_nn_old"
+    )
     assert result.returncode == 0, result.stderr
     stage = tmp_path / "run" / "simple_nn_old" / "scored"
     assert {p.name for p in (stage / "features").iterdir()} == {"fold0", "fold1", "fold2"}
@@ -188,7 +190,7 @@ def test_data_without_an_optional_part(launch, data, tmp_path, absent):
             table[kept].to_csv(tmp_path / "data" / f"{stem}.csv", index=False)
     result = launch(
         tmp_path / "run", f"--config.data.folder={tmp_path / 'data'}",
-        config="configs/simple_nn.py:old",
+        config="tests/e2e/tiny.py:simple_nn_old",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "run" / "submission.csv").exists() == (absent != "test_features.csv")

@@ -151,7 +151,7 @@ def test_drug_aware_folds_without_drugs(launch, data, tmp_path):
     (tmp_path / "data" / "train_drug.csv").unlink()
     result = launch(
         tmp_path / "run", f"--config.data.folder={tmp_path / 'data'}",
-        config="configs/simple_nn.py:new",
+        config="tests/e2e/tiny.py:simple_nn_new",
     )  # fmt: skip
     fails(result, "train_drug: expected for split=drug_aware, found none")
 

@@ -1,0 +1,66 @@
+"""Dense networks of the recipes: their configuration, losses and optimiser."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+from moa_jax.config import number, switch
+from moa_jax.models.mlp import MLP
+from moa_jax.training import losses, optimizers, rules, schedules
+from moa_jax.training.stage import Stage
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """A dense network and its training: Adam with coupled L2 on a one-cycle schedule.
+
+    Attributes:
+      hidden: width of both hidden layers.
+      dropout: rates after the three batch normalisations.
+      epochs, batch_size: training length and rows per step; validation uses the same batches.
+      max_learning_rate, pct_start: peak of the one-cycle schedule and the share before it.
+      weight_decay: coupled L2 on every parameter.
+      label_smoothing: share of each training target replaced by one half.
+      smooth_validation: smooth the targets of the validation loss, which decides the epoch, too.
+      patience: epochs without a better loss after which a member ends; 0 for never.
+      share_init_across_folds: all folds of a seed share initial weights and random draws.
+    """
+
+    hidden: int = number(2048, 1)
+    dropout: tuple[float, ...] = number((0.0, 0.25, 0.25), 0.0, 0.999, length=3)
+    epochs: int = number(25, 1)
+    batch_size: int = number(128, 2)
+    max_learning_rate: float = number(1e-2, 1e-12)
+    pct_start: float = number(0.1, 0.0, 1.0)
+    weight_decay: float = number(1e-5, 0.0)
+    label_smoothing: float = number(1e-3, 0.0, 0.999)
+    smooth_validation: bool = switch(number(False))
+    patience: int = number(0, 0)
+    share_init_across_folds: bool = switch(number(True))
+
+    def network(self, num_outputs: int) -> MLP:
+        return MLP(self.hidden, num_outputs, self.dropout)
+
+    def stage(self, **parts) -> Stage:
+        """Returns the stage that trains such networks; `parts` are its other attributes."""
+        smoothed = functools.partial(smoothed_loss, smoothing=self.label_smoothing)
+        return Stage(
+            loss=smoothed,
+            valid_loss=smoothed if self.smooth_validation else losses.binary_cross_entropy,
+            optimizer=functools.partial(one_cycle_adam, config=self),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            stop=rules.patience(self.patience),
+            share_init_across_folds=self.share_init_across_folds,
+            **parts,
+        )
+
+
+def smoothed_loss(logits, targets, mask, smoothing):
+    return losses.binary_cross_entropy(logits, losses.smoothed(targets, smoothing), mask)
+
+
+def one_cycle_adam(total_steps, scale, config: Dense):
+    rate, beta1 = schedules.one_cycle(total_steps, config.pct_start, config.max_learning_rate)
+    return optimizers.adam(lambda step: scale * rate(step), beta1, config.weight_decay)

@@ -1,0 +1,38 @@
+"""Every recipe at a size for tests; the variant names the models, all of them by default.
+
+--config=tests/e2e/tiny.py:simple_nn_old,three_stage_nn
+"""
+
+import dataclasses
+
+from moa_jax.config import config_dict, variants
+from moa_jax.recipes import simple_nn, three_stage_nn
+
+DENSE = {"hidden": 16, "epochs": 3, "batch_size": 32}
+SIMPLE = {
+    "seeds": (0, 1), "folds": 3, "gene_factors": 4, "cell_factors": 2,
+    "gene_clusters": 3, "cell_clusters": 2, **DENSE,
+}  # fmt: skip
+THREE_STAGE = three_stage_nn.Config(
+    seeds=(0, 1),
+    folds=3,
+    features=three_stage_nn.Features(
+        gene_factors=4, cell_factors=2, umap=False, gene_umap=2, cell_umap=2
+    ),
+)
+MODELS = {
+    "simple_nn_old": dataclasses.replace(simple_nn.ORIGINAL["old"], **SIMPLE),
+    "simple_nn_new": dataclasses.replace(simple_nn.ORIGINAL["new"], **SIMPLE),
+    "three_stage_nn": dataclasses.replace(
+        THREE_STAGE,
+        **{
+            stage: dataclasses.replace(getattr(THREE_STAGE, stage), **DENSE)
+            for stage in (three_stage_nn.NONSCORED, three_stage_nn.SCORED, three_stage_nn.STACKED)
+        },
+    ),
+}
+
+
+def get_config(variant=""):
+    chosen = variants(variant, *MODELS) or MODELS
+    return config_dict({name: MODELS[name] for name in MODELS if name in chosen})

@@ -1,0 +1,201 @@
+"""The 3-stage NN's inputs, folds and sizes, at the widths of the competition's data."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from moa_jax.data import simulate
+from moa_jax.data.tables import ORIGINAL_LEVELS, Targets
+from moa_jax.recipes import recipe, three_stage_nn
+from moa_jax.recipes.profile import Steps
+from moa_jax.training import schedules
+
+GENES, CELLS = 772, 100
+
+
+@pytest.fixture(scope="module")
+def rows():
+    data = simulate.make(rows=60, genes=GENES, cells=CELLS, scored=206, nonscored=331, test_rows=0)
+    return data.take(np.flatnonzero(~data.is_control))
+
+
+def links(config=None, nonscored=True):
+    chain = three_stage_nn._chain(config or three_stage_nn.Config(), ORIGINAL_LEVELS, nonscored)
+    return {link.name: link for link in chain.links}
+
+
+class Numbered:
+    """A fitted transform whose columns are numbers that tell it from others."""
+
+    def __init__(self, first, count):
+        self.columns = first + np.arange(count)
+
+    def transform(self, values):
+        return np.tile(self.columns, (len(values), 1))
+
+
+def numbered_profile(rows):
+    fitted = {
+        "rank_gauss": Numbered(0, GENES + CELLS),
+        "gene_factors": Numbered(1000, 90),
+        "gene_umap": Numbered(2000, 45),
+        "cell_factors": Numbered(3000, 50),
+        "cell_umap": Numbered(4000, 25),
+    }
+    described = three_stage_nn.ThreeStageProfile(three_stage_nn.Features())
+    return described.columns(rows.features, GENES, Steps(fitted=fitted))
+
+
+def test_column_order_of_the_first_stage(rows):
+    found = links()["nonscored"].inputs(rows, numbered_profile(rows), None)
+    assert found.shape == (len(rows), 1087)
+    expected = [
+        *range(GENES + CELLS), *range(1000, 1090), *range(2000, 2045),
+        *range(3000, 3050), *range(4000, 4025),
+    ]  # fmt: skip
+    np.testing.assert_array_equal(found[0, :1082], expected)
+    np.testing.assert_array_equal(found[:, 1082:1085], rows.cp_time[:, None] == [24, 48, 72])
+    np.testing.assert_array_equal(found[:, 1085:], rows.cp_dose[:, None] == ["D1", "D2"])
+
+
+def test_column_order_of_the_second_stage(rows):
+    columns = numbered_profile(rows)
+    predictions = 5000.0 + np.tile(np.arange(331), (len(rows), 1))
+    found = links()["scored"].inputs(rows, columns, predictions)
+    assert found.shape == (len(rows), 1418)
+    np.testing.assert_array_equal(found[:, :1082], columns)
+    np.testing.assert_array_equal(found[:, 1082:1413], predictions)
+    np.testing.assert_array_equal(found[:, 1413:1416], rows.cp_time[:, None] == [24, 48, 72])
+    np.testing.assert_array_equal(found[:, 1416:], rows.cp_dose[:, None] == ["D1", "D2"])
+
+
+def test_the_third_stage_reads_predictions_alone(rows):
+    third = links()["stacked"]
+    assert third.profile is None and third.profile_of is None
+    predictions = np.random.default_rng(0).random((len(rows), 206))
+    np.testing.assert_array_equal(third.inputs(rows, None, predictions), predictions)
+
+
+def test_transforms_of_the_profile_are_fitted_on_the_raw_columns(rows):
+    """Rank-gauss comes last in fitting order only: factors and embeddings see raw values."""
+    seen = {}
+
+    class Recorder(Steps):
+        def __call__(self, name, new, values, on_train_alone=False):
+            seen[name] = (values, on_train_alone)
+            return values[:, :1]
+
+    described = three_stage_nn.ThreeStageProfile(three_stage_nn.Features())
+    described.columns(rows.features, GENES, Recorder())
+    genes, cells = rows.features[:, :GENES], rows.features[:, GENES:]
+    for name, expected in {
+        "gene_factors": genes, "gene_umap": genes, "cell_factors": cells, "cell_umap": cells,
+        "rank_gauss": rows.features,
+    }.items():  # fmt: skip
+        np.testing.assert_array_equal(seen[name][0], expected)
+        assert not seen[name][1]
+
+
+@pytest.mark.parametrize(
+    ("stage", "inputs", "outputs", "parameters"),
+    [
+        ("nonscored", 1087, 331, 7_115_540),
+        ("scored", 1418, 206, 7_537_840),
+        ("stacked", 206, 206, 1_478_456),
+    ],
+)
+def test_parameter_counts(stage, inputs, outputs, parameters):
+    network = links()[stage].network(outputs)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((2, inputs)))
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == parameters
+    assert network.dropout == (0.15, 0.3, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("folds", "stage", "steps_per_epoch", "total"),
+    [
+        (5, "nonscored", 69, 1035), (5, "scored", 69, 1725), (5, "stacked", 69, 1725),
+        (10, "nonscored", 78, 1170), (10, "scored", 78, 1950), (10, "stacked", 78, 1950),
+    ],
+)  # fmt: skip
+def test_steps(folds, stage, steps_per_epoch, total):
+    config = getattr(three_stage_nn.Config(folds=folds), stage)
+    train_rows = 21_948 - 21_948 // folds
+    assert -(-train_rows // config.batch_size) == steps_per_epoch
+    assert steps_per_epoch * config.epochs == total
+    with jax.enable_x64(True):
+        rate, beta1 = schedules.one_cycle(total, config.pct_start, config.max_learning_rate)
+        peak = round(config.pct_start * total) - 1
+        assert float(rate(0)) == pytest.approx(1e-5, rel=1e-12)
+        assert float(rate(peak)) == pytest.approx(1e-2, rel=1e-12)
+        assert float(rate(total - 1)) == pytest.approx(1e-9, rel=1e-9)
+        assert float(beta1(peak)) == pytest.approx(0.85, rel=1e-12)
+
+
+def losses(stage, logits, targets):
+    built = getattr(three_stage_nn.Config(), stage).stage(
+        name="", forward=None, members=(), shared=None, targets=None
+    )
+    mask = jnp.ones(len(logits), bool)
+    return [float(f(logits, targets, mask)) for f in (built.loss, built.valid_loss)]
+
+
+def test_first_and_third_stage_smooth_both_losses_the_second_neither():
+    logits = jnp.array([[0.0, 2.0, -3.0], [-6.0, -6.5, 1.0]])
+    targets = jnp.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    for stage in ("nonscored", "stacked"):
+        assert losses(stage, logits, targets) == pytest.approx([0.1991920377] * 2, rel=1e-6)
+    assert losses("scored", logits, targets) == pytest.approx([0.1976503710] * 2, rel=1e-6)
+
+
+def split(config, stage, rows):
+    return next(iter(links(config)[stage].folds(rows).values()))
+
+
+def test_folds_of_clipped_targets_are_blocked_and_seeded(rows):
+    """The literal splits of 12 rows and 332 labels, and of 23 rows and 207 labels, all true."""
+    config = three_stage_nn.Config()
+    every = Targets(rows.nonscored.names, np.ones((12, 331), np.uint8))
+    twelve = dataclasses.replace(rows.take(np.arange(12)), nonscored=every)
+    np.testing.assert_array_equal(
+        split(config, "nonscored", twelve), [0, 3, 4, 2, 1, 0, 1, 4, 3, 2, 0, 1]
+    )
+    ten = three_stage_nn.Config(folds=10)
+    np.testing.assert_array_equal(
+        split(ten, "stacked", rows.take(np.arange(23))),
+        [7, 5, 1, 0, 2, 6, 4, 9, 3, 8, 7, 8, 9, 1, 0, 6, 4, 2, 3, 5, 4, 3, 0],
+    )
+
+
+def test_switches_of_the_folds(rows):
+    faithful, by_labels = three_stage_nn.Config(), three_stage_nn.Config(stratify_on="labels")
+    assert (split(faithful, "stacked", rows) != split(by_labels, "stacked", rows)).any()
+    np.testing.assert_array_equal(split(faithful, "scored", rows), split(by_labels, "scored", rows))
+    same = three_stage_nn.Config(same_folds=True)
+    for stage in ("nonscored", "scored", "stacked"):
+        np.testing.assert_array_equal(split(same, stage, rows), split(faithful, "scored", rows))
+
+
+def test_every_seed_has_the_same_folds(rows):
+    assert list(links()["scored"].folds(rows)) == [0, 1, 2, 3, 4]
+    first, *others = links()["scored"].folds(rows).values()
+    assert all(other is first for other in others)
+
+
+def test_non_scored_targets_without_a_positive_row_are_left_out(rows):
+    targets = recipe.nonempty_nonscored(rows)
+    assert 0 < len(targets.names) < 331
+    assert targets.values.any(0).all()
+    kept = [rows.nonscored.names.index(name) for name in targets.names]
+    assert kept == sorted(kept)
+
+
+def test_without_non_scored_targets_the_second_stage_reads_its_own_profile(rows):
+    without = links(nonscored=False)
+    assert list(without) == ["scored", "stacked"]
+    assert without["scored"].profile is not None and without["scored"].predictions_of is None
+    found = without["scored"].inputs(rows, numbered_profile(rows), None)
+    assert found.shape == (len(rows), 1087)
