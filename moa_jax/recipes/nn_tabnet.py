@@ -1,0 +1,369 @@
+"""2-stage NN + TabNet: non-scored mechanisms by a dense network, then scored ones by TabNet."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+
+import jax
+import numpy as np
+import optax
+
+from moa_jax.config import choice, number, switch
+from moa_jax.data import folds
+from moa_jax.data.tables import Dataset, Levels, Targets
+from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
+from moa_jax.features.rank_gauss import RankGauss
+from moa_jax.features.row_statistics import row_statistics
+from moa_jax.features.selection import VarianceSelection
+from moa_jax.features.umap import UmapEmbedding
+from moa_jax.models.mlp import TwoLayerMLP
+from moa_jax.models.tabnet import TabNet
+from moa_jax.predictions import Predictions
+from moa_jax.recipes import profile, recipe
+from moa_jax.recipes.chain import Chain, Link
+from moa_jax.recipes.dense import Dense
+from moa_jax.recipes.profile import Steps
+from moa_jax.recipes.recipe import Context, RecipeResult
+from moa_jax.training import losses, optimizers, rules, schedules
+from moa_jax.training.stage import Stage, by_row
+
+NONSCORED, SCORED = "nonscored", "scored"
+UMAP_SEED, FACTOR_SEED = 512, 42
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseConfig(Dense):
+    """The first stage: a dense network of two layers and its features.
+
+    Attributes:
+      seeds: training seeds; every seed trains one member per fold.
+      split_seeds: seed of the splitter for each training seed.
+      gene_components, cell_components: number of principal components.
+      umap: embed genes and cells with UMAP.
+      gene_umap, cell_umap: dimensions of the embeddings.
+      variance_threshold: columns whose variance is not above it are left out.
+    """
+
+    dropout: tuple[float, ...] = number((0.2, 0.25), 0.0, 0.999, length=2)
+    epochs: int = number(15, 1)
+    batch_size: int = number(256, 2)
+    pct_start: float = number(0.2, 0.0, 1.0)
+    label_smoothing: float = number(0.0, 0.0, 0.999)
+    seeds: tuple[int, ...] = number((0, 1, 2, 3, 4), 0, 2**31 - 1)
+    split_seeds: tuple[int, ...] = number((512, 0, 1, 2, 3), 0, 2**31 - 1)
+    gene_components: int = number(50, 1)
+    cell_components: int = number(15, 1)
+    umap: bool = True
+    gene_umap: int = number(15, 1)
+    cell_umap: int = number(5, 1)
+    variance_threshold: float = number(0.5, 0.0)
+
+    def network(self, num_outputs: int) -> TwoLayerMLP:
+        return TwoLayerMLP(self.hidden, num_outputs, self.dropout)
+
+
+@dataclasses.dataclass(frozen=True)
+class TabNetConfig:
+    """The second stage: TabNet, its training and its features.
+
+    Attributes:
+      seeds: training seeds; a seed's folds are split with the seed itself.
+      gene_factors, cell_factors: components of factor analysis.
+      gene_clusters, cell_clusters: clusters of k-means; 0 for none.
+      duplicate_factor_columns: repeat the factors as the original does, whose gene and cell
+        factors share names, so that selecting columns by name takes those of both twice.
+      n_d, n_a, n_steps, gamma, n_independent, n_shared, mask_type: see `TabNet`.
+      virtual_batch_size: largest ghost batch.
+      lambda_sparse: factor on the entropy of the masks, which the loss adds.
+      epochs, batch_size: longest training and rows per step.
+      learning_rate, milestones, decay: the rate, and the epochs at which it is multiplied by
+        `decay`.
+      clip: largest norm of all gradients together.
+      weight_decay: coupled L2 on every parameter.
+      label_smoothing: share of each target replaced by one half, in validation too.
+      patience: epochs without a better loss after which a member ends; 0 for never.
+      share_init_across_folds: all folds of a seed share initial weights and random draws.
+    """
+
+    seeds: tuple[int, ...] = number((0, 1, 2), 0, 2**31 - 1)
+    gene_factors: int = number(90, 1)
+    cell_factors: int = number(50, 1)
+    gene_clusters: int = number(35, 0)
+    cell_clusters: int = number(5, 0)
+    duplicate_factor_columns: bool = switch(number(True))
+    n_d: int = number(32, 1)
+    n_a: int = number(32, 1)
+    n_steps: int = number(1, 1)
+    gamma: float = number(1.3, 1.0)
+    n_independent: int = number(2, 0)
+    n_shared: int = number(2, 0)
+    mask_type: str = choice("entmax", "entmax", "sparsemax")
+    virtual_batch_size: int = number(128, 2)
+    lambda_sparse: float = number(0.0, 0.0)
+    epochs: int = number(200, 1)
+    batch_size: int = number(1024, 2)
+    learning_rate: float = number(2e-2, 1e-12)
+    milestones: tuple[int, ...] = number((100, 150), 1)
+    decay: float = number(0.9, 0.0, 1.0)
+    clip: float = number(1.0, 1e-12)
+    weight_decay: float = number(1e-5, 0.0)
+    label_smoothing: float = number(1e-3, 0.0, 0.999)
+    patience: int = number(50, 0)
+    share_init_across_folds: bool = switch(number(True))
+
+    def stage(self, **parts) -> Stage:
+        """Returns the stage that trains such networks; `parts` are its other attributes."""
+        return Stage(
+            loss=functools.partial(_loss, config=self),
+            valid_loss=functools.partial(_smoothed_loss, smoothing=self.label_smoothing),
+            valid_weights=by_row,
+            optimizer=functools.partial(_optimizer, config=self),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            stop=rules.patience(self.patience),
+            share_init_across_folds=self.share_init_across_folds,
+            **parts,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The 2-stage NN + TabNet; the defaults are the original's.
+
+    Attributes:
+      folds: number of folds of both stages.
+      same_folds: every seed of both stages uses the folds of the second stage's first seed, so
+        that no row's earlier predictions come from networks that trained on it.
+      transforms: fit transforms as the original does on `all` rows at hand, test rows included, or
+        `per_fold` on the fold's training rows and the controls; that needs `same_folds`.
+      select_on: the rows that decide epoch and stopping: the `fold` that is predicted, or a
+        `holdout` of the training rows.
+      nonscored, scored: the two stages.
+    """
+
+    recipe: str = "nn_tabnet"
+    folds: int = number(10, 2, 1000)
+    same_folds: bool = switch(number(False))
+    transforms: str = switch(choice("all", "all", "per_fold"))
+    select_on: str = switch(choice("fold", "fold", "holdout"))
+    nonscored: DenseConfig = dataclasses.field(default_factory=DenseConfig)
+    scored: TabNetConfig = dataclasses.field(default_factory=TabNetConfig)
+
+    def honest(self) -> Config:
+        """Returns the configuration in which no row influences its own score."""
+        return dataclasses.replace(
+            self, transforms="per_fold", select_on="holdout", same_folds=True
+        )
+
+    def original(self) -> Config:
+        """Returns the original that this configuration is compared with."""
+        return Config()
+
+
+def check(dataset: Dataset, config: Config) -> None:
+    """Checks that the data suit the configuration, before any model is trained.
+
+    Raises:
+      UserError: there are fewer treated rows than folds, or the fields contradict each other.
+    """
+    recipe.check_folds(dataset, config.folds)
+    recipe.check_same_folds(config)
+    seeds, split_seeds = config.nonscored.seeds, config.nonscored.split_seeds
+    recipe.check_lengths("nonscored.split_seeds", split_seeds, "nonscored.seeds", seeds)
+
+
+def fit(dataset: Dataset, config: Config, context: Context) -> RecipeResult:
+    """Trains both stages and predicts the training rows out of fold, and the test rows."""
+    chain = _chain(config, context.levels, recipe.has_nonscored(dataset))
+    return chain.fit(dataset, context, needs_nonscored=True)
+
+
+def load(
+    config: Config, context: Context, targets: tuple[str, ...]
+) -> Callable[[Dataset], Predictions]:
+    """Returns the function that predicts new rows; it needs the work folder only."""
+    nonscored = recipe.is_finished(context.folder / NONSCORED)
+    return _chain(config, context.levels, nonscored).load(context, targets)
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseProfile:
+    """Genes and cells (rank-gauss), then principal components and embedding of either.
+
+    Columns of little variance are left out. Components, embedding and the choice of columns are
+    fitted on training rows alone, and training rows are embedded like new ones.
+    """
+
+    config: DenseConfig
+
+    def columns(self, values: np.ndarray, num_genes: int, steps: Steps) -> np.ndarray:
+        config = self.config
+        sizes = {
+            "gene": (config.gene_components, config.gene_umap),
+            "cell": (config.cell_components, config.cell_umap),
+        }
+        table = steps("rank_gauss", RankGauss, values)
+        made = []
+        for group, block in profile.groups(num_genes, values.shape[1]):
+            new = {"components": functools.partial(PrincipalComponents, sizes[group][0])}
+            if config.umap:
+                new["umap"] = functools.partial(
+                    UmapEmbedding, sizes[group][1], UMAP_SEED, keep_fitted=False
+                )
+            made += [
+                steps(f"{group}_{name}", make, table[:, block], on_train_alone=True)
+                for name, make in new.items()
+            ]
+        table = np.concatenate([table, *made], axis=1)
+        select = functools.partial(VarianceSelection, config.variance_threshold)
+        return steps("selection", select, table, on_train_alone=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class TabNetProfile:
+    """Genes and cells (rank-gauss), factors, one-hot clusters, four statistics per row.
+
+    The rank-gauss is fitted on training rows alone, factors and clusters on test rows too.
+    """
+
+    config: TabNetConfig
+
+    def columns(self, values: np.ndarray, num_genes: int, steps: Steps) -> np.ndarray:
+        config = self.config
+        sizes = {
+            "gene": (config.gene_factors, config.gene_clusters),
+            "cell": (config.cell_factors, config.cell_clusters),
+        }
+        table = steps("rank_gauss", RankGauss, values, on_train_alone=True)
+        present = profile.groups(num_genes, values.shape[1])
+        factors, clusters = [], []
+        for group, block in present:
+            number_of_factors, number_of_clusters = sizes[group]
+            new = functools.partial(FactorScores, number_of_factors, FACTOR_SEED)
+            factors.append(steps(f"{group}_factors", new, table[:, block]))
+            if number_of_clusters:
+                new = functools.partial(ClusterOneHot, number_of_clusters, algorithm="elkan")
+                clusters.append(steps(f"{group}_clusters", new, table[:, block]))
+        blocks = profile.statistics_blocks(present)
+        # Unlike in the Simple NN there is no sum.
+        statistics = [row_statistics(table[:, block])[:, 1:] for block in blocks]
+        if config.duplicate_factor_columns and len(factors) == 2:
+            factors = [selected_by_name(*factors)]
+        return np.concatenate([table, *factors, *clusters, *statistics], axis=1)
+
+
+def selected_by_name(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Returns the columns of two tables whose columns are called 0, 1, ... in both.
+
+    For every name, those of the first table and then those of the second, every column of that
+    name is taken: names that both have come twice, and with both columns each time.
+    """
+    both = min(first.shape[1], second.shape[1])
+    pairs = np.stack([first[:, :both], second[:, :both]], axis=2).reshape(len(first), -1)
+    return np.concatenate([pairs, first[:, both:], pairs, second[:, both:]], axis=1)
+
+
+def _chain(config: Config, levels: Levels, nonscored: bool) -> Chain:
+    """Returns the stages; without non-scored targets the first is left out."""
+
+    def dense_inputs(rows: Dataset, columns: np.ndarray, previous: None) -> np.ndarray:
+        return np.concatenate([columns, *profile.treatment(rows, levels)], axis=1)
+
+    def tabnet_inputs(
+        rows: Dataset, columns: np.ndarray, previous: np.ndarray | None
+    ) -> np.ndarray:
+        codes = [np.argmax(one_hot, axis=1)[:, None] for one_hot in profile.treatment(rows, levels)]
+        earlier = [] if previous is None else [previous]
+        return np.concatenate([*codes, columns, *earlier], axis=1)
+
+    def scored_targets(rows: Dataset) -> Targets:
+        return rows.scored
+
+    def dense_folds(rows: Dataset) -> Mapping[int, np.ndarray]:
+        if config.same_folds:
+            return dict.fromkeys(config.nonscored.seeds, _common_folds(config, rows))
+        labels = recipe.nonempty_nonscored(rows).values
+        pairs = zip(config.nonscored.seeds, config.nonscored.split_seeds, strict=True)
+        return {seed: _split(labels, config.folds, split_seed) for seed, split_seed in pairs}
+
+    def tabnet_folds(rows: Dataset) -> Mapping[int, np.ndarray]:
+        if config.same_folds:
+            return dict.fromkeys(config.scored.seeds, _common_folds(config, rows))
+        labels = rows.scored.values
+        return {seed: _split(labels, config.folds, seed) for seed in config.scored.seeds}
+
+    dense, tabnet = config.nonscored, config.scored
+    first = Link(
+        NONSCORED,
+        dense.network,
+        dense.stage,
+        recipe.nonempty_nonscored,
+        dense_folds,
+        dense_inputs,
+        DenseProfile(dense),
+    )
+    second = Link(
+        SCORED,
+        functools.partial(_tabnet, tabnet, levels),
+        tabnet.stage,
+        scored_targets,
+        tabnet_folds,
+        tabnet_inputs,
+        TabNetProfile(tabnet),
+        predictions_of=NONSCORED if nonscored else None,
+        probabilities=_probabilities,
+    )
+    links = (first, second) if nonscored else (second,)
+    return Chain.of(links, config.transforms, config.select_on, config.folds)
+
+
+def _split(labels: np.ndarray, num_folds: int, seed: int) -> np.ndarray:
+    return folds.multilabel_stratified(labels, num_folds, seed, shuffle=True)
+
+
+def _common_folds(config: Config, rows: Dataset) -> np.ndarray:
+    return _split(rows.scored.values, config.folds, config.scored.seeds[0])
+
+
+def _tabnet(config: TabNetConfig, levels: Levels, num_outputs: int) -> TabNet:
+    return TabNet(
+        num_outputs,
+        config.n_d,
+        config.n_a,
+        config.n_steps,
+        config.gamma,
+        config.n_independent,
+        config.n_shared,
+        cat_idxs=(0, 1),
+        cat_dims=(len(levels.cp_time), len(levels.cp_dose)),
+        cat_emb_dim=(1, 1),
+        virtual_batch_size=config.virtual_batch_size,
+        mask_type=config.mask_type,
+    )
+
+
+def _probabilities(outputs):
+    return jax.nn.sigmoid(outputs[0])
+
+
+def _smoothed_loss(outputs, targets, mask, smoothing):
+    logits, _ = outputs
+    return losses.log_loss_epsilon(logits, losses.smoothed(targets, smoothing), mask)
+
+
+def _loss(outputs, targets, mask, config: TabNetConfig):
+    _, mask_loss = outputs
+    loss = _smoothed_loss(outputs, targets, mask, config.label_smoothing)
+    return loss - config.lambda_sparse * mask_loss
+
+
+def _optimizer(total_steps, scale, config: TabNetConfig):
+    rate = schedules.multi_step(
+        total_steps, config.epochs, config.learning_rate, config.milestones, config.decay
+    )
+    return optax.chain(
+        optimizers.clip_by_global_norm(config.clip),
+        optimizers.adam(lambda step: scale * rate(step), weight_decay=config.weight_decay),
+    )
