@@ -9,7 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moa_jax.training.parallel import Devices, Program, Slots, choose_strategy, map_members
+from moa_jax.training.parallel import (
+    Devices,
+    Program,
+    Slots,
+    choose_inner,
+    choose_strategy,
+    map_members,
+)
 
 DEVICES = len(jax.devices())
 
@@ -109,6 +116,12 @@ def test_strategy_for_this_machine():
     assert choose_strategy("auto", 8) == "pmap"
     assert choose_strategy("auto", 8, num_processes=2) == "shard_map"
     assert choose_strategy("shard_map", 1) == "shard_map"
+
+
+def test_inner_for_this_platform():
+    assert choose_inner("auto", "cpu") == Devices.available("vmap").inner("auto") == "loop"
+    assert choose_inner("auto", "gpu") == choose_inner("auto", "tpu") == "vmap"
+    assert choose_inner("vmap", "cpu") == "vmap"
 
 
 def test_wrong_options_are_programming_errors():

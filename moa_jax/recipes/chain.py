@@ -46,6 +46,7 @@ class Link:
       predictions_of: name of the earlier stage whose predictions it reads, through a rank-gauss
         that is fitted on the out-of-fold predictions of training rows.
       probabilities: maps the network's output to probabilities.
+      inner: how one device runs its members, see `Forward`.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Link:
     profile_of: str | None = None
     predictions_of: str | None = None
     probabilities: Callable[[Any], jax.Array] = jax.nn.sigmoid
+    inner: str = "auto"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,4 +283,4 @@ def _take(shared, pipeline, rows, key, train):
 
 
 def _forward(link: Link, num_outputs: int) -> Forward:
-    return Forward(link.network(num_outputs), _take, link.probabilities)
+    return Forward(link.network(num_outputs), _take, link.probabilities, link.inner)

@@ -94,15 +94,16 @@ class StageRun:
         steps = max(stage.steps_per_epoch(member) for member in stage.members)
         self.calls_per_epoch = -(-steps // settings.steps_per_call)
         self.steps_per_call = -(-steps // self.calls_per_epoch)
+        inner = settings.devices.inner(stage.forward.inner)
         self.programs = {
             name: Program(
                 f"{stage.name}: {name}",
                 make(stage),
                 settings.devices,
-                inner=stage.forward.inner,
+                inner=inner,
                 donate=name != "initialise",
                 skip=(lambda state: ~state.active)
-                if stage.forward.inner == "loop" and name != "initialise"
+                if inner == "loop" and name != "initialise"
                 else None,
             )
             for name, make in (

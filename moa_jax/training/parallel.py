@@ -36,6 +36,17 @@ def choose_strategy(name: str, num_devices: int, num_processes: int = 1) -> str:
     return "pmap" if num_devices > 1 else "vmap"
 
 
+def choose_inner(name: str, platform: str) -> str:
+    """Returns how one device of this platform runs its members when asked for `auto`, or `name`.
+
+    A GPU or TPU is filled by many members at once. On a CPU one wide network fills the cores, and
+    one after another their weights stay in its caches and are updated in place.
+    """
+    if name != "auto":
+        return name
+    return "loop" if platform == "cpu" else "vmap"
+
+
 @dataclasses.dataclass(frozen=True)
 class Devices:
     """The devices that share the members, and the strategy that spreads members over them.
@@ -64,6 +75,9 @@ class Devices:
             return min(physical, int(Path("/sys/fs/cgroup/memory.max").read_text()))
         except (OSError, ValueError):
             return physical
+
+    def inner(self, name: str) -> str:
+        return choose_inner(name, self.devices[0].platform)
 
     @property
     def mesh(self) -> Mesh:

@@ -58,7 +58,7 @@ class Predictor:
             f"{name}: predict",
             programs.predict(forward),
             devices,
-            inner=forward.inner,
+            inner=devices.inner(forward.inner),
             donate=False,
         )
         self._resident = self._load(self.groups[0]) if len(self.groups) == 1 else None

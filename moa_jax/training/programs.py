@@ -80,9 +80,8 @@ def train(stage: Stage) -> Callable:
         optimizer = stage.optimizer(own["total_steps"], state.rate.scale)
         key = jax.random.wrap_key_data(state.key)
 
-        def step(carry, batch):
+        def take_step(carry, rows, count):
             params, batch_stats, opt, step_number, epoch_loss = carry
-            rows, count = batch
             mask = jnp.arange(stage.batch_size) < count
             input_key, dropout_key = jax.random.split(jax.random.fold_in(key, step_number))
             inputs = stage.forward.inputs(shared["inputs"], own["data"], rows, input_key, True)
@@ -102,8 +101,15 @@ def train(stage: Stage) -> Callable:
             (loss, new_stats), gradients = jax.value_and_grad(loss_and_stats, has_aux=True)(params)
             updates, new_opt = optimizer.update(gradients, opt, params)
             new_params = optax.apply_updates(params, updates)
-            new = (new_params, new_stats, new_opt, step_number + 1, epoch_loss + loss)
-            return _keep_if(state.active & (count > 0), new, carry), None
+            return new_params, new_stats, new_opt, step_number + 1, epoch_loss + loss
+
+        def step(carry, batch):
+            rows, count = batch
+            # A branch where members train one after another; batched, it becomes a selection.
+            carry = jax.lax.cond(
+                state.active & (count > 0), take_step, lambda carry, *_: carry, carry, rows, count
+            )
+            return carry, None
 
         carry = (state.params, state.batch_stats, state.opt, state.step, state.epoch_loss)
         carry, _ = jax.lax.scan(step, carry, (own["rows"], own["counts"]))

@@ -43,7 +43,8 @@ class Forward:
         positional inputs for `rows` [batch]. It runs on the device for one member, so per-fold
         transforms, augmentation and images are built here and never stored.
       probabilities: maps the network's output to probabilities [batch, targets].
-      inner: `vmap` or `loop`, see `parallel.map_members`.
+      inner: `vmap` or `loop`, see `parallel.map_members`; `auto` for wide dense networks, see
+        `parallel.choose_inner`.
     """
 
     network: nn.Module

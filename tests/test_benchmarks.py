@@ -1,0 +1,33 @@
+"""The benchmarks run, at sizes that take seconds."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "simple_nn.py"
+TINY = ("--rows=96", "--features=9", "--hidden=16", "--outputs=5", "--batch=16", "--steps=2")
+
+
+def run(*command):
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True)
+
+
+def test_simple_nn_prints_every_way_and_the_share_of_the_peak():
+    pytest.importorskip("torch")
+    found = run(str(SCRIPT), *TINY, "--repetitions=1")
+    assert found.returncode == 0, found.stderr
+    lines = found.stdout.splitlines()
+    assert [line.split()[0] for line in lines[3:7]] == ["moa_jax", "original", "tuned", "fused"]
+    assert "GFLOP/s" in found.stdout and "of our step" in found.stdout
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed")
+def test_missing_torch_is_one_line():
+    found = run(str(SCRIPT))
+    assert found.returncode == 1
+    assert found.stderr.splitlines() == [
+        "torch: expected for the comparison, not installed; pip install moa-jax[torch]"
+    ]
