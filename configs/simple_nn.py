@@ -16,7 +16,14 @@ import ml_collections
 from moa_jax.config import config_dict, variants
 from moa_jax.recipes import simple_nn
 
-SMOKE = {"seeds": (0,), "epochs": 4, "hidden": 64, "gene_factors": 10, "cell_factors": 5}
+SMOKE = {
+    "seeds": (0,),
+    "epochs": 15,
+    "batch_size": 32,
+    "hidden": 64,
+    "gene_factors": 10,
+    "cell_factors": 5,
+}
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

@@ -17,6 +17,7 @@ import ml_collections
 from moa_jax.config import config_dict, variants
 from moa_jax.recipes.three_stage_nn import Config, Features
 
+SMOKE = {"epochs": 15, "batch_size": 32}
 SMOKE_FEATURES = Features(gene_factors=10, cell_factors=5, gene_umap=4, cell_umap=3)
 
 
@@ -29,8 +30,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
             config,
             seeds=(0,),
             features=SMOKE_FEATURES,
-            nonscored=dataclasses.replace(config.nonscored, hidden=64, epochs=3),
-            scored=dataclasses.replace(config.scored, hidden=64, epochs=4),
-            stacked=dataclasses.replace(config.stacked, hidden=32, epochs=4),
+            nonscored=dataclasses.replace(config.nonscored, **SMOKE, hidden=64),
+            scored=dataclasses.replace(config.scored, **SMOKE, hidden=64),
+            stacked=dataclasses.replace(config.stacked, **SMOKE, hidden=32),
         )
     return config_dict({"three_stage_nn": config})

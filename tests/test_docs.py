@@ -25,7 +25,7 @@ def commands():
                 yield pytest.param(found[2], id=f"{document.name}: {found[2][:60]}")
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", list(commands()))
 def test_commands_name_what_exists(command):
     arguments = dict(word.lstrip("-").split("=", 1) for word in shlex.split(command))
     assert arguments.pop("mode", "all") in MODES
