@@ -1,10 +1,12 @@
 """A small data folder, and the command line on it in a process of its own."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from moa_jax.data import simulate
@@ -20,6 +22,24 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     simulate.write(folder, rows=160, seed=1, genes=12, cells=6, scored=4, nonscored=3, test_rows=28)
     return folder
+
+
+@pytest.fixture
+def without(data, tmp_path):
+    """Copies the data without a file, or without the columns of a prefix."""
+
+    def copy(absent):
+        folder = shutil.copytree(data, tmp_path / "data")
+        if absent.endswith(".csv"):
+            (folder / absent).unlink()
+            return folder
+        for stem in ("train_features", "test_features"):
+            table = pd.read_csv(folder / f"{stem}.csv")
+            kept = [name for name in table.columns if not name.startswith(absent)]
+            table[kept].to_csv(folder / f"{stem}.csv", index=False)
+        return folder
+
+    return copy
 
 
 @pytest.fixture(scope="session")

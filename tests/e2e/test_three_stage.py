@@ -94,16 +94,8 @@ def test_new_rows_are_predicted_one_by_one(trained, launch, data, tmp_path):
 
 
 @pytest.mark.parametrize("absent", ["train_targets_nonscored.csv", "test_features.csv", "c-"])
-def test_data_without_an_optional_part(launch, data, tmp_path, absent):
-    shutil.copytree(data, tmp_path / "data")
-    if absent.endswith(".csv"):
-        (tmp_path / "data" / absent).unlink()
-    else:
-        for stem in ("train_features", "test_features"):
-            table = pd.read_csv(tmp_path / "data" / f"{stem}.csv")
-            kept = [name for name in table.columns if not name.startswith(absent)]
-            table[kept].to_csv(tmp_path / "data" / f"{stem}.csv", index=False)
-    folder = f"--config.data.folder={tmp_path / 'data'}"
+def test_data_without_an_optional_part(launch, without, tmp_path, absent):
+    folder = f"--config.data.folder={without(absent)}"
     result = launch(tmp_path / "run", folder, config=CONFIG)
     assert result.returncode == 0, result.stderr
     model = metrics(tmp_path / "run" / MODEL)
