@@ -1,6 +1,6 @@
 """Training of the Simple NN, side by side with the same networks in PyTorch.
 
-    python benchmarks/simple_nn.py [--steps=20] [--repetitions=5]
+    python benchmarks/simple_nn.py [--steps=20] [--repetitions=3]
 
 Three ways in PyTorch, each one network after another:
 
@@ -96,7 +96,7 @@ def _sizes(arguments: list[str] | None) -> argparse.Namespace:
         ("outputs", 206, "targets"),
         ("batch", CONFIG.batch_size, "rows per step"),
         ("steps", 20, "steps per repetition"),
-        ("repetitions", 5, "repetitions, of which the median counts"),
+        ("repetitions", 3, "repetitions, of which the median counts"),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} ({default})")
     return parser.parse_args(arguments)
