@@ -98,10 +98,12 @@ class Chain:
             training.fit(link)
         test = None
         if dataset.test is not None:
-            stages = self._predict(context, dataset.test)
+            found = recipe.predict_rows(
+                dataset.test, context.parallel.predict_rows, self._predictor(context)
+            )
             for link in self.links:
                 names = training.targets[link.name].names
-                test = Predictions(dataset.test.ids, names, stages[link.name])
+                test = Predictions(dataset.test.ids, names, found[link.name])
                 test.write(context.folder / link.name / "test.parquet")
         return RecipeResult(
             training.predictions[self.links[-1].name],
@@ -120,10 +122,6 @@ class Chain:
             return Predictions(rows.ids, targets, found[last])
 
         return predict
-
-    def _predict(self, context: Context, rows: Dataset) -> dict[str, np.ndarray]:
-        probabilities = self._predictor(context)
-        return recipe.predict_rows(rows, context.parallel.predict_rows, probabilities)
 
     def _predictor(self, context: Context) -> Callable[[Dataset], dict[str, np.ndarray]]:
         """Returns the function from at most `predict_rows` rows to each stage's probabilities."""
