@@ -223,6 +223,7 @@ class _Training:
             folder = self.chain.folder(link, name, self.context)
             if store.exists(folder):
                 continue
+            logging.info("%s/%s: fitting transforms: %s", self.context.model, link.name, name)
             train, test, kept = self.dataset, self.dataset.test, np.full(len(self.rows), True)
             if name != "all":
                 kept = fold_of_row != number
