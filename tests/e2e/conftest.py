@@ -52,12 +52,20 @@ def launch(data, tmp_path_factory):
         "PYTHONPATH": str(ROOT),
     }
 
-    def run(workdir, *arguments, config=SIMPLE, background=False, env=None):
+    def run(workdir, *arguments, config=SIMPLE, background=False, env=None, under=()):
         chosen = [f"--config={config}", f"--config.data.folder={data}"] if config else []
         start = subprocess.Popen if background else subprocess.run
         options = {} if background else {"check": False}
         return start(
-            [sys.executable, "-m", "moa_jax.launch", *chosen, f"--workdir={workdir}", *arguments],
+            [
+                *under,
+                sys.executable,
+                "-m",
+                "moa_jax.launch",
+                *chosen,
+                f"--workdir={workdir}",
+                *arguments,
+            ],
             cwd=ROOT,
             env=environment | (env or {}),
             stdout=subprocess.PIPE,

@@ -2,9 +2,7 @@
 
 import json
 import os
-import resource
 import shutil
-import subprocess
 
 import pandas as pd
 import pytest
@@ -164,20 +162,12 @@ def test_two_runs_in_one_work_folder(launch, copy):
         fails(launch(copy), "another run is using this work folder")
 
 
-def test_full_disk_leaves_earlier_files_whole(launch, copy, data, monkeypatch):
-    """A file size limit stands for the full disk: every write past it fails."""
+def test_full_disk_leaves_earlier_files_whole(launch, copy):
+    """A file size limit of 1 KiB stands for the full disk: every write past it fails."""
     before = (copy / "blend" / "oof.parquet").read_bytes()
     submission = (copy / "submission.csv").read_bytes()
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    process = subprocess.Popen
-    monkeypatch.setattr(
-        subprocess, "Popen",
-        lambda *args, **kwargs: process(
-            *args, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1])),
-            **kwargs,
-        ),
-    )  # fmt: skip
-    result = launch(copy, "--mode=blend")
+    limited = ("bash", "-c", 'ulimit -f 1; exec "$@"', "bash")
+    result = launch(copy, "--mode=blend", under=limited)
     fails(result, "cannot be written")
     assert (copy / "blend" / "oof.parquet").read_bytes() == before
     assert (copy / "submission.csv").read_bytes() == submission
