@@ -54,7 +54,11 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, mask: jax.Array | None = None, train: bool = False
+        self,
+        x: jax.Array,
+        mask: jax.Array | None = None,
+        train: bool = False,
+        frozen: jax.Array | None = None,
     ) -> jax.Array:
         """Normalises [rows, ..., features].
 
@@ -62,6 +66,7 @@ class BatchNorm(nn.Module):
           x: the input.
           mask: [rows], true for real rows; padded rows do not enter the statistics.
           train: use and record the statistics of the batch; else use the running ones.
+          frozen: scalar, true to use the running statistics in training too and keep them.
         """
         shape, dtype = x.shape[-1:], parameter_dtype(x)
         scale = self.param("scale", nn.initializers.ones, shape, dtype)
@@ -77,11 +82,16 @@ class BatchNorm(nn.Module):
             weight = weight.reshape(-1, *[1] * (x.ndim - 1))
             mean = jnp.sum(x * weight, axes) / count
             var = jnp.sum(jnp.square(x - mean) * weight, axes) / count
+            momentum = self.momentum
+            if frozen is not None:
+                mean = jnp.where(frozen, running_mean.value, mean)
+                var = jnp.where(frozen, running_var.value, var)
+                momentum = jnp.where(frozen, 0, momentum).astype(x.dtype)
             if not self.is_initializing():
                 recorded = var * count / jnp.maximum(count - 1, 1) if self.unbiased else var
-                keep = 1 - self.momentum
-                running_mean.value = keep * running_mean.value + self.momentum * mean
-                running_var.value = keep * running_var.value + self.momentum * recorded
+                keep = 1 - momentum
+                running_mean.value = keep * running_mean.value + momentum * mean
+                running_var.value = keep * running_var.value + momentum * recorded
         else:
             mean, var = running_mean.value, running_var.value
         normalised = (x - mean) * (scale * jax.lax.rsqrt(var + self.epsilon)) + bias

@@ -25,21 +25,31 @@ class Block(nn.Module):
       layers: width and activation of each dense layer.
       dropout: rate after the first batch normalisation; 0 draws no random numbers.
       kernel_init: initialiser of the kernels; Keras's default is Glorot's uniform one.
+      frozen_norms: how many of the normalisations a frozen trunk freezes. Nothing up to the last
+        of them learns then.
       dtype: compute dtype; None for that of input and variables.
     """
 
     layers: tuple[tuple[int, Callable[[jax.Array], jax.Array]], ...]
     dropout: float = 0.0
     kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
+    frozen_norms: int = 0
     dtype: Any = None
 
     @nn.compact
     def __call__(
-        self, inputs: Sequence[jax.Array], mask: jax.Array | None, train: bool
+        self,
+        inputs: Sequence[jax.Array],
+        mask: jax.Array | None,
+        train: bool,
+        frozen: jax.Array | None,
     ) -> jax.Array:
         x = jnp.concatenate(inputs, axis=-1)
         for index, (width, activation) in enumerate(self.layers):
-            x = BatchNorm(MOMENTUM, EPSILON, False, self.dtype, name=f"bn{index}")(x, mask, train)
+            norm = BatchNorm(MOMENTUM, EPSILON, False, self.dtype, name=f"bn{index}")
+            x = norm(x, mask, train, frozen if index < self.frozen_norms else None)
+            if frozen is not None and index == self.frozen_norms - 1:
+                x = jnp.where(frozen, jax.lax.stop_gradient(x), x)
             if index == 0:
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
             dense = Dense(
@@ -59,11 +69,13 @@ class TwoHeads(nn.Module):
       num_outputs: number of targets.
       dtype: compute dtype; None for that of input and variables.
       dropout: rates in the first two blocks; 0 draws no random numbers.
+      hidden: width of the wide layers; the others but the last two have half of it.
     """
 
     num_outputs: int
     dtype: Any = None
     dropout: tuple[float, float] = (0.2, 0.3)
+    hidden: int = 512
 
     @nn.compact
     def __call__(
@@ -72,6 +84,7 @@ class TwoHeads(nn.Module):
         input2: jax.Array,
         mask: jax.Array | None = None,
         train: bool = False,
+        frozen: jax.Array | None = None,
     ) -> jax.Array:
         """Returns logits [rows, num_outputs].
 
@@ -81,25 +94,31 @@ class TwoHeads(nn.Module):
           mask: [rows], true for real rows; only training statistics look at it.
           train: normalise with batch statistics (collection `batch_stats` must be mutable) and
             drop out (rng `dropout`).
+          frozen: scalar, true where training moves nothing before the last dense layer but one of
+            `answer4`, which Keras's network calls `last_frozen`: what comes before it gets no
+            gradients and keeps its statistics, and normalises with them. Dropout stays on.
         """
 
         def block(name: str, inputs: Sequence[jax.Array], *layers, **options) -> jax.Array:
-            return Block(layers, dtype=self.dtype, name=name, **options)(inputs, mask, train)
+            options = {"frozen_norms": len(layers), "dtype": self.dtype, **options}
+            return Block(layers, name=name, **options)(inputs, mask, train, frozen)
 
         elu, relu, selu = nn.elu, nn.relu, nn.selu
-        output1 = block("output1", [input1], (512, elu), (256, elu), dropout=self.dropout[0])
-        answer1 = block("answer1", [output1, input2], (512, relu), dropout=self.dropout[1])
-        answer2 = block("answer2", [output1, input2, answer1], (512, elu), (256, relu))
-        answer3 = block("answer3", [answer1, answer2], (256, elu))
-        answer3b = block("answer3b", [answer1, answer2, answer3], (256, relu))
+        wide, half = self.hidden, self.hidden // 2
+        output1 = block("output1", [input1], (wide, elu), (half, elu), dropout=self.dropout[0])
+        answer1 = block("answer1", [output1, input2], (wide, relu), dropout=self.dropout[1])
+        answer2 = block("answer2", [output1, input2, answer1], (wide, elu), (half, relu))
+        answer3 = block("answer3", [answer1, answer2], (half, elu))
+        answer3b = block("answer3b", [answer1, answer2, answer3], (half, relu))
         answer4 = block(
             "answer4",
             [output1, answer2, answer3, answer3b],
-            (256, selu),
+            (half, selu),
             (LAST_WIDTH, selu),
             kernel_init=nn.initializers.lecun_normal(),
+            frozen_norms=1,
         )
-        return block(HEAD, [answer4], (self.num_outputs, lambda logits: logits))
+        return block(HEAD, [answer4], (self.num_outputs, lambda logits: logits), frozen_norms=0)
 
 
 def trunk(variables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

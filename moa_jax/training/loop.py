@@ -175,7 +175,8 @@ class _Group:
             lambda a: np.asarray(a)[first : first + len(self.members)], stage.member_data
         )
         steps = np.array([stage.steps_per_epoch(member) for member in self.members], np.int32)
-        self.own = self._put({"data": data, "total_steps": stage.epochs * steps})
+        total_steps = stage.epochs * steps
+        self.own = self._put({"data": data, "total_steps": total_steps})
         most = max(len(member.select_rows) for member in stage.members)
         rows, counts = member_tables.stacked_tables(
             [member.select_rows for member in self.members],
@@ -183,7 +184,13 @@ class _Group:
             member_tables.num_batches(most, stage.batch_size),
         )
         self.validation = self._put(
-            {"data": data, "rows": rows, "counts": counts, "epoch_steps": steps}
+            {
+                "data": data,
+                "rows": rows,
+                "counts": counts,
+                "epoch_steps": steps,
+                "total_steps": total_steps,
+            }
         )
 
     def _put(self, tree: Tree) -> Tree:

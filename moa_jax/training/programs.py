@@ -79,6 +79,7 @@ def train(stage: Stage) -> Callable:
     def program(state: MemberState, own, shared):
         optimizer = stage.optimizer(own["total_steps"], state.rate.scale)
         key = jax.random.wrap_key_data(state.key)
+        keywords = stage.keywords(state)
 
         def take_step(carry, rows, count):
             params, batch_stats, opt, step_number, epoch_loss = carry
@@ -95,6 +96,7 @@ def train(stage: Stage) -> Callable:
                     train=True,
                     rngs={"dropout": dropout_key},
                     mutable=["batch_stats"],
+                    **keywords,
                 )
                 return stage.loss(outputs, targets, mask), updated.get("batch_stats", {})
 
@@ -127,14 +129,19 @@ def train(stage: Stage) -> Callable:
 
 
 def validate(stage: Stage) -> Callable:
-    """Returns the program that closes an epoch: validation loss, then the three rules.
+    """Returns the program that closes an epoch: validation loss, the three rules, a restart.
 
-    `program(state, {rows [steps, batch], counts [steps], data, epoch_steps}, {inputs, targets})`
-    -> `(state, {train_loss, valid_loss, best_loss, better, active})`; `active` tells whether the
-    member trained in this epoch. The loss is the mean of batch means, weighted by
+    `program(state, {rows [steps, batch], counts [steps], data, epoch_steps, total_steps}, {inputs,
+    targets})` -> `(state, {train_loss, valid_loss, best_loss, better, active})`; `active` tells
+    whether the member trained in this epoch. The loss is the mean of batch means, weighted by
     `stage.valid_weights`.
     """
     network, loss_function = stage.forward.network, stage.valid_loss or stage.loss
+
+    def restarted(state: MemberState, own) -> MemberState:
+        optimizer = stage.optimizer(own["total_steps"], state.rate.scale)
+        params, batch_stats = state.selected.params, state.selected.batch_stats
+        return state._replace(params=params, batch_stats=batch_stats, opt=optimizer.init(params))
 
     def program(state: MemberState, own, shared):
         variables = {"params": state.params, "batch_stats": state.batch_stats}
@@ -167,6 +174,8 @@ def validate(stage: Stage) -> Callable:
             rate=stage.rate.update(state.rate, loss),
             active=~stop.stop,
         )
+        if stage.restarts:
+            closed = _keep_if(stage.restarts(closed), restarted(closed, own), closed)
         report = {
             "train_loss": state.epoch_loss / own["epoch_steps"],
             "valid_loss": loss,

@@ -69,6 +69,21 @@ class Repeats(NamedTuple):
     improved: jax.Array
 
 
+class Rounds(NamedTuple):
+    """State of `rounds`: that of a selection, a stop and a rate, and where in a round it is.
+
+    `restart` tells that a phase has just ended and another one begins.
+    """
+
+    loss: jax.Array
+    better: jax.Array
+    stop: jax.Array
+    scale: jax.Array
+    restart: jax.Array
+    phase: jax.Array
+    repeats: Repeats
+
+
 def _infinity() -> jax.Array:
     return jnp.full((), jnp.inf, jnp.result_type(float))
 
@@ -160,6 +175,44 @@ def repeats(times: int = 3, tolerance: float = 1e-6) -> Rule:
         lambda: Repeats(_infinity(), _zero(bool), _zero(bool), _zero(jnp.int32), _zero(jnp.int32)),
         update,
     )
+
+
+def rounds(phase: Rule, scales: tuple[float, ...]) -> Rule:
+    """Runs phases in turn, round after round, until the last phase of a round gains nothing.
+
+    The state serves as a `select`, a `stop` and a `rate` rule. What a phase begins with, such as
+    the kept weights and a new state of the optimiser, is up to who reads `restart`.
+
+    Args:
+      phase: the rule of every phase, a `repeats`.
+      scales: factor on the learning rate in each phase of a round.
+    """
+
+    def scale(number: jax.Array) -> jax.Array:
+        return jnp.asarray(scales, jnp.result_type(float))[number]
+
+    def update(state: Rounds, loss: jax.Array) -> Rounds:
+        seen = phase.update(state.repeats, loss)
+        stop = seen.stop & (state.phase == len(scales) - 1) & (seen.improved == 0)
+        restart = seen.stop & ~stop
+        # The best loss is carried over; everything else of a phase begins anew.
+        anew = phase.init()._replace(loss=seen.loss, better=seen.better)
+        number = jnp.where(restart, (state.phase + 1) % len(scales), state.phase)
+        return Rounds(
+            loss=seen.loss,
+            better=seen.better,
+            stop=stop,
+            scale=scale(number),
+            restart=restart,
+            phase=number,
+            repeats=jax.tree.map(lambda a, b: jnp.where(restart, a, b), anew, seen),
+        )
+
+    def init() -> Rounds:
+        zero, first = _zero(jnp.int32), phase.init()
+        return Rounds(first.loss, first.better, _zero(bool), scale(zero), _zero(bool), zero, first)
+
+    return Rule(init, update)
 
 
 def constant_rate() -> Rule:

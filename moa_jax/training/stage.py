@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -31,6 +31,11 @@ def by_batch(counts: jax.Array) -> jax.Array:
 def by_row(counts: jax.Array) -> jax.Array:
     """Weighs batches by their rows, as Keras does: the mean over rows."""
     return counts
+
+
+def no_keywords(state: MemberState) -> Mapping[str, jax.Array]:
+    """Adds nothing to what a network is called with."""
+    return {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +82,10 @@ class Stage:
       select: rule for the epoch whose weights are kept.
       stop: rule for the end of a member.
       rate: rule for the factor on its learning rate.
+      restarts: `restarts(state)` -> whether a member, an epoch being closed, goes back to its kept
+        weights and begins with a new state of the optimiser. None: never.
+      keywords: `keywords(state)` -> further keyword arguments of the network in training, such as
+        what is frozen in a phase that `rate` tells.
       share_init_across_folds: leave the fold out of the keys of weights, dropout and row order.
     """
 
@@ -97,6 +106,8 @@ class Stage:
     select: Rule = dataclasses.field(default_factory=rules.lowest_loss)
     stop: Rule = dataclasses.field(default_factory=rules.never)
     rate: Rule = dataclasses.field(default_factory=rules.constant_rate)
+    restarts: Callable[[MemberState], jax.Array] | None = None
+    keywords: Callable[[MemberState], Mapping[str, jax.Array]] = no_keywords
     share_init_across_folds: bool = True
 
     def steps_per_epoch(self, member: Member) -> int:
