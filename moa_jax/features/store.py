@@ -13,7 +13,7 @@ from moa_jax import files
 from moa_jax.errors import UserError
 from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
 from moa_jax.features.rank_gauss import RankGauss
-from moa_jax.features.selection import VarianceSelection
+from moa_jax.features.selection import ChosenColumns, VarianceSelection
 from moa_jax.features.standard_scale import StandardScale
 from moa_jax.features.umap import UmapEmbedding
 
@@ -21,6 +21,7 @@ VERSION = 1
 _CLASSES = {
     cls.__name__: cls
     for cls in (
+        ChosenColumns,
         ClusterOneHot,
         FactorScores,
         PrincipalComponents,
