@@ -1,12 +1,13 @@
 """One file per system: what it reads, its features, its networks, its stages."""
 
-from moa_jax.recipes import nn_tabnet, simple_nn, three_stage_nn
+from moa_jax.recipes import nn_tabnet, simple_nn, three_stage_nn, two_heads_resnet
 from moa_jax.recipes.recipe import Context, RecipeResult, is_finished
 
 RECIPES = {
     "nn_tabnet": nn_tabnet,
     "simple_nn": simple_nn,
     "three_stage_nn": three_stage_nn,
+    "two_heads_resnet": two_heads_resnet,
 }
 CONFIGS = {name: recipe.Config for name, recipe in RECIPES.items()}
 

@@ -188,10 +188,8 @@ class _Training:
         """Fits a stage; one that an earlier run finished is read back."""
         context, chain, name = self.context, self.chain, link.name
         targets = self.targets[name] = link.targets(self.rows)
-        folder = context.folder / name
-        if recipe.is_finished(folder):
-            logging.info("%s/%s: finished by an earlier run", context.model, name)
-            self.predictions[name] = Predictions.read(folder / "oof.parquet")
+        if (finished := recipe.finished_predictions(context, name)) is not None:
+            self.predictions[name] = finished
             return
         start = time.monotonic()
         folds = link.folds(self.rows)

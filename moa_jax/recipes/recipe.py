@@ -212,14 +212,21 @@ def has_nonscored(dataset: Dataset) -> bool:
     return bool(nonempty_nonscored(dataset.take(np.flatnonzero(~dataset.is_control))).names)
 
 
-def data_notes(dataset: Dataset, needs_nonscored: bool) -> tuple[str, ...]:
-    """Returns, and logs, what the log and the report say about parts that the data lack."""
+def data_notes(dataset: Dataset, needs_nonscored: bool, reads_test: bool = True) -> tuple[str, ...]:
+    """Returns, and logs, what the log and the report say about parts that the data lack.
+
+    Args:
+      dataset: training rows.
+      needs_nonscored: a stage learns the non-scored targets.
+      reads_test: transforms look at test rows where there are any.
+    """
     lacking = {
         "No gene columns: their blocks are left out.": not dataset.genes,
         "No cell columns: their blocks are left out.": not dataset.cells,
         "No non-scored targets: the stage that learns them is left out.": needs_nonscored
         and not has_nonscored(dataset),
-        "No test rows while fitting: transforms know the training rows only.": not dataset.test,
+        "No test rows while fitting: transforms know the training rows only.": reads_test
+        and not dataset.test,
     }
     notes = tuple(note for note, holds in lacking.items() if holds)
     for note in notes:
@@ -230,6 +237,15 @@ def data_notes(dataset: Dataset, needs_nonscored: bool) -> tuple[str, ...]:
 def is_finished(folder: Path) -> bool:
     """Tells whether a model's or stage's folder is complete: its metrics are written last."""
     return (folder / "metrics.json").exists()
+
+
+def finished_predictions(context: Context, stage: str) -> Predictions | None:
+    """Returns the out-of-fold predictions of a stage that an earlier run finished, else None."""
+    folder = context.folder / stage
+    if not is_finished(folder):
+        return None
+    logging.info("%s/%s: finished by an earlier run", context.model, stage)
+    return Predictions.read(folder / "oof.parquet")
 
 
 def member_names(metrics: Mapping[str, Any]) -> list[str]:

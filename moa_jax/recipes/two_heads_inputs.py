@@ -41,13 +41,23 @@ def raw_table(rows: Dataset, levels: Levels | None) -> np.ndarray:
     return np.concatenate([rows.features, *indicators, *means], axis=1)
 
 
+def device_table(rows: Dataset, levels: Levels | None) -> np.ndarray:
+    """Returns the `raw_table` in the dtype of the devices."""
+    return raw_table(rows, levels).astype(jnp.result_type(float))
+
+
+def predictor_names() -> list[str]:
+    """Returns the names of the original's 447 predictors."""
+    return json.loads(Path(__file__).with_name("main_predictors.json").read_text("utf-8"))
+
+
 def main_predictors(rows: Dataset) -> np.ndarray:
     """Returns the positions in the table of the second input's columns, [P] int32.
 
     They are the 447 columns that a t-test against the targets chose for the original; the ones
     that the data lack are left out.
     """
-    names = json.loads(Path(__file__).with_name("main_predictors.json").read_text("utf-8"))
+    names = predictor_names()
     position = {name: index for index, name in enumerate(rows.genes + rows.cells)}
     return np.array([position[name] for name in names if name in position], np.int32)
 
@@ -102,7 +112,7 @@ def member_data(folds: Sequence[Transforms], predictors: np.ndarray) -> dict[str
 
     Args:
       folds: the transforms of each member, as `fit_fold` returns them.
-      predictors: [P] positions of the second input's columns.
+      predictors: positions of the second input's columns, [P] or of each member [M, P].
     """
     arrays = {
         f"{name}/{key}": np.stack([fold[name].state()[key] for fold in folds])
@@ -110,7 +120,14 @@ def member_data(folds: Sequence[Transforms], predictors: np.ndarray) -> dict[str
         for key in transform.state()
     }
     arrays = {name: array.astype(jnp.result_type(float)) for name, array in arrays.items()}
-    return {**arrays, "predictors": np.tile(predictors, (len(folds), 1))}
+    of_each = np.broadcast_to(predictors, (len(folds), np.shape(predictors)[-1]))
+    return {**arrays, "predictors": of_each}
+
+
+def width(table: np.ndarray, member_data: Mapping[str, np.ndarray]) -> int:
+    """Returns the number of columns of the first input."""
+    loadings = (member_data.get(f"{group}_components/components") for group in GROUPS)
+    return table.shape[1] + sum(array.shape[1] for array in loadings if array is not None)
 
 
 def two_inputs(

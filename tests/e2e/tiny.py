@@ -6,7 +6,7 @@
 import dataclasses
 
 from moa_jax.config import config_dict, variants
-from moa_jax.recipes import nn_tabnet, simple_nn, three_stage_nn
+from moa_jax.recipes import nn_tabnet, simple_nn, three_stage_nn, two_heads_resnet
 
 DENSE = {"hidden": 16, "epochs": 3, "batch_size": 32}
 SIMPLE = {
@@ -42,6 +42,16 @@ MODELS = {
         },
     ),
     "nn_tabnet": NN_TABNET,
+    "two_heads_resnet": dataclasses.replace(
+        two_heads_resnet.ORIGINAL["v2"],
+        seeds=(0, 1),
+        folds=3,
+        gene_components=4,
+        cell_components=2,
+        num_predictors=7,
+        loop_epochs=12,
+        **DENSE,
+    ),
 }
 
 
