@@ -1,6 +1,8 @@
 """Rules for the kept epoch, the end of a member and its learning rate."""
 
 import jax.numpy as jnp
+import numpy as np
+import pytest
 
 from moa_jax.training import rules
 
@@ -41,3 +43,44 @@ def test_never_stops():
 
 def test_constant_rate():
     assert [float(s.scale) for s in run(rules.constant_rate(), [1.0, 2.0])] == [1.0, 1.0]
+
+
+def loop_of_stages(losses, tolerance=1e-6, times=3, phases=1):
+    """The small-step loop, statement by statement: epochs trained, kept epoch, restarts."""
+    best, kept, restarts, epoch, phase = losses[0], 0, [], 0, 0
+    while True:
+        repeated = improved = 0
+        while True:
+            epoch += 1
+            if best - losses[epoch] >= tolerance:
+                repeated, improved, best, kept = repeated + 1, improved + 1, losses[epoch], epoch
+            elif repeated < times:
+                repeated += 1
+            else:
+                break
+        if phase == phases - 1 and improved == 0:
+            return epoch, kept, restarts
+        restarts.append(epoch)
+        phase = (phase + 1) % phases
+
+
+@pytest.mark.parametrize("phases", [1, 2, 3])
+def test_rounds_are_the_loop_of_stages(phases):
+    """A round whose last phase gains is followed by another one; the first phase may gain nothing."""
+    scales = (0.5, 0.25, 0.125)[:phases]
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        losses = np.where(generator.random(300) < 0.3, -0.01, 0.01).cumsum() + 1
+        losses[60:] = 9.0
+        losses = losses.astype(np.float32).tolist()
+        states = run(rules.rounds(rules.repeats(3), scales), losses)
+        epochs, kept, restarts = loop_of_stages(losses, phases=phases)
+        stopped = [bool(s.stop) for s in states].index(True)
+        states = states[: stopped + 1]
+        assert stopped == epochs
+        assert np.flatnonzero([bool(s.better) for s in states])[-1] == kept
+        assert np.flatnonzero([bool(s.restart) for s in states]).tolist() == restarts
+        assert float(states[-1].loss) == min(losses[: epochs + 1])
+        for number, state in enumerate(states):
+            begun = sum(r <= number for r in restarts)
+            assert float(state.scale) == scales[begun % phases]

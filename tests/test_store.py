@@ -15,7 +15,7 @@ from moa_jax.errors import UserError
 from moa_jax.features import store
 from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
 from moa_jax.features.rank_gauss import RankGauss
-from moa_jax.features.selection import VarianceSelection
+from moa_jax.features.selection import ChosenColumns, VarianceSelection
 from moa_jax.features.standard_scale import StandardScale
 
 VALUES = np.random.default_rng(0).gamma(0.5, size=(80, 6))
@@ -30,6 +30,7 @@ def transforms():
         "components": PrincipalComponents(3).fit(VALUES),
         "scale": StandardScale().fit(VALUES),
         "selection": VarianceSelection(0.4).fit(VALUES),
+        "chosen": ChosenColumns([2, 0]),
     }
 
 
@@ -182,7 +183,7 @@ def factors(change):
         (lambda f: edit(f, lambda d: d["transforms"].pop("factors")), "transforms.json: damaged"),
         (
             factors(lambda entry: entry.update({"class": "os"})),
-            "factors is of class 'os', expected ClusterOneHot or FactorScores or PrincipalC",
+            "factors is of class 'os', expected ChosenColumns or ClusterOneHot or Facto",
         ),
         (factors(lambda entry: entry.update({"class": "RankGauss"})), "transforms.json: damaged"),
         (factors(lambda entry: entry["parameters"].update(x=1)), "transforms.json: damaged"),

@@ -1,0 +1,346 @@
+"""The 2-heads ResNet's inputs, folds, sizes and rules, its trunk, and what its loop leaks."""
+
+import dataclasses
+import json
+import zlib
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from moa_jax import files
+from moa_jax.config import ParallelConfig, switches
+from moa_jax.data import simulate
+from moa_jax.data.tables import ORIGINAL_LEVELS, Dataset, Targets
+from moa_jax.features import store
+from moa_jax.models.two_heads import trunk
+from moa_jax.predictions import Predictions
+from moa_jax.recipes import two_heads_resnet
+from moa_jax.recipes.recipe import Context
+from moa_jax.recipes.two_heads_resnet import LOOP, NONSCORED, ORIGINAL, SCORED, _Training
+from moa_jax.training import loop, programs, weights
+from moa_jax.training.members import member_key
+from moa_jax.training.parallel import Devices
+from moa_jax.training.progress import MetricsLog
+from moa_jax.workdir import Workdir
+
+REFERENCE = Path(__file__).parent / "reference"
+COUNTS = json.loads((REFERENCE / "resnet_param_counts.json").read_text())
+FOLDS = json.loads((REFERENCE / "resnet_folds.json").read_text())
+TINY = {
+    "seeds": (0, 1), "folds": 3, "hidden": 16, "batch_size": 16, "epochs": 30, "patience": 0,
+    "gene_components": 4, "cell_components": 2, "num_predictors": 10, "loop_epochs": 60,
+}  # fmt: skip
+
+
+class Unbound(Workdir):
+    """A work folder without a config.json."""
+
+    def resolved(self, name, value):
+        return value
+
+
+def context(folder):
+    return Context(
+        "two_heads_resnet", Unbound(folder), Devices.available("vmap"), ParallelConfig(),
+        ORIGINAL_LEVELS, log=MetricsLog(folder, tensorboard=False),
+    )  # fmt: skip
+
+
+def treated(**sizes):
+    data = simulate.make(test_rows=0, **sizes)
+    return data.take(np.flatnonzero(~data.is_control))
+
+
+@pytest.fixture(scope="module")
+def wide():
+    return treated(rows=280, genes=772, cells=100, scored=206, nonscored=402)
+
+
+@pytest.mark.parametrize(("version", "width", "batch"), [("v1", 976, 128), ("v2", 979, 64)])
+def test_widths_and_parameters_of_the_original(wide, tmp_path, version, width, batch):
+    config = dataclasses.replace(ORIGINAL[version], seeds=(23,), folds=2)
+    training = _Training(wide, config, context(tmp_path))
+    assert training.listed and training.notes() == ()
+    for name, targets in ((NONSCORED, wide.nonscored), (SCORED, wide.scored)):
+        stage = training.stage(name, targets, training.member_data)
+        assert stage.batch_size == batch and stage.epochs == 50
+        assert stage.targets.shape[1] == {NONSCORED: 402, SCORED: 206}[name]
+        first = jax.tree.map(lambda a: a[0], stage.member_data)
+        rows = jnp.arange(3)
+        inputs = jax.eval_shape(
+            lambda own, stage=stage, rows=rows: stage.forward.inputs(
+                stage.shared, own, rows, None, False
+            ),
+            first,
+        )
+        assert [array.shape for array in inputs] == [(3, width), (3, 447)]
+        state = loop._state_shapes(stage)
+        sizes = [sum(leaf.size for leaf in jax.tree.leaves(state[i])) for i in (0, 1)]
+        expected = COUNTS[f"{version}_{name}"]
+        assert sizes == [expected["trainable"], expected["non_trainable"]]
+
+
+def test_folds_and_steps_of_the_original(tmp_path):
+    rows = Dataset(
+        np.arange(21_948).astype(str), ("g-0",), (), np.zeros((21_948, 1)),
+        np.full(21_948, 24), np.full(21_948, "D1"), np.zeros(21_948, bool),
+    )  # fmt: skip
+    training = _Training(rows, ORIGINAL["v1"], context(tmp_path))
+    assert len(training.members) == 70
+    for member in training.members:
+        expected = FOLDS[str(member.seed)][member.fold]
+        assert len(member.valid_rows) == expected["n_valid"]
+        assert (
+            zlib.crc32(member.valid_rows.astype("<i8").tobytes()) == expected["crc32_valid_int64"]
+        )
+        assert member.select_rows is member.valid_rows
+    for version, steps in (("v1", 155), ("v2", 309)):
+        batch = ORIGINAL[version].batch_size
+        last = {19_753: {128: 41, 64: 41}, 19_754: {128: 42, 64: 42}}
+        for member in training.members[:10]:
+            count = len(member.train_rows)
+            assert -(-count // batch) == steps and count % batch == last[count][batch]
+
+
+def test_rules_of_the_first_two_stages(wide, tmp_path):
+    """Ten epochs without a gain of 1e-5 end a member; four without one of 1e-4 halve its rate."""
+    small = wide.take(np.arange(40))
+    training = _Training(small, dataclasses.replace(ORIGINAL["v1"], folds=2), context(tmp_path))
+    stages = {
+        name: training.stage(name, Targets(("a",), np.zeros((40, 1))), {})
+        for name in (NONSCORED, SCORED)
+    }
+    for name, stage in stages.items():
+        assert not stage.share_init_across_folds and stage.start is None
+        counts = jnp.array([128, 41])
+        np.testing.assert_array_equal(stage.valid_weights(counts), counts)
+        losses = [1.0, 0.99995, *[0.999945] * 20]
+        rate, stop, select, scales, kept = (
+            stage.rate.init(), stage.stop.init(), stage.select.init(), [], 0,
+        )  # fmt: skip
+        for epoch, loss in enumerate(losses, 1):
+            rate = stage.rate.update(rate, jnp.float32(loss))
+            stop = stage.stop.update(stop, jnp.float32(loss))
+            select = stage.select.update(select, jnp.float32(loss))
+            kept = epoch if select.better else kept
+            scales.append(float(rate.scale))
+            if stop.stop:
+                break
+        assert epoch == 12
+        assert scales == [1.0] * 4 + [0.5] * 4 + [0.25] * 4
+        # Keras's early stopping restores its own best epoch, the checkpoint the strictly lowest.
+        assert kept == {NONSCORED: 2, SCORED: 3}[name]
+    logits, targets = jnp.array([[0.0, 2.0]]), jnp.array([[0.0, 1.0]])
+    smooth = targets * 0.9995 + 0.00025
+    expected = jnp.mean(jnp.logaddexp(0, logits) - logits * smooth)
+    found = stages[SCORED].loss(logits, targets, jnp.ones(1, bool))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert stages[SCORED].valid_loss is None
+
+
+def test_rows_and_phases_of_the_loop(wide, tmp_path):
+    rows = wide.take(np.arange(40))
+    for freeze_loop, scales in (
+        ("faithful", [1e-3 / 5]),
+        ("intended", [1e-3 / 3, 1e-3 / 5]),
+    ):
+        config = dataclasses.replace(
+            ORIGINAL["v1"], folds=2, freeze_loop=freeze_loop, select_on="holdout"
+        )
+        training = _Training(rows, config, context(tmp_path))
+        stage = training.stage(LOOP, rows.scored, {})
+        for member, own in zip(training.members, stage.members, strict=True):
+            for part in (own.train_rows, own.select_rows, own.valid_rows):
+                np.testing.assert_array_equal(part, member.valid_rows)
+            assert (
+                len(member.select_rows) == 2
+                and not np.isin(member.select_rows, own.train_rows).any()
+            )
+        assert stage.validates_start
+        state = stage.rate.init()
+        found, frozen = [], []
+        for _ in range(12):
+            if not found or found[-1] != float(state.scale):
+                found.append(float(state.scale))
+                keywords = stage.keywords(type("State", (), {"rate": state}))
+                frozen.append(bool(keywords.get("frozen", False)))
+            state = stage.rate.update(state, jnp.float32(1.0))
+            if state.stop:
+                break
+        assert state.stop
+        np.testing.assert_allclose(found, scales, rtol=1e-6)
+        assert frozen == {"faithful": [False], "intended": [True, False]}[freeze_loop]
+
+
+def test_switches():
+    config = ORIGINAL["v2"]
+    assert switches(config) == {
+        "predictors": "listed", "select_on": "fold", "freeze_loop": "faithful",
+        "oof": "after_loop",
+    }  # fmt: skip
+    honest = config.honest()
+    assert switches(honest) == {
+        "predictors": "t_test", "select_on": "holdout", "freeze_loop": "faithful",
+        "oof": "before_loop",
+    }  # fmt: skip
+    assert honest.original() == config
+    assert config.original() is config and ORIGINAL["v1"] == two_heads_resnet.Config()
+
+
+def test_predictors_of_a_fold_come_from_its_training_rows(tmp_path):
+    """Without all listed names each fold has a choice of its own, equally large."""
+    rows = treated(rows=120, genes=30, cells=6, scored=4, nonscored=2)
+    config = dataclasses.replace(two_heads_resnet.Config(), **TINY)
+    training = _Training(rows, config, context(tmp_path))
+    assert not training.listed and "t-test" in training.notes()[0]
+    predictors = training.member_data["predictors"]
+    assert predictors.shape == (6, 10) and predictors.dtype == np.int32
+    assert len(np.unique(predictors, axis=0)) > 1
+    valid = training.members[0].valid_rows
+    labels = rows.scored.values.copy()
+    labels[valid] = 1 - labels[valid]
+    features = rows.features.copy()
+    features[valid] = 0
+    changed = dataclasses.replace(
+        rows, features=features, scored=Targets(rows.scored.names, labels)
+    )
+    others = _Training(changed, config, context(tmp_path / "changed")).member_data
+    np.testing.assert_array_equal(others["predictors"][0], predictors[0])
+    np.testing.assert_allclose(
+        others["scale/mean"][0], training.member_data["scale/mean"][0], rtol=1e-6
+    )
+    more = dataclasses.replace(config, num_predictors=99)
+    assert (
+        _Training(rows, more, context(tmp_path / "more")).member_data["predictors"].shape[1] == 36
+    )
+
+
+def test_stored_transforms_are_not_fitted_again(tmp_path, monkeypatch):
+    rows = treated(rows=60, genes=8, cells=3, scored=3, nonscored=2)
+    config = dataclasses.replace(two_heads_resnet.Config(), **{**TINY, "num_predictors": 5})
+    first = _Training(rows, config, context(tmp_path)).member_data
+    monkeypatch.setattr(store, "save", None)
+    again = _Training(rows, config, context(tmp_path)).member_data
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    rows: Dataset
+    unseen: Dataset
+    config: two_heads_resnet.Config
+    context: Context
+    result: object
+
+    @property
+    def folder(self):
+        return self.context.folder
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """The recipe on random labels, beside treated rows that it never sees."""
+    every = treated(rows=1000, seed=1, genes=30, cells=10, scored=5, nonscored=3)
+    labels = (np.random.default_rng(1).random((len(every), 5)) < 0.3).astype(np.uint8)
+    every = dataclasses.replace(every, scored=Targets(every.scored.names, labels))
+    rows, unseen = every.take(np.arange(300)), every.take(np.arange(300, len(every)))
+    config = dataclasses.replace(two_heads_resnet.Config(), **TINY)
+    own = context(tmp_path_factory.mktemp("fitted"))
+    return Fitted(rows, unseen, config, own, two_heads_resnet.fit(rows, config, own))
+
+
+def test_the_trunk_is_carried_from_stage_to_stage(fitted):
+    """All but the head, statistics included, is the earlier member's; optimiser and head are new."""
+    training = _Training(fitted.rows, fitted.config, fitted.context)
+    stage = training.stage(SCORED, fitted.rows.scored, training.member_data)
+    index = 4
+    member = stage.members[index]
+    path = fitted.folder / NONSCORED / "members" / f"{member.name}.npz"
+    earlier = trunk(weights.read(path).variables)
+    own = {
+        "data": jax.tree.map(lambda a: a[index], stage.member_data),
+        "total_steps": 1,
+        "start": stage.start(member),
+    }
+    key = jax.random.key_data(member_key(0, member, False))
+    state, _ = programs.initialise(stage)(key, own, {"inputs": stage.shared})
+    start = trunk({"params": state.params, "batch_stats": state.batch_stats})
+    jax.tree.map(np.testing.assert_array_equal, start, earlier)
+    assert all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(state.opt))
+    assert state.params["head"]["dense0"]["kernel"].shape == (206, 5)
+    # The loop starts from the whole network.
+    last = training.stage(LOOP, fitted.rows.scored, training.member_data).start(member)
+    scored = weights.read(fitted.folder / SCORED / "members" / f"{member.name}.npz").variables
+    jax.tree.map(np.testing.assert_array_equal, last, scored)
+
+
+def test_out_of_fold_predictions_of_the_model(fitted):
+    before, after = (
+        Predictions.read(fitted.folder / name / "oof.parquet") for name in (SCORED, LOOP)
+    )
+    np.testing.assert_array_equal(fitted.result.oof.values, after.values)
+    assert "after the freeze loop" in fitted.result.notes[0]
+    for changes, expected in (({"oof": "before_loop"}, before), ({"freeze_loop": "off"}, before)):
+        config = dataclasses.replace(fitted.config, **changes)
+        # Every stage is finished: this reads files only.
+        result = two_heads_resnet.fit(fitted.rows, config, fitted.context)
+        np.testing.assert_array_equal(result.oof.values, expected.values)
+        assert "after the freeze loop" not in result.notes[0]
+        assert result.stages == (NONSCORED, SCORED, LOOP)[: 2 if "freeze_loop" in changes else 3]
+
+
+def row_losses(rows, predicted):
+    y, p = rows.scored.values, predicted
+    return -(y * np.log(p) + (1 - y) * np.log1p(-p)).mean(axis=1)
+
+
+def test_the_loop_lowers_the_loss_of_its_own_rows_only(fitted):
+    """Labels are random: what the loop gains on the rows it reports is not there elsewhere."""
+    fold_scores = [
+        [score["score"] for score in files.read_json(path)["fold_scores"]]
+        for path in (fitted.folder / name / "metrics.json" for name in (SCORED, LOOP))
+    ]
+    gains = np.subtract(*fold_scores)
+    assert gains.mean() > 0
+    before, after = (
+        row_losses(fitted.rows, Predictions.read(fitted.folder / name / "oof.parquet").values)
+        for name in (SCORED, LOOP)
+    )
+    assert (after - before).mean() < 0
+    unseen = []
+    for freeze_loop in ("off", "faithful"):
+        config = dataclasses.replace(fitted.config, freeze_loop=freeze_loop)
+        predict = two_heads_resnet.load(config, fitted.context, fitted.rows.scored.names)
+        unseen.append(row_losses(fitted.unseen, predict(fitted.unseen).values))
+    change = unseen[1] - unseen[0]
+    assert change.any()
+    noise = change.std() / np.sqrt(len(change))
+    assert abs(change.mean()) < 3 * noise
+    assert (after - before).mean() < change.mean() - noise
+
+
+def test_the_loop_keeps_a_member_without_gain_as_it_was(fitted):
+    trained = files.read_json(fitted.folder / LOOP / "metrics.json")["members"]
+    names = [f"seed{m['seed']}_fold{m['fold']}" for m in trained]
+    unchanged = [n for n, m in zip(names, trained, strict=True) if m["epoch"] == 0]
+    assert 0 < len(unchanged) < len(names)
+    for name in names:
+        before, after = (
+            weights.read(fitted.folder / stage / "members" / f"{name}.npz").variables
+            for stage in (SCORED, LOOP)
+        )
+        same = jax.tree.map(np.array_equal, before, after)
+        if name in unchanged:
+            assert jax.tree.all(same)
+        else:
+            # The rates hardly move the weights; the statistics are what moves.
+            assert not jax.tree.all(same["batch_stats"])
+            moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), before, after)
+            assert 0 < max(jax.tree.leaves(moved["params"])) < 1e-4
+            assert max(jax.tree.leaves(moved["batch_stats"])) > 1e-3
+    for name, member in zip(names, trained, strict=True):
+        if name in unchanged:
+            assert member["epochs_run"] == 4
