@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -372,6 +373,52 @@ def test_rules_may_see_the_loss_of_the_start(tmp_path):
         assert after.loss <= before.loss
     assert any(own.epoch == 0 and own.epochs_run == 4 for own in kept(tmp_path / "a").values())
     assert records(tmp_path / "a")[0]["epoch"] == 1
+
+
+class Phase(NamedTuple):
+    """State of a rule that keeps and stops nothing and restarts in its second epoch."""
+
+    loss: jax.Array
+    better: jax.Array
+    stop: jax.Array
+    epoch: jax.Array
+
+
+def test_restart_goes_back_to_the_kept_weights(tmp_path):
+    """After a restart the second epoch's updates are forgotten, the optimiser's moments too."""
+    never = jnp.zeros((), bool)
+
+    def update(state, loss):
+        return Phase(loss, state.epoch == 0, never, state.epoch + 1)
+
+    rule = Rule(
+        lambda: Phase(jnp.zeros((), jnp.result_type(float)), never, never, jnp.int32(0)), update
+    )
+    stage = dataclasses.replace(
+        toy.stage(epochs=2), select=rule, stop=rule, restarts=lambda state: state.stop.epoch == 2
+    )
+    run = StageRun(stage, tmp_path, settings(), MetricsLog(tmp_path, tensorboard=False))
+    devices = run.settings.devices
+    shared = devices.put_shared({"inputs": stage.shared, "targets": stage.targets})
+    group = loop._Group(run, 0, shared)
+    state = group.initial_state()
+    steps = []
+    for epoch in range(2):
+        rows, counts = group._epoch_table(epoch)
+        for call in range(run.calls_per_epoch):
+            part = slice(call * run.steps_per_call, (call + 1) * run.steps_per_call)
+            batch = group._put({"rows": rows[:, part], "counts": counts[:, part]})
+            state, _ = run.programs["train"](state, {**group.own, **batch}, shared)
+        moments = jax.tree.leaves(jax.tree.map(np.asarray, state.opt))
+        assert any(m.any() for m in moments)
+        state, _ = run.programs["validate"](state, group.validation, shared)
+        steps.append(jax.tree.map(np.asarray, (state.params, state.batch_stats, state.opt)))
+        kept_now = state.selected.params, state.selected.batch_stats
+    first, second = steps
+    jax.tree.map(np.testing.assert_array_equal, second[:2], first[:2])
+    jax.tree.map(np.testing.assert_array_equal, second[:2], jax.tree.map(np.asarray, kept_now))
+    assert any(m.any() for m in jax.tree.leaves(first[2]))
+    assert not any(m.any() for m in jax.tree.leaves(second[2]))
 
 
 def test_validation_loss_by_row_is_the_mean_over_rows(tmp_path):

@@ -66,7 +66,7 @@ def loop_of_stages(losses, tolerance=1e-6, times=3, phases=1):
 
 @pytest.mark.parametrize("phases", [1, 2, 3])
 def test_rounds_are_the_loop_of_stages(phases):
-    """A round whose last phase gains is followed by another one; the first phase may gain nothing."""
+    """A round is followed by another one if its last phase gains, whatever the others do."""
     scales = (0.5, 0.25, 0.125)[:phases]
     for seed in range(20):
         generator = np.random.default_rng(seed)

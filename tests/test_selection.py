@@ -4,9 +4,15 @@ import logging
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.feature_selection import VarianceThreshold
 
-from moa_jax.features.selection import VarianceSelection
+from moa_jax.features.selection import (
+    ChosenColumns,
+    VarianceSelection,
+    t_test_columns,
+    t_test_p_values,
+)
 
 
 @pytest.fixture
@@ -45,3 +51,43 @@ def test_restored(values):
     restored = VarianceSelection.restore(fitted.parameters(), fitted.state())
     assert restored.threshold == 0.5
     np.testing.assert_array_equal(restored.transform(values), fitted.transform(values))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_p_values_are_scipys(values, offset):
+    values = values + offset
+    targets = np.random.default_rng(1).random((100, 6)) < 0.2
+    targets[:, 4], targets[:, 5] = False, True
+    found = t_test_p_values(values, targets)
+    assert found.shape == (4, 12)
+    for target, row in zip(targets.T[:4], found, strict=True):
+        expected = stats.ttest_ind(values[target], values[~target]).pvalue
+        np.testing.assert_allclose(row, expected, rtol=1e-9 if offset == 0 else 1e-6)
+
+
+def test_a_column_is_judged_by_the_quartile_of_its_p_values():
+    """A column that tells two of four targets is taken before one that tells one of them."""
+    generator = np.random.default_rng(0)
+    targets = generator.random((200, 4)) < 0.3
+    values = generator.normal(size=(200, 6))
+    values[:, 4] += targets[:, 0] + targets[:, 1]
+    values[:, 1] += 3 * targets[:, 2]
+    values[:, 2] = 7.0
+    assert t_test_columns(values, targets, 1).tolist() == [4]
+    every = t_test_columns(values, targets, 6)
+    assert every.tolist() == list(range(6))
+    assert 2 not in t_test_columns(values, targets, 5)
+    assert t_test_columns(values, np.zeros((200, 4)), 2).tolist() == [0, 1]
+
+
+def test_few_rows_have_p_values():
+    values = np.array([[0.0, 1.0], [2.0, 1.0]])
+    assert t_test_columns(values, np.array([[0], [1]]), 1).tolist() == [0]
+    apart = np.array([[0.0], [0.0], [1.0], [1.0]])
+    assert t_test_p_values(apart, np.array([[0], [0], [1], [1]])) == pytest.approx(0, abs=1e-6)
+
+
+def test_chosen_columns(values):
+    restored = ChosenColumns.restore(ChosenColumns(np.array([5, 1])).parameters(), {})
+    assert restored.kept_.dtype == np.int32
+    np.testing.assert_array_equal(restored.transform(values), values[:, [5, 1]])

@@ -370,3 +370,34 @@ def test_dtype_of_keras_weights_is_kept():
     weights = {k: v.astype(np.float16) for k, v in keras_weights(9, 4, 5).items()}
     variables = two_heads_from_keras(weights)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float16")}
+
+
+def test_a_frozen_trunk_learns_and_records_nothing(small):
+    """From the last dense layer but one on it learns; what comes before is as in inference."""
+    network, variables, inputs, targets = small
+    with jax.enable_x64(True):
+        one, mask = of_member(variables, 0), np.ones(12, bool)
+
+        def step(frozen):
+            def objective(params):
+                logits, updated = network.apply(
+                    {**one, "params": params}, *inputs,
+                    mask=mask, train=True, frozen=frozen, mutable=["batch_stats"],
+                )  # fmt: skip
+                loss = losses.binary_cross_entropy(logits, targets, mask)
+                return loss, updated["batch_stats"]
+
+            (_, stats), gradients = jax.value_and_grad(objective, has_aux=True)(one["params"])
+            return traverse_util.flatten_dict(gradients), traverse_util.flatten_dict(stats)
+
+        learns = {("answer4", "dense0"), ("answer4", "bn1"), ("answer4", "dense1")}
+        before = traverse_util.flatten_dict(one["batch_stats"])
+        for frozen in (True, False):
+            gradients, stats = jax.jit(step)(frozen)
+            for path, gradient in gradients.items():
+                free = not frozen or path[0] == "head" or path[:2] in learns
+                assert bool(np.asarray(gradient).any()) == free, path
+            for path, statistic in stats.items():
+                free = not frozen or path[0] == "head" or path[:2] in learns
+                assert (np.asarray(statistic) != before[path]).any() == free, path
+        close(jax.jit(step)(False), step(None))

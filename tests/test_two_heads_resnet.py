@@ -253,7 +253,7 @@ def fitted(tmp_path_factory):
 
 
 def test_the_trunk_is_carried_from_stage_to_stage(fitted):
-    """All but the head, statistics included, is the earlier member's; optimiser and head are new."""
+    """All but the head is the earlier member's, with its statistics; the optimiser is new."""
     training = _Training(fitted.rows, fitted.config, fitted.context)
     stage = training.stage(SCORED, fitted.rows.scored, training.member_data)
     index = 4
@@ -266,7 +266,7 @@ def test_the_trunk_is_carried_from_stage_to_stage(fitted):
         "start": stage.start(member),
     }
     key = jax.random.key_data(member_key(0, member, False))
-    state, _ = programs.initialise(stage)(key, own, {"inputs": stage.shared})
+    state, _ = jax.jit(programs.initialise(stage))(key, own, {"inputs": stage.shared})
     start = trunk({"params": state.params, "batch_stats": state.batch_stats})
     jax.tree.map(np.testing.assert_array_equal, start, earlier)
     assert all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(state.opt))
