@@ -3,12 +3,13 @@
 import random
 import time
 
-CONFIG = "tests/e2e/tiny.py:simple_nn_old,three_stage_nn,nn_tabnet"
+CONFIG = "tests/e2e/tiny.py:simple_nn_old,three_stage_nn,nn_tabnet,two_heads_resnet"
 RESULTS = ("submission.csv", "blend/oof.parquet", "simple_nn_old/oof.parquet",
            "three_stage_nn/oof.parquet", "three_stage_nn/nonscored/oof.parquet",
            "three_stage_nn/scored/test.parquet", "nn_tabnet/nonscored/oof.parquet",
-           "nn_tabnet/oof.parquet", "nn_tabnet/test.parquet", "metrics.jsonl")  # fmt: skip
-KILLS = 12
+           "nn_tabnet/oof.parquet", "nn_tabnet/test.parquet", "two_heads_resnet/oof.parquet",
+           "two_heads_resnet/test.parquet", "metrics.jsonl")  # fmt: skip
+KILLS = 16
 # A checkpoint after every call of two steps, and members in three groups.
 OFTEN = (
     "--config.checkpoint.seconds=0",

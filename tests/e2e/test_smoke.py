@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", ["simple_nn", "three_stage_nn", "nn_tabnet"])
+@pytest.mark.parametrize("config", ["simple_nn", "three_stage_nn", "nn_tabnet", "two_heads_resnet"])
 def test_smoke_on_simulated_data(launch, tmp_path, config):
     simulated = ("--config.data.source=simulated", "--config.data.folder=")
     sizes = ("--config.data.rows=600", "--config.data.scored=20", "--config.data.nonscored=30")
