@@ -41,7 +41,9 @@ def log_loss_epsilon(
       mask: [rows], true for real rows.
     """
     p = jax.nn.sigmoid(logits)
-    losses = targets * jnp.log(p + epsilon) + (1 - targets) * jnp.log(1 - p + epsilon)
+    # A compiler may turn 1 - p + epsilon into (1 + epsilon) - p, which is 0 where p is 1.
+    rest = jnp.where(p < 1, 1 - p + epsilon, epsilon)
+    losses = targets * jnp.log(p + epsilon) + (1 - targets) * jnp.log(rest)
     return _row_mean(-losses, mask)
 
 
