@@ -33,7 +33,7 @@ VARIANTS = {
 }
 
 # Blocks, kernel, stride of the first block, expansion, channels; as in b0.
-_STAGES = (
+STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
     (2, 5, 2, 6, 40),
@@ -65,7 +65,7 @@ def scaled_width(channels: int, factor: float) -> int:
 def block_shapes(variant: str) -> Iterator[BlockShape]:
     """Yields the blocks of a variant from the image to the top."""
     width, depth = VARIANTS[variant]
-    for stage, (repeats, size, stride, expansion, channels) in enumerate(_STAGES):
+    for stage, (repeats, size, stride, expansion, channels) in enumerate(STAGES):
         for index in range(math.ceil(repeats * depth)):
             yield BlockShape(
                 stage,

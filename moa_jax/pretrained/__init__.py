@@ -1,6 +1,13 @@
 """Weights of other frameworks as Flax variables; names and shapes are strict."""
 
+from moa_jax.pretrained.efficientnet import efficientnet_from_torch
 from moa_jax.pretrained.mlp import mlp_from_torch
+from moa_jax.pretrained.resnest import resnest_from_torch
 from moa_jax.pretrained.two_heads import two_heads_from_keras
 
-__all__ = ["mlp_from_torch", "two_heads_from_keras"]
+__all__ = [
+    "efficientnet_from_torch",
+    "mlp_from_torch",
+    "resnest_from_torch",
+    "two_heads_from_keras",
+]

@@ -1,0 +1,75 @@
+"""Command line: published weights of an image network -> npz of Flax variables.
+
+python -m moa_jax.pretrained --arch=efficientnet_b3 --input=FILE.pth --output=FILE.npz
+python -m moa_jax.pretrained --arch=efficientnet_b3 --hub=timm/tf_efficientnet_b3.ns_jft_in1k \
+    --output=FILE.npz
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from absl import app, flags
+
+from moa_jax import files
+from moa_jax.errors import UserError
+from moa_jax.pretrained.architectures import converters
+from moa_jax.pretrained.files import SAFETENSORS, Pretrained, read_state_dict, write
+from moa_jax.pretrained.hub import download
+
+_CONVERTERS = converters()
+
+_ARCH = flags.DEFINE_enum("arch", None, list(_CONVERTERS), "The network.")
+_INPUT = flags.DEFINE_string("input", None, "PyTorch's file, or a .safetensors one.")
+_HUB = flags.DEFINE_string("hub", None, "Instead of --input: repository on the Hugging Face hub.")
+_HUB_FILE = flags.DEFINE_string("hub_file", f"model{SAFETENSORS}", "Its file.")
+_OUTPUT = flags.DEFINE_string("output", None, "The .npz file to write.")
+
+
+def main(argv: Sequence[str]) -> None:
+    if len(argv) > 1:
+        raise UserError(f"unexpected argument {argv[1]!r}; see --help")
+    for flag in (_ARCH, _OUTPUT):
+        if flag.value is None:
+            raise UserError(f"--{flag.name}: expected a value; see --help")
+    if (_INPUT.value is None) == (_HUB.value is None):
+        raise UserError("expected either --input or --hub")
+    output = Path(_OUTPUT.value)
+    if output.suffix != ".npz":
+        raise UserError(f"--output: {output}: expected a name that ends in .npz")
+    if _HUB.value is not None:
+        path, source = download(_HUB.value, _HUB_FILE.value), f"{_HUB.value}/{_HUB_FILE.value}"
+    else:
+        path, source = Path(_INPUT.value), Path(_INPUT.value).name
+    arrays = read_state_dict(path)
+    try:
+        variables = _CONVERTERS[_ARCH.value](arrays)
+    except UserError as error:
+        raise UserError(f"{path}: not {_ARCH.value}: {error}") from None
+    digest = files.sha256(path)
+    write(output, Pretrained(variables, _ARCH.value, source, digest))
+    count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    print(f"{output}: {_ARCH.value}, {count:,} parameters of {source}, SHA-256 {digest}")
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        raise UserError(f"flags: {' '.join(str(error).split())}") from None
+
+
+def cli() -> None:
+    """Runs the command line; a user's mistake is one line and exit status 1."""
+    try:
+        app.run(main, flags_parser=parse_flags)
+    except UserError as error:
+        print(f"moa-jax: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    cli()
