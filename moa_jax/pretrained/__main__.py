@@ -14,15 +14,12 @@ from pathlib import Path
 import jax
 from absl import app, flags
 
-from moa_jax import files
 from moa_jax.errors import UserError
-from moa_jax.pretrained.architectures import converters
-from moa_jax.pretrained.files import SAFETENSORS, Pretrained, read_state_dict, write
+from moa_jax.pretrained.architectures import convert, converters
+from moa_jax.pretrained.files import SAFETENSORS, write
 from moa_jax.pretrained.hub import download
 
-_CONVERTERS = converters()
-
-_ARCH = flags.DEFINE_enum("arch", None, list(_CONVERTERS), "The network.")
+_ARCH = flags.DEFINE_enum("arch", None, list(converters()), "The network.")
 _INPUT = flags.DEFINE_string("input", None, "PyTorch's file, or a .safetensors one.")
 _HUB = flags.DEFINE_string("hub", None, "Instead of --input: repository on the Hugging Face hub.")
 _HUB_FILE = flags.DEFINE_string("hub_file", f"model{SAFETENSORS}", "Its file.")
@@ -44,15 +41,13 @@ def main(argv: Sequence[str]) -> None:
         path, source = download(_HUB.value, _HUB_FILE.value), f"{_HUB.value}/{_HUB_FILE.value}"
     else:
         path, source = Path(_INPUT.value), Path(_INPUT.value).name
-    arrays = read_state_dict(path)
-    try:
-        variables = _CONVERTERS[_ARCH.value](arrays)
-    except UserError as error:
-        raise UserError(f"{path}: not {_ARCH.value}: {error}") from None
-    digest = files.sha256(path)
-    write(output, Pretrained(variables, _ARCH.value, source, digest))
-    count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-    print(f"{output}: {_ARCH.value}, {count:,} parameters of {source}, SHA-256 {digest}")
+    pretrained = convert(_ARCH.value, path, source)
+    write(output, pretrained)
+    count = sum(leaf.size for leaf in jax.tree.leaves(pretrained.variables["params"]))
+    print(
+        f"{output}: {_ARCH.value}, {count:,} parameters of {source}, "
+        f"SHA-256 {pretrained.source_sha256}"
+    )
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
