@@ -118,50 +118,74 @@ def test_float32_is_as_near_as_in_pytorch():
     assert deviation < 5 * case.stored["fp32_maxabs_dev.logits"]
 
 
-@pytest.mark.parametrize(("name", "radix", "width"), [("1s2x16d", 1, 16), ("4s2x8d", 4, 8)])
-def test_other_shapes_against_the_authors(name, radix, width):
-    """One split and four splits, with the average behind the attention, in training mode."""
-    stored = {
-        key.removeprefix(f"{name}/"): array
-        for key, array in np.load(FOLDER / "cnn_resnest_small.npz").items()
-        if key.startswith(f"{name}/")
-    }
-    shapes = [tuple(map(int, shape.split(","))) for shape in stored["shapes"].tolist()]
-    names = stored["names"].tolist()
-    arrays = {k: draw(k, shape, 1.6) for k, shape in zip(names, shapes, strict=True)}
-    options = {
-        "layers": (1, 1, 1, 1),
-        "radix": radix,
-        "cardinality": 2,
-        "bottleneck_width": width,
-        "stem_width": 6,
-        "avd_first": False,
-    }
-    rng = np.random.default_rng(1)
-    x = rng.random((4, 3, 45, 38))
-    assert x.sum() == pytest.approx(float(stored["images.sum"]), rel=1e-12)
-    network = ResNeSt(**options, num_outputs=5, head_width=8)
+class OtherShape:
+    """A shallow network of another shape by its authors, with its average behind the attention."""
+
+    def __init__(self, name, radix, width):
+        self.stored = {
+            key.removeprefix(f"{name}/"): array
+            for key, array in np.load(FOLDER / "cnn_resnest_small.npz").items()
+            if key.startswith(f"{name}/")
+        }
+        shapes = [tuple(map(int, shape.split(","))) for shape in self.stored["shapes"].tolist()]
+        self.shapes = dict(zip(self.stored["names"].tolist(), shapes, strict=True))
+        self.options = {
+            "layers": (1, 1, 1, 1),
+            "radix": radix,
+            "cardinality": 2,
+            "bottleneck_width": width,
+            "stem_width": 6,
+            "avd_first": False,
+        }
+        self.network = ResNeSt(**self.options, num_outputs=5, head_width=8)
+        arrays = {key: draw(key, shape, 1.6) for key, shape in self.shapes.items()}
+        self.variables = cast(resnest_from_torch(arrays, **self.options), np.float64)
+        images = np.random.default_rng(1).random((4, 3, 45, 38))
+        assert images.sum() == pytest.approx(float(self.stored["images.sum"]), rel=1e-12)
+        self.images = to_nhwc(images)
+
+    def by_torch_name(self, gradients):
+        numbers = {key: np.full(shape, i) for i, (key, shape) in enumerate(self.shapes.items())}
+        numbers = jax.tree.leaves(resnest_from_torch(numbers, **self.options)["params"])
+        names = list(self.shapes)
+        return {
+            names[number.flat[0]]: to_torch(gradient)
+            for number, gradient in zip(numbers, jax.tree.leaves(gradients), strict=True)
+        }
+
+
+@pytest.fixture(scope="module", params=[("1s2x16d", 1, 16), ("4s2x8d", 4, 8)], ids=lambda p: p[0])
+def other_shape(request):
+    """One split, and four."""
     with jax.enable_x64(True):
-        variables = cast(resnest_from_torch(arrays, **options), np.float64)
-        loss, gradients, _, left = quick_step(network, variables, to_nhwc(x), stored["labels"])
-        logits = quick_infer(network, variables, to_nhwc(x))[0]
-    close = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-11)
-    close(logits, stored["eval.logits"])
-    close(left["logits"], stored["train.logits"])
-    close(loss, stored["train.loss"])
-    numbers = {k: np.full(shape, i) for i, (k, shape) in enumerate(zip(names, shapes, strict=True))}
-    numbers = resnest_from_torch(numbers, **options)["params"]
-    found = {
-        names[np.asarray(number).flat[0]]: to_torch(gradient)
-        for number, gradient in zip(
-            jax.tree.leaves(numbers), jax.tree.leaves(gradients), strict=True
+        return OtherShape(*request.param)
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_other_shapes_in_inference(other_shape):
+    with jax.enable_x64(True):
+        logits, _ = quick_infer(other_shape.network, other_shape.variables, other_shape.images)
+        close(logits, other_shape.stored["eval.logits"])
+
+
+@pytest.mark.slow
+def test_other_shapes_in_training(other_shape):
+    stored = other_shape.stored
+    with jax.enable_x64(True):
+        loss, gradients, _, left = quick_step(
+            other_shape.network, other_shape.variables, other_shape.images, stored["labels"]
         )
-    }
-    norms = [np.linalg.norm(found[key].ravel()) for key in stored["parameters"].tolist()]
-    close(norms, stored["gradient.norms"])
-    for key in ("layer2.0.conv2.conv.weight", "layer2.0.conv2.fc2.weight"):
-        expected = stored[f"gradient.{key}"]
-        close(found[key][: len(expected)], expected)
+        close(left["logits"], stored["train.logits"])
+        close(loss, stored["train.loss"])
+        found = other_shape.by_torch_name(gradients)
+        norms = [np.linalg.norm(found[key].ravel()) for key in stored["parameters"].tolist()]
+        close(norms, stored["gradient.norms"])
+        for key in ("layer2.0.conv2.conv.weight", "layer2.0.conv2.fc2.weight"):
+            expected = stored[f"gradient.{key}"]
+            close(found[key][: len(expected)], expected)
 
 
 PUBLISHED_COUNTS = {
