@@ -45,12 +45,15 @@ class BatchNorm(nn.Module):
       unbiased: store the unbiased batch variance in the running variance, as PyTorch does;
         Keras stores the biased one. Normalisation itself always uses the biased one.
       dtype: dtype of the result; None for that of the input.
+      axis_name: mapped axis over which the rows of one batch are spread; the statistics are those
+        of the whole batch.
     """
 
     momentum: float = 0.1
     epsilon: float = 1e-5
     unbiased: bool = True
     dtype: Dtype | None = None
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(
@@ -78,10 +81,10 @@ class BatchNorm(nn.Module):
         if train:
             axes = tuple(range(x.ndim - 1))
             weight = jnp.ones(x.shape[0], x.dtype) if mask is None else mask.astype(x.dtype)
-            count = weight.sum() * (x.size // (x.shape[0] * x.shape[-1]))
+            count = self._total(weight.sum()) * (x.size // (x.shape[0] * x.shape[-1]))
             weight = weight.reshape(-1, *[1] * (x.ndim - 1))
-            mean = jnp.sum(x * weight, axes) / count
-            var = jnp.sum(jnp.square(x - mean) * weight, axes) / count
+            mean = self._total(jnp.sum(x * weight, axes)) / count
+            var = self._total(jnp.sum(jnp.square(x - mean) * weight, axes)) / count
             momentum = self.momentum
             if frozen is not None:
                 mean = jnp.where(frozen, running_mean.value, mean)
@@ -96,6 +99,12 @@ class BatchNorm(nn.Module):
             mean, var = running_mean.value, running_var.value
         normalised = (x - mean) * (scale * jax.lax.rsqrt(var + self.epsilon)) + bias
         return normalised.astype(result_dtype)
+
+    def _total(self, part: jax.Array) -> jax.Array:
+        # Variables are initialised outside of the mapped axis.
+        if self.axis_name is None or self.is_initializing():
+            return part
+        return jax.lax.psum(part, self.axis_name)
 
 
 class Dense(nn.Module):
@@ -144,3 +153,30 @@ class WeightNormDense(nn.Module):
         # Scaling the output instead of the kernel saves writing the kernel, and its gradient,
         # once more in every step.
         return (x @ v) * gain + bias
+
+
+class ImageHead(nn.Module):
+    """Head of the image networks: dropout, dense, ELU, dense, in full precision.
+
+    Its kernels start uniform in ±1/sqrt(outputs of the layer), its biases at zero.
+
+    Attributes:
+      width: width of the hidden layer.
+      num_outputs: number of targets.
+      drop_rate: dropout on the pooled features; 0 draws no random numbers.
+    """
+
+    width: int
+    num_outputs: int
+    drop_rate: float
+
+    @nn.compact
+    def __call__(self, pooled: jax.Array, train: bool) -> jax.Array:
+        """Returns logits [rows, num_outputs] of pooled features [rows, features]."""
+
+        def dense(width: int, name: str) -> Dense:
+            return Dense(width, None, torch_uniform(width), nn.initializers.zeros, name=name)
+
+        x = nn.Dropout(self.drop_rate, deterministic=not train)(pooled)
+        x = nn.elu(dense(self.width, "dense1")(x))
+        return dense(self.num_outputs, "dense2")(x)

@@ -1,0 +1,70 @@
+"""Command line: published weights of an image network -> npz of Flax variables.
+
+python -m moa_jax.pretrained --arch=efficientnet_b3 --input=FILE.pth --output=FILE.npz
+python -m moa_jax.pretrained --arch=efficientnet_b3 --hub=timm/tf_efficientnet_b3.ns_jft_in1k \
+    --output=FILE.npz
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from absl import app, flags
+
+from moa_jax.errors import UserError
+from moa_jax.pretrained.architectures import convert, converters
+from moa_jax.pretrained.files import SAFETENSORS, write
+from moa_jax.pretrained.hub import download
+
+_ARCH = flags.DEFINE_enum("arch", None, list(converters()), "The network.")
+_INPUT = flags.DEFINE_string("input", None, "PyTorch's file, or a .safetensors one.")
+_HUB = flags.DEFINE_string("hub", None, "Instead of --input: repository on the Hugging Face hub.")
+_HUB_FILE = flags.DEFINE_string("hub_file", f"model{SAFETENSORS}", "Its file.")
+_OUTPUT = flags.DEFINE_string("output", None, "The .npz file to write.")
+
+
+def main(argv: Sequence[str]) -> None:
+    if len(argv) > 1:
+        raise UserError(f"unexpected argument {argv[1]!r}; see --help")
+    for flag in (_ARCH, _OUTPUT):
+        if flag.value is None:
+            raise UserError(f"--{flag.name}: expected a value; see --help")
+    if (_INPUT.value is None) == (_HUB.value is None):
+        raise UserError("expected either --input or --hub")
+    output = Path(_OUTPUT.value)
+    if output.suffix != ".npz":
+        raise UserError(f"--output: {output}: expected a name that ends in .npz")
+    if _HUB.value is not None:
+        path, source = download(_HUB.value, _HUB_FILE.value), f"{_HUB.value}/{_HUB_FILE.value}"
+    else:
+        path, source = Path(_INPUT.value), Path(_INPUT.value).name
+    pretrained = convert(_ARCH.value, path, source)
+    write(output, pretrained)
+    count = sum(leaf.size for leaf in jax.tree.leaves(pretrained.variables["params"]))
+    print(
+        f"{output}: {_ARCH.value}, {count:,} parameters of {source}, "
+        f"SHA-256 {pretrained.source_sha256}"
+    )
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        raise UserError(f"flags: {' '.join(str(error).split())}") from None
+
+
+def cli() -> None:
+    """Runs the command line; a user's mistake is one line and exit status 1."""
+    try:
+        app.run(main, flags_parser=parse_flags)
+    except UserError as error:
+        print(f"moa-jax: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,39 @@
+"""PyTorch's EfficientNet -> variables of `moa_jax.models.efficientnet.EfficientNet`."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from moa_jax.models.efficientnet import VARIANTS, EfficientNet
+from moa_jax.pretrained.state_dict import image_network_from_torch
+
+_BLOCK = re.compile(r"stage(\d+)_block(\d+)")
+
+
+def efficientnet_from_torch(state_dict: Mapping[str, Any], variant: str) -> dict[str, Any]:
+    """Returns the variables of an `EfficientNet` from a state dict of geffnet or timm.
+
+    The names are those of the `tf_efficientnet` networks: `conv_stem.weight`,
+    `blocks.0.0.conv_dw.weight`, `classifier.bias` and so on.
+
+    Args:
+      state_dict: a published checkpoint of 1000 classes, which gives all but the head, or the
+        solution's network (`backbone.conv_stem.weight`, ..., `backbone.classifier.2.bias`), which
+        gives everything. Values are arrays or tensors of any floating type, which is kept.
+      variant: `b0` to `b7`.
+
+    Raises:
+      UserError: a key is missing or unknown, or a shape does not fit.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"variant: expected one of {list(VARIANTS)}, found {variant!r}")
+    network = functools.partial(EfficientNet, variant)
+    return image_network_from_torch(state_dict, network, _torch_module, "classifier")
+
+
+def _torch_module(modules: tuple[str, ...]) -> str:
+    """('stage0_block1', 'se', 'conv_reduce') -> blocks.0.1.se.conv_reduce."""
+    return _BLOCK.sub(r"blocks.\1.\2", ".".join(modules))

@@ -1,0 +1,123 @@
+"""State dicts of PyTorch's image networks -> Flax variables; names and shapes are strict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from flax import traverse_util
+
+from moa_jax.errors import UserError
+
+# Classes of the published checkpoints.
+PUBLIC_CLASSES = 1000
+# What the solution's checkpoints write before every name.
+PREFIX = "backbone."
+HEAD = "head"
+
+_LEAVES = {
+    ("params", "kernel"): "weight",
+    ("params", "scale"): "weight",
+    ("params", "bias"): "bias",
+    ("batch_stats", "mean"): "running_mean",
+    ("batch_stats", "var"): "running_var",
+}
+_COUNTER = "num_batches_tracked"
+# Layers of the solution's head, a sequence of dense, ELU and dense.
+_HEAD_LAYERS = {"dense1": "0", "dense2": "2"}
+# Axes of our kernels in PyTorch's order: [outputs, inputs] and [outputs, inputs, height, width].
+_AXES = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
+_SHOWN = 3
+
+Path = tuple[str, ...]
+
+
+def image_network_from_torch(
+    state_dict: Mapping[str, Any],
+    network: Callable[..., nn.Module],
+    torch_module: Callable[[Path], str],
+    head: str,
+) -> dict[str, Any]:
+    """Returns the variables of an image network from the state dict of its PyTorch twin.
+
+    Args:
+      state_dict: arrays or tensors of any floating type, which is kept; counters of batches may
+        be among them. Either a published checkpoint, whose layer of 1000 classes is checked and
+        left out, or the solution's network, with or without its prefix.
+      network: `network(num_outputs, head_width)` -> module.
+      torch_module: PyTorch's name of the module at a path of our network, outside of the head.
+      head: PyTorch's name of the head.
+
+    Returns:
+      `{params, batch_stats}`, with the head where the state dict has the solution's one.
+
+    Raises:
+      UserError: a name is missing or unknown, or a shape does not fit.
+    """
+    arrays = _without_prefix({name: np.asarray(value) for name, value in state_dict.items()})
+    head_biases = [f"{head}.{layer}.bias" for layer in _HEAD_LAYERS.values()]
+    solution = any(name.startswith(f"{head}.{_HEAD_LAYERS['dense1']}.") for name in arrays)
+    # The biases tell the widths of the head; what disagrees with them is named below.
+    width, outputs = (arrays[n].size if n in arrays else 1 for n in head_biases)
+    shapes = _shapes(network(outputs, width))
+    pooled = shapes["params", HEAD, "dense1", "kernel"][0]
+
+    names: dict[str, Path | None] = {}
+    expected: dict[str, tuple[int, ...]] = {}
+    for path, shape in shapes.items():
+        if path[1] != HEAD:
+            module = torch_module(path[1:-1])
+        elif solution:
+            module = f"{head}.{_HEAD_LAYERS[path[2]]}"
+        else:
+            continue
+        name = f"{module}.{_LEAVES[path[0], path[-1]]}"
+        names[name], expected[name] = path, _torch_shape(shape)
+    if not solution:
+        for name, shape in (("weight", (PUBLIC_CLASSES, pooled)), ("bias", (PUBLIC_CLASSES,))):
+            names[f"{head}.{name}"], expected[f"{head}.{name}"] = None, shape
+
+    counters = {n.replace("running_mean", _COUNTER) for n in names if n.endswith("running_mean")}
+    missing, unknown = names.keys() - arrays.keys(), arrays.keys() - names.keys() - counters
+    if missing or unknown:
+        raise UserError(f"state dict: missing {_listed(missing)}, unknown {_listed(unknown)}")
+    for name, shape in expected.items():
+        if arrays[name].shape != shape:
+            found = arrays[name].shape
+            raise UserError(f"state dict: {name}: expected shape {shape}, found {found}")
+    return traverse_util.unflatten_dict(
+        {path: _flax_layout(arrays[name]) for name, path in names.items() if path is not None}
+    )
+
+
+def _without_prefix(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    if not all(name.startswith(PREFIX) for name in arrays):
+        return arrays
+    return {name.removeprefix(PREFIX): array for name, array in arrays.items()}
+
+
+def _shapes(network: nn.Module) -> dict[Path, tuple[int, ...]]:
+    """Shapes of the variables; they do not depend on the size of the images."""
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+    variables = jax.eval_shape(network.init, jax.random.key(0), images)
+    return {k: leaf.shape for k, leaf in traverse_util.flatten_dict(dict(variables)).items()}
+
+
+def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(shape[axis] for axis in _AXES[len(shape)])
+
+
+def _flax_layout(array: np.ndarray) -> np.ndarray:
+    return array.transpose(np.argsort(_AXES[array.ndim]))
+
+
+def _listed(names: Collection[str]) -> str:
+    """One line also for a file of another network."""
+    if not names:
+        return "nothing"
+    first = sorted(names)[:_SHOWN]
+    rest = len(names) - len(first)
+    return f"{first}" + (f" and {rest} more" if rest else "")
