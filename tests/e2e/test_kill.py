@@ -3,10 +3,11 @@
 import random
 import time
 
-CONFIG = "tests/e2e/tiny.py:simple_nn_old,three_stage_nn"
+CONFIG = "tests/e2e/tiny.py:simple_nn_old,three_stage_nn,nn_tabnet"
 RESULTS = ("submission.csv", "blend/oof.parquet", "simple_nn_old/oof.parquet",
            "three_stage_nn/oof.parquet", "three_stage_nn/nonscored/oof.parquet",
-           "three_stage_nn/scored/test.parquet", "metrics.jsonl")  # fmt: skip
+           "three_stage_nn/scored/test.parquet", "nn_tabnet/nonscored/oof.parquet",
+           "nn_tabnet/oof.parquet", "nn_tabnet/test.parquet", "metrics.jsonl")  # fmt: skip
 KILLS = 12
 # A checkpoint after every call of two steps, and members in three groups.
 OFTEN = (

@@ -6,7 +6,7 @@
 import dataclasses
 
 from moa_jax.config import config_dict, variants
-from moa_jax.recipes import simple_nn, three_stage_nn
+from moa_jax.recipes import nn_tabnet, simple_nn, three_stage_nn
 
 DENSE = {"hidden": 16, "epochs": 3, "batch_size": 32}
 SIMPLE = {
@@ -20,6 +20,17 @@ THREE_STAGE = three_stage_nn.Config(
         gene_factors=4, cell_factors=2, umap=False, gene_umap=2, cell_umap=2
     ),
 )
+NN_TABNET = nn_tabnet.Config(
+    folds=3,
+    nonscored=nn_tabnet.DenseConfig(
+        seeds=(0, 1), split_seeds=(512, 0), gene_components=4, cell_components=2, umap=False,
+        gene_umap=2, cell_umap=2, **DENSE,
+    ),
+    scored=nn_tabnet.TabNetConfig(
+        seeds=(0, 1), gene_factors=4, cell_factors=2, gene_clusters=3, cell_clusters=2,
+        n_d=4, n_a=4, epochs=6, milestones=(3, 5), patience=2, batch_size=64, virtual_batch_size=16,
+    ),
+)  # fmt: skip
 MODELS = {
     "simple_nn_old": dataclasses.replace(simple_nn.ORIGINAL["old"], **SIMPLE),
     "simple_nn_new": dataclasses.replace(simple_nn.ORIGINAL["new"], **SIMPLE),
@@ -30,6 +41,7 @@ MODELS = {
             for stage in (three_stage_nn.NONSCORED, three_stage_nn.SCORED, three_stage_nn.STACKED)
         },
     ),
+    "nn_tabnet": NN_TABNET,
 }
 
 
