@@ -322,21 +322,23 @@ def test_validation_loss_is_the_mean_over_the_fold():
     assert found == pytest.approx(loss(np.arange(2195)), rel=1e-6)
 
 
-def test_both_losses_smooth_like_the_original():
-    """Single logits from -100 to 100 in float32, where a bit of a target shows."""
-    reference = load("ops")
-    stage = built("scored", label_smoothing=0.001)
-    for function in (stage.loss, stage.valid_loss):
-        for target in (0, 1):
-            found = [
-                function(
-                    (jnp.full((1, 1), logit), jnp.float32(7)),
-                    jnp.full((1, 1), target, jnp.float32),
-                    jnp.ones(1, bool),
-                )
-                for logit in reference["smooth_logit"].astype(np.float32)
-            ]
-            np.testing.assert_allclose(found, reference["smooth_loss_f32"][target], rtol=3e-7)
+@pytest.mark.parametrize("kind", ["loss", "valid_loss"])
+def test_losses_smooth_like_the_original(kind):
+    """Single logits from -100 to 100 in compiled float32, where one bit of a target shows."""
+    reference, function = load("ops"), getattr(built("scored"), kind)
+
+    def loss(logit, target):
+        outputs = (logit[None, None], jnp.float32(7))
+        return function(outputs, target[None, None], jnp.ones(1, bool))
+
+    logits = reference["smooth_logit"].astype(np.float32)
+    for target in (0, 1):
+        targets = np.full(len(logits), target, np.float32)
+        value, slope = jax.jit(jax.vmap(jax.value_and_grad(loss)))(logits, targets)
+        np.testing.assert_allclose(value, reference["smooth_loss_f32"][target], rtol=3e-7)
+        np.testing.assert_allclose(
+            slope, reference["smooth_dlogit_f32"][target], rtol=3e-6, atol=1e-8
+        )
 
 
 def test_entropy_of_the_masks_enters_the_training_loss_alone():

@@ -167,9 +167,14 @@ def test_printed_convention_converts_recorded_scores():
 TABNET = load("ops")
 
 
-@pytest.mark.parametrize("suffix", ["", "_f32"])
-def test_log_loss_epsilon_and_its_derivative(suffix):
-    """Single entries at logits from -100 to 100, smoothing 0.001, in both precisions."""
+@pytest.mark.parametrize(
+    ("suffix", "compiled"), [("", lambda f: f), ("_f32", lambda f: f), ("_f32", jax.jit)]
+)
+def test_log_loss_epsilon_and_its_derivative(suffix, compiled):
+    """Single entries at logits from -100 to 100, smoothing 0.001, in both precisions.
+
+    Compiled too: that 1e-15 may vanish beside a 1, and take the loss to infinity.
+    """
     dtype, tolerance = (np.float32, 1e-6) if suffix else (np.float64, 1e-9)
     with jax.enable_x64(not suffix):
         logits = TABNET["smooth_logit"].astype(dtype)
@@ -182,7 +187,7 @@ def test_log_loss_epsilon_and_its_derivative(suffix):
 
         for target in (0, 1):
             targets = np.full(len(logits), target, dtype)
-            value, slope = jax.vmap(jax.value_and_grad(loss))(logits, targets)
+            value, slope = compiled(jax.vmap(jax.value_and_grad(loss)))(logits, targets)
             assert value.dtype == slope.dtype == dtype
             for found, name in ((value, "smooth_loss"), (slope, "smooth_dlogit")):
                 expected = TABNET[f"{name}{suffix}"][target]
