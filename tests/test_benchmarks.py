@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "simple_nn.py"
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+SCRIPT, TABNET = FOLDER / "simple_nn.py", FOLDER / "tabnet.py"
 TINY = ("--rows=96", "--features=9", "--hidden=16", "--outputs=5", "--batch=16", "--steps=2")
 
 
@@ -24,10 +25,23 @@ def test_simple_nn_prints_every_way_and_the_share_of_the_peak():
     assert "GFLOP/s" in found.stdout and "of our best step" in found.stdout
 
 
+def test_tabnet_prints_every_way():
+    pytest.importorskip("pytorch_tabnet.tab_model")
+    sizes = ("--rows=96", "--features=9", "--outputs=5", "--batch=32", "--steps=1")
+    found = run(str(TABNET), "speed", *sizes, "--repetitions=1")
+    assert found.returncode == 0, found.stderr
+    ways = [line[:12].strip() for line in found.stdout.splitlines()[3:]]
+    assert ways == ["one", "ten in turn", "ten stacked", "library", "tuned"]
+
+
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed")
-def test_missing_torch_is_one_line():
-    found = run(str(SCRIPT))
+@pytest.mark.parametrize(
+    ("script", "install"),
+    [(SCRIPT, "moa-jax[torch]"), (TABNET, "moa-jax[torch] pytorch-tabnet")],
+)
+def test_missing_torch_is_one_line(script, install):
+    found = run(str(script))
     assert found.returncode == 1
     assert found.stderr.splitlines() == [
-        "torch: expected for the comparison, not installed; pip install moa-jax[torch]"
+        f"torch: expected for the comparison, not installed; pip install {install}"
     ]

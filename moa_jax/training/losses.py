@@ -26,6 +26,17 @@ def binary_cross_entropy(logits: jax.Array, targets: jax.Array, mask: jax.Array)
     return _row_mean(optax.sigmoid_binary_cross_entropy(logits, targets), mask)
 
 
+def cross_entropy(logits: jax.Array, targets: jax.Array, mask: jax.Array) -> jax.Array:
+    """Returns the mean softmax cross-entropy over real rows, a scalar.
+
+    Args:
+      logits: [rows, classes].
+      targets: [rows, classes] probabilities, or 1 for the class and 0 elsewhere.
+      mask: [rows], true for real rows.
+    """
+    return _row_mean(optax.softmax_cross_entropy(logits, targets)[:, None], mask)
+
+
 def log_loss_epsilon(
     logits: jax.Array, targets: jax.Array, mask: jax.Array, epsilon: float = 1e-15
 ) -> jax.Array:

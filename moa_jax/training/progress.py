@@ -40,6 +40,10 @@ class MetricsLog:
             for name in ("train_loss", "valid_loss"):
                 self._board.add_scalar(f"{tag}/{name}", record[name], record["epoch"])
 
+    def read(self) -> list[dict[str, Any]]:
+        """Returns all records in the order they were written."""
+        return [json.loads(line) for line in self._path.read_text(encoding="utf-8").splitlines()]
+
     def cut_back(self, stage: str, group: int, epoch: int) -> None:
         """Drops what `stage` wrote at or after `epoch` (from 0) of `group`: it is done again."""
         if not self._path.exists():

@@ -1,0 +1,440 @@
+"""TabNetClassifier: TabNet in scikit-learn's manner, for two classes, many, or many labels."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Callable, Iterator
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import numpy as np
+import optax
+from scipy.special import expit, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_array, check_random_state, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from moa_jax import files
+from moa_jax.errors import UserError
+from moa_jax.models.tabnet import MASKS, Table, TabNet, embedding_tables, importances
+from moa_jax.training import losses, optimizers, rules, weights
+from moa_jax.training.loop import SMALLEST_BATCH, Settings, StageRun
+from moa_jax.training.members import Member
+from moa_jax.training.parallel import Devices
+from moa_jax.training.progress import MetricsLog
+from moa_jax.training.stage import Forward, Stage, by_row
+
+FORMAT = 1
+_DESCRIPTION, _WEIGHTS = "estimator.json", "weights.npz"
+# Rows per device call of a prediction, of which one program is compiled.
+_ROWS = 256
+_LEAST = {
+    "n_d": 1, "n_a": 1, "n_steps": 1, "n_independent": 0, "n_shared": 0, "virtual_batch_size": 2,
+    "batch_size": 2, "max_epochs": 1, "patience": 0,
+}  # fmt: skip
+# Smallest and largest value of what is a real number.
+_RANGES = {
+    "gamma": (1.0, np.inf), "momentum": (0.0, 1.0), "lambda_sparse": (0.0, np.inf),
+    "learning_rate": (1e-12, np.inf), "weight_decay": (0.0, np.inf),
+    "validation_fraction": (0.0, 0.9),
+}  # fmt: skip
+
+
+class TabNetClassifier(ClassifierMixin, BaseEstimator):
+    """TabNet (Arik and Pfister, 2021) for classes, or for labels that exclude each other not.
+
+    The shape of `y` decides: labels [N] of any type are classes, trained on with a softmax
+    cross-entropy; a matrix [N, L] of 0 and 1 holds L labels, each with a sigmoid. A column, or a
+    whole `y`, of a single value is allowed.
+
+    Columns need no scaling: the running statistics of the first normalisation start at those of
+    the training rows, where pytorch-tabnet's start at 0 and 1 and need hundreds of steps. Numbers
+    are float32; the same seed gives the same network.
+
+    Args:
+      n_d, n_a, n_steps, gamma, n_independent, n_shared, momentum, mask_type: see `TabNet`.
+      cat_idxs, cat_dims, cat_emb_dim: columns of X that hold codes 0, 1, ..., their numbers of
+        categories, and the widths of their embeddings (one for all, or one each).
+      lambda_sparse: factor on the entropy of the masks, which the loss adds.
+      virtual_batch_size: largest ghost batch.
+      batch_size: rows per step.
+      max_epochs: longest training.
+      patience: epochs without a lower validation loss after which training ends; 0 for never.
+      learning_rate, weight_decay: of Adam, with coupled L2 on every parameter.
+      clip_value: largest norm of all gradients together; None for no limit.
+      validation_fraction: share of the rows that is held out, unless `fit` gets an `eval_set`, to
+        decide which epoch's weights are kept. With 0 the training rows themselves decide.
+      random_state: seed, generator, or None for another one each time.
+
+    Attributes:
+      classes_: [K] the classes in ascending order; with L labels their numbers 0 ... L - 1.
+      n_features_in_: number of columns of X.
+      feature_importances_: [n_features_in_] share of each column in the explanation of the
+        training rows; they sum to 1, or are all 0 if no row used any.
+      history_: training and validation loss of every epoch, by name.
+      best_epoch_: the epoch that was kept, from 1.
+      multi_label_: whether it was fitted on a matrix of labels.
+      seed_: the seed that was drawn from `random_state`.
+      weights_: the kept weights and how they were found.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_d=8,
+        n_a=8,
+        n_steps=3,
+        gamma=1.3,
+        cat_idxs=(),
+        cat_dims=(),
+        cat_emb_dim=1,
+        n_independent=2,
+        n_shared=2,
+        momentum=0.02,
+        mask_type="sparsemax",
+        lambda_sparse=1e-3,
+        virtual_batch_size=128,
+        batch_size=1024,
+        max_epochs=100,
+        patience=10,
+        learning_rate=2e-2,
+        clip_value=1.0,
+        weight_decay=0.0,
+        validation_fraction=0.1,
+        random_state=0,
+    ):
+        self.n_d = n_d
+        self.n_a = n_a
+        self.n_steps = n_steps
+        self.gamma = gamma
+        self.cat_idxs = cat_idxs
+        self.cat_dims = cat_dims
+        self.cat_emb_dim = cat_emb_dim
+        self.n_independent = n_independent
+        self.n_shared = n_shared
+        self.momentum = momentum
+        self.mask_type = mask_type
+        self.lambda_sparse = lambda_sparse
+        self.virtual_batch_size = virtual_batch_size
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.learning_rate = learning_rate
+        self.clip_value = clip_value
+        self.weight_decay = weight_decay
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    def fit(self, X, y, eval_set: tuple | None = None) -> Self:
+        """Trains the network and keeps the epoch of the lowest validation loss.
+
+        Args:
+          X: [N, columns] finite numbers.
+          y: [N] classes, or [N, L] labels of 0 and 1.
+          eval_set: a pair like X and y whose loss decides, in place of held-out rows.
+
+        Raises:
+          ValueError: X, y, eval_set or a parameter is not what is expected.
+          UserError: training diverged.
+        """
+        self._check_parameters()
+        X, y = validate_data(self, X, y, dtype=np.float32, multi_output=True, ensure_min_samples=2)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        self.multi_label_ = y.ndim == 2
+        self.classes_ = np.arange(y.shape[1]) if self.multi_label_ else np.unique(y)
+        self._check_codes(X)
+        targets = self._encoded(y)
+        self.seed_ = _seed(self.random_state)
+        if eval_set is None:
+            train, select = self._held_out(targets)
+        else:
+            others, other_y = eval_set
+            others = self._checked(others)
+            other_targets = self._encoded(check_array(other_y, ensure_2d=False, dtype=None))
+            if len(others) != len(other_targets):
+                raise ValueError(
+                    f"eval_set: expected as many rows of X as of y, found {len(others)} and "
+                    f"{len(other_targets)}"
+                )
+            train, select = np.arange(len(X)), len(X) + np.arange(len(others))
+            X, targets = np.concatenate([X, others]), np.concatenate([targets, other_targets])
+        self._train(X, targets, train, select)
+        explanation, _ = self.explain(
+            X[np.union1d(train, select)] if eval_set is None else X[train]
+        )
+        self.feature_importances_ = np.nan_to_num(np.asarray(importances(explanation)))
+        return self
+
+    def predict_proba(self, X) -> np.ndarray:
+        """Returns the probabilities of the classes [N, K], or of the labels [N, L], float64."""
+        check_is_fitted(self)
+        logits = np.concatenate([logits for logits, _ in self._apply(self._checked(X), None)])
+        logits = logits.astype(np.float64)
+        return expit(logits) if self.multi_label_ else softmax(logits, axis=1)
+
+    def predict(self, X) -> np.ndarray:
+        """Returns the likeliest class of each row [N], or 0 and 1 for each label [N, L]."""
+        probabilities = self.predict_proba(X)
+        if self.multi_label_:
+            return (probabilities > 0.5).astype(np.int64)
+        return self.classes_[probabilities.argmax(axis=1)]
+
+    def explain(self, X) -> tuple[np.ndarray, np.ndarray]:
+        """Returns how much each column counted in each row, and the steps' masks.
+
+        Returns:
+          The explanation [N, columns], not negative, and the masks [n_steps, N, columns], whose
+          rows sum to 1. The columns of an embedding count for the column that it stands for.
+        """
+        check_is_fitted(self)
+        chunks = list(self._apply(self._checked(X), TabNet.explain))
+        explanation = np.concatenate([explanation for explanation, _ in chunks])
+        return explanation, np.concatenate([np.stack(masks) for _, masks in chunks], axis=1)
+
+    def save(self, path: str | Path) -> None:
+        """Writes a folder: the weights as npz, everything else as JSON.
+
+        Raises:
+          UserError: the folder cannot be written.
+        """
+        check_is_fitted(self)
+        folder = Path(path)
+        weights.write(folder / _WEIGHTS, self.weights_)
+        parameters = {name: _plain(value) for name, value in self.get_params().items()}
+        if not isinstance(self.random_state, Integral | None):
+            parameters["random_state"] = self.seed_
+        names = getattr(self, "feature_names_in_", None)
+        files.write_json(
+            folder / _DESCRIPTION,
+            {
+                "class": type(self).__name__,
+                "format": FORMAT,
+                "parameters": parameters,
+                "multi_label": self.multi_label_,
+                "classes": self.classes_.tolist(),
+                "classes_dtype": self.classes_.dtype.str,
+                "num_features": self.n_features_in_,
+                "feature_names": None if names is None else names.tolist(),
+                "feature_importances": self.feature_importances_.tolist(),
+                "history": self.history_,
+                "seed": self.seed_,
+                "weights": files.sha256(folder / _WEIGHTS),
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Returns what `save` wrote; nothing in the folder is executed.
+
+        Raises:
+          UserError: a file is missing, damaged, or of another estimator or format.
+        """
+        folder = Path(path)
+        stored = files.read_json(folder / _DESCRIPTION)
+        expected = {"class": cls.__name__, "format": FORMAT}
+        found = {name: stored.get(name) for name in expected} if isinstance(stored, dict) else None
+        if found != expected:
+            raise UserError(f"{folder / _DESCRIPTION}: expected {expected}, found {found}")
+        try:
+            parameters = stored["parameters"].items()
+            estimator = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in parameters})
+            estimator.multi_label_ = stored["multi_label"]
+            estimator.classes_ = np.array(stored["classes"], np.dtype(stored["classes_dtype"]))
+            estimator.n_features_in_ = stored["num_features"]
+            if stored["feature_names"] is not None:
+                estimator.feature_names_in_ = np.array(stored["feature_names"], object)
+            estimator.feature_importances_ = np.array(stored["feature_importances"], np.float32)
+            estimator.history_, estimator.seed_ = stored["history"], stored["seed"]
+            checksum = stored["weights"]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{folder / _DESCRIPTION}: damaged: {error}") from None
+        path = folder / _WEIGHTS
+        if path.exists() and files.sha256(path) != checksum:
+            raise UserError(f"{path}: damaged, or not of {_DESCRIPTION} beside it")
+        estimator._keep(weights.read(path))
+        return estimator
+
+    def _check_parameters(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+                raise ValueError(
+                    f"{name}: expected an integer of at least {least}, found {value!r}"
+                )
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if not isinstance(value, Real) or not least <= value <= most:
+                raise ValueError(f"{name}: expected {least} to {most}, found {value!r}")
+        if self.clip_value is not None and not self.clip_value > 0:
+            raise ValueError(f"clip_value: expected above 0 or None, found {self.clip_value!r}")
+
+        if self.mask_type not in MASKS:
+            raise ValueError(
+                f"mask_type: expected one of {sorted(MASKS)}, found {self.mask_type!r}"
+            )
+        if self.n_independent + self.n_shared < 1:
+            raise ValueError("n_independent and n_shared: expected one of them above 0")
+
+    def _checked(self, X) -> np.ndarray:
+        X = validate_data(self, X, dtype=np.float32, reset=False)
+        self._check_codes(X)
+        return X
+
+    def _check_codes(self, X: np.ndarray) -> None:
+        for column, categories, _ in self._tables():
+            if not 0 <= column < X.shape[1]:
+                raise ValueError(
+                    f"cat_idxs: expected columns from 0 to {X.shape[1] - 1}, found {column}"
+                )
+            wrong = ~np.isin(X[:, column], np.arange(categories))
+            if wrong.any():
+                raise ValueError(
+                    f"column {column}: expected codes 0 to {categories - 1}, found "
+                    f"{X[wrong, column][0]:g}"
+                )
+
+    def _encoded(self, y: np.ndarray) -> np.ndarray:
+        """Returns y as targets [N, K] of 0 and 1."""
+        if not self.multi_label_:
+            unknown = np.setdiff1d(y, self.classes_)
+            if y.ndim > 1 or unknown.size:
+                raise ValueError(f"y: expected classes {self.classes_}, found {unknown}")
+            return (y[:, None] == self.classes_).astype(np.float32)
+        if np.ndim(y) != 2 or y.shape[1] != len(self.classes_):
+            raise ValueError(f"y: expected {len(self.classes_)} labels, found shape {y.shape}")
+        if not np.isin(y, (0, 1)).all():
+            raise ValueError(f"y: expected labels of 0 and 1, found {type_of_target(y)} values")
+        return y.astype(np.float32)
+
+    def _held_out(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the rows to train on and those that decide, all classes in both if possible."""
+        rows = np.arange(len(targets))
+        size = min(round(self.validation_fraction * len(rows)), len(rows) - SMALLEST_BATCH)
+        if size < 1:
+            return rows, rows
+        smallest = 0 if self.multi_label_ else targets.sum(0).min()
+        stratify = None
+        if smallest > 1 and min(size, len(rows) - size) >= len(self.classes_):
+            stratify = targets.argmax(1)
+        return train_test_split(rows, test_size=size, stratify=stratify, random_state=self.seed_)
+
+    def _network(self) -> TabNet:
+        width = self.cat_emb_dim
+        return TabNet(
+            len(self.classes_),
+            self.n_d,
+            self.n_a,
+            self.n_steps,
+            self.gamma,
+            self.n_independent,
+            self.n_shared,
+            tuple(self.cat_idxs),
+            tuple(self.cat_dims),
+            width if isinstance(width, Integral) else tuple(width),
+            self.virtual_batch_size,
+            self.momentum,
+            mask_type=self.mask_type,
+        )
+
+    def _tables(self) -> list[Table]:
+        network = self._network()
+        return embedding_tables(network.cat_idxs, network.cat_dims, network.cat_emb_dim)
+
+    def _train(
+        self, X: np.ndarray, targets: np.ndarray, train: np.ndarray, select: np.ndarray
+    ) -> None:
+        member = Member(0, 0, train, select, select)
+        of_logits = losses.binary_cross_entropy if self.multi_label_ else losses.cross_entropy
+        stage = Stage(
+            name="tabnet",
+            forward=Forward(self._network(), inner="auto"),
+            members=(member,),
+            shared=X,
+            targets=targets,
+            loss=functools.partial(_loss, of_logits=of_logits, lambda_sparse=self.lambda_sparse),
+            valid_loss=functools.partial(_loss, of_logits=of_logits, lambda_sparse=0.0),
+            valid_weights=by_row,
+            optimizer=self._optimizer,
+            epochs=self.max_epochs,
+            batch_size=min(self.batch_size, len(train)),
+            start=lambda _: self._start(X[train]),
+            stop=rules.patience(self.patience),
+        )
+        settings = Settings(
+            Devices.available("vmap"), base_seed=self.seed_, checkpoint_seconds=np.inf
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            log = MetricsLog(Path(folder), tensorboard=False)
+            StageRun(stage, Path(folder), settings, log).fit()
+            self.history_ = {
+                name: [record[name] for record in log.read()]
+                for name in ("train_loss", "valid_loss")
+            }
+            self._keep(weights.read(Path(folder) / "members" / f"{member.name}.npz"))
+
+    def _start(self, x: np.ndarray) -> dict[str, Any]:
+        """Returns the first running statistics; those of embeddings are 0 and 1 as usual."""
+        mean, var = x.mean(0, dtype=np.float64), x.var(0, dtype=np.float64)
+        for column, _, width in reversed(self._tables()):
+            mean = np.r_[mean[:column], np.zeros(width), mean[column + 1 :]]
+            var = np.r_[var[:column], np.ones(width), var[column + 1 :]]
+        statistics = {"mean": mean.astype(np.float32), "var": var.astype(np.float32)}
+        return {"batch_stats": {"initial_norm": statistics}}
+
+    def _keep(self, kept: weights.MemberWeights) -> None:
+        self.weights_, self.best_epoch_ = kept, kept.epoch
+
+    def _optimizer(self, total_steps, scale) -> optax.GradientTransformation:
+        adam = optimizers.adam(scale * self.learning_rate, weight_decay=self.weight_decay)
+        if self.clip_value is None:
+            return adam
+        return optax.chain(optimizers.clip_by_global_norm(self.clip_value), adam)
+
+    def _apply(self, X: np.ndarray, method: Callable | None) -> Iterator[Any]:
+        """Yields what a method of the network returns for chunks of rows.
+
+        All chunks have one size, so that a row's answer does not depend on its company.
+        """
+        network, variables = self._network(), jax.device_put(dict(self.weights_.variables))
+        for start in range(0, len(X), _ROWS):
+            chunk = X[start : start + _ROWS]
+            count = len(chunk)
+            padded = np.concatenate([chunk, np.repeat(chunk[:1], _ROWS - count, axis=0)])
+            found = _evaluated(variables, padded, network=network, method=method)
+            yield jax.tree.map(lambda a, n=count: np.asarray(a)[:n], found)
+
+
+@functools.partial(jax.jit, static_argnames=("network", "method"))
+def _evaluated(variables, x, network: TabNet, method: Callable | None):
+    first, second = network.apply(variables, x, method=method)
+    # The loss of the masks is no row's own.
+    return (first, ()) if method is None else (first, second)
+
+
+def _loss(outputs, targets, mask, of_logits, lambda_sparse: float) -> jax.Array:
+    logits, mask_loss = outputs
+    loss = of_logits(logits, targets, mask)
+    return loss - lambda_sparse * mask_loss if lambda_sparse else loss
+
+
+def _seed(random_state) -> int:
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def _plain(value):
+    """Returns a parameter as JSON has it."""
+    return value if value is None or isinstance(value, str) else np.asarray(value).tolist()
