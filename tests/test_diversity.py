@@ -53,12 +53,20 @@ def test_a_model_that_predicts_constants_only_has_no_correlation(case):
 
 def test_losses_without_each_model(case):
     oof, targets = case["oof"], case["y"]
-    found = diversity.losses_without(search.slsqp, oof, targets)
+
+    def slsqp(kept, others):
+        return search.slsqp(others, targets)
+
+    found = diversity.losses_without(slsqp, oof, targets)
     whole = search.log_loss(search.slsqp(oof, targets), oof, targets)
     # The fourth model has no weight; nothing is lost without it.
     assert found[3] == pytest.approx(whole, abs=1e-9)
     assert (found[:3] > whole + 1e-4).all()
-    two = diversity.losses_without(search.slsqp, oof[:2], targets)
-    np.testing.assert_allclose(
-        two, [mean_log_loss(targets, oof[1]), mean_log_loss(targets, oof[0])], rtol=1e-13
-    )
+
+
+def test_the_others_are_told_by_their_positions(case):
+    oof, targets = case["oof"][:2], case["y"]
+    weights = np.array([1.0, 0.5])
+    found = diversity.losses_without(lambda kept, others: weights[kept], oof, targets)
+    expected = [mean_log_loss(targets, 0.5 * oof[1]), mean_log_loss(targets, oof[0])]
+    np.testing.assert_allclose(found, expected, rtol=1e-13)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import stats
 
-from moa_jax.blend.search import Search, log_loss
+from moa_jax.blend.search import log_loss
 
 
 def correlations(predictions: np.ndarray, method: str = "pearson") -> np.ndarray:
@@ -36,21 +38,26 @@ def correlations(predictions: np.ndarray, method: str = "pearson") -> np.ndarray
     return _mean_of_known(np.einsum("inl,jnl->ijl", unit, unit, optimize=True))
 
 
-def losses_without(search: Search, predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def losses_without(
+    weigh: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    predictions: np.ndarray,
+    targets: np.ndarray,
+) -> np.ndarray:
     """Returns the blend's log loss when each model in turn is left out, [K].
 
     The others are weighed anew. How far that is above the whole blend's loss is what the model
     contributes; a model that others replace contributes little, however good it is.
 
     Args:
-      search: what finds the weights of the others.
+      weigh: from the positions [K-1] of the others and their predictions [K-1, N, L] to weights.
       predictions: [K, N, L] float64 probabilities of K models, at least two.
       targets: [N, L] labels, 0 or 1.
     """
     losses = []
     for left_out in range(len(predictions)):
-        others = np.delete(predictions, left_out, axis=0)
-        losses.append(log_loss(search(others, targets), others, targets))
+        kept = np.delete(np.arange(len(predictions)), left_out)
+        others = predictions[kept]
+        losses.append(log_loss(weigh(kept, others), others, targets))
     return np.array(losses)
 
 
