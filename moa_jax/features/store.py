@@ -12,6 +12,8 @@ import numpy as np
 from moa_jax import files
 from moa_jax.errors import UserError
 from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
+from moa_jax.features.feature_map import FeatureMap
+from moa_jax.features.log_scale import LogScale
 from moa_jax.features.rank_gauss import RankGauss
 from moa_jax.features.selection import ChosenColumns, VarianceSelection
 from moa_jax.features.standard_scale import StandardScale
@@ -24,6 +26,8 @@ _CLASSES = {
         ChosenColumns,
         ClusterOneHot,
         FactorScores,
+        FeatureMap,
+        LogScale,
         PrincipalComponents,
         RankGauss,
         StandardScale,
@@ -34,7 +38,7 @@ _CLASSES = {
 
 
 class Transform(Protocol):
-    """What the store asks of a transform, beside `fit` and `transform`."""
+    """What the store asks of a transform, beside `fit`."""
 
     def parameters(self) -> dict[str, Any]:
         """Returns the constructor's arguments, as JSON has them."""

@@ -11,8 +11,11 @@ from moa_jax import files
 from moa_jax.errors import UserError
 from moa_jax.models import efficientnet, resnest
 from moa_jax.pretrained.efficientnet import efficientnet_from_torch
-from moa_jax.pretrained.files import Pretrained, read_state_dict
+from moa_jax.pretrained.files import SAFETENSORS, Pretrained, read, read_state_dict
+from moa_jax.pretrained.hub import download
 from moa_jax.pretrained.resnest import resnest_from_torch
+
+HUB = "hub"
 
 
 def converters() -> dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]]:
@@ -43,3 +46,33 @@ def convert(architecture: str, path: str | Path, source: str) -> Pretrained:
     except UserError as error:
         raise UserError(f"{path}: not {architecture}: {error}") from None
     return Pretrained(variables, architecture, source, files.sha256(path))
+
+
+def find(architecture: str, source: str) -> Pretrained:
+    """Returns the weights that a configuration names.
+
+    Args:
+      architecture: a name of `converters`.
+      source: `hub` for the weights that the original starts from, in the repository of timm on
+        the Hugging Face hub; or a file that PyTorch, safetensors or `files.write` wrote.
+
+    Raises:
+      UserError: the hub has no such weights or is out of reach, or the file is not read or holds
+        another network.
+    """
+    if source == HUB:
+        variant = architecture.removeprefix("efficientnet_")
+        if variant not in efficientnet.VARIANTS:
+            raise UserError(
+                f"pretrained: expected a file for {architecture}, found hub, which lacks it: its "
+                "authors publish it at https://github.com/zhanghang1989/ResNeSt"
+            )
+        repository, name = f"timm/tf_efficientnet_{variant}.ns_jft_in1k", f"model{SAFETENSORS}"
+        return convert(architecture, download(repository, name), f"{repository}/{name}")
+    path = Path(source)
+    if path.suffix != ".npz":
+        return convert(architecture, path, path.name)
+    found = read(path)
+    if found.architecture != architecture:
+        raise UserError(f"{path}: expected {architecture}, found {found.architecture}")
+    return found

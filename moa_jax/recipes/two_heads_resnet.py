@@ -344,7 +344,7 @@ def _notes(config: Config, context: Context, last: str, reported: str) -> tuple[
 
 def _forward(config: Config, num_outputs: int) -> Forward:
     network = TwoHeads(num_outputs, hidden=config.hidden)
-    return Forward(network, two_heads_inputs.two_inputs)
+    return Forward(network, two_heads_inputs.two_inputs, inner="auto")
 
 
 def _levels(config: Config, levels: Levels) -> Levels | None:

@@ -16,8 +16,6 @@ from moa_jax.training.metrics import mean_log_loss
 from moa_jax.training.parallel import MEMORY_SHARE, Devices, Program, Slots, stack
 from moa_jax.training.stage import Forward, Stage
 
-# Rows per scanned step: bounds the activations of all members without limiting a chunk.
-BATCH = 128
 Tree = Any
 
 
@@ -49,7 +47,7 @@ class Predictor:
           member_data: arrays of each member, stacked.
           share: this predictor's share of the memory for members, if there are several.
         """
-        self.folder, self.devices = folder, devices
+        self.folder, self.devices, self.forward = folder, devices, forward
         at_once = self._members_that_fit(members, share)
         self.groups = even_groups(range(len(members)), at_once)
         self._members, self._data = members, member_data
@@ -109,14 +107,14 @@ class Predictor:
         Args:
           inputs: host arrays of at most `chunk_rows` rows along their first axis.
           num_rows: how many of the rows are real.
-          chunk_rows: rows that every call is padded to, a multiple of `BATCH`.
+          chunk_rows: rows that every call is padded to, a multiple of those at once.
         """
         padded = jax.tree.map(
             lambda a: np.concatenate([a, np.zeros((chunk_rows - len(a), *a.shape[1:]), a.dtype)]),
             inputs,
         )
         shared = self.devices.put_shared(padded)
-        table = np.arange(chunk_rows, dtype=np.int32).reshape(-1, BATCH)
+        table = np.arange(chunk_rows, dtype=np.int32).reshape(-1, self.forward.rows_at_once)
         total = 0.0
         for _, values in self(shared, lambda group: np.stack([table] * len(group))):
             flat = values.reshape(len(values), chunk_rows, -1)[:, :num_rows]
@@ -139,14 +137,15 @@ def out_of_fold(
       mean log loss on them.
     """
     members: Sequence[Member] = stage.members
-    steps = num_batches(max(len(member.valid_rows) for member in members), BATCH)
+    batch = predictor.forward.rows_at_once
+    steps = num_batches(max(len(member.valid_rows) for member in members), batch)
     shared = predictor.devices.put_shared(stage.shared)
     total = np.zeros(hard_targets.shape)
     count = np.zeros(len(hard_targets), int)
     scores = []
 
     def rows(group):
-        return stacked_tables([members[i].valid_rows for i in group], BATCH, steps)[0]
+        return stacked_tables([members[i].valid_rows for i in group], batch, steps)[0]
 
     for group, predicted in predictor(shared, rows):
         for index, values in zip(group, predicted, strict=True):

@@ -80,5 +80,29 @@ def multi_step(
     return schedule
 
 
+def cosine(
+    total_steps: int | jax.Array, epochs: int, rate: float, half_period: int = 5
+) -> Schedule:
+    """Returns a rate that falls on a half cosine to 0, rises on another, and so on.
+
+    It is rate (1 + cos(pi epoch / half_period)) / 2: PyTorch's CosineAnnealingLR, stepped once
+    per epoch and beyond its T_max. In the epochs half_period, 3 half_period, ... it is exactly 0.
+
+    Args:
+      total_steps: number of steps, a multiple of `epochs`; may be a traced scalar.
+      epochs: number of epochs.
+      rate: the rate of the first epoch.
+      half_period: epochs from the largest rate to 0.
+    """
+
+    def schedule(step: jax.Array) -> jax.Array:
+        epoch = step // (total_steps // epochs)
+        # The square of a sine that starts at 0 where the rate is 0: no rounding is left there.
+        left = jnp.abs(epoch % (2 * half_period) - half_period) / half_period
+        return rate * jnp.sin(jnp.pi / 2 * left) ** 2
+
+    return schedule
+
+
 def _cosine(start: float, end: float, progress: jax.Array) -> jax.Array:
     return end + (start - end) / 2 * (1 + jnp.cos(jnp.pi * progress))

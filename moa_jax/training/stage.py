@@ -50,12 +50,14 @@ class Forward:
       probabilities: maps the network's output to probabilities [batch, targets].
       inner: `vmap` or `loop`, see `parallel.map_members`; `auto` for wide dense networks, see
         `parallel.choose_inner`.
+      rows_at_once: rows that are predicted in one step, a divisor of 128: bounds the activations.
     """
 
     network: nn.Module
     inputs: Callable[[Tree, Tree, jax.Array, jax.Array, bool], tuple] = take_rows
     probabilities: Callable[[Any], jax.Array] = jax.nn.sigmoid
     inner: str = "vmap"
+    rows_at_once: int = 128
 
 
 @dataclasses.dataclass(frozen=True)

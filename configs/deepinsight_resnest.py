@@ -1,0 +1,31 @@
+"""ResNeSt on DeepInsight images: resnest50_fast_2s2x40d.
+
+    python -m moa_jax.launch --config=configs/deepinsight_resnest.py --workdir=runs/resnest \
+        --config.data.folder=FOLDER \
+        --config.models.resnest_v1.pretrained=resnest50_fast_2s2x40d-9d126481.pth
+
+The file is the one that the authors of ResNeSt publish, which the original starts from; reading
+it needs the extra `torch`. Without it weights start at random. Variants: `:v2` with dropout before
+the head, `:smoke` for a size that ends in minutes on the embedded data; `:v2,smoke` combines them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import ml_collections
+
+from moa_jax.config import config_dict, variants
+from moa_jax.recipes.deepinsight_cnn import ORIGINAL
+
+SMOKE = {"folds": 2, "resolution": 64, "epochs": 4, "batch_size": 32}
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """Returns the configuration; see the module for the variants."""
+    chosen = variants(variant, "v2", "smoke")
+    name = "resnest_v2" if "v2" in chosen else "resnest_v1"
+    config = ORIGINAL[name]
+    if "smoke" in chosen:
+        config = dataclasses.replace(config, **SMOKE)
+    return config_dict({name: config})

@@ -1,0 +1,115 @@
+"""Images of rows: the mean, least and greatest of the features that share a pixel.
+
+Where the pixels are is decided once, on the host; a batch is painted on the device within the
+training step, so that images are never stored. Painting only gathers: scatters of floats are not
+repeatable on GPUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# More features on one pixel are reduced by a scan: the padded table would be mostly padding.
+MAX_SHARED = 32
+
+
+def pixel_tables(pixels: Sequence[np.ndarray], resolution: int) -> dict[str, np.ndarray]:
+    """Returns what `paint` needs to know of the pixels of each fold, padded to one shape.
+
+    Args:
+      pixels: of each fold [F, 2], row and column of every feature, both below `resolution`.
+      resolution: side of the image in pixels.
+
+    Returns:
+      Arrays stacked along their first axis, the folds. `slots` [folds, resolution^2] has the
+      occupied pixel, of U, of each pixel of the image, U for an empty one. While few features
+      share a pixel, `features` [folds, U, K] lists those of each occupied pixel, repeating the
+      first as padding, and `counts` [folds, U] their number. Otherwise `order` [folds, F] has the
+      features sorted by pixel, `starts` [folds, F] marks the first of each and `ends` [folds, U]
+      has the place of each pixel's last one.
+
+    Raises:
+      ValueError: a pixel outside the image.
+    """
+    pixels = np.stack([np.asarray(fold, np.int32) for fold in pixels])
+    if pixels.size and not (0 <= pixels.min() and pixels.max() < resolution):
+        raise ValueError(
+            f"pixels: expected 0 to {resolution - 1}, found {pixels.min()} to {pixels.max()}"
+        )
+    places = pixels[..., 0] * resolution + pixels[..., 1]
+    order = np.argsort(places, axis=1, kind="stable").astype(np.int32)
+    found = [np.unique(fold, return_counts=True) for fold in places]
+    num_slots = max(len(occupied) for occupied, _ in found)
+    most = max(counts.max() for _, counts in found)
+    slots = np.full((len(pixels), resolution**2), num_slots, np.int32)
+    counts = np.ones((len(pixels), num_slots), np.int32)
+    first = np.zeros_like(counts)
+    for fold, (occupied, numbers) in enumerate(found):
+        slots[fold, occupied] = np.arange(len(occupied))
+        counts[fold, : len(occupied)] = numbers
+        first[fold, : len(occupied)] = np.cumsum(numbers) - numbers
+    if most > MAX_SHARED:
+        starts = np.zeros(order.shape, bool)
+        np.put_along_axis(starts, first, True, axis=1)
+        return {"slots": slots, "order": order, "starts": starts, "ends": first + counts - 1}
+    within = np.arange(most)
+    ranks = first[..., None] + np.where(within < counts[..., None], within, 0)
+    features = np.take_along_axis(order[:, None], ranks, axis=2)
+    return {"slots": slots, "features": features, "counts": counts}
+
+
+def paint(values: jax.Array, tables: Mapping[str, jax.Array], resolution: int) -> jax.Array:
+    """Returns images [B, resolution, resolution, 3] with mean, minimum and maximum as channels.
+
+    Values are clipped to [0, 1], and pixels without a feature are 0 (DeepInsight, Sharma et al.,
+    2019, with the channels of the original). Differentiable in `values`; works under `jit` and
+    `vmap`.
+
+    Args:
+      values: [B, F] scaled rows.
+      tables: one fold's part of `pixel_tables`.
+      resolution: side of the image in pixels, as in `pixel_tables`.
+    """
+    # Features along the first axis: what is gathered from here on are whole rows.
+    features = jnp.clip(values, 0, 1).T
+    statistics = _of_table if "features" in tables else _of_scan
+    painted = jnp.stack(statistics(features, tables), axis=-1)
+    batch = values.shape[0]
+    painted = painted.reshape(-1, batch * 3)
+    painted = jnp.concatenate([painted, jnp.zeros_like(painted[:1])])
+    image = painted[tables["slots"]].reshape(resolution, resolution, batch, 3)
+    return image.transpose(2, 0, 1, 3)
+
+
+def _of_table(features: jax.Array, tables: Mapping[str, jax.Array]) -> tuple[jax.Array, ...]:
+    """Returns mean, minimum and maximum [U, B] of features [F, B]."""
+    shared, counts = features[tables["features"]], tables["counts"]
+    real = jnp.arange(shared.shape[1]) < counts[:, None]
+    total = jnp.sum(jnp.where(real[..., None], shared, 0), axis=1)
+    mean = total / counts[:, None].astype(total.dtype)
+    return mean, jnp.min(shared, axis=1), jnp.max(shared, axis=1)
+
+
+def _of_scan(features: jax.Array, tables: Mapping[str, jax.Array]) -> tuple[jax.Array, ...]:
+    """Returns the same by a scan over the sorted features that begins anew at each pixel."""
+
+    def combine(left, right):
+        begins = right[0]
+
+        def join(operation, a, b):
+            return jnp.where(begins, b, operation(a, b))
+
+        operations = (jnp.add, jnp.add, jnp.minimum, jnp.maximum)
+        joined = map(join, operations, left[1:], right[1:])
+        return (left[0] | begins, *joined)
+
+    shared = features[tables["order"]]
+    starts = tables["starts"][:, None]
+    ones = jnp.ones_like(shared[:, :1])
+    scanned = jax.lax.associative_scan(combine, (starts, ones, shared, shared, shared))
+    counts, total, least, greatest = (array[tables["ends"]] for array in scanned[1:])
+    return total / counts, least, greatest

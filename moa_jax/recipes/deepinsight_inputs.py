@@ -1,0 +1,135 @@
+"""Inputs of the DeepInsight CNNs: scale and map per fold on the host, images on the device."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from moa_jax.data.tables import Dataset, Levels
+from moa_jax.features import store
+from moa_jax.features.feature_map import FeatureMap
+from moa_jax.features.log_scale import LogScale
+from moa_jax.models.images import paint, pixel_tables
+from moa_jax.models.swap_noise import swap_noise
+
+# Columns before the genes: type, dose and time.
+NUM_TREATMENT = 3
+SCALE, MAP = "scale", "map"
+Transforms = Mapping[str, Any]
+
+
+def raw_table(rows: Dataset, levels: Levels) -> np.ndarray:
+    """Returns the columns of an image, [N, F] float64: type, dose, time, genes and cells.
+
+    Type is 1 for treated rows; dose and time go from 0 for their first level to 1 for their last.
+    """
+    dose = _share(rows.cp_dose, levels.cp_dose)
+    time = _share(rows.cp_time, levels.cp_time)
+    return np.column_stack([~rows.is_control, dose, time, rows.features])
+
+
+def _share(values: np.ndarray, levels: Sequence) -> np.ndarray:
+    index = (np.asarray(values)[:, None] == np.asarray(levels)).argmax(axis=1)
+    return index / max(len(levels) - 1, 1)
+
+
+def device_table(rows: Dataset, levels: Levels) -> np.ndarray:
+    """Returns the `raw_table` in the dtype of the devices."""
+    return raw_table(rows, levels).astype(jnp.result_type(float))
+
+
+def folder(workdir: Path, config, fold: int) -> Path:
+    """Returns where a fold's transforms lie: once for all models that place columns alike."""
+    names = ("folds", "fold_seed", "embedding", "tsne", "perplexity", "closing_edge")
+    settings = json.dumps({name: getattr(config, name) for name in names})
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+    return workdir / "feature_maps" / f"{config.embedding}_{digest}" / f"fold{fold}"
+
+
+def fit_fold(folder: Path, table: np.ndarray, config) -> None:
+    """Fits and stores scale and map of a fold.
+
+    Args:
+      folder: where to.
+      table: [N, F] raw table of the fold's training rows.
+      config: the recipe's `Config`.
+    """
+    scale = LogScale().fit(table)
+    feature_map = FeatureMap(
+        config.embedding, config.tsne, config.closing_edge, config.perplexity, config.fold_seed
+    ).fit(scale.transform(table))
+    store.save(folder, {SCALE: scale, MAP: feature_map})
+
+
+def member_data(
+    folds: Sequence[Transforms], resolution: int, train_rows: Sequence[np.ndarray] = ()
+) -> dict[str, Any]:
+    """Returns what a member's images need, as arrays stacked along a first axis.
+
+    Args:
+      folds: the transforms of each member.
+      resolution: height and width of the images.
+      train_rows: positions of each member's training rows, from which noise is drawn; none for
+        prediction.
+    """
+    dtype = jnp.result_type(float)
+    data = {
+        "minimum": np.stack([fold[SCALE].minimum_ for fold in folds]).astype(dtype),
+        "maximum": np.array([fold[SCALE].maximum_ or 1.0 for fold in folds], dtype),
+        "pixels": pixel_tables([fold[MAP].pixels(resolution) for fold in folds], resolution),
+    }
+    if len(train_rows):
+        most = max(len(rows) for rows in train_rows)
+        padded = [np.pad(rows, (0, most - len(rows))) for rows in train_rows]
+        data["train_rows"] = np.stack(padded).astype(np.int32)
+        data["num_train_rows"] = np.array([len(rows) for rows in train_rows], np.int32)
+    return data
+
+
+def images(
+    table: jax.Array,
+    member: Mapping[str, Any],
+    rows: jax.Array,
+    key: jax.Array,
+    train: bool,
+    *,
+    resolution: int,
+    swap_probability: float,
+    swap_portion: float,
+) -> tuple[jax.Array]:
+    """Builds the images of a batch: the `inputs` of a `Forward`.
+
+    Args:
+      table: [N, F] the raw table.
+      member: one member's part of `member_data`.
+      rows: [batch] positions in the table.
+      key: draws the noise.
+      train: with swap noise: some rows take some values of other training rows.
+      resolution, swap_probability, swap_portion: see the recipe's `Config`.
+
+    Returns:
+      [batch, resolution, resolution, 3]: mean, smallest and largest value of each pixel's columns.
+    """
+    values = _scaled(table[rows], member)
+    if train and swap_probability > 0:
+        donor_key, noise_key = jax.random.split(key)
+        drawn = jax.random.randint(donor_key, rows.shape, 0, member["num_train_rows"])
+        donors = _scaled(table[member["train_rows"][drawn]], member)
+        values = swap_noise(
+            values, donors, noise_key, NUM_TREATMENT, swap_probability, swap_portion
+        )
+    return (paint(values, member["pixels"], resolution),)
+
+
+def _scaled(values: jax.Array, member: Mapping[str, Any]) -> jax.Array:
+    """The `LogScale` of a fold on the device."""
+    minimum = member["minimum"]
+    logarithms = jnp.log(jnp.maximum(values, minimum) + jnp.abs(minimum) + 1)
+    return jnp.clip(logarithms / member["maximum"], 0, 1)

@@ -1,0 +1,165 @@
+"""The DeepInsight CNN recipe: its networks, its stage, where weights start, and its checks."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from moa_jax.config import ParallelConfig, switches
+from moa_jax.data import folds, simulate
+from moa_jax.data.tables import ORIGINAL_LEVELS
+from moa_jax.errors import UserError
+from moa_jax.models.efficientnet import EfficientNet
+from moa_jax.pretrained import files
+from moa_jax.recipes import deepinsight_cnn
+from moa_jax.recipes.deepinsight_cnn import ORIGINAL, Config, _Training
+from moa_jax.recipes.recipe import Context
+from moa_jax.training import loop
+from moa_jax.training.parallel import Devices
+from moa_jax.workdir import Workdir
+
+TINY = Config(
+    network="efficientnet_b0", folds=3, resolution=32, embedding="pca", head_width=8, epochs=2
+)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return simulate.make(rows=60, genes=9, cells=4, scored=3, nonscored=0, test_rows=0, seed=3)
+
+
+def context(folder):
+    return Context("cnn", Workdir(folder), Devices.available("vmap"), ParallelConfig(),
+                   ORIGINAL_LEVELS)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "batch", "patience", "parameters"),
+    [
+        ("efficientnet_b3", 300, 48, 12, 11_588_854),
+        ("resnest_v1", 224, 128, 16, 26_049_558),
+        ("resnest_v2", 224, 128, 16, 26_049_558),
+    ],
+)
+def test_originals(name, side, batch, patience, parameters):
+    config = ORIGINAL[name]
+    assert config.original() is config
+    assert (config.resolution, config.batch_size, config.patience) == (side, batch, patience)
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    network = config.image_network(206)
+    variables = jax.eval_shape(network.init, jax.random.key(0), image)
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == parameters
+    assert {"efficientnet_b3": 0.3, "resnest_v1": 0, "resnest_v2": 0.2}[name] == network.drop_rate
+    assert config.network.startswith("resnest") or network.drop_connect_rate == 0.2
+
+
+def test_original_schedule_and_rules():
+    """The rate per epoch, the two rules with their two thresholds, and the losses."""
+    stage = Config(epochs=20).stage(
+        name="cnn/scored", forward=None, members=(), shared=None, targets=None
+    )
+    optimizer = stage.optimizer(jnp.int32(20 * 3), jnp.ones(()))
+    # Without a gradient only the decay moves a weight: by the rate times 1e-6.
+    params = {"w": jnp.ones(1)}
+    state, moved = optimizer.init(params), []
+    for _ in range(60):
+        updates, state = optimizer.update({"w": jnp.zeros(1)}, state, params)
+        moved.append(float(updates["w"][0]))
+    rates = -np.reshape(moved, (20, 3)) / 1e-6
+    falling = np.array([3.52e-4, 3.18387e-4, 2.30387e-4, 1.21613e-4, 3.3613e-5])
+    period = np.r_[falling, 0, falling[:0:-1]]
+    np.testing.assert_allclose(rates, np.tile(period, 2)[:, None].repeat(3, 1), rtol=1e-5)
+    assert not rates[[5, 15]].any()
+    losses = jnp.float32([0.5, 0.5 - 5e-7, *[0.6] * 11])
+    stop, select = stage.stop.init(), stage.select.init()
+    for index, loss in enumerate(losses):
+        stop, select = stage.stop.update(stop, loss), stage.select.update(select, loss)
+        assert bool(select.better) == (index < 2)
+        assert bool(stop.stop) == (index == 12)
+    logits, targets = jnp.zeros((2, 4)), jnp.eye(2, 4)
+    mask = jnp.array([True, False])
+    np.testing.assert_allclose(stage.valid_loss(logits, targets, mask), np.log(2), rtol=1e-6)
+    sure = 20 * (2 * targets - 1)
+    np.testing.assert_allclose(stage.loss(sure, targets, mask), 20 * 0.0005, rtol=1e-4)
+    np.testing.assert_allclose(stage.valid_loss(sure, targets, mask), 0, atol=1e-6)
+
+
+def test_members_train_in_waves_of_one_per_device(rows, tmp_path):
+    training = _Training(rows, TINY, context(tmp_path))
+    stage = training.stage()
+    assert stage.forward.inner == "loop"
+    assert [m.name for m in stage.members] == [f"seed1120_fold{fold}" for fold in range(3)]
+    assert loop.members_that_fit(stage, Devices.available("vmap")) == 1
+    # Control rows are rows like any other, in the order of the ids.
+    assert len(stage.shared) == len(rows) > (~rows.is_control).sum()
+    assert sorted(rows.ids) == training.rows.ids.tolist()
+    expected = folds.multilabel_stratified(training.rows.scored.values, 3, 1120, shuffle=True)
+    found = np.empty(len(rows), int)
+    for member in stage.members:
+        found[member.valid_rows] = member.fold
+        np.testing.assert_array_equal(member.select_rows, member.valid_rows)
+    np.testing.assert_array_equal(found, expected)
+    honest = _Training(rows, TINY.honest(), context(tmp_path)).stage().members[0]
+    assert not np.isin(honest.select_rows, [*honest.valid_rows, *honest.train_rows]).any()
+
+
+def test_folds_do_not_depend_on_the_order_of_the_file(rows, tmp_path):
+    order = np.random.default_rng(0).permutation(len(rows))
+    here, there = (_Training(r, TINY, context(tmp_path)).rows for r in (rows, rows.take(order)))
+    np.testing.assert_array_equal(here.ids, there.ids)
+    np.testing.assert_array_equal(here.features, there.features)
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory):
+    network = EfficientNet("b0", num_outputs=3, head_width=8)
+    images = jnp.zeros((1, 32, 32, 3))
+    variables = jax.device_get(jax.jit(network.init)(jax.random.key(7), images))
+    path = tmp_path_factory.mktemp("weights") / "b0.npz"
+    files.write(path, files.Pretrained(variables, "efficientnet_b0", "b0.pth", "0" * 64))
+    return path
+
+
+@pytest.mark.parametrize("head_width", [8, 4])
+def test_weights_start_from_a_file(rows, tmp_path, weights_file, head_width):
+    """With the head where its widths are the same, else without."""
+    config = dataclasses.replace(TINY, pretrained=str(weights_file), head_width=head_width)
+    deepinsight_cnn.check(rows, config)
+    training = _Training(rows, config, context(tmp_path))
+    stage = training.stage()
+    start = stage.start(stage.members[0])
+    stored = files.read(weights_file).variables
+    assert ("head" in start["params"]) == (head_width == 8)
+    jax.tree.map(
+        np.testing.assert_array_equal, start["params"]["conv_stem"], stored["params"]["conv_stem"]
+    )
+    assert "b0.pth, SHA-256 " + "0" * 64 in training.notes()[0]
+    assert "at random" in _Training(rows, TINY, context(tmp_path)).notes()[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": "resnest50"}, "drop_connect_rate: expected 0 for resnest50, found 0.2"),
+        ({"network": "efficientnet_b1"}, "expected efficientnet_b1, found efficientnet_b0"),
+        ({"pretrained": "absent.npz"}, "absent.npz: not found"),
+        ({"pretrained": "weights.txt"}, "weights.txt: expected one of"),
+        (
+            {"network": "resnest50", "drop_connect_rate": 0.0, "pretrained": "hub"},
+            "pretrained: expected a file for resnest50, found hub",
+        ),
+        ({"folds": 61}, "folds: expected at most as many as treated rows"),
+    ],
+)
+def test_mistakes_are_told_before_training(rows, weights_file, changes, message):
+    config = dataclasses.replace(TINY, **{"pretrained": str(weights_file), **changes})
+    with pytest.raises(UserError, match=message):
+        deepinsight_cnn.check(rows, config)
+
+
+def test_switches():
+    assert switches(Config()) == {
+        "tsne": "legacy", "closing_edge": False, "select_on": "fold",
+    }  # fmt: skip
