@@ -169,7 +169,7 @@ def config_dict(models: Mapping[str, Any], **sections) -> ml_collections.ConfigD
     Unless the `blend` section has weights, fixed ones are equal, so that each can be overridden.
 
     Args:
-      models: a recipe's `Config` for each model's name.
+      models: a recipe's `Config`, or its fields by name, for each model's name.
       **sections: sections of `RunConfig`, and `seed` or `honest`.
     """
     blend = sections.pop("blend", BlendConfig())
@@ -177,6 +177,11 @@ def config_dict(models: Mapping[str, Any], **sections) -> ml_collections.ConfigD
         names = [*models, *blend.files]
         blend = dataclasses.replace(blend, weights=dict.fromkeys(names, 1 / len(names)))
     return ml_collections.ConfigDict(plain(RunConfig(models, blend=blend, **sections)))
+
+
+def merged_models(*configs: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Returns the models of several configurations by name, for `config_dict`."""
+    return {name: model for config in configs for name, model in config.models.to_dict().items()}
 
 
 def plain(value: Any) -> Any:

@@ -6,11 +6,12 @@ import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from absl import logging
 
 from moa_jax import files
-from moa_jax.blend import analysis, report, search, sources, weighing, weights
+from moa_jax.blend import analysis, records, report, search, sources, weighing, weights
 from moa_jax.blend.sources import Source
 from moa_jax.blend.weights import Weight
 from moa_jax.config import RunConfig, switches
@@ -18,7 +19,7 @@ from moa_jax.data import simulate, tables
 from moa_jax.data.tables import Dataset
 from moa_jax.errors import UserError
 from moa_jax.predictions import Predictions
-from moa_jax.recipes import RECIPES, Context, is_finished
+from moa_jax.recipes import RECIPES, Context, deepinsight_inputs, is_finished
 from moa_jax.training import metrics
 from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
@@ -107,6 +108,7 @@ def blend(
     known = {name: predictions for name, predictions in oof.items() if predictions is not None}
     tests = {name: source.test for name, source in blended.items() if source.test is not None}
     analysed = analysis.analyse(config.blend, dataset, known, tests, weighed.oof)
+    analysed["maps"] = _feature_maps(config, workdir, dataset)
     submission = weights.combine(tests, weighed.weights) if tests else None
     if submission is not None and dataset.test is not None:
         order = dataset.test.ids if dataset.submission_ids is None else dataset.submission_ids
@@ -130,7 +132,7 @@ def blend(
         submission.write(workdir.path / "submission.csv")
     else:
         logging.info("no test features: no submission")
-    report.write(folder / "report.html", report.collect(workdir.path))
+    report.write(folder / "report.html", records.collect(workdir.path))
 
 
 def infer(config: RunConfig, workdir: Workdir) -> Path:
@@ -178,6 +180,17 @@ def _context(config: RunConfig, workdir: Workdir, name: str) -> Context:
         base_seed=config.seed,
         checkpoint_seconds=config.checkpoint.seconds,
     )
+
+
+def _feature_maps(config: RunConfig, workdir: Workdir, dataset: Dataset) -> list[dict[str, Any]]:
+    """Returns the first fold's map of every way that a finished model places the columns."""
+    folders = {
+        deepinsight_inputs.folder(workdir.path, model, fold=0)
+        for model in config.models.values()
+        if model.recipe == "deepinsight_cnn"
+    }
+    table = deepinsight_inputs.raw_table(dataset, levels(config)) if folders else None
+    return [analysis.feature_map(folder, table, dataset) for folder in sorted(folders)]
 
 
 def _stored_weights(workdir: Workdir, models: list[str]) -> dict[str, Weight]:

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from moa_jax import files
-from moa_jax.blend import report
-from moa_jax.blend.report import Blend, FoldScore, Stage
+from moa_jax.blend import records, report
+from moa_jax.blend.records import Blend, FoldScore, Stage
 from moa_jax.errors import UserError
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -131,7 +131,7 @@ def workdir(tmp_path):
 
 def rendered(folder):
     path = folder / "blend" / "report.html"
-    report.write(path, report.collect(folder))
+    report.write(path, records.collect(folder))
     return Page(path.read_text(encoding="utf-8"))
 
 
@@ -290,10 +290,10 @@ def test_absent_keys_and_files_leave_a_dash(tmp_path):
 
 def test_folder_without_a_run_and_damaged_files(workdir):
     with pytest.raises(UserError, match="config.json: not found"):
-        report.collect(workdir / "nowhere")
+        records.collect(workdir / "nowhere")
     (workdir / "blend" / "weights.json").write_text("{")
     with pytest.raises(UserError, match="weights.json: damaged"):
-        report.collect(workdir)
+        records.collect(workdir)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,13 @@ import pandas as pd
 from moa_jax.blend import diversity, weighing
 from moa_jax.config import BlendConfig
 from moa_jax.data.tables import Dataset
+from moa_jax.features import store
 from moa_jax.predictions import Predictions
 from moa_jax.training import metrics
 
 METHODS = ("pearson", "spearman")
+# Profiles that are drawn as images, and the height and width of these in pixels.
+EXAMPLES, IMAGE_SIDE = 3, 40
 # Half decades: with one positive in 300 cells, bins of equal width or of equal counts would hold
 # nearly all positives in one.
 CALIBRATION_EDGES = np.concatenate([[0], np.logspace(-5, 0, 11)])
@@ -79,6 +83,48 @@ def correlations(models: Mapping[str, Predictions], ids: np.ndarray) -> dict[str
         matrix = diversity.correlations(stacked, method)
         found[method] = [[None if np.isnan(v) else float(v) for v in row] for row in matrix]
     return found
+
+
+def example_rows(dataset: Dataset) -> list[tuple[int, str]]:
+    """Returns the first row of each of the most frequent targets, and that target.
+
+    A row that has several of them stands for the first.
+    """
+    examples = {}
+    frequent = np.argsort(-dataset.scored.values.sum(0, dtype=np.int64), kind="stable")
+    for target in frequent.tolist():
+        having = np.flatnonzero(dataset.scored.values[:, target] & ~dataset.is_control)
+        if len(having) and len(examples) < EXAMPLES:
+            examples.setdefault(int(having[0]), dataset.scored.names[target])
+    return list(examples.items())
+
+
+def feature_map(folder: Path, table: np.ndarray, dataset: Dataset) -> dict[str, Any]:
+    """Returns a stored DeepInsight map and a few profiles placed by it.
+
+    Args:
+      folder: where its `scale` and `map` lie.
+      table: [N, F] columns of the profiles before scaling: three of the treatment, then genes and
+        cells.
+      dataset: the rows of the table.
+    """
+    transforms = store.load(folder)
+    found = transforms["map"]
+    examples = example_rows(dataset)
+    scaled = transforms["scale"].transform(table[[row for row, _ in examples]])
+    treatment = table.shape[1] - len(dataset.genes) - len(dataset.cells)
+    groups = ["treatment"] * treatment + ["gene"] * len(dataset.genes)
+    return {
+        "name": f"{folder.parent.name}/{folder.name}",
+        "positions": found.positions_.tolist(),
+        "groups": groups + ["cell"] * len(dataset.cells),
+        "pixels": found.pixels(IMAGE_SIDE).tolist(),
+        "side": IMAGE_SIDE,
+        "images": [
+            {"sig_id": str(dataset.ids[row]), "target": target, "values": values.tolist()}
+            for (row, target), values in zip(examples, scaled, strict=True)
+        ],
+    }
 
 
 def analyse(

@@ -100,7 +100,7 @@ def test_models_and_files_together(launch, finished, outside, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "theirs.py").write_text(
         "from moa_jax.config import PredictionFiles\n"
-        "from tests.e2e import tiny\n\n\n"
+        "import importlib.util\n\n\n"
         "def get_config():\n"
         '    config = tiny.get_config("simple_nn_old,simple_nn_new")\n'
         '    config.blend.files = {"theirs": {"oof": "", "test": ""}}\n'
