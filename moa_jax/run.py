@@ -11,7 +11,7 @@ from typing import Any
 from absl import logging
 
 from moa_jax import files
-from moa_jax.blend import analysis, records, report, search, sources, weighing, weights
+from moa_jax.blend import analysis, figures, records, report, search, sources, weighing, weights
 from moa_jax.blend.sources import Source
 from moa_jax.blend.weights import Weight
 from moa_jax.config import RunConfig, switches
@@ -132,7 +132,9 @@ def blend(
         submission.write(workdir.path / "submission.csv")
     else:
         logging.info("no test features: no submission")
-    report.write(folder / "report.html", records.collect(workdir.path))
+    recorded = records.collect(workdir.path)
+    report.write(folder / "report.html", recorded)
+    figures.write(folder, recorded)
 
 
 def infer(config: RunConfig, workdir: Workdir) -> Path:

@@ -10,6 +10,7 @@ import pytest
 from moa_jax.predictions import Predictions
 from moa_jax.training.metrics import mean_log_loss
 
+SIMPLE = "tests/e2e/tiny.py:simple_nn_old,simple_nn_new"
 FILES = "configs/blend_files.py:mine,theirs"
 
 
@@ -98,16 +99,8 @@ def test_mistakes_leave_nothing_half_written(launch, outside, tmp_path, changed,
 
 def test_models_and_files_together(launch, finished, outside, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
-    (tmp_path / "theirs.py").write_text(
-        "from moa_jax.config import PredictionFiles\n"
-        "import importlib.util\n\n\n"
-        "def get_config():\n"
-        '    config = tiny.get_config("simple_nn_old,simple_nn_new")\n'
-        '    config.blend.files = {"theirs": {"oof": "", "test": ""}}\n'
-        "    return config\n"
-    )
     theirs = [flag for flag in outside if ".theirs." in flag]
-    result = launch(tmp_path / "run", "--mode=blend", *theirs, config=tmp_path / "theirs.py")
+    result = launch(tmp_path / "run", "--mode=blend", *theirs, config=f"{SIMPLE},theirs")
     assert result.returncode == 0, result.stderr
     weights = read(tmp_path / "run", "weights.json")["weights"]
     assert set(weights) == {"simple_nn_old", "simple_nn_new", "theirs"}
