@@ -50,6 +50,11 @@ def test_ticks_are_round_and_within(low, high, logarithmic, expected):
     np.testing.assert_allclose(ticks, expected, rtol=1e-9)
 
 
+def test_ticks_of_what_is_counted_are_whole():
+    assert Axis(1, 2, 0, 1, whole=True).ticks() == [1, 2]
+    assert Axis(1, 8, 0, 1, whole=True).ticks() == [2, 4, 6, 8]
+
+
 def test_axis_of_a_single_value():
     assert Axis(0.5, 0.5, 0, 100, logarithmic=True).at(0.5) == 50
 

@@ -24,6 +24,7 @@ class Axis:
       start, end: the pixels there.
       logarithmic: equal ratios rather than equal differences are equally far apart.
       label: what it measures.
+      whole: it counts: ticks are whole numbers.
     """
 
     low: float
@@ -32,6 +33,7 @@ class Axis:
     end: float
     logarithmic: bool = False
     label: str = ""
+    whole: bool = False
 
     def at(self, value: float) -> float:
         """Returns the pixel of a value; values outside are drawn at the nearer end."""
@@ -49,6 +51,7 @@ class Axis:
             found = [step * 10.0**exponent for exponent in exponents for step in steps]
         else:
             step = _round_step((self.high - self.low) / 4)
+            step = math.ceil(step) if self.whole else step
             first = math.ceil(self.low / step - 1e-9)
             found = [step * (first + index) for index in range(9)]
         margin = 1e-9 * abs(self.high)
@@ -78,7 +81,7 @@ def learning_curve(
       lowest, highest: [E] range of the members' validation losses, shown as a band.
     """
     losses = [*train, *lowest, *highest]
-    x = Axis(1, max(max(epochs), 2), LEFT, WIDTH - RIGHT, label="Epoch")
+    x = Axis(1, max(max(epochs), 2), LEFT, WIDTH - RIGHT, label="Epoch", whole=True)
     y = Axis(min(losses), max(losses), HEIGHT - BOTTOM, TOP, logarithmic=True, label="Loss")
     band = [*zip(epochs, highest, strict=True), *reversed([*zip(epochs, lowest, strict=True)])]
     shapes = [
@@ -171,7 +174,7 @@ def _chart(title: str, x: Axis, y: Axis, shapes: Sequence[Markup]) -> Markup:
         )
         parts.append(_text(x.start - 6, y.at(tick) + 4, f"{tick:.4g}", "end"))
     for tick in x.ticks():
-        parts.append(_text(x.at(tick), y.start + 15, f"{tick:.4g}", "middle"))
+        parts.append(_text(x.at(tick), y.start + 18, f"{tick:.4g}", "middle"))
     parts.append(_text((x.start + x.end) / 2, HEIGHT - 6, x.label, "middle"))
     middle = (y.start + y.end) / 2
     parts.append(
