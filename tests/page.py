@@ -12,7 +12,7 @@ class Page(html.parser.HTMLParser):
         super().__init__()
         self.open, self.tags, self.attributes, self.words = [], set(), [], []
         self.tables = []
-        self.feed(text)
+        self.feed(text.replace("<wbr>", ""))
         self.close()
         assert self.open == []
         self.text = " ".join(" ".join(self.words).split())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from moa_jax import files
 from moa_jax.blend.recorded import BEST_CV_BLEND
@@ -33,6 +34,7 @@ def write(path: str | Path, report: Report) -> None:
         duration=_duration,
         memory=_memory,
         plain=_plain,
+        breakable=_breakable,
     )
     page = environment.get_template("report.html.j2").render(
         report=report,
@@ -83,3 +85,8 @@ def _plain(value: Any) -> str:
     if value is None:
         return ABSENT
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _breakable(name: str) -> Markup:
+    """Lets a name of words that underscores join break after any of them."""
+    return Markup("_<wbr>").join(name.split("_"))
