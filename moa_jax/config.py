@@ -109,18 +109,36 @@ class LoggingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PredictionFiles:
+    """Predictions of a model from elsewhere: CSV or parquet, `sig_id` and the scored targets.
+
+    Attributes:
+      oof: out-of-fold predictions of the treated or of all training rows; empty for none.
+      test: predictions of the test rows; empty for none.
+    """
+
+    oof: str = ""
+    test: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class BlendConfig:
     """How models are blended.
 
     Attributes:
-      method: `slsqp` searches weights on the out-of-fold predictions, `fixed` takes `weights`.
+      method: how weights come about: `slsqp`, `tpe` (Optuna) and `per_target` (SLSQP for each
+        target) search them on the out-of-fold predictions, `fixed` takes `weights`.
       weights: weight of each model, for `fixed`; a single model needs none.
+      files: predictions of models from elsewhere, by the model's name, blended with the run's.
+      trials: weight vectors that `tpe` tries.
       nested_folds: parts of the rows for the nested score, whose weights never saw the rows they
-        are scored on.
+        are scored on. Each part costs one more search.
     """
 
-    method: str = choice("slsqp", "slsqp", "fixed")
+    method: str = choice("slsqp", "slsqp", "tpe", "per_target", "fixed")
     weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    files: Mapping[str, PredictionFiles] = dataclasses.field(default_factory=dict)
+    trials: int = number(500, 1)
     nested_folds: int = number(5, 2)
 
 
@@ -129,7 +147,8 @@ class RunConfig:
     """A whole run.
 
     Attributes:
-      models: configuration of each model's recipe, by the model's name.
+      models: configuration of each model's recipe, by the model's name; may be empty where the
+        blend has `files`.
       seed: the run's seed, from which every key and permutation derives.
       honest: set every recipe's switches so that no row influences its own reported score.
     """
@@ -147,14 +166,22 @@ class RunConfig:
 def config_dict(models: Mapping[str, Any], **sections) -> ml_collections.ConfigDict:
     """Returns the ConfigDict of a run, every field present, for a file in `configs/` to refine.
 
-    Unless a `blend` section is given, fixed weights are equal, so that each can be overridden.
+    Unless the `blend` section has weights, fixed ones are equal, so that each can be overridden.
 
     Args:
-      models: a recipe's `Config` for each model's name.
+      models: a recipe's `Config`, or its fields by name, for each model's name.
       **sections: sections of `RunConfig`, and `seed` or `honest`.
     """
-    equal = BlendConfig(weights=dict.fromkeys(models, 1 / len(models)))
-    return ml_collections.ConfigDict(plain(RunConfig(models, **{"blend": equal, **sections})))
+    blend = sections.pop("blend", BlendConfig())
+    if not blend.weights:
+        names = [*models, *blend.files]
+        blend = dataclasses.replace(blend, weights=dict.fromkeys(names, 1 / len(names)))
+    return ml_collections.ConfigDict(plain(RunConfig(models, blend=blend, **sections)))
+
+
+def merged_models(*configs: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Returns the models of several configurations by name, for `config_dict`."""
+    return {name: model for config in configs for name, model in config.models.to_dict().items()}
 
 
 def plain(value: Any) -> Any:
@@ -198,8 +225,8 @@ def parse(values: Mapping[str, Any], recipes: Mapping[str, type]) -> RunConfig:
     """
     values = dict(values)
     models = values.get("models")
-    if not isinstance(models, Mapping) or not models:
-        raise UserError("config.models: expected at least one model")
+    if not isinstance(models, Mapping):
+        raise UserError(f"config.models: expected models by name, found {models!r}")
     parsed = {}
     for name, model in models.items():
         where = f"config.models.{name}"
@@ -208,6 +235,11 @@ def parse(values: Mapping[str, Any], recipes: Mapping[str, type]) -> RunConfig:
             raise UserError(f"{where}.recipe: expected one of {sorted(recipes)}, found {recipe!r}")
         parsed[name] = _build(recipes[recipe], model, where)
     config = _build(RunConfig, {**values, "models": parsed}, "config")
+    files = {
+        name: _build(PredictionFiles, entry, f"config.blend.files.{name}")
+        for name, entry in config.blend.files.items()
+    }
+    config = dataclasses.replace(config, blend=dataclasses.replace(config.blend, files=files))
     if config.honest:
         models = {name: model.honest() for name, model in config.models.items()}
         config = dataclasses.replace(config, models=models)
@@ -216,7 +248,7 @@ def parse(values: Mapping[str, Any], recipes: Mapping[str, type]) -> RunConfig:
 
 
 def _check_across(config: RunConfig) -> None:
-    data, blend = config.data, config.blend
+    data = config.data
     if data.source == "simulated" and data.folder:
         raise UserError(
             f"config.data.folder: expected none with data.source=simulated, found {data.folder!r}"
@@ -228,18 +260,40 @@ def _check_across(config: RunConfig) -> None:
             "config.parallel.predict_rows: expected a multiple of 128, "
             f"found {config.parallel.predict_rows}"
         )
-    for name, weight in blend.weights.items():
-        if name not in config.models:
+    _check_blend(config)
+
+
+def _check_blend(config: RunConfig) -> None:
+    blend = config.blend
+    names = [*config.models, *blend.files]
+    if not names:
+        raise UserError("config.models: expected at least one model, or config.blend.files")
+    for name, found in blend.files.items():
+        if name in config.models:
             raise UserError(
-                f"config.blend.weights.{name}: expected one of the models "
-                f"{sorted(config.models)}" + suggestion(name, config.models)
+                f"config.blend.files.{name}: expected another name than those of the models "
+                f"{sorted(config.models)}"
             )
-        if not isinstance(weight, (int, float)) or isinstance(weight, bool) or weight < 0:
+        if blend.method != "fixed" and not found.oof:
+            raise UserError(
+                f"config.blend.files.{name}.oof: expected a file for blend.method={blend.method}, "
+                "found none; without out-of-fold predictions weights can only be fixed"
+            )
+        if not found.oof and not found.test:
+            raise UserError(f"config.blend.files.{name}: expected oof or test, found neither")
+    for name, weight in blend.weights.items():
+        if name not in names:
+            raise UserError(
+                f"config.blend.weights.{name}: expected one of the models {sorted(names)}"
+                + suggestion(name, names)
+            )
+        is_number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+        if not is_number or not 0 <= weight < math.inf:
             raise UserError(
                 f"config.blend.weights.{name}: expected a number of at least 0, found {weight!r}"
             )
-    if blend.method == "fixed" and len(config.models) > 1:
-        for name in config.models:
+    if blend.method == "fixed" and len(names) > 1:
+        for name in names:
             if name not in blend.weights:
                 raise UserError(f"config.blend.weights: expected a weight for {name}, found none")
 

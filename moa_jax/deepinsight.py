@@ -126,7 +126,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
         try:
             from matplotlib.figure import Figure
         except ImportError:
-            raise UserError("plot: needs matplotlib: pip install 'moa-jax[plot]'") from None
+            raise UserError("plot: needs matplotlib: pip install 'moa-jax[plots]'") from None
         places, counts = np.unique(self.pixels_, axis=0, return_counts=True)
         figure = Figure(layout="constrained")
         axes = figure.subplots()

@@ -50,10 +50,11 @@ def main(argv: Sequence[str]) -> None:
     console.use_compilation_cache()
     if mode in ("all", "train", "blend"):
         dataset = run.load_data(config)
+        outside = run.outside_sources(config, dataset)
         if mode != "blend":
             run.train(config, workdir, dataset)
         if mode != "train":
-            run.blend(config, workdir, dataset)
+            run.blend(config, workdir, dataset, outside)
     if mode == "infer" or (mode == "all" and config.data.test_features):
         run.infer(config, workdir)
 

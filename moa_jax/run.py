@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from absl import logging
 
 from moa_jax import files
-from moa_jax.blend import report, weights
+from moa_jax.blend import analysis, figures, records, report, search, sources, weighing, weights
+from moa_jax.blend.sources import Source
+from moa_jax.blend.weights import Weight
 from moa_jax.config import RunConfig, switches
-from moa_jax.data import folds, simulate, tables
+from moa_jax.data import simulate, tables
 from moa_jax.data.tables import Dataset
 from moa_jax.errors import UserError
 from moa_jax.predictions import Predictions
-from moa_jax.recipes import RECIPES, Context, is_finished
+from moa_jax.recipes import RECIPES, Context, deepinsight_inputs, is_finished
 from moa_jax.training import metrics
 from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
@@ -62,7 +65,9 @@ def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
             context.folder / "metrics.json",
             {
                 "recipe": model.recipe,
-                "scores": _scores(labels, result.oof.values, int(dataset.is_control.sum())),
+                "scores": metrics.conventions(
+                    labels, result.oof.values, int(dataset.is_control.sum())
+                ),
                 "seconds": time.monotonic() - start,
                 "fidelity": switches(model),
                 "faithful": switches(model.original()),
@@ -73,53 +78,63 @@ def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
     log.close()
 
 
-def blend(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
-    """Weights the models on their out-of-fold predictions, writes submission and report."""
-    treated = np.flatnonzero(~dataset.is_control)
-    ids, labels = dataset.ids[treated], dataset.scored.values[treated].astype(np.float64)
-    names = list(config.models)
-    aligned = {
-        name: _read_finished(workdir, name, "oof.parquet").aligned(ids, f"{name}/oof.parquet")
-        for name in names
-    }
-    stacked = np.stack([p.values for p in aligned.values()])
-    searched = config.blend.method == "slsqp"
-    if searched:
-        found = weights.slsqp(stacked, labels)
-    else:
-        found = np.array([config.blend.weights.get(name, 1.0) for name in names])
-    chosen = dict(zip(names, found.tolist(), strict=True))
-    blended = weights.combine(aligned, chosen)
-    losses = {name: metrics.mean_log_loss(labels, p.values) for name, p in aligned.items()}
-    best = min(losses, key=losses.get)
-    result = {
-        "method": config.blend.method,
-        "weights": chosen,
-        "loss": metrics.mean_log_loss(labels, blended.values),
-        "best_model": best,
-        "best_model_loss": losses[best],
-        "rows": len(ids),
-    }
-    if searched:
-        parts = folds.k_fold(len(ids), config.blend.nested_folds, config.seed)
-        nested_loss, nested_weights, _ = weights.nested(stacked, labels, parts)
-        result["nested"] = {
-            "loss": nested_loss,
-            "weights": [dict(zip(names, w.tolist(), strict=True)) for w in nested_weights],
-        }
-    blended.write(workdir.path / "blend" / "oof.parquet")
-    files.write_json(workdir.path / "blend" / "weights.json", result)
-    logging.info(
-        "blend: log loss %.5f, best single model %s %.5f", result["loss"], best, losses[best]
+def outside_sources(config: RunConfig, dataset: Dataset) -> dict[str, Source]:
+    """Reads the predictions from elsewhere that are to be blended, by model.
+
+    What could stop the blend is found here, before hours of training.
+
+    Raises:
+      UserError: a file is not what is expected, or the method's library is not installed.
+    """
+    search.check_installed(config.blend.method)
+    return {name: sources.of_files(files, dataset) for name, files in config.blend.files.items()}
+
+
+def blend(
+    config: RunConfig, workdir: Workdir, dataset: Dataset, outside: Mapping[str, Source]
+) -> None:
+    """Weighs the models, writes weights, scores, submission and report.
+
+    Everything is read and computed before the first file is written.
+    """
+    blended = {name: sources.of_model(workdir.path / name, dataset) for name in config.models}
+    blended |= outside
+    sources.check_tests(blended)
+    labels = dataset.scored.values[~dataset.is_control]
+    oof = {name: source.oof for name, source in blended.items()}
+    weighed = weighing.weigh(
+        config.blend, oof, labels, int(dataset.is_control.sum()), config.seed, config.honest
     )
-    if dataset.test is not None:
-        tests = {name: _read_finished(workdir, name, "test.parquet") for name in names}
-        submission = weights.combine(tests, chosen)
+    known = {name: predictions for name, predictions in oof.items() if predictions is not None}
+    tests = {name: source.test for name, source in blended.items() if source.test is not None}
+    analysed = analysis.analyse(config.blend, dataset, known, tests, weighed.oof)
+    analysed["maps"] = _feature_maps(config, workdir, dataset)
+    submission = weights.combine(tests, weighed.weights) if tests else None
+    if submission is not None and dataset.test is not None:
         order = dataset.test.ids if dataset.submission_ids is None else dataset.submission_ids
-        submission.aligned(order, "test predictions").write(workdir.path / "submission.csv")
+        submission = submission.aligned(order, "test predictions")
+
+    workdir.bind(config, dataset, Devices.available(config.parallel.strategy).strategy)
+    folder = workdir.path / "blend"
+    if weighed.oof is not None:
+        weighed.oof.write(folder / "oof.parquet")
+        targets = analysis.targets_table(labels, weighed.oof, known)
+        files.write_text(folder / "targets.csv", targets.to_csv(index=False))
+        logging.info(
+            "blend: log loss %.5f, best single model %s %.5f",
+            weighed.record["score"],
+            weighed.record["best_model"],
+            weighed.record["best_model_loss"],
+        )
+    files.write_json(folder / "analysis.json", analysed)
+    files.write_json(folder / "weights.json", weighed.record)
+    if submission is not None:
+        submission.write(workdir.path / "submission.csv")
     else:
         logging.info("no test features: no submission")
-    report.write(workdir.path / "blend" / "report.html", report.collect(workdir.path))
+    recorded = records.collect(workdir.path)
+    report.write(folder / "report.html", recorded)
+    figures.write(folder, recorded)
 
 
 def infer(config: RunConfig, workdir: Workdir) -> Path:
@@ -169,25 +184,26 @@ def _context(config: RunConfig, workdir: Workdir, name: str) -> Context:
     )
 
 
-def _read_finished(workdir: Workdir, model: str, file: str) -> Predictions:
-    path = workdir.path / model / file
-    if not path.exists():
-        raise UserError(
-            f"{path}: expected predictions of a finished model, found none; train first"
-        )
-    return Predictions.read(path)
+def _feature_maps(config: RunConfig, workdir: Workdir, dataset: Dataset) -> list[dict[str, Any]]:
+    """Returns the first fold's map of every way that a finished model places the columns."""
+    folders = {
+        deepinsight_inputs.folder(workdir.path, model, fold=0)
+        for model in config.models.values()
+        if model.recipe == "deepinsight_cnn"
+    }
+    table = deepinsight_inputs.raw_table(dataset, levels(config)) if folders else None
+    return [analysis.feature_map(folder, table, dataset) for folder in sorted(folders)]
 
 
-def _stored_weights(workdir: Workdir, models: list[str]) -> dict[str, float]:
+def _stored_weights(workdir: Workdir, models: list[str]) -> dict[str, Weight]:
     path = workdir.path / "blend" / "weights.json"
     if len(models) == 1 and not path.exists():
         return {models[0]: 1.0}
-    return files.read_json(path)["weights"]
-
-
-def _scores(labels: np.ndarray, values: np.ndarray, num_controls: int) -> dict[str, float]:
-    return {
-        "treated": metrics.mean_log_loss(labels, values),
-        "epsilon": metrics.mean_log_loss_epsilon(labels, values),
-        "printed": metrics.printed_log_loss(labels, values, num_controls),
-    }
+    chosen = files.read_json(path)["weights"]
+    for name in chosen:
+        if name not in models:
+            raise UserError(
+                f"{path}: expected weights of the models {models}, found one of {name}, whose "
+                "predictions come from a file; new rows cannot be predicted"
+            )
+    return chosen

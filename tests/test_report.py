@@ -1,54 +1,23 @@
 """Tests of the report: what is collected from a work folder and what the page shows of it."""
 
-import html.parser
 import re
 
+import numpy as np
 import pytest
+from page import Page
 
 from moa_jax import files
-from moa_jax.blend import report
-from moa_jax.blend.report import Blend, FoldScore, Stage
+from moa_jax.blend import records, report
+from moa_jax.blend.records import Blend, FoldScore, Stage
 from moa_jax.errors import UserError
 
-VOID = {"meta", "br", "hr", "img", "link", "input"}
 UGLY = 'nn <b>"new" & old</b>'
 
 
-class Page(html.parser.HTMLParser):
-    """Tags, attributes, text and rows of tables; fails on a tag that is not closed in order."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.attributes, self.words = [], set(), [], []
-        self.tables = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.add(tag)
-        self.attributes += attributes
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "table":
-            self.tables.append([])
-        elif tag == "tr":
-            self.tables[-1].append([])
-        elif tag in ("th", "td"):
-            self.tables[-1][-1] += [""] * int(dict(attributes).get("colspan", 1))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.words.append(data)
-        if {"th", "td"} & set(self.open):
-            self.tables[-1][-1][-1] = " ".join((self.tables[-1][-1][-1] + " " + data).split())
-
-    def values(self, attribute):
-        return [value for name, value in self.attributes if name == attribute]
+def conventions(score):
+    """Made-up scores, each convention's recognisable by its distance from the first."""
+    names = ("treated", "epsilon", "epsilon_all", "printed", "printed_treated")
+    return dict(zip(names, score - np.array([0, 1, 100, 200, 101]) * 1e-5, strict=True))
 
 
 @pytest.fixture
@@ -77,7 +46,7 @@ def workdir(tmp_path):
             folder / name / "metrics.json",
             {
                 "recipe": "simple_nn",
-                "scores": {"treated": score, "epsilon": score - 1e-5, "printed": score - 2e-3},
+                "scores": conventions(score),
                 "seconds": 3723.0,
                 "fidelity": {"split": "k_fold", "drop_first_gene": True, "rates": [0, 0.25]},
                 "faithful": {"split": "stratified", "drop_first_gene": True, "rates": [0, 0.25]},
@@ -116,6 +85,8 @@ def workdir(tmp_path):
             "method": "slsqp",
             "weights": {"plain": 0.25, UGLY: 0.75},
             "loss": 0.0151234,
+            "score": 0.0151234,
+            "conventions": conventions(0.0151234),
             "nested": {
                 "loss": 0.0152345,
                 "weights": [{"plain": 0.2, UGLY: 0.8}, {"plain": 0.3125, UGLY: 0.6875}],
@@ -131,7 +102,7 @@ def workdir(tmp_path):
 
 def rendered(folder):
     path = folder / "blend" / "report.html"
-    report.write(path, report.collect(folder))
+    report.write(path, records.collect(folder))
     return Page(path.read_text(encoding="utf-8"))
 
 
@@ -167,8 +138,11 @@ def test_names_are_escaped(workdir):
 def test_scores_and_summary(workdir):
     page = rendered(workdir)
     scores = page.tables[0]
-    assert scores[1] == ["plain", "0.01612", "0.01611", "0.01412", "simple_nn"]
-    assert scores[2] == [f"{UGLY} best", "0.01557", "0.01556", "0.01357", "simple_nn"]
+    expected = ["plain", "0.01612", "0.01611", "0.01512", "0.01412†", "0.01511", "simple_nn"]
+    assert scores[1] == expected
+    expected = [f"{UGLY} best", "0.01557", "0.01556", "0.01457", "0.01357", "0.01456", "simple_nn"]
+    assert scores[2] == expected
+    assert scores[3] == ["Blend", "0.01512", "0.01511", "0.01412", "0.01312", "0.01411", "slsqp"]
     assert "Blend, in-sample 0.01512 log loss of 1,400 treated rows" in page.text
     assert "Blend, nested 0.01523" in page.text
     assert f"Best single model 0.01557 {UGLY}" in page.text
@@ -280,7 +254,7 @@ def test_absent_keys_and_files_leave_a_dash(tmp_path):
     files.write_json(tmp_path / "one" / "metrics.json", {"stages": ["scored"], "unknown": 1})
     files.write_json(tmp_path / "one" / "scored" / "metrics.json", {"members": [{}]})
     page = rendered(tmp_path)
-    assert page.tables[0][1] == ["one", "–", "–", "–", "–"]
+    assert page.tables[0][1] == ["one"] + ["–"] * 6
     assert "The model two is not finished." in page.text
     networks, cost = [rows for rows in page.tables if rows[0][0] == "Stage"]
     assert networks[2] == ["scored", "–", "–", "–", "–", "1", "–", "–", "–", "–"]
@@ -290,10 +264,10 @@ def test_absent_keys_and_files_leave_a_dash(tmp_path):
 
 def test_folder_without_a_run_and_damaged_files(workdir):
     with pytest.raises(UserError, match="config.json: not found"):
-        report.collect(workdir / "nowhere")
+        records.collect(workdir / "nowhere")
     (workdir / "blend" / "weights.json").write_text("{")
     with pytest.raises(UserError, match="weights.json: damaged"):
-        report.collect(workdir)
+        records.collect(workdir)
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,36 @@ def test_printed_convention_counts_controls_and_one_target_too_many():
     assert found == pytest.approx(0.09895810945839771, rel=1e-13)
 
 
+def test_every_convention_with_controls_filled_in():
+    """Each is what its formula gives on rows with the controls among them, or without."""
+    y = np.array([[1, 0], [0, 0], [0, 1]])
+    p = np.array([[0.6, 0.1], [0.2, 0.05], [0.0, 0.3]])
+    all_y, all_p = (np.concatenate([a, np.zeros((2, 2))]) for a in (y, p))
+    found = metrics.conventions(y, p, num_controls=2)
+    expected = {
+        "treated": metrics.mean_log_loss(y, p),
+        "epsilon": metrics.mean_log_loss_epsilon(y, p),
+        "epsilon_all": metrics.mean_log_loss_epsilon(all_y, all_p),
+        "printed": metrics.target_log_losses(all_y, all_p).sum() / 3,
+        "printed_treated": metrics.target_log_losses(y, p).sum() / 3,
+    }
+    assert found == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("convention", "printed", "treated"),
+    [
+        ("printed", 0.014317540, 0.015610),
+        ("printed", 0.014534202, 0.015846),
+        ("printed_treated", 0.016155364, 0.016234),
+    ],
+)
+def test_recorded_scores_in_both_conventions(convention, printed, treated):
+    y, p = np.zeros((21948, 206)), np.full((21948, 206), 0.5)
+    found = metrics.conventions(y, p, num_controls=1866)
+    assert printed * found["treated"] / found[convention] == pytest.approx(treated, abs=5e-7)
+
+
 def test_printed_convention_converts_recorded_scores():
     """The published treated-row score of a printed 0.014180859 is 0.015461."""
     factor = metrics.mean_log_loss(np.eye(2), np.full((2, 2), 0.5))

@@ -48,3 +48,27 @@ def printed_log_loss(y: np.ndarray, p: np.ndarray, num_controls: int) -> float:
     """
     rows, targets = np.shape(y)
     return mean_log_loss(y, p) * rows / (rows + num_controls) * targets / (targets + 1)
+
+
+def conventions(y: np.ndarray, p: np.ndarray, num_controls: int) -> dict[str, float]:
+    """Returns the score in every convention of the original's sources.
+
+    `treated` is the primary one. `epsilon` is that of the 2-heads network and of the search with
+    Optuna, `epsilon_all` of the image networks; `printed` is what the scripts of the 3-stage and
+    Simple NNs print, `printed_treated` the one of NN + TabNet. They do not compare.
+
+    Args:
+      y: [N, L] targets of the treated rows.
+      p: [N, L] probabilities of the treated rows.
+      num_controls: number of control rows, whose labels and predictions are 0.
+    """
+    rows = len(y)
+    epsilon = mean_log_loss_epsilon(y, p)
+    controls = num_controls * -np.log(1 + EPSILON)
+    return {
+        "treated": mean_log_loss(y, p),
+        "epsilon": epsilon,
+        "epsilon_all": float((rows * epsilon + controls) / (rows + num_controls)),
+        "printed": printed_log_loss(y, p, num_controls),
+        "printed_treated": printed_log_loss(y, p, 0),
+    }

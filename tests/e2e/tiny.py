@@ -1,11 +1,13 @@
 """Every recipe at a size for tests; the variant names the models, all of them by default.
 
+`theirs` adds a model whose predictions come from files.
+
 --config=tests/e2e/tiny.py:simple_nn_old,three_stage_nn
 """
 
 import dataclasses
 
-from moa_jax.config import config_dict, variants
+from moa_jax.config import BlendConfig, PredictionFiles, config_dict, variants
 from moa_jax.recipes import (
     deepinsight_cnn,
     nn_tabnet,
@@ -71,5 +73,7 @@ MODELS = {
 
 
 def get_config(variant=""):
-    chosen = variants(variant, *MODELS) or MODELS
-    return config_dict({name: MODELS[name] for name in MODELS if name in chosen})
+    chosen = variants(variant, *MODELS, "theirs") or MODELS
+    models = {name: MODELS[name] for name in MODELS if name in chosen}
+    files = {"theirs": PredictionFiles()} if "theirs" in chosen else {}
+    return config_dict(models, blend=BlendConfig(files=files))

@@ -1,0 +1,162 @@
+"""What the report shows of the predictions: calibration, targets, diversity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from moa_jax.blend import diversity, weighing
+from moa_jax.config import BlendConfig
+from moa_jax.data.tables import Dataset
+from moa_jax.features import store
+from moa_jax.predictions import Predictions
+from moa_jax.training import metrics
+
+METHODS = ("pearson", "spearman")
+# Profiles that are drawn as images, and the height and width of these in pixels.
+EXAMPLES, IMAGE_SIDE = 3, 40
+# Half decades: with one positive in 300 cells, bins of equal width or of equal counts would hold
+# nearly all positives in one.
+CALIBRATION_EDGES = np.concatenate([[0], np.logspace(-5, 0, 11)])
+
+
+def targets_table(
+    labels: np.ndarray, blended: Predictions, oof: Mapping[str, Predictions]
+) -> pd.DataFrame:
+    """Returns a row per target, the one with the highest loss of the blend first.
+
+    Columns: `target`; `positives`, rows that have it; `mean_prediction` and `loss` of the blend;
+    `loss of <model>` for each model.
+
+    Args:
+      labels: [N, L] labels, 0 or 1.
+      blended: out-of-fold predictions [N, L] of the blend.
+      oof: those of each model.
+    """
+    losses = {
+        f"loss of {name}": metrics.target_log_losses(labels, p.values) for name, p in oof.items()
+    }
+    table = pd.DataFrame(
+        {
+            "target": blended.targets,
+            "positives": labels.sum(0).astype(np.int64),
+            "mean_prediction": blended.values.mean(0),
+            "loss": metrics.target_log_losses(labels, blended.values),
+            **losses,
+        }
+    )
+    return table.sort_values("loss", ascending=False, kind="stable", ignore_index=True)
+
+
+def calibration(labels: np.ndarray, probabilities: np.ndarray) -> list[dict[str, Any]]:
+    """Returns how often cells predicted alike are positive.
+
+    Args:
+      labels: [N, L] labels, 0 or 1.
+      probabilities: [N, L] predictions.
+
+    Returns:
+      For each half decade of probability that has cells: `predicted`, their mean prediction;
+      `observed`, the share that is positive; `cells` and `positives`, their numbers.
+    """
+    cells = pd.DataFrame({"predicted": probabilities.ravel(), "observed": labels.ravel()})
+    bins = pd.cut(cells["predicted"].clip(0, 1), CALIBRATION_EDGES, include_lowest=True)
+    groups = cells.groupby(bins, observed=True)
+    table = groups.mean().assign(cells=groups.size(), positives=groups["observed"].sum())
+    return table.to_dict("records")
+
+
+def correlations(models: Mapping[str, Predictions], ids: np.ndarray) -> dict[str, Any]:
+    """Returns the correlation of every two models over the rows `ids`.
+
+    Returns:
+      `models`, the K names; `rows`, their number; `pearson` and `spearman`, [K][K] as lists, None
+      where two models have no correlation.
+    """
+    stacked = np.stack([p.aligned(ids, name).values for name, p in models.items()])
+    found = {"models": list(models), "rows": len(ids)}
+    for method in METHODS:
+        matrix = diversity.correlations(stacked, method)
+        found[method] = [[None if np.isnan(v) else float(v) for v in row] for row in matrix]
+    return found
+
+
+def example_rows(dataset: Dataset) -> list[tuple[int, str]]:
+    """Returns the first row of each of the most frequent targets, and that target.
+
+    A row that has several of them stands for the first.
+    """
+    examples = {}
+    frequent = np.argsort(-dataset.scored.values.sum(0, dtype=np.int64), kind="stable")
+    for target in frequent.tolist():
+        having = np.flatnonzero(dataset.scored.values[:, target] & ~dataset.is_control)
+        if len(having) and len(examples) < EXAMPLES:
+            examples.setdefault(int(having[0]), dataset.scored.names[target])
+    return list(examples.items())
+
+
+def feature_map(folder: Path, table: np.ndarray, dataset: Dataset) -> dict[str, Any]:
+    """Returns a stored DeepInsight map and a few profiles placed by it.
+
+    Args:
+      folder: where its `scale` and `map` lie.
+      table: [N, F] columns of the profiles before scaling: three of the treatment, then genes and
+        cells.
+      dataset: the rows of the table.
+    """
+    transforms = store.load(folder)
+    found = transforms["map"]
+    examples = example_rows(dataset)
+    scaled = transforms["scale"].transform(table[[row for row, _ in examples]])
+    treatment = table.shape[1] - len(dataset.genes) - len(dataset.cells)
+    groups = ["treatment"] * treatment + ["gene"] * len(dataset.genes)
+    return {
+        "name": f"{folder.parent.name}/{folder.name}",
+        "positions": found.positions_.tolist(),
+        "groups": groups + ["cell"] * len(dataset.cells),
+        "pixels": found.pixels(IMAGE_SIDE).tolist(),
+        "side": IMAGE_SIDE,
+        "images": [
+            {"sig_id": str(dataset.ids[row]), "target": target, "values": values.tolist()}
+            for (row, target), values in zip(examples, scaled, strict=True)
+        ],
+    }
+
+
+def analyse(
+    config: BlendConfig,
+    dataset: Dataset,
+    oof: Mapping[str, Predictions],
+    tests: Mapping[str, Predictions],
+    blended: Predictions | None,
+) -> dict[str, Any]:
+    """Returns what `blend/analysis.json` holds; what the models at hand do not allow is left out.
+
+    Args:
+      config: the method of the blend, by which the others are weighed without each model.
+      dataset: the training rows, and the test rows within.
+      oof: out-of-fold predictions of the models that have them, rows as the treated of `dataset`.
+      tests: test predictions of all models, or of none.
+      blended: out-of-fold predictions of the blend, or None.
+    """
+    treated = ~dataset.is_control
+    labels, controls = dataset.scored.values[treated], int(dataset.is_control.sum())
+    found = {
+        "scores": {name: metrics.conventions(labels, p.values, controls) for name, p in oof.items()}
+    }
+    if blended is not None:
+        found["calibration"] = calibration(labels, blended.values)
+    if len(oof) > 1:
+        found["oof"] = correlations(oof, dataset.ids[treated])
+        if blended is not None:
+            found["without"] = weighing.losses_without(config, oof, labels)
+    if len(tests) > 1:
+        ids = next(iter(tests.values())).ids
+        if dataset.test is not None:
+            ids = dataset.test.ids[~dataset.test.is_control]
+        found["test"] = correlations(tests, ids)
+    return found

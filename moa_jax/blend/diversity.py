@@ -1,0 +1,67 @@
+"""How much models differ, and what each one adds to the blend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+
+from moa_jax.blend.search import log_loss
+
+
+def correlations(predictions: np.ndarray, method: str = "pearson") -> np.ndarray:
+    """Returns the correlation of every two models, target by target, averaged over targets, [K, K].
+
+    The original's measure of diversity. A target that one of the two models predicts by a constant
+    has no correlation and is left out of their mean; without any other, that is NaN. Give treated
+    rows only: controls, 0 for every model, would raise all values.
+
+    Args:
+      predictions: [K, N, L] probabilities of K models.
+      method: `pearson`, `spearman` or `kendall` (tau-b, which takes minutes for 10,000s of rows).
+    """
+    num_models, _, num_targets = predictions.shape
+    if method == "kendall":
+        each = np.ones((num_models, num_models, num_targets))
+        for i, j in zip(*np.triu_indices(num_models, 1), strict=True):
+            pairs = zip(predictions[i].T, predictions[j].T, strict=True)
+            each[i, j] = each[j, i] = [stats.kendalltau(x, y).statistic for x, y in pairs]
+        return _mean_of_known(each)
+    if method == "spearman":
+        predictions = np.stack([stats.rankdata(model, axis=0) for model in predictions])
+    # A constant's deviations from its mean may be rounding errors: they would correlate.
+    constant = np.ptp(predictions, axis=1, keepdims=True) == 0
+    deviations = predictions - predictions.mean(1, keepdims=True)
+    norms = np.where(constant, np.nan, np.linalg.norm(deviations, axis=1, keepdims=True))
+    unit = deviations / norms
+    return _mean_of_known(np.einsum("inl,jnl->ijl", unit, unit, optimize=True))
+
+
+def losses_without(
+    weigh: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    predictions: np.ndarray,
+    targets: np.ndarray,
+) -> np.ndarray:
+    """Returns the blend's log loss when each model in turn is left out, [K].
+
+    The others are weighed anew. How far that is above the whole blend's loss is what the model
+    contributes; a model that others replace contributes little, however good it is.
+
+    Args:
+      weigh: from the positions [K-1] of the others and their predictions [K-1, N, L] to weights.
+      predictions: [K, N, L] float64 probabilities of K models, at least two.
+      targets: [N, L] labels, 0 or 1.
+    """
+    losses = []
+    for left_out in range(len(predictions)):
+        kept = np.delete(np.arange(len(predictions)), left_out)
+        others = predictions[kept]
+        losses.append(log_loss(weigh(kept, others), others, targets))
+    return np.array(losses)
+
+
+def _mean_of_known(each: np.ndarray) -> np.ndarray:
+    known = ~np.isnan(each)
+    total = np.where(known, each, 0).sum(-1)
+    return np.divide(total, known.sum(-1), out=np.full(total.shape, np.nan), where=known.any(-1))

@@ -1,0 +1,236 @@
+"""What the report shows of predictions and training: records read from the work folder's files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from scipy import stats
+
+from moa_jax import files
+from moa_jax.blend import charts
+from moa_jax.training.progress import MetricsLog
+
+SHOWN_TARGETS = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """Losses of a stage's members by epoch: medians, and the range of the validation losses."""
+
+    stage: str
+    members: int
+    epochs: tuple[int, ...]
+    train: tuple[float, ...]
+    valid: tuple[float, ...]
+    lowest: tuple[float, ...]
+    highest: tuple[float, ...]
+
+    def chart(self) -> Markup:
+        title = (
+            f"Learning curve of {self.stage}: median validation loss {self.valid[0]:.3g} after "
+            f"epoch {self.epochs[0]}, {self.valid[-1]:.3g} after epoch {self.epochs[-1]}"
+        )
+        return charts.learning_curve(
+            title, self.epochs, self.train, self.valid, self.lowest, self.highest
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Bin:
+    """Cells predicted alike: mean prediction, share and number of positives, number of cells."""
+
+    predicted: float
+    observed: float
+    cells: int
+    positives: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Correlations:
+    """Correlations of models' predictions, [K][K] by method; None where there is none."""
+
+    models: tuple[str, ...]
+    rows: int
+    pearson: tuple[tuple[float | None, ...], ...]
+    spearman: tuple[tuple[float | None, ...], ...]
+
+    def tables(self) -> dict[str, tuple[tuple[float | None, ...], ...]]:
+        return {"Pearson": self.pearson, "Spearman": self.spearman}
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A mechanism: its positive rows, the blend's loss and mean prediction, the best model."""
+
+    name: str
+    positives: int
+    loss: float
+    mean_prediction: float
+    best_model: str
+    best_loss: float
+
+    def constant_loss(self, rows: int) -> float:
+        """Returns the log loss of predicting the share of positive rows everywhere."""
+        return float(stats.entropy([self.positives, rows - self.positives]))
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureMap:
+    """A DeepInsight map and a few profiles as its images.
+
+    Attributes:
+      name: where it lies.
+      positions: [F, 2] places of the columns.
+      groups: [F] `gene`, `cell` or `treatment`.
+      pixels, side: [F, 2] pixels of the images drawn here, and their height and width.
+      images: for each profile `sig_id`, `target` (one that it has) and `values` [F].
+    """
+
+    name: str
+    positions: np.ndarray
+    groups: tuple[str, ...]
+    pixels: np.ndarray
+    side: int
+    images: tuple[Mapping[str, Any], ...]
+
+    def chart(self) -> Markup:
+        counts = {group: self.groups.count(group) for group in ("gene", "cell")}
+        title = (
+            f"Map {self.name}: places of {counts['gene']} genes, {counts['cell']} viability "
+            "columns and the treatment"
+        )
+        return charts.feature_map(title, self.positions, self.groups)
+
+    def image_charts(self) -> list[tuple[str, str, Markup]]:
+        """Returns id, mechanism and drawing of each profile."""
+        return [
+            (
+                image["sig_id"],
+                image["target"],
+                charts.image(
+                    f"Profile {image['sig_id']} as an image",
+                    self.pixels,
+                    np.array(image["values"]),
+                    self.side,
+                ),
+            )
+            for image in self.images
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """What is known of the predictions; empty where there is nothing to show.
+
+    Attributes:
+      scores: log loss of each model by convention, see `metrics.conventions`.
+      calibration: bins of the blend's predictions.
+      oof, test: correlations of out-of-fold and of test predictions, or None.
+      without: the blend's loss without each model.
+      targets: all targets, the one with the highest loss first.
+      curves: learning curves by stage.
+      maps: DeepInsight maps.
+    """
+
+    scores: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    calibration: tuple[Bin, ...] = ()
+    oof: Correlations | None = None
+    test: Correlations | None = None
+    without: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    targets: tuple[Target, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    maps: tuple[FeatureMap, ...] = ()
+
+    def hardest(self) -> tuple[Target, ...]:
+        return self.targets[:SHOWN_TARGETS]
+
+    def most_frequent(self) -> tuple[Target, ...]:
+        """Returns the targets with most positive rows, those of equal numbers by their loss."""
+        ordered = sorted(self.targets, key=lambda target: target.positives, reverse=True)
+        return tuple(ordered[:SHOWN_TARGETS])
+
+    def calibration_chart(self) -> Markup:
+        return charts.calibration(
+            "Calibration of the blend: share of positive cells by predicted probability",
+            [part.predicted for part in self.calibration],
+            [part.observed for part in self.calibration],
+        )
+
+
+def collect(workdir: Path) -> Findings:
+    """Reads what there is to show of predictions and training.
+
+    Raises:
+      UserError: a file is damaged.
+    """
+    path = workdir / "blend" / "analysis.json"
+    stored = files.read_json(path) if path.exists() else {}
+    return Findings(
+        scores=stored.get("scores", {}),
+        calibration=tuple(Bin(**part) for part in stored.get("calibration", [])),
+        oof=_correlations(stored.get("oof")),
+        test=_correlations(stored.get("test")),
+        without=stored.get("without", {}),
+        targets=_targets(workdir / "blend" / "targets.csv"),
+        curves=_curves(workdir),
+        maps=tuple(_map(entry) for entry in stored.get("maps", [])),
+    )
+
+
+def _correlations(stored: Mapping[str, Any] | None) -> Correlations | None:
+    return None if stored is None else Correlations(**stored)
+
+
+def _map(stored: Mapping[str, Any]) -> FeatureMap:
+    arrays = {name: np.array(stored[name]) for name in ("positions", "pixels")}
+    return FeatureMap(**{**stored, **arrays, "groups": tuple(stored["groups"])})
+
+
+def _targets(path: Path) -> tuple[Target, ...]:
+    if not path.exists():
+        return ()
+    table = pd.read_csv(path, dtype={"target": str}, keep_default_na=False)
+    losses = table.filter(regex="^loss of ")
+    return tuple(
+        Target(
+            row.target, row.positives, row.loss, row.mean_prediction, best[len("loss of ") :], least
+        )
+        for row, best, least in zip(
+            table.itertuples(), losses.idxmin(axis=1), losses.min(axis=1), strict=True
+        )
+    )
+
+
+def _curves(workdir: Path) -> tuple[Curve, ...]:
+    if not (workdir / "metrics.jsonl").exists():
+        return ()
+    table = pd.DataFrame(MetricsLog(workdir, tensorboard=False).read())
+    if table.empty:
+        return ()
+    curves = []
+    for stage, of_stage in table.groupby("stage", sort=False):
+        by_epoch = of_stage.groupby("epoch")[["train_loss", "valid_loss"]]
+        medians, lowest, highest = by_epoch.median(), by_epoch.min(), by_epoch.max()
+        curves.append(
+            Curve(
+                stage,
+                of_stage[["seed", "fold"]].drop_duplicates().shape[0],
+                *(
+                    tuple(values.tolist())
+                    for values in (
+                        medians.index,
+                        medians["train_loss"],
+                        medians["valid_loss"],
+                        lowest["valid_loss"],
+                        highest["valid_loss"],
+                    )
+                ),
+            )
+        )
+    return tuple(curves)

@@ -1,0 +1,369 @@
+"""What the report shows of a run: records read from the files of its work folder."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from moa_jax import files
+from moa_jax.blend import findings, recorded
+from moa_jax.blend.findings import Findings
+
+# The recipe of a model whose predictions come from elsewhere.
+FROM_FILE = "from a file"
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldScore:
+    """Out-of-fold loss of one fold, of one seed or (`seed` None) of the mean over seeds."""
+
+    seed: int | None
+    fold: int
+    rows: int
+    score: float
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldRow:
+    """One line of a table of folds: a label, one entry per fold, and the whole line's entry."""
+
+    label: str
+    folds: tuple[float | None, ...]
+    whole: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One trained network: its seed and fold, the epoch that was kept and its validation loss."""
+
+    seed: int | None = None
+    fold: int | None = None
+    epoch: int | None = None
+    epochs_run: int | None = None
+    loss: float | None = None
+    train_rows: int | None = None
+    valid_rows: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stage of a model: its network, its members and what they cost.
+
+    Attributes:
+      name: the stage's folder.
+      network: the network's class.
+      inputs, outputs: its widths.
+      parameters: trainable parameters of one member.
+      members: every trained network.
+      score: out-of-fold log loss of the mean over seeds.
+      fold_scores: the same by seed and fold.
+      seconds: time for `features`, `train` and `predict`.
+      peak_memory_bytes: the highest use up to the end of the stage.
+      groups, slots: how often and how many members were trained at once.
+      compilations: programs that XLA compiled.
+    """
+
+    name: str
+    network: str | None = None
+    inputs: int | None = None
+    outputs: int | None = None
+    parameters: int | None = None
+    members: tuple[Member, ...] = ()
+    score: float | None = None
+    fold_scores: tuple[FoldScore, ...] = ()
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    peak_memory_bytes: int | None = None
+    groups: int | None = None
+    slots: int | None = None
+    compilations: int | None = None
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        return tuple(sorted({score.fold for score in self.fold_scores}))
+
+    def score_rows(self) -> tuple[FoldRow, ...]:
+        """Returns a line per seed; a whole line is the mean over its rows."""
+        lines = []
+        for label, by_fold in self._by_seed():
+            rows = sum(s.rows for s in by_fold.values())
+            whole = sum(s.rows * s.score for s in by_fold.values()) / rows if rows else math.nan
+            lines.append(FoldRow(label, self._across(by_fold, "score"), whole))
+        return tuple(lines)
+
+    def size_rows(self) -> tuple[FoldRow, ...]:
+        """Returns the rows of each fold: a line per distribution that seeds share."""
+        seeds = collections.defaultdict(list)
+        for label, by_fold in self._by_seed():
+            seeds[self._across(by_fold, "rows")].append(label)
+        return tuple(
+            FoldRow(
+                "Rows" if len(seeds) == 1 else f"Rows of {', '.join(labels)}",
+                sizes,
+                sum(filter(None, sizes)),
+            )
+            for sizes, labels in seeds.items()
+        )
+
+    def _by_seed(self) -> Iterable[tuple[str, Mapping[int, FoldScore]]]:
+        seeds = collections.defaultdict(dict)
+        for score in self.fold_scores:
+            seeds[score.seed][score.fold] = score
+        for seed in sorted(seeds, key=lambda seed: seed is None):
+            yield "Mean" if seed is None else str(seed), seeds[seed]
+
+    def _across(self, by_fold: Mapping[int, FoldScore], field: str) -> tuple[float | None, ...]:
+        return tuple(getattr(by_fold[f], field) if f in by_fold else None for f in self.folds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Switch:
+    """A fidelity switch: its value here and in the original."""
+
+    name: str
+    value: Any
+    original: Any
+
+    @property
+    def changed(self) -> bool:
+        return self.value != self.original
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """One model of the blend.
+
+    Attributes:
+      name: its name in the configuration.
+      recipe: its recipe.
+      scores: out-of-fold log loss by convention, see `metrics.conventions`.
+      own_convention: the one that the recipe's original prints.
+      recorded: treated-row score that the original recorded on its own data.
+      seconds: time for all of its stages.
+      switches: its fidelity switches.
+      notes: sentences about what the data made different.
+      stages: its stages in the order of training.
+    """
+
+    name: str
+    recipe: str | None = None
+    scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    own_convention: str | None = None
+    recorded: float | None = None
+    seconds: float | None = None
+    switches: tuple[Switch, ...] = ()
+    notes: tuple[str, ...] = ()
+    stages: tuple[Stage, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Blend:
+    """The blend of all models.
+
+    Attributes:
+      method: `fixed`, `slsqp`, `tpe` or `per_target`.
+      weights: weight by model; for weights of each target their mean.
+      corners: for weights of each target, how many of them are 0 and how many 1, by model.
+      score: the reported log loss: the nested one of an honest run, else `loss`.
+      conventions: the same in the original's conventions, see `metrics.conventions`.
+      loss: log loss on the rows that the weights were searched on.
+      nested_loss: log loss of rows under weights that never saw them; None for fixed weights.
+      nested_weights: weight by model, for each part of the nested score.
+      trials, found_sum: for `tpe`, trials and the sum of the weights before they were normalised.
+      best_model, best_model_loss: the best single model.
+      rows: rows that were scored.
+    """
+
+    method: str | None = None
+    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    corners: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    score: float | None = None
+    conventions: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    loss: float | None = None
+    nested_loss: float | None = None
+    nested_weights: tuple[Mapping[str, float], ...] = ()
+    trials: int | None = None
+    found_sum: float | None = None
+    best_model: str | None = None
+    best_model_loss: float | None = None
+    rows: int | None = None
+
+    @property
+    def longest(self) -> float:
+        """The weight that a bar of full length stands for."""
+        return max([1.0, *self.weights.values()])
+
+    def nested_range(self, model: str) -> tuple[float, float]:
+        """Returns the smallest and the largest weight of the model over the nested parts."""
+        found = [weights[model] for weights in self.nested_weights]
+        return min(found), max(found)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Everything the page shows.
+
+    Attributes:
+      name: the work folder's name.
+      submission: path of the submission, None if there is none.
+      honest: whether no row influenced its own score.
+      config: the resolved configuration, nested.
+      hash: hash of its fields that change numbers.
+      command: the command line.
+      data: sizes of what the run read, as in `config.json`.
+      environment: software, devices and strategy, as in `environment.json`.
+      blend: the blend, None before there is one.
+      models: the models in the configuration's order, those from files last.
+      findings: what is known of predictions and training.
+      original_data: whether the data are the competition's, so that its scores compare.
+      notes: sentences about what was absent.
+    """
+
+    name: str
+    submission: str | None
+    honest: bool
+    config: Mapping[str, Any]
+    hash: str | None
+    command: str | None
+    data: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    blend: Blend | None
+    models: tuple[Model, ...]
+    findings: Findings
+    original_data: bool
+    notes: tuple[str, ...]
+
+    def device_counts(self) -> Mapping[str, int]:
+        return collections.Counter(self.environment.get("devices", ()))
+
+
+def collect(workdir: str | Path) -> Report:
+    """Reads what the page shows; whatever a run has not written is left out.
+
+    Raises:
+      UserError: the work folder has no `config.json`, or a JSON file in it is damaged.
+    """
+    workdir = Path(workdir)
+    stored = files.read_json(workdir / "config.json")
+    config = stored["config"]
+    data = stored.get("data", {})
+    found = findings.collect(workdir)
+    models = tuple(
+        _model(workdir, name, model, found.scores)
+        for name, model in config.get("models", {}).items()
+    )
+    models += tuple(
+        Model(name, FROM_FILE, found.scores.get(name, {}))
+        for name in config.get("blend", {}).get("files", {})
+    )
+    submission = workdir / "submission.csv"
+    return Report(
+        name=workdir.resolve().name,
+        submission=str(submission) if submission.exists() else None,
+        honest=bool(config.get("honest")),
+        config=config,
+        hash=stored.get("hash"),
+        command=stored.get("command"),
+        data=data,
+        environment=_read(workdir / "environment.json"),
+        blend=_blend(_read(workdir / "blend" / "weights.json")),
+        models=models,
+        findings=found,
+        original_data=recorded.is_original_data(
+            data, {target.name: target.positives for target in found.targets}
+        ),
+        notes=(*_absent_data(data), *_unfinished(models)),
+    )
+
+
+def _model(
+    workdir: Path,
+    name: str,
+    config: Mapping[str, Any],
+    scores: Mapping[str, Mapping[str, float]],
+) -> Model:
+    metrics = _read(workdir / name / "metrics.json")
+    original = metrics.get("faithful", {})
+    switches = tuple(
+        Switch(field, value, original.get(field, value))
+        for field, value in metrics.get("fidelity", {}).items()
+    )
+    stages = tuple(_stage(workdir / name / stage) for stage in metrics.get("stages", []))
+    notes = tuple(metrics.get("notes", []))
+    return _pick(
+        Model,
+        metrics,
+        name=name,
+        scores=scores.get(name, metrics.get("scores", {})),
+        own_convention=recorded.CONVENTIONS.get(config.get("recipe")),
+        recorded=recorded.score(config),
+        switches=switches,
+        notes=notes,
+        stages=stages,
+    )
+
+
+def _stage(folder: Path) -> Stage:
+    metrics = _read(folder / "metrics.json")
+    return _pick(
+        Stage,
+        metrics,
+        name=folder.name,
+        members=tuple(_pick(Member, member) for member in metrics.get("members", [])),
+        fold_scores=tuple(_pick(FoldScore, score) for score in metrics.get("fold_scores", [])),
+    )
+
+
+def _blend(stored: Mapping[str, Any]) -> Blend | None:
+    if not stored:
+        return None
+    nested, tpe = stored.get("nested", {}), stored.get("tpe", {})
+    weights, corners = {}, {}
+    for name, weight in stored.get("weights", {}).items():
+        if isinstance(weight, Mapping):
+            values = list(weight.values())
+            weights[name] = sum(values) / len(values)
+            corners[name] = values.count(0), values.count(1)
+        else:
+            weights[name] = weight
+    return _pick(
+        Blend,
+        stored,
+        weights=weights,
+        corners=corners,
+        nested_loss=nested.get("loss"),
+        nested_weights=tuple(nested.get("weights", [])),
+        trials=tpe.get("trials"),
+        found_sum=tpe.get("sum"),
+    )
+
+
+def _absent_data(data: Mapping[str, Any]) -> Iterable[str]:
+    if data.get("genes") == 0:
+        yield "The data have no gene expression columns (g-); what builds on them was left out."
+    if data.get("cells") == 0:
+        yield "The data have no cell viability columns (c-); what builds on them was left out."
+    if data.get("nonscored") == 0:
+        yield "The data have no non-scored targets."
+    if data.get("test_rows") == 0:
+        yield "There was no test file when the models were fitted: no test rows, no submission."
+
+
+def _unfinished(models: Sequence[Model]) -> Iterable[str]:
+    for model in models:
+        if not model.scores and model.recipe == FROM_FILE:
+            yield f"The file of {model.name} has no out-of-fold predictions: it has no score."
+        elif not model.scores:
+            yield f"The model {model.name} is not finished."
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    return files.read_json(path) if path.exists() else {}
+
+
+def _pick(cls: type, values: Mapping[str, Any], **replaced: Any) -> Any:
+    names = {field.name for field in dataclasses.fields(cls)}
+    return cls(**{name: value for name, value in values.items() if name in names} | replaced)

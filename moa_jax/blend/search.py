@@ -1,0 +1,245 @@
+"""Search for the weights of a blend on out-of-fold predictions, and its score without optimism."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import warnings
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from scipy import optimize
+
+from moa_jax.errors import UserError
+from moa_jax.training.metrics import EPSILON, mean_log_loss
+
+# Searched weights are multiples of this power of two: sums of them are exact in float64.
+RESOLUTION = 2.0**-40
+CELLS_IN_CACHE = 2**14
+
+# From predictions [K, N, L] and targets [N, L] to weights, [K] or, one set per target, [K, L].
+Search = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def blended(weights: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """Returns the weighted sum of K models' predictions, [N, L].
+
+    Args:
+      weights: [K] weights, or [K, L] with weights of their own for each target.
+      predictions: [K, N, L] probabilities of K models.
+    """
+    if np.ndim(weights) == 2:
+        return np.einsum("kl,knl->nl", weights, predictions)
+    return np.tensordot(weights, predictions, axes=1)
+
+
+def log_loss(weights: np.ndarray, predictions: np.ndarray, targets: np.ndarray) -> float:
+    """Returns the mean log loss of the weighted sum of predictions, clipped at 1e-15.
+
+    Args:
+      weights: [K] or [K, L] weights.
+      predictions: [K, N, L] probabilities of K models.
+      targets: [N, L] labels, 0 or 1.
+    """
+    if np.ndim(weights) == 2:
+        return mean_log_loss(targets, blended(weights, predictions))
+    loss = 0.0
+    for blend, labels, _ in _parts(weights, predictions, targets):
+        loss -= np.log(np.abs(1 - labels - np.clip(blend, EPSILON, 1 - EPSILON))).sum()
+    return loss / targets.size
+
+
+def log_loss_and_gradient(
+    weights: np.ndarray, predictions: np.ndarray, targets: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Returns `log_loss` and its gradient [K] with respect to the weights.
+
+    With q the blend and y the label, d/dq of a cell's loss is (q - y) / (q (1 - q)), which is
+    1 / (1 - y - q) for y in {0, 1}; where q is clipped the loss is flat.
+
+    Args:
+      weights: [K] weights.
+      predictions: [K, N, L] probabilities of K models.
+      targets: [N, L] labels, 0 or 1.
+    """
+    loss, gradient = 0.0, np.zeros(len(predictions))
+    for blend, labels, cells in _parts(weights, predictions, targets):
+        clipped = np.clip(blend, EPSILON, 1 - EPSILON)
+        margin = 1 - labels - clipped
+        loss -= np.log(np.abs(margin)).sum()
+        gradient += cells @ ((blend == clipped) / margin)
+    return loss / targets.size, gradient / targets.size
+
+
+def slsqp(predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Finds the weights in [0, 1] that sum to 1 and minimise `log_loss`.
+
+    Sequential least squares (Kraft 1988) from equal weights, to a tolerance of 1e-10, as the
+    original does it, but with the analytic gradient. What it finds is rounded to multiples of
+    2^-40, the largest weight taking up the difference: bounds and sum hold exactly. Should a
+    single model be better than that, it gets the whole weight.
+
+    Args:
+      predictions: [K, N, L] float64 probabilities of K models.
+      targets: [N, L] labels, 0 or 1.
+
+    Returns:
+      [K] weights.
+    """
+    num_models = len(predictions)
+    ones = np.ones(num_models)
+    # Per positive label rather than per cell the loss has a curvature near the unit matrix that
+    # SLSQP starts from: a quarter of the steps where positives are rare.
+    scale = targets.size / max(np.count_nonzero(targets), 1)
+
+    def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        loss, gradient = log_loss_and_gradient(weights, predictions, targets)
+        return scale * loss, scale * gradient
+
+    with warnings.catch_warnings():
+        # A trial step may leave the bounds by a rounding error; scipy clips it and says so.
+        warnings.filterwarnings("ignore", "Values in x were outside bounds", RuntimeWarning)
+        found = optimize.minimize(
+            objective,
+            ones / num_models,
+            method="SLSQP",
+            jac=True,
+            bounds=[(0, 1)] * num_models,
+            constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: ones},
+            tol=1e-10,
+        ).x
+    candidates = [_on_simplex(found), *np.eye(num_models)]
+    return min(candidates, key=lambda weights: log_loss(weights, predictions, targets))
+
+
+def per_target(predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Finds by `slsqp` weights of their own for each target.
+
+    Rare targets have few positives to learn from, and many of their weights end at 0 or 1: look
+    at the nested score before using them.
+
+    Args:
+      predictions: [K, N, L] float64 probabilities of K models.
+      targets: [N, L] labels, 0 or 1.
+
+    Returns:
+      [K, L] weights; each column sums to 1.
+    """
+    # One transpose, rather than a strided copy at every step of every search.
+    columns = np.ascontiguousarray(np.moveaxis(predictions, -1, 0))
+    found = [slsqp(p[..., None], y[:, None]) for p, y in zip(columns, targets.T, strict=True)]
+    return np.stack(found, axis=1)
+
+
+def tpe(predictions: np.ndarray, targets: np.ndarray, trials: int, seed: int) -> np.ndarray:
+    """Finds weights in [0, 1], free in their sum, by Optuna's tree-structured Parzen estimator.
+
+    The original's search space and objective: the weighted sum is clipped to [0, 1] and 1e-15 is
+    added inside both logarithms. Unlike the original's, the trials run one after the other in a
+    fresh study, so that a seed gives the same weights again, and start from equal weights.
+
+    Args:
+      predictions: [K, N, L] float64 probabilities of K models.
+      targets: [N, L] labels, 0 or 1.
+      trials: number of weight vectors that are tried.
+      seed: seed of the sampler.
+
+    Returns:
+      [K] weights of the best trial, as found; see `normalised`.
+
+    Raises:
+      UserError: Optuna is not installed.
+    """
+    check_installed("tpe")
+    import optuna
+
+    names = [f"w{index}" for index in range(len(predictions))]
+
+    def objective(trial: optuna.Trial) -> float:
+        weights = np.array([trial.suggest_float(name, 0.0, 1.0) for name in names])
+        return _box_log_loss(weights, predictions, targets)
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+    study.enqueue_trial(dict.fromkeys(names, 1 / len(names)))
+    study.optimize(objective, n_trials=trials)
+    return np.array([study.best_params[name] for name in names])
+
+
+def normalised(weights: np.ndarray) -> np.ndarray:
+    """Returns the weights [K] divided by their sum; equal ones where all are 0."""
+    total = weights.sum()
+    return weights / total if total > 0 else np.full_like(weights, 1 / len(weights))
+
+
+def method(name: str, trials: int, seed: int) -> Search:
+    """Returns the search of a name: `slsqp`, `per_target`, or `tpe` with its weights normalised."""
+    if name == "tpe":
+        found = functools.partial(tpe, trials=trials, seed=seed)
+        return lambda predictions, targets: normalised(found(predictions, targets))
+    return {"slsqp": slsqp, "per_target": per_target}[name]
+
+
+def check_installed(name: str) -> None:
+    """Checks that a method has what it needs, before hours of training.
+
+    Raises:
+      UserError: Optuna is not installed.
+    """
+    if name == "tpe" and importlib.util.find_spec("optuna") is None:
+        raise UserError(
+            "config.blend.method: expected Optuna for tpe, found none; "
+            "pip install 'moa-jax[optuna]', or take slsqp"
+        )
+
+
+def nested(
+    search: Search, predictions: np.ndarray, targets: np.ndarray, folds: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Scores a search without its optimism: no row is blended with weights it helped to find.
+
+    Args:
+      search: what finds the weights.
+      predictions: [K, N, L] float64 probabilities of K models.
+      targets: [N, L] labels, 0 or 1.
+      folds: [N] fold of each row.
+
+    Returns:
+      The loss over all rows; [F, K] or [F, K, L] weights, those of f found without the f-th fold;
+      [N, L] blended probabilities.
+    """
+    blend = np.empty(targets.shape)
+    found = []
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        # Unlike indexing, which keeps the rows outermost, this lays the copy out model by model.
+        others = predictions.compress(~held_out, axis=1)
+        found.append(search(others, targets[~held_out]))
+        blend[held_out] = blended(found[-1], predictions[:, held_out])
+    return mean_log_loss(targets, blend), np.stack(found), blend
+
+
+def _box_log_loss(weights: np.ndarray, predictions: np.ndarray, targets: np.ndarray) -> float:
+    loss = 0.0
+    for blend, labels, _ in _parts(weights, predictions, targets):
+        loss -= np.log(np.abs(1 - labels - np.clip(blend, 0, 1)) + EPSILON).sum()
+    return loss / targets.size
+
+
+def _parts(
+    weights: np.ndarray, predictions: np.ndarray, targets: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yields blend [n], labels [n] and predictions [K, n] of cells that fit in the cache.
+
+    For a label y in {0, 1} and a probability q the loss is -log|1 - y - q|: one logarithm.
+    """
+    cells, labels = predictions.reshape(len(predictions), -1), targets.ravel()
+    for start in range(0, labels.size, CELLS_IN_CACHE):
+        part = cells[:, start : start + CELLS_IN_CACHE]
+        yield weights @ part, labels[start : start + CELLS_IN_CACHE], part
+
+
+def _on_simplex(weights: np.ndarray) -> np.ndarray:
+    weights = np.round(np.clip(weights, 0, 1) / RESOLUTION) * RESOLUTION
+    weights[weights.argmax()] += 1 - weights.sum()
+    return weights

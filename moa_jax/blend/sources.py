@@ -1,0 +1,98 @@
+"""What is blended: predictions of the run's own models, and of models from elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from moa_jax.config import PredictionFiles
+from moa_jax.data import columns
+from moa_jax.data.tables import Dataset
+from moa_jax.errors import UserError
+from moa_jax.predictions import Predictions
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A model's predictions, the targets in the data's order.
+
+    Attributes:
+      oof: out-of-fold predictions of the treated training rows in the data's order, or None.
+      test: predictions of the test rows, or None.
+    """
+
+    oof: Predictions | None
+    test: Predictions | None
+
+
+def of_model(folder: Path, dataset: Dataset) -> Source:
+    """Returns the predictions that a finished model left in its folder.
+
+    Raises:
+      UserError: a file is missing, damaged or of other rows.
+    """
+    treated = dataset.ids[~dataset.is_control]
+    oof = _finished(folder / "oof.parquet").aligned(treated, str(folder / "oof.parquet"))
+    return Source(oof, _finished(folder / "test.parquet") if dataset.test else None)
+
+
+def of_files(files: PredictionFiles, dataset: Dataset) -> Source:
+    """Returns predictions from elsewhere, checked and aligned by `sig_id` and target.
+
+    Out-of-fold predictions are of the treated rows, or of all of which the controls are dropped.
+    Where the data have test rows, test predictions are of these; else of whatever rows they name.
+
+    Raises:
+      UserError: a file cannot be read; its rows or targets are not those of the data; a cell is
+        not a number between 0 and 1.
+    """
+    oof = test = None
+    if files.oof:
+        table = columns.read(Path(files.oof))
+        treated = dataset.ids[~dataset.is_control]
+        with_controls = np.isin(dataset.ids[dataset.is_control], table.ids).any()
+        expected = dataset.ids if with_controls else treated
+        oof = _probabilities(table, dataset, expected, "train_features").aligned(treated)
+    if files.test:
+        table = columns.read(Path(files.test))
+        expected = dataset.test.ids if dataset.test else table.ids
+        test = _probabilities(table, dataset, expected, "test_features")
+    return Source(oof, test)
+
+
+def check_tests(sources: Mapping[str, Source]) -> None:
+    """Checks that all models predict the test rows, or none does.
+
+    Raises:
+      UserError: naming a model that does not and one that does.
+    """
+    having = [name for name, source in sources.items() if source.test is not None]
+    for name, source in sources.items():
+        if having and source.test is None:
+            raise UserError(
+                f"config.blend.files.{name}.test: expected a file, because {having[0]} has test "
+                "predictions, found none"
+            )
+
+
+def _finished(path: Path) -> Predictions:
+    if not path.exists():
+        raise UserError(
+            f"{path}: expected predictions of a finished model, found none; train first"
+        )
+    return Predictions.read(path)
+
+
+def _probabilities(
+    table: columns.Columns, dataset: Dataset, ids: np.ndarray, owner: str
+) -> Predictions:
+    targets = dataset.scored.names
+    table.expect(targets)
+    rows = table.rows_of(ids, owner)
+    values = table.numbers(targets)
+    for name, column in zip(targets, values.T, strict=True):
+        table.check(name, (column >= 0) & (column <= 1), "a probability between 0 and 1")
+    return Predictions(ids, targets, values[rows])

@@ -1,0 +1,135 @@
+"""The models weighed: weights by the configured method, and what the blend scores with them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from moa_jax.blend import diversity, search
+from moa_jax.blend.search import Search
+from moa_jax.blend.weights import Weight, combine, named
+from moa_jax.config import BlendConfig
+from moa_jax.data import folds
+from moa_jax.predictions import Predictions
+from moa_jax.training import metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Weighing:
+    """A weighed blend.
+
+    Attributes:
+      weights: weight of each model, or its weights for each target.
+      record: what `blend/weights.json` holds, for people and the report.
+      oof: the out-of-fold predictions that `record["score"]` is of; None where a model has none.
+    """
+
+    weights: Mapping[str, Weight]
+    record: Mapping[str, Any]
+    oof: Predictions | None
+
+
+def weigh(
+    config: BlendConfig,
+    oof: Mapping[str, Predictions | None],
+    labels: np.ndarray,
+    num_controls: int,
+    seed: int,
+    honest: bool,
+) -> Weighing:
+    """Weighs the models and scores the blend.
+
+    The reported score is taken on the rows that the weights were searched on, unless the run is
+    honest: then it is the nested one. Fixed weights have no other.
+
+    Args:
+      config: the method.
+      oof: out-of-fold predictions [N, L] of each model, rows and targets in one order; None only
+        with fixed weights.
+      labels: [N, L] labels, 0 or 1.
+      num_controls: number of control rows beside them, for the original's conventions.
+      seed: seed of the parts of the nested score, and of TPE.
+      honest: report the nested score.
+    """
+    known = {name: p for name, p in oof.items() if p is not None}
+    losses = {name: metrics.mean_log_loss(labels, p.values) for name, p in known.items()}
+    record = {"method": config.method, "losses": losses, "rows": len(labels)}
+    if losses:
+        best = min(losses, key=losses.get)
+        record |= {"best_model": best, "best_model_loss": losses[best]}
+    if config.method == "fixed":
+        chosen = {name: float(config.weights.get(name, 1.0)) for name in oof}
+    else:
+        chosen, found = _searched(config, known, labels, seed)
+        record |= found
+    record["weights"] = chosen
+    if len(known) < len(oof):
+        return Weighing(chosen, record, None)
+    blended = combine(known, chosen)
+    record["loss"] = record["score"] = metrics.mean_log_loss(labels, blended.values)
+    if config.method != "fixed":
+        record["nested"], nested = _nested(config, known, labels, seed)
+        if honest:
+            blended, record["score"] = nested, record["nested"]["loss"]
+    # Fixed weights may sum to more than 1, and the blend with them.
+    probabilities = np.clip(blended.values, 0, 1)
+    record["conventions"] = metrics.conventions(labels, probabilities, num_controls)
+    return Weighing(chosen, record, blended)
+
+
+def losses_without(
+    config: BlendConfig, oof: Mapping[str, Predictions], labels: np.ndarray
+) -> dict[str, float]:
+    """Returns the blend's loss without each model, of at least two.
+
+    The others' weights are searched anew, by SLSQP where TPE would take hundreds of trials for
+    each; fixed weights are scaled up to the sum they had.
+    """
+    find = search.per_target if config.method == "per_target" else search.slsqp
+
+    def searched(kept: np.ndarray, others: np.ndarray) -> np.ndarray:
+        return find(others, labels)
+
+    weights = np.array([config.weights.get(name, 1.0) for name in oof])
+
+    def scaled(kept: np.ndarray, others: np.ndarray) -> np.ndarray:
+        return search.normalised(weights[kept]) * weights.sum()
+
+    found = diversity.losses_without(
+        scaled if config.method == "fixed" else searched, _stacked(oof), labels
+    )
+    return named(found, list(oof))
+
+
+def _searched(
+    config: BlendConfig, oof: Mapping[str, Predictions], labels: np.ndarray, seed: int
+) -> tuple[dict[str, Weight], dict[str, Any]]:
+    names, targets = list(oof), next(iter(oof.values())).targets
+    if config.method != "tpe":
+        return named(_search(config, seed)(_stacked(oof), labels), names, targets), {}
+    found = search.tpe(_stacked(oof), labels, config.trials, seed)
+    # Applied are the normalised weights; the sum tells how far the search left 1.
+    stated = {"trials": config.trials, "found": named(found, names), "sum": float(found.sum())}
+    return named(search.normalised(found), names), {"tpe": stated}
+
+
+def _nested(
+    config: BlendConfig, oof: Mapping[str, Predictions], labels: np.ndarray, seed: int
+) -> tuple[dict[str, Any], Predictions]:
+    parts = folds.k_fold(len(labels), config.nested_folds, seed)
+    loss, weights, values = search.nested(_search(config, seed), _stacked(oof), labels, parts)
+    # Of weights for each target the mean, which is all the report shows of them.
+    weights = weights.mean(-1) if weights.ndim == 3 else weights
+    record = {"loss": loss, "weights": [named(of_part, list(oof)) for of_part in weights]}
+    return record, dataclasses.replace(next(iter(oof.values())), values=values)
+
+
+def _search(config: BlendConfig, seed: int) -> Search:
+    return search.method(config.method, config.trials, seed)
+
+
+def _stacked(oof: Mapping[str, Predictions]) -> np.ndarray:
+    return np.stack([predictions.values for predictions in oof.values()])

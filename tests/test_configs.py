@@ -1,0 +1,72 @@
+"""Tests of the two winning blends as configurations."""
+
+import importlib
+
+import pytest
+
+from moa_jax import config as configuration
+from moa_jax.recipes import CONFIGS
+
+PARTS = {
+    "best_cv": {
+        "three_stage_nn": ("three_stage_nn", "ten_folds"),
+        "two_heads_resnet": ("two_heads_resnet", "v2"),
+        "efficientnet_b3": ("deepinsight_efficientnet_b3", ""),
+        "resnest_v1": ("deepinsight_resnest", ""),
+        "resnest_v2": ("deepinsight_resnest", "v2"),
+    },
+    "best_lb": {
+        "three_stage_nn": ("three_stage_nn", ""),
+        "nn_tabnet": ("nn_tabnet", ""),
+        "simple_nn_old": ("simple_nn", "old"),
+        "simple_nn_new": ("simple_nn", "new"),
+        "two_heads_resnet": ("two_heads_resnet", ""),
+        "efficientnet_b3": ("deepinsight_efficientnet_b3", ""),
+        "resnest_v2": ("deepinsight_resnest", "v2"),
+    },
+}
+
+
+def load(name, variant=""):
+    module = importlib.import_module(f"moa_jax.configs.{name}")
+    return configuration.parse(module.get_config(variant).to_dict(), CONFIGS)
+
+
+@pytest.mark.parametrize("size", ["", "smoke"])
+@pytest.mark.parametrize("blend", PARTS)
+def test_every_model_is_that_of_its_own_configuration(blend, size):
+    models = load(blend, size).models
+    assert set(models) == set(PARTS[blend])
+    for name, (config, variant) in PARTS[blend].items():
+        assert models[name] == load(config, f"{variant},{size}").models[name]
+
+
+def test_published_weights():
+    best_cv = load("best_cv").blend
+    assert best_cv.method == "slsqp"
+    assert best_cv.weights == {
+        "three_stage_nn": 0.36704255,
+        "two_heads_resnet": 0.0808577,
+        "efficientnet_b3": 0.17120266,
+        "resnest_v1": 0.10876667,
+        "resnest_v2": 0.27213043,
+    }
+    best_lb = load("best_lb").blend
+    assert best_lb.method == "fixed"
+    assert best_lb.weights == {
+        "three_stage_nn": pytest.approx(0.37 * 0.9),
+        "two_heads_resnet": 0.09,
+        "simple_nn_new": pytest.approx(0.1 * 0.9),
+        "efficientnet_b3": pytest.approx(0.18 * 0.9),
+        "resnest_v2": pytest.approx(0.15 * 0.9),
+        "nn_tabnet": 0.1,
+        "simple_nn_old": 0.09,
+    }
+    assert sum(best_lb.weights.values()) == pytest.approx(1, abs=1e-12)
+
+
+def test_the_blends_tell_the_versions_of_a_model_apart():
+    cv, lb = load("best_cv").models, load("best_lb").models
+    assert (cv["three_stage_nn"].folds, lb["three_stage_nn"].folds) == (10, 5)
+    assert (cv["two_heads_resnet"].version, lb["two_heads_resnet"].version) == ("v2", "v1")
+    assert lb["simple_nn_old"].split != lb["simple_nn_new"].split

@@ -1,0 +1,108 @@
+"""Tests of the weighing: every method's weights, and which score is reported."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moa_jax.blend import search, weighing
+from moa_jax.config import BlendConfig
+from moa_jax.data import folds
+from moa_jax.predictions import Predictions
+from moa_jax.training import metrics
+
+REFERENCE = Path(__file__).parent / "reference" / "blend_cases.npz"
+TARGETS = tuple("abcdefghij")
+
+
+@pytest.fixture(scope="module")
+def case():
+    with np.load(REFERENCE, allow_pickle=False) as stored:
+        return stored["oof"], stored["y"]
+
+
+@pytest.fixture(scope="module")
+def oof(case):
+    ids = np.array([f"id_{i}" for i in range(300)], object)
+    return {f"m{k}": Predictions(ids, TARGETS, values) for k, values in enumerate(case[0])}
+
+
+def weigh(oof, labels, honest=False, seed=3, **config):
+    return weighing.weigh(BlendConfig(**config), oof, labels, 30, seed, honest)
+
+
+def test_searched_weights_are_reported_in_sample_and_nested(case, oof):
+    found = weigh(oof, case[1])
+    expected = search.slsqp(*case)
+    assert list(found.weights.values()) == expected.tolist()
+    assert found.record["score"] == found.record["loss"]
+    assert found.record["loss"] == pytest.approx(search.log_loss(expected, *case), abs=1e-14)
+    parts = folds.k_fold(300, 5, 3)
+    nested, _, _ = search.nested(search.slsqp, *case, parts)
+    assert found.record["nested"]["loss"] == nested
+    assert len(found.record["nested"]["weights"]) == 5
+    assert found.record["best_model"] == "m1"
+
+
+@pytest.mark.parametrize("method", ["slsqp", "per_target"])
+def test_honest_runs_report_the_nested_score_and_its_predictions(case, oof, method):
+    usual, honest = (weigh(oof, case[1], honest=h, method=method) for h in (False, True))
+    assert honest.record["score"] == honest.record["nested"]["loss"] > honest.record["loss"]
+    assert honest.weights == usual.weights
+    scored = metrics.mean_log_loss(case[1], honest.oof.values)
+    assert scored == pytest.approx(honest.record["score"], abs=1e-14)
+    assert honest.record["conventions"] == metrics.conventions(case[1], honest.oof.values, 30)
+    assert usual.record["score"] == usual.record["loss"]
+
+
+def test_weights_of_each_target(case, oof):
+    found = weigh(oof, case[1], method="per_target")
+    assert found.weights["m2"] == dict(
+        zip(TARGETS, search.per_target(*case)[2].tolist(), strict=True)
+    )
+    assert found.record["loss"] < weigh(oof, case[1]).record["loss"]
+    assert set(found.record["nested"]["weights"][0]) == set(oof)
+    json.dumps(found.record)
+
+
+def test_tpe_states_what_it_found_and_applies_it_normalised(case, oof):
+    pytest.importorskip("optuna")
+    found = weigh(oof, case[1], method="tpe", trials=25)
+    stated = found.record["tpe"]
+    assert stated["trials"] == 25
+    assert stated["sum"] == pytest.approx(sum(stated["found"].values()))
+    assert sum(found.weights.values()) == pytest.approx(1, abs=1e-15)
+    for name, weight in found.weights.items():
+        assert weight == pytest.approx(stated["found"][name] / stated["sum"], rel=1e-14)
+
+
+def test_fixed_weights_have_one_score_and_may_exceed_1(case, oof):
+    config = {"method": "fixed", "weights": dict.fromkeys(oof, 0.5)}
+    found = weigh(oof, case[1], honest=True, **config)
+    assert found.weights == config["weights"] and "nested" not in found.record
+    assert found.oof.values.max() > 1
+    assert found.record["score"] == metrics.mean_log_loss(case[1], found.oof.values)
+    assert np.isfinite(list(found.record["conventions"].values())).all()
+
+
+def test_a_model_without_out_of_fold_predictions_leaves_the_blend_unscored(case, oof):
+    weights = {"m0": 0.5, "other": 0.5}
+    found = weigh({"m0": oof["m0"], "other": None}, case[1], method="fixed", weights=weights)
+    assert found.oof is None and "score" not in found.record
+    assert found.record["losses"].keys() == {"m0"}
+    assert found.weights == weights
+
+
+def test_a_single_model_has_the_whole_weight(case, oof):
+    assert weigh({"m3": oof["m3"]}, case[1]).weights == {"m3": 1.0}
+    assert weigh({"m3": oof["m3"]}, case[1], method="fixed").weights == {"m3": 1.0}
+
+
+@pytest.mark.parametrize("method", ["slsqp", "per_target", "tpe"])
+def test_losses_without_each_model(case, oof, method):
+    found = weighing.losses_without(BlendConfig(method=method), oof, case[1])
+    others = np.delete(case[0], 1, axis=0)
+    find = search.per_target if method == "per_target" else search.slsqp
+    expected = search.log_loss(find(others, case[1]), others, case[1])
+    assert found["m1"] == pytest.approx(expected, abs=1e-14)
