@@ -51,7 +51,8 @@ def convolve(
 def _pointwise(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
     """A matrix product, which has a fast backward pass on every platform, also in groups."""
     if groups == 1:
-        return x @ kernel
+        # As a matrix of places: summing over three axes costs a transposed copy of a gradient.
+        return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
     split = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
     kernel = kernel.reshape(kernel.shape[0], groups, -1)
     return jnp.einsum("nhwgi,igo->nhwgo", split, kernel).reshape(*x.shape[:-1], -1)
