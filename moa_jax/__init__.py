@@ -1,13 +1,16 @@
 """moa_jax: mechanisms of action from gene expression and cell viability, in JAX and Flax."""
 
+import importlib
+
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str):
-    # The estimator brings JAX and scikit-learn along, which most who import the package need not
-    # wait for.
-    if name == "TabNetClassifier":
-        from moa_jax.estimator import TabNetClassifier
+# Where the estimators are. They bring JAX and scikit-learn along, which most who import the package
+# need not wait for.
+_ESTIMATORS = {"DeepInsight": "moa_jax.deepinsight", "TabNetClassifier": "moa_jax.estimator"}
 
-        return TabNetClassifier
+
+def __getattr__(name: str):
+    if name in _ESTIMATORS:
+        return getattr(importlib.import_module(_ESTIMATORS[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-SCRIPT, TABNET = FOLDER / "simple_nn.py", FOLDER / "tabnet.py"
+SCRIPT, TABNET, IMAGES = (FOLDER / f"{name}.py" for name in ("simple_nn", "tabnet", "images"))
 TINY = ("--rows=96", "--features=9", "--hidden=16", "--outputs=5", "--batch=16", "--steps=2")
 
 
@@ -32,6 +32,16 @@ def test_tabnet_prints_every_way():
     assert found.returncode == 0, found.stderr
     ways = [line[:12].strip() for line in found.stdout.splitlines()[3:]]
     assert ways == ["one", "ten in turn", "ten stacked", "library", "tuned"]
+
+
+def test_images_prints_every_way():
+    sizes = ("--rows=50", "--features=30", "--resolution=9", "--batch=16", "--sample=20")
+    found = run(str(IMAGES), *sizes, "--repetitions=1")
+    assert found.returncode == 0, found.stderr
+    lines = found.stdout.splitlines()
+    assert lines[0].startswith("50 rows of 30 features, 9 pixels a side")
+    assert [line.split()[0] for line in lines[2:]] == ["moa_jax", "pandas", "numpy"]
+    assert lines[2].split()[-1] == "1.0"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed")

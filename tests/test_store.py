@@ -14,6 +14,8 @@ from moa_jax import files
 from moa_jax.errors import UserError
 from moa_jax.features import store
 from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
+from moa_jax.features.feature_map import FeatureMap
+from moa_jax.features.log_scale import LogScale
 from moa_jax.features.rank_gauss import RankGauss
 from moa_jax.features.selection import ChosenColumns, VarianceSelection
 from moa_jax.features.standard_scale import StandardScale
@@ -29,6 +31,7 @@ def transforms():
         "clusters": ClusterOneHot(4, seed=5).fit(VALUES),
         "components": PrincipalComponents(3).fit(VALUES),
         "scale": StandardScale().fit(VALUES),
+        "log_scale": LogScale().fit(VALUES),
         "selection": VarianceSelection(0.4).fit(VALUES),
         "chosen": ChosenColumns([2, 0]),
     }
@@ -66,6 +69,16 @@ assert "jax" not in sys.modules
         assert set(found.files) == set(transforms)
         for name, transform in transforms.items():
             np.testing.assert_array_equal(found[name], transform.transform(VALUES))
+
+
+def test_a_feature_map_is_kept(tmp_path):
+    parameters = {"embedding": "pca", "closing_edge": True, "random_state": 3}
+    fitted = FeatureMap(**parameters).fit(VALUES)
+    store.save(tmp_path, {"map": fitted})
+    loaded = store.load(tmp_path)["map"]
+    assert loaded.parameters() == {**parameters, "tsne": "legacy", "perplexity": 5.0}
+    np.testing.assert_array_equal(loaded.positions_, fitted.positions_)
+    np.testing.assert_array_equal(loaded.pixels(224), fitted.pixels(224))
 
 
 def test_description(folder):

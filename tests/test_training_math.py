@@ -256,6 +256,15 @@ def test_clip_by_global_norm():
                 np.testing.assert_allclose(found[name], factor * gradient, rtol=1e-15)
 
 
+def test_clip_with_another_epsilon():
+    with jax.enable_x64(True):
+        clip = optimizers.clip_by_global_norm(10.0, epsilon=1e-5)
+        for norm, factor in ((20.0, 10 / 20.00001), (10.0, 10 / 10.00001), (9.9, 1.0)):
+            gradient = jnp.array([0.6, 0.8]) * norm
+            found, _ = clip.update(gradient, clip.init(gradient))
+            np.testing.assert_allclose(found, factor * gradient, rtol=1e-14)
+
+
 def test_adam_with_constants_equals_adam_with_constant_schedules():
     with jax.enable_x64(True):
         parameter, results = jnp.array([1.0, -2.0]), []

@@ -74,7 +74,8 @@ class FeatureMap:
             self.positions_ = np.repeat(np.arange(len(columns), dtype=np.float32)[:, None], 2, 1)
             return self
         with warnings_logged("feature map", (Warning,)):
-            points = getattr(self, f"_{self.embedding}")(columns).astype(np.float32)
+            embed = {"tsne": self._tsne, "umap": self._umap, "pca": self._pca}[self.embedding]
+            points = embed(columns).astype(np.float32)
         if not np.isfinite(points).all():
             logging.info("feature map: features without neighbours are put at the origin")
             points = np.nan_to_num(points, nan=0.0, posinf=0.0, neginf=0.0)

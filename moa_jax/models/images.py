@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# More features on one pixel are reduced by a scan: the padded table would be mostly padding.
+# With more features on one pixel a table of them would be mostly padding; sums run over the sorted
+# features instead.
 MAX_SHARED = 32
 
 
@@ -26,11 +27,11 @@ def pixel_tables(pixels: Sequence[np.ndarray], resolution: int) -> dict[str, np.
 
     Returns:
       Arrays stacked along their first axis, the folds. `slots` [folds, resolution^2] has the
-      occupied pixel, of U, of each pixel of the image, U for an empty one. While few features
-      share a pixel, `features` [folds, U, K] lists those of each occupied pixel, repeating the
-      first as padding, and `counts` [folds, U] their number. Otherwise `order` [folds, F] has the
-      features sorted by pixel, `starts` [folds, F] marks the first of each and `ends` [folds, U]
-      has the place of each pixel's last one.
+      occupied pixel, of U, of each pixel of the image, U for an empty one; `counts` [folds, U]
+      are the features of each. While few share a pixel, `features` [folds, U, K] lists them,
+      repeating the first as padding. Otherwise `order` [folds, F] has the features sorted by
+      pixel, `ranks` [folds, F] their places within their pixel and `ends` [folds, U] where in
+      this order a pixel's last one is.
 
     Raises:
       ValueError: a pixel outside the image.
@@ -52,14 +53,15 @@ def pixel_tables(pixels: Sequence[np.ndarray], resolution: int) -> dict[str, np.
         slots[fold, occupied] = np.arange(len(occupied))
         counts[fold, : len(occupied)] = numbers
         first[fold, : len(occupied)] = np.cumsum(numbers) - numbers
+    tables = {"slots": slots, "counts": counts}
     if most > MAX_SHARED:
-        starts = np.zeros(order.shape, bool)
-        np.put_along_axis(starts, first, True, axis=1)
-        return {"slots": slots, "order": order, "starts": starts, "ends": first + counts - 1}
+        starts = np.zeros_like(order)
+        np.put_along_axis(starts, first, first, axis=1)
+        ranks = np.arange(order.shape[1], dtype=np.int32) - np.maximum.accumulate(starts, axis=1)
+        return {**tables, "order": order, "ranks": ranks, "ends": first + counts - 1}
     within = np.arange(most)
-    ranks = first[..., None] + np.where(within < counts[..., None], within, 0)
-    features = np.take_along_axis(order[:, None], ranks, axis=2)
-    return {"slots": slots, "features": features, "counts": counts}
+    listed = first[..., None] + np.where(within < counts[..., None], within, 0)
+    return {**tables, "features": np.take_along_axis(order[:, None], listed, axis=2)}
 
 
 def paint(values: jax.Array, tables: Mapping[str, jax.Array], resolution: int) -> jax.Array:
@@ -76,40 +78,36 @@ def paint(values: jax.Array, tables: Mapping[str, jax.Array], resolution: int) -
     """
     # Features along the first axis: what is gathered from here on are whole rows.
     features = jnp.clip(values, 0, 1).T
-    statistics = _of_table if "features" in tables else _of_scan
-    painted = jnp.stack(statistics(features, tables), axis=-1)
+    statistics = _of_table if "features" in tables else _of_sorted
+    total, least, greatest = statistics(features, tables)
+    mean = total / tables["counts"][:, None].astype(total.dtype)
     batch = values.shape[0]
-    painted = painted.reshape(-1, batch * 3)
+    painted = jnp.stack([mean, least, greatest], axis=-1).reshape(-1, batch * 3)
     painted = jnp.concatenate([painted, jnp.zeros_like(painted[:1])])
     image = painted[tables["slots"]].reshape(resolution, resolution, batch, 3)
     return image.transpose(2, 0, 1, 3)
 
 
 def _of_table(features: jax.Array, tables: Mapping[str, jax.Array]) -> tuple[jax.Array, ...]:
-    """Returns mean, minimum and maximum [U, B] of features [F, B]."""
-    shared, counts = features[tables["features"]], tables["counts"]
-    real = jnp.arange(shared.shape[1]) < counts[:, None]
+    """Returns sum, minimum and maximum [U, B] of features [F, B]."""
+    shared = features[tables["features"]]
+    real = jnp.arange(shared.shape[1]) < tables["counts"][:, None]
     total = jnp.sum(jnp.where(real[..., None], shared, 0), axis=1)
-    mean = total / counts[:, None].astype(total.dtype)
-    return mean, jnp.min(shared, axis=1), jnp.max(shared, axis=1)
+    return total, jnp.min(shared, axis=1), jnp.max(shared, axis=1)
 
 
-def _of_scan(features: jax.Array, tables: Mapping[str, jax.Array]) -> tuple[jax.Array, ...]:
-    """Returns the same by a scan over the sorted features that begins anew at each pixel."""
+def _of_sorted(features: jax.Array, tables: Mapping[str, jax.Array]) -> tuple[jax.Array, ...]:
+    """Returns the same, of twice as many neighbours in each of log2(F) steps."""
+    ranks = tables["ranks"][:, None]
+    total = least = greatest = features[tables["order"]]
+    step = 1
+    while step < len(features):
+        inside = ranks >= step  # the neighbour is of the same pixel
 
-    def combine(left, right):
-        begins = right[0]
+        def join(operation, array, inside=inside, step=step):
+            return jnp.where(inside, operation(array, jnp.roll(array, step, axis=0)), array)
 
-        def join(operation, a, b):
-            return jnp.where(begins, b, operation(a, b))
-
-        operations = (jnp.add, jnp.add, jnp.minimum, jnp.maximum)
-        joined = map(join, operations, left[1:], right[1:])
-        return (left[0] | begins, *joined)
-
-    shared = features[tables["order"]]
-    starts = tables["starts"][:, None]
-    ones = jnp.ones_like(shared[:, :1])
-    scanned = jax.lax.associative_scan(combine, (starts, ones, shared, shared, shared))
-    counts, total, least, greatest = (array[tables["ends"]] for array in scanned[1:])
-    return total / counts, least, greatest
+        total, least = join(jnp.add, total), join(jnp.minimum, least)
+        greatest = join(jnp.maximum, greatest)
+        step *= 2
+    return tuple(array[tables["ends"]] for array in (total, least, greatest))

@@ -104,6 +104,7 @@ class StageRun:
                 f"{stage.name}: {name}",
                 make(stage),
                 settings.devices,
+                runs_once=name == "initialise",
                 inner=inner,
                 donate=name != "initialise",
                 skip=(lambda state: ~state.active)

@@ -109,8 +109,7 @@ def radam(
     """Returns RAdam (Liu et al., 2020) as in torch-optimizer 0.0.1a17.
 
     It differs from `optax.radam`: epsilon is added to the root of the uncorrected second moment,
-    and the steps begin to be adaptive where the average has a length of at least 5, not above
-    it. The decay is decoupled from the gradients and scaled by the learning rate.
+    and a decay is decoupled from the gradients and scaled by the learning rate.
 
     Args:
       rate: learning rate; may be a traced scalar or a function of the 0-based step.

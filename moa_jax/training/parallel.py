@@ -217,9 +217,18 @@ def map_members(
 class Program:
     """A function of one member, lifted to all of them; compiled once per shape and listed."""
 
-    def __init__(self, name: str, fn: Callable, devices: Devices, **options):
-        """`options` are those of `map_members`."""
+    def __init__(self, name: str, fn: Callable, devices: Devices, runs_once=False, **options):
+        """Describes a program.
+
+        Args:
+          name: name in logs.
+          fn, devices, **options: as in `map_members`.
+          runs_once: spend little time on making it fast.
+        """
         self._name, self._devices = name, devices
+        # LLVM polishes the hundred generators of a deep network's weights for half a minute.
+        unpolished = runs_once and devices.devices[0].platform == "cpu"
+        self._compiler_options = {"xla_backend_optimization_level": 0} if unpolished else None
         self._mapped = map_members(fn, devices, **options)
         self._compiled: dict[Any, Callable] = {}
 
@@ -235,7 +244,7 @@ class Program:
         if signature not in self._compiled:
             start = time.monotonic()
             lowered = self._mapped.lower(state, arguments, shared)
-            self._compiled[signature] = lowered.compile()
+            self._compiled[signature] = lowered.compile(self._compiler_options)
             slots = leaves[0].shape[0] * leaves[0].shape[1]
             seconds = time.monotonic() - start
             logging.info("%s: compiled for %d slots in %.1f s", self._name, slots, seconds)

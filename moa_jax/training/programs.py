@@ -42,8 +42,11 @@ def initialise(stage: Stage) -> Callable:
         key = jax.random.wrap_key_data(key_data)
         init_key, input_key = jax.random.split(key)
         rows = jnp.zeros(2, jnp.int32)
-        inputs = stage.forward.inputs(shared["inputs"], own["data"], rows, input_key, False)
-        initial = stage.forward.network.init(init_key, *inputs)
+        inputs = jax.eval_shape(
+            lambda: stage.forward.inputs(shared["inputs"], own["data"], rows, input_key, False)
+        )
+        # Shapes suffice: what the network computes would be compiled and thrown away.
+        initial = stage.forward.network.lazy_init(init_key, *inputs)
         variables = _replaced(initial, own.get("start", {}))
         params, batch_stats = variables["params"], variables.get("batch_stats", {})
         rate = stage.rate.init()

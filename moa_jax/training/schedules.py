@@ -98,7 +98,8 @@ def cosine(
     def schedule(step: jax.Array) -> jax.Array:
         epoch = step // (total_steps // epochs)
         # The square of a sine that starts at 0 where the rate is 0: no rounding is left there.
-        left = jnp.abs(epoch % (2 * half_period) - half_period) / half_period
+        left = jnp.abs(epoch % (2 * half_period) - half_period)
+        left = left.astype(jnp.result_type(float)) / half_period
         return rate * jnp.sin(jnp.pi / 2 * left) ** 2
 
     return schedule

@@ -8,7 +8,13 @@
 import dataclasses
 
 from moa_jax.config import BlendConfig, PredictionFiles, config_dict, variants
-from moa_jax.recipes import nn_tabnet, simple_nn, three_stage_nn, two_heads_resnet
+from moa_jax.recipes import (
+    deepinsight_cnn,
+    nn_tabnet,
+    simple_nn,
+    three_stage_nn,
+    two_heads_resnet,
+)
 
 DENSE = {"hidden": 16, "epochs": 3, "batch_size": 32}
 SIMPLE = {
@@ -53,6 +59,15 @@ MODELS = {
         num_predictors=7,
         loop_epochs=12,
         **DENSE,
+    ),
+    "efficientnet": dataclasses.replace(
+        deepinsight_cnn.ORIGINAL["efficientnet_b3"],
+        network="efficientnet_b0",
+        folds=2,
+        resolution=32,
+        epochs=3,
+        batch_size=32,
+        head_width=16,
     ),
 }
 

@@ -1,0 +1,142 @@
+"""DeepInsight: tables to images in scikit-learn's manner, for any network that looks at images."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Self
+
+import jax
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from moa_jax.errors import UserError
+from moa_jax.features.feature_map import FeatureMap
+from moa_jax.features.log_scale import LogScale
+from moa_jax.models import images
+
+# Rows per device call, of which one program is compiled.
+_ROWS = 32
+
+
+class DeepInsight(TransformerMixin, BaseEstimator):
+    """Images of rows in which features that are alike lie close together (Sharma et al., 2019).
+
+    Rows are scaled to [0, 1] by `LogScale`, features are placed in the plane by `FeatureMap`, and
+    a pixel holds the mean, the minimum and the maximum of its features, 0 without any. This is
+    the input of the image networks of the winning solution; `EfficientNet` and `ResNeSt` take it
+    as it is.
+
+    Args:
+      resolution: side of the image in pixels.
+      embedding, tsne, closing_edge, perplexity: see `FeatureMap`.
+      random_state: seed of the embedding, generator, or None for another one each time.
+
+    Attributes:
+      n_features_in_: number of columns of X, F.
+      feature_names_in_: [F] their names, if X had names that are all strings.
+      scale_: the fitted `LogScale`.
+      map_: the fitted `FeatureMap`.
+      pixels_: [F, 2] int32 row and column of every feature.
+      resolution_: side of the images.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolution=224,
+        embedding="tsne",
+        tsne="legacy",
+        closing_edge=False,
+        perplexity=5.0,
+        random_state=1120,
+    ):
+        self.resolution = resolution
+        self.embedding = embedding
+        self.tsne = tsne
+        self.closing_edge = closing_edge
+        self.perplexity = perplexity
+        self.random_state = random_state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def fit(self, X, y=None) -> Self:
+        """Learns scale and map of X [N, F], finite numbers; y is ignored.
+
+        Raises:
+          ValueError: X or a parameter is not what is expected.
+        """
+        if not isinstance(self.resolution, Integral) or self.resolution < 1:
+            raise ValueError(
+                f"resolution: expected an integer of at least 1, found {self.resolution!r}"
+            )
+        if not self.perplexity > 0:
+            raise ValueError(f"perplexity: expected above 0, found {self.perplexity!r}")
+        X = validate_data(self, X, dtype=np.float64)
+        self.scale_ = LogScale().fit(X)
+        self.map_ = FeatureMap(
+            self.embedding, self.tsne, self.closing_edge, self.perplexity, self.random_state
+        ).fit(self.scale_.transform(X))
+        self.pixels_ = self.map_.pixels(self.resolution)
+        self.resolution_ = int(self.resolution)
+        return self
+
+    def transform(self, X) -> np.ndarray:
+        """Returns the images of X [N, F], [N, resolution, resolution, 3] float32 in [0, 1].
+
+        The channels are mean, minimum and maximum. An image of 224 pixels takes 600 KB: transform
+        what does not fit into memory in parts.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        scaled = self.scale_.transform(X).astype(np.float32)
+        tables = images.pixel_tables([self.pixels_], self.resolution_)
+        tables = jax.device_put({name: table[0] for name, table in tables.items()})
+        painted = np.empty((len(scaled), self.resolution_, self.resolution_, 3), np.float32)
+        for start in range(0, len(scaled), _ROWS):
+            rows = scaled[start : start + _ROWS]
+            padded = np.pad(rows, ((0, _ROWS - len(rows)), (0, 0)))
+            painted[start : start + _ROWS] = _paint(padded, tables, self.resolution_)[: len(rows)]
+        return painted
+
+    def feature_at(self, row: int, col: int) -> list[str] | list[int]:
+        """Returns the features of a pixel: their names, or their numbers if X had none.
+
+        Raises:
+          ValueError: the pixel is outside the image.
+        """
+        check_is_fitted(self)
+        for name, value in (("row", row), ("col", col)):
+            if not 0 <= value < self.resolution_:
+                raise ValueError(f"{name}: expected 0 to {self.resolution_ - 1}, found {value!r}")
+        found = np.flatnonzero((self.pixels_ == (row, col)).all(axis=1))
+        names = getattr(self, "feature_names_in_", None)
+        return found.tolist() if names is None else names[found].tolist()
+
+    def plot(self):
+        """Returns a matplotlib figure of the occupied pixels, coloured by how many share one.
+
+        Raises:
+          UserError: matplotlib is not installed.
+        """
+        check_is_fitted(self)
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise UserError("plot: needs matplotlib: pip install 'moa-jax[plots]'") from None
+        places, counts = np.unique(self.pixels_, axis=0, return_counts=True)
+        figure = Figure(layout="constrained")
+        axes = figure.subplots()
+        points = axes.scatter(places[:, 1], places[:, 0], c=counts, s=6)
+        # As in an image: row 0 is at the top, and all pixels are in view.
+        axes.set(xlim=(-0.5, self.resolution_ - 0.5), ylim=(self.resolution_ - 0.5, -0.5))
+        axes.set(xlabel="column", ylabel="row", aspect="equal")
+        axes.set_title(f"{len(self.pixels_)} features on {len(places)} pixels")
+        figure.colorbar(points, label="features per pixel")
+        return figure
+
+
+_paint = jax.jit(images.paint, static_argnames="resolution")
