@@ -126,11 +126,14 @@ def blend(
             weighed.record["best_model"],
             weighed.record["best_model_loss"],
         )
+    else:  # what an earlier blend of this folder may have left would be shown with this one
+        files.remove(folder / "oof.parquet", folder / "targets.csv")
     files.write_json(folder / "analysis.json", analysed)
     files.write_json(folder / "weights.json", weighed.record)
     if submission is not None:
         submission.write(workdir.path / "submission.csv")
     else:
+        files.remove(workdir.path / "submission.csv")
         logging.info("no test features: no submission")
     recorded = records.collect(workdir.path)
     report.write(folder / "report.html", recorded)
@@ -199,7 +202,10 @@ def _stored_weights(workdir: Workdir, models: list[str]) -> dict[str, Weight]:
     path = workdir.path / "blend" / "weights.json"
     if len(models) == 1 and not path.exists():
         return {models[0]: 1.0}
-    chosen = files.read_json(path)["weights"]
+    stored = files.read_json(path)
+    chosen = stored.get("weights") if isinstance(stored, dict) else None
+    if not isinstance(chosen, dict) or not set(models) <= set(chosen):
+        raise UserError(f"{path}: damaged, expected weights of {models}")
     for name in chosen:
         if name not in models:
             raise UserError(

@@ -220,6 +220,10 @@ def test_png_files(workdir):
     assert names == {"learning_curves.png", "calibration.png", "correlations.png", "weights.png"}
     for name in names:
         assert (workdir / "blend" / name).read_bytes().startswith(b"\x89PNG")
+    (workdir / "metrics.jsonl").unlink()
+    figures.write(workdir / "blend", records.collect(workdir))
+    left = {path.name for path in (workdir / "blend").glob("*.png")}
+    assert left == names - {"learning_curves.png"}
 
 
 def test_without_matplotlib_there_are_no_png_files(workdir, monkeypatch):
