@@ -18,6 +18,7 @@ from moa_jax.config import RunConfig, switches
 from moa_jax.data import simulate, tables
 from moa_jax.data.tables import Dataset
 from moa_jax.errors import UserError
+from moa_jax.features import store
 from moa_jax.predictions import Predictions
 from moa_jax.recipes import RECIPES, Context, deepinsight_inputs, is_finished
 from moa_jax.training import metrics
@@ -195,7 +196,8 @@ def _feature_maps(config: RunConfig, workdir: Workdir, dataset: Dataset) -> list
         if model.recipe == "deepinsight_cnn"
     }
     table = deepinsight_inputs.raw_table(dataset, levels(config)) if folders else None
-    return [analysis.feature_map(folder, table, dataset) for folder in sorted(folders)]
+    stored = [folder for folder in sorted(folders) if store.exists(folder)]
+    return [analysis.feature_map(folder, table, dataset) for folder in stored]
 
 
 def _stored_weights(workdir: Workdir, models: list[str]) -> dict[str, Weight]:
