@@ -21,9 +21,9 @@ def convolve(
 ) -> jax.Array:
     """Returns the cross-correlation of images with kernels; every network computes it here.
 
-    GPUs and TPUs run the library's convolution. On a CPU its grouped form is many times slower
-    than the same work put otherwise, so there groups become dense convolutions, and kernels of a
-    single channel sums of shifted images.
+    Kernels of one place are matrix products. GPUs and TPUs run the library's convolution for the
+    rest. On a CPU its grouped form is many times slower than the same work put otherwise, so there
+    groups become dense convolutions, and kernels of a single channel sums of shifted images.
 
     Args:
       x: [rows, height, width, inputs].
