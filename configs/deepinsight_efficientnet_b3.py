@@ -18,7 +18,9 @@ import ml_collections
 from moa_jax.config import config_dict, variants
 from moa_jax.recipes.deepinsight_cnn import ORIGINAL
 
-SMOKE = {"folds": 2, "resolution": 64, "epochs": 4, "batch_size": 32}
+SMOKE = {
+    "folds": 2, "resolution": 64, "epochs": 3, "batch_size": 32, "learning_rate": 3e-3,
+}  # fmt: skip
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
