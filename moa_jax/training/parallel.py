@@ -85,6 +85,21 @@ class Devices:
         # a type error.
         return Mesh(np.asarray(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
 
+    def member_shapes(self, tree: Tree, per_device: int) -> Tree:
+        """Returns shapes [devices, members per device, ...] for the shapes of one member."""
+        sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
+        axes = (len(self.devices), per_device)
+        return jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(axes + a.shape, a.dtype, sharding=sharding), tree
+        )
+
+    def shared_shapes(self, tree: Tree) -> Tree:
+        """Returns the shapes of arrays that every member reads, placed as `put_shared` does."""
+        sharding = NamedSharding(self.mesh, PartitionSpec())
+        return jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), tree
+        )
+
     def put_members(self, tree: Tree) -> Tree:
         """Uploads arrays [devices, members per device, ...], each device its own part."""
         return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec(AXIS)))
@@ -239,6 +254,10 @@ class Program:
     def __call__(self, state: Tree, arguments: Tree, shared: Tree) -> tuple[Tree, Tree]:
         """Runs the program; host arrays among `state` and `arguments` are uploaded first."""
         state, arguments = self._devices.put_members((state, arguments))
+        return self.compiled(state, arguments, shared)(state, arguments, shared)
+
+    def compiled(self, state: Tree, arguments: Tree, shared: Tree) -> jax.stages.Compiled:
+        """Returns the program, compiled for arrays or for their shapes alone."""
         leaves = jax.tree.leaves((state, arguments, shared))
         signature = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         if signature not in self._compiled:
@@ -248,4 +267,4 @@ class Program:
             slots = leaves[0].shape[0] * leaves[0].shape[1]
             seconds = time.monotonic() - start
             logging.info("%s: compiled for %d slots in %.1f s", self._name, slots, seconds)
-        return self._compiled[signature](state, arguments, shared)
+        return self._compiled[signature]
