@@ -13,7 +13,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from moa_jax import config as configuration
-from moa_jax import console, plan, run
+from moa_jax import console, plan, processes, run
 from moa_jax.errors import UserError
 from moa_jax.recipes import CONFIGS
 from moa_jax.workdir import Workdir
@@ -39,10 +39,19 @@ _MODE = flags.DEFINE_enum(
 )
 
 
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed",
+    False,
+    "This is one of several processes that train as one: give every one the same command.",
+)
+
+
 def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise UserError(f"unexpected argument {argv[1]!r}; see --help")
     config = configuration.parse(_CONFIG.value.to_dict(), CONFIGS)
+    if _DISTRIBUTED.value:
+        processes.start()
     workdir = Workdir(_WORKDIR.value)
     mode = _MODE.value
     if mode == "plan":

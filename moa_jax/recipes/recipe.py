@@ -312,7 +312,7 @@ def predict_rows(
 
 def peak_memory_bytes(devices: Devices) -> int:
     """Returns the peak memory so far: of the devices where they tell, of this process else."""
-    statistics = [device.memory_stats() or {} for device in devices.devices]
+    statistics = [device.memory_stats() or {} for device in devices.local]
     peaks = [s["peak_bytes_in_use"] for s in statistics if "peak_bytes_in_use" in s]
     if peaks:
         return sum(peaks)

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from moa_jax import processes
 from moa_jax.errors import UserError
 from moa_jax.training import members as member_tables
 from moa_jax.training import programs, shapes, weights
@@ -261,7 +262,8 @@ class _Group:
             last_save = time.monotonic()
 
         def is_due() -> bool:
-            return time.monotonic() - last_save >= run.settings.checkpoint_seconds
+            due = time.monotonic() - last_save >= run.settings.checkpoint_seconds
+            return processes.agree(due)
 
         first_call = start.call
         for epoch in range(start.epoch, stage.epochs):
