@@ -131,7 +131,9 @@ def _tpu_devices(kind: str, grid: Sequence[int]) -> tuple[jax.Device, ...]:
         raise UserError(
             f"config.plan.topology: {kind} needs TPU's compiler, no TPU: pip install libtpu"
         )
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no metadata server to ask
+    # Only the compiler is wanted: there is no metadata server to ask, and no TPU to lock.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     bounds = [*grid, 1, 1][:3]
     # Of v4 the default host has four chips; the others' hosts vary in size.
     options = {} if kind == "v4" else {"chip_config_name": "default"}
@@ -142,7 +144,7 @@ def _tpu_devices(kind: str, grid: Sequence[int]) -> tuple[jax.Device, ...]:
         found = topologies.get_topology_desc(name, platform="tpu", **options)
     except jax.errors.JaxRuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"config.plan.topology: {name}: no such grid of TPUs: {reason}") from None
+        raise UserError(f"config.plan.topology: {name} cannot be had: {reason}") from None
     return tuple(found.devices)
 
 
@@ -158,7 +160,8 @@ class StagePlan:
       memory_bytes: peak of one device: arguments, results and temporaries of the training program;
         None if the compiler finds that it does not fit.
       flops: of all members in all epochs, validation included; None where memory is.
-      seconds: the same in time, if no member stops early; None where memory is.
+      flops_seconds, bytes_seconds: time of the products, and of reading and writing memory, if no
+        member stops early; the longer one counts. None where memory is.
     """
 
     name: str
@@ -170,7 +173,8 @@ class StagePlan:
     parameters: int
     memory_bytes: int | None
     flops: float | None
-    seconds: float | None
+    flops_seconds: float | None
+    bytes_seconds: float | None
 
 
 def plan_stage(
@@ -203,7 +207,9 @@ def plan_stage(
     inner = choose_inner(stage.forward.inner, hardware.platform)
     compiled = _compiled(stage, target.compile_for, inner, per_device, layout.steps_per_call)
     if compiled is None:
-        return StagePlan(**known, memory_bytes=None, flops=None, seconds=None)
+        return StagePlan(
+            **known, memory_bytes=None, flops=None, flops_seconds=None, bytes_seconds=None
+        )
     cost = compiled.cost_analysis()
     # XLA counts the body of a loop once: one step of all members of a device, or of one of them
     # where they run in turn.
@@ -211,12 +217,13 @@ def plan_stage(
     flops, num_bytes = (cost[name] / counted for name in ("flops", "bytes accessed"))
     forward_steps = FORWARD_SHARE * shapes.validation_steps(stage)
     total_steps = stage.epochs * (steps + forward_steps)
-    step_seconds = max(flops / hardware.flops, num_bytes / hardware.bandwidth) / efficiency
+    steps_in_turn = len(layout.groups) * per_device * total_steps / efficiency
     return StagePlan(
         **known,
         memory_bytes=_peak_bytes(compiled),
         flops=len(stage.members) * total_steps * flops,
-        seconds=len(layout.groups) * per_device * total_steps * step_seconds,
+        flops_seconds=steps_in_turn * flops / hardware.flops,
+        bytes_seconds=steps_in_turn * num_bytes / hardware.bandwidth,
     )
 
 
@@ -290,8 +297,8 @@ def _heading(config: RunConfig, dataset: Dataset, target: Topology) -> list[str]
     ]
     if target.is_estimate:
         lines.append(
-            "Estimated: FLOPs, bytes and memory are of the program that XLA compiles for a CPU; "
-            "a GPU's differs in temporaries and in what is fused."
+            "Estimated: FLOPs, bytes and memory are of the program that XLA compiles for a CPU. A "
+            "GPU's fuses more, so that its memory and its time by bytes are lower."
         )
     return lines
 
@@ -299,21 +306,24 @@ def _heading(config: RunConfig, dataset: Dataset, target: Topology) -> list[str]
 def _table(rows: Sequence[StagePlan], target: Topology) -> list[str]:
     lines = [
         "| stage | members | groups x slots | epochs x steps | parameters | GiB per device | PFLOP "
-        "| time at most |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| time by FLOPs | time by bytes |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         flops = "" if row.flops is None else f"{row.flops / 1e15:.3g}"
         lines.append(
             f"| `{row.name}` | {row.members} | {row.groups} x {row.slots} "
             f"| {row.epochs} x {row.steps} | {row.parameters:,} | {_memory(row, target)} "
-            f"| {flops} | {_duration(row.seconds)} |"
+            f"| {flops} | {_duration(row.flops_seconds)} | {_duration(row.bytes_seconds)} |"
         )
-    if all(row.seconds is not None for row in rows):
-        flops, seconds = sum(row.flops for row in rows), sum(row.seconds for row in rows)
-        members = sum(row.members for row in rows)
-        total = f"| {members} | | | | | {flops / 1e15:.3g} | {_duration(seconds)} |"
-        lines.append(f"| together {total}")
+    if all(row.flops is not None for row in rows):
+        flops = sum(row.flops for row in rows)
+        times = (sum(getattr(r, f"{by}_seconds") for r in rows) for by in ("flops", "bytes"))
+        lines.append(
+            f"| together | {sum(row.members for row in rows)} | | | | | {flops / 1e15:.3g} | "
+            + " | ".join(map(_duration, times))
+            + " |"
+        )
     return lines
 
 

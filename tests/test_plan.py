@@ -108,26 +108,27 @@ def test_figures_are_those_of_the_compiled_step():
     assert products < found.flops / total < 1.6 * products
     state = shapes.num_bytes(shapes.state(stage))
     assert 3 * state < found.memory_bytes < 6 * state
-    assert found.seconds > 0
 
 
-def test_time_follows_peak_efficiency_and_devices():
-    stage = toy.stage()
-    one = plan.topology("a100")
-    assert plan.plan_stage(stage, one, ParallelConfig(), 0.2).seconds == pytest.approx(
-        2 * plan.plan_stage(stage, one, ParallelConfig(), 0.4).seconds
+def test_time_follows_peaks_efficiency_and_devices():
+    stage, one = toy.stage(), plan.topology("a100")
+    base = plan.plan_stage(stage, one, ParallelConfig(), 0.4)
+    assert (base.groups, base.slots) == (1, 8)
+    fast = dataclasses.replace(
+        one.hardware, flops=3 * one.hardware.flops, bandwidth=5 * one.hardware.bandwidth
     )
+    target = dataclasses.replace(one, hardware=fast)
+    faster = plan.plan_stage(stage, target, ParallelConfig(), 0.2)
+    assert base.flops_seconds == pytest.approx(3 / 2 * faster.flops_seconds)
+    assert base.bytes_seconds == pytest.approx(5 / 2 * faster.bytes_seconds)
     eight = plan.plan_stage(stage, plan.topology("gpu:8"), ParallelConfig(), 0.4)
     assert (eight.groups, eight.slots) == (1, 8)
-    assert eight.seconds < plan.plan_stage(stage, one, ParallelConfig(), 0.4).seconds
-    fast = dataclasses.replace(one.hardware, flops=1e30, bandwidth=2 * one.hardware.bandwidth)
-    faster = plan.plan_stage(stage, dataclasses.replace(one, hardware=fast), ParallelConfig(), 0.4)
-    slow = dataclasses.replace(one.hardware, flops=1e30)
-    slower = plan.plan_stage(stage, dataclasses.replace(one, hardware=slow), ParallelConfig(), 0.4)
-    assert slower.seconds == pytest.approx(2 * faster.seconds)
+    # The fixed part of a small program does not shrink with the members.
+    assert eight.flops_seconds < base.flops_seconds / 4
+    assert eight.flops == pytest.approx(base.flops, rel=0.5)
 
 
-def test_what_does_not_fit_is_said(dataset, tmp_path):
+def test_what_does_not_fit_is_said():
     target = plan.topology("gpu")
     small = dataclasses.replace(target.hardware, memory_bytes=1000)
     row = plan.plan_stage(toy.stage(), target, ParallelConfig(), 0.4)
