@@ -205,7 +205,7 @@ def plan_stage(
         "parameters": shapes.num_parameters(member),
     }
     inner = choose_inner(stage.forward.inner, hardware.platform)
-    compiled = _compiled(stage, target.compile_for, inner, per_device, layout.steps_per_call)
+    compiled = compiled_step(stage, target.compile_for, inner, per_device, layout.steps_per_call)
     if compiled is None:
         return StagePlan(
             **known, memory_bytes=None, flops=None, flops_seconds=None, bytes_seconds=None
@@ -220,14 +220,24 @@ def plan_stage(
     steps_in_turn = len(layout.groups) * per_device * total_steps / efficiency
     return StagePlan(
         **known,
-        memory_bytes=_peak_bytes(compiled),
+        memory_bytes=peak_bytes(compiled),
         flops=len(stage.members) * total_steps * flops,
         flops_seconds=steps_in_turn * flops / hardware.flops,
         bytes_seconds=steps_in_turn * num_bytes / hardware.bandwidth,
     )
 
 
-def _compiled(stage: Stage, devices: Devices, inner: str, per_device: int, steps: int):
+def compiled_step(
+    stage: Stage, devices: Devices, inner: str, per_device: int, steps: int
+) -> jax.stages.Compiled | None:
+    """Returns a stage's training program for devices; None if it does not fit in their memory.
+
+    Args:
+      stage: a stage, or its outline.
+      devices, inner: see `parallel.map_members`.
+      per_device: members of each device.
+      steps: optimiser steps of a device call.
+    """
     try:
         # It never runs: what LLVM does to it for a CPU changes neither memory nor FLOPs.
         return stage_program(stage, "train", devices, inner, runs_once=True).compiled(
@@ -241,7 +251,8 @@ def _compiled(stage: Stage, devices: Devices, inner: str, per_device: int, steps
         return None
 
 
-def _peak_bytes(compiled: jax.stages.Compiled) -> int:
+def peak_bytes(compiled: jax.stages.Compiled) -> int:
+    """Returns the memory that a program needs on one device, by XLA's analysis."""
     memory = compiled.memory_analysis()
     return (
         memory.argument_size_in_bytes
