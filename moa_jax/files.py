@@ -88,6 +88,17 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: damaged, expected JSON: {error}") from None
 
 
+def remove(*paths: Path) -> None:
+    """Removes the files that are there.
+
+    Raises:
+      UserError: one cannot be removed.
+    """
+    for path in paths:
+        with writing(path):
+            path.unlink(missing_ok=True)
+
+
 def sha256(path: str | Path) -> str:
     """Returns the file's SHA-256 as hexadecimal digits."""
     with open(path, "rb") as opened:

@@ -18,6 +18,7 @@ from moa_jax.config import RunConfig, switches
 from moa_jax.data import simulate, tables
 from moa_jax.data.tables import Dataset
 from moa_jax.errors import UserError
+from moa_jax.features import store
 from moa_jax.predictions import Predictions
 from moa_jax.recipes import RECIPES, Context, deepinsight_inputs, is_finished
 from moa_jax.training import metrics
@@ -126,11 +127,14 @@ def blend(
             weighed.record["best_model"],
             weighed.record["best_model_loss"],
         )
+    else:  # what an earlier blend of this folder may have left would be shown with this one
+        files.remove(folder / "oof.parquet", folder / "targets.csv")
     files.write_json(folder / "analysis.json", analysed)
     files.write_json(folder / "weights.json", weighed.record)
     if submission is not None:
         submission.write(workdir.path / "submission.csv")
     else:
+        files.remove(workdir.path / "submission.csv")
         logging.info("no test features: no submission")
     recorded = records.collect(workdir.path)
     report.write(folder / "report.html", recorded)
@@ -192,14 +196,18 @@ def _feature_maps(config: RunConfig, workdir: Workdir, dataset: Dataset) -> list
         if model.recipe == "deepinsight_cnn"
     }
     table = deepinsight_inputs.raw_table(dataset, levels(config)) if folders else None
-    return [analysis.feature_map(folder, table, dataset) for folder in sorted(folders)]
+    stored = [folder for folder in sorted(folders) if store.exists(folder)]
+    return [analysis.feature_map(folder, table, dataset) for folder in stored]
 
 
 def _stored_weights(workdir: Workdir, models: list[str]) -> dict[str, Weight]:
     path = workdir.path / "blend" / "weights.json"
     if len(models) == 1 and not path.exists():
         return {models[0]: 1.0}
-    chosen = files.read_json(path)["weights"]
+    stored = files.read_json(path)
+    chosen = stored.get("weights") if isinstance(stored, dict) else None
+    if not isinstance(chosen, dict) or not set(models) <= set(chosen):
+        raise UserError(f"{path}: damaged, expected weights of {models}")
     for name in chosen:
         if name not in models:
             raise UserError(

@@ -63,7 +63,7 @@ def test_learning_curve():
     svg = charts.learning_curve("a < b", [1, 2, 3], [4, 2, 1], [8, 4, 2], [7, 3, 1], [9, 5, 3])
     assert parse(svg).get("aria-label") == "a < b"
     valid, train = points(of_class(svg, "line")[1]), points(of_class(svg, "line")[0])
-    assert [x for x, _ in valid] == [52, 185, 318]
+    assert [x for x, _ in valid] == [60, 189, 318]
     assert valid[0][1] < valid[1][1] < valid[2][1]  # losses fall, downwards on the page
     # Where validation and training have the same loss they are as high.
     assert valid[1][1] == train[0][1]

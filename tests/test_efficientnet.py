@@ -1,4 +1,4 @@
-"""EfficientNet against PyTorch's: stages, gradients, statistics; padding, dropping, counts."""
+"""EfficientNet against PyTorch's: stages, gradients, statistics; dropping, counts."""
 
 import functools
 
@@ -9,7 +9,6 @@ import pytest
 from image_networks import Reference, count, quick_infer, quick_step
 
 from moa_jax.models import efficientnet
-from moa_jax.models.convolution import convolve
 from moa_jax.models.efficientnet import EfficientNet
 from moa_jax.pretrained import efficientnet_from_torch
 
@@ -115,59 +114,6 @@ def test_parameter_counts(variant, published):
 def test_every_variant_has_its_count():
     table = test_parameter_counts.pytestmark[0].args[1]
     assert [row[0] for row in table] == list(efficientnet.VARIANTS)
-
-
-@pytest.mark.parametrize(
-    ("size", "stride", "shape"),
-    [(3, 1, (9, 6)), (3, 2, (9, 6)), (5, 2, (8, 7)), (5, 1, (1, 2))],
-)
-def test_convolution_per_channel_equals_the_grouped_one(size, stride, shape):
-    """The sum over the kernel's places against XLA's grouped convolution, with gradients."""
-    with jax.enable_x64(True):
-        generator = np.random.default_rng(0)
-        x = generator.normal(size=(2, *shape, 4))
-        kernel = generator.normal(size=(size, size, 1, 4))
-
-        def plain(x, kernel):
-            return jax.lax.conv_general_dilated(
-                x,
-                kernel,
-                (stride, stride),
-                "SAME",
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-                feature_group_count=4,
-            )
-
-        def ours(x, kernel):
-            return convolve(x, kernel, stride, "SAME", 4)
-
-        (expected, pull), (found, our_pull) = (jax.vjp(f, x, kernel) for f in (plain, ours))
-        cotangent = generator.normal(size=expected.shape)
-        jax.tree.map(
-            functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-12),
-            (found, our_pull(cotangent)),
-            (expected, pull(cotangent)),
-        )
-
-
-def test_convolution_by_explicit_padding_in_groups():
-    with jax.enable_x64(True):
-        generator = np.random.default_rng(0)
-        x = generator.normal(size=(2, 7, 6, 4))
-        kernel = generator.normal(size=(3, 3, 2, 6))
-        halves = [
-            convolve(x[..., 2 * i : 2 * i + 2], kernel[..., 3 * i : 3 * i + 3], 2, 1)
-            for i in range(2)
-        ]
-        assert halves[0].shape == (2, 4, 3, 3)
-        expected = np.concatenate(halves, -1)
-        np.testing.assert_allclose(convolve(x, kernel, 2, 1, 2), expected, rtol=1e-12)
-        pointwise = kernel[:1, :1]
-        expected = np.concatenate(
-            [x[..., 2 * i : 2 * i + 2] @ pointwise[0, 0, :, 3 * i : 3 * i + 3] for i in range(2)],
-            -1,
-        )
-        np.testing.assert_allclose(convolve(x, pointwise, 1, "SAME", 2), expected, rtol=1e-12)
 
 
 def test_drop_connect_drops_whole_rows():

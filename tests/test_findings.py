@@ -50,7 +50,7 @@ def workdir(tmp_path):
                 {"predicted": 0.05, "observed": 0.04, "cells": 1100, "positives": 44},
             ],
             "oof": CORRELATIONS,
-            "without": {"a": 0.12, "b": 0.1},
+            "without": {"a": 0.12, "b": 0.1 - 1e-9},
             "maps": [
                 {
                     "name": "tsne_0/fold0",
@@ -134,7 +134,7 @@ def test_weights_of_each_target_are_summed_up(page):
     assert weights[0][5:7] == ["Targets at 0", "Targets at 1"]
     expected = ["a", "0.5000", "", "0.2500", "0.2500", "1", "1", "0.12000", "0.02000"]
     assert weights[1] == expected
-    assert weights[2][-2:] == ["0.10000", "0.00000"]
+    assert weights[2][-2:] == ["0.10000", "0.00000"]  # 1e-9 less, and no -0
 
 
 def test_correlations_are_shaded(page):
@@ -148,7 +148,7 @@ def test_models_from_files_stand_beside_the_own(page):
     scores = page.tables[0]
     assert [row[0] for row in scores] == ["Model", "a", "b best", "Blend"]
     assert scores[2][-1] == "from a file"
-    assert "from a file" not in page.text.split("Learning curves")[-1]
+    assert "What the predictions of b have seen, which come from files, is not known" in page.text
 
 
 @pytest.mark.parametrize("original", [True, False])
@@ -220,6 +220,10 @@ def test_png_files(workdir):
     assert names == {"learning_curves.png", "calibration.png", "correlations.png", "weights.png"}
     for name in names:
         assert (workdir / "blend" / name).read_bytes().startswith(b"\x89PNG")
+    (workdir / "metrics.jsonl").unlink()
+    figures.write(workdir / "blend", records.collect(workdir))
+    left = {path.name for path in (workdir / "blend").glob("*.png")}
+    assert left == names - {"learning_curves.png"}
 
 
 def test_without_matplotlib_there_are_no_png_files(workdir, monkeypatch):

@@ -115,6 +115,13 @@ def test_missing_file(dataset):
         sources.of_files(PredictionFiles(test="nowhere.csv"), dataset)
 
 
+def test_a_model_of_other_targets(dataset, tmp_path):
+    ids = treated(dataset)
+    Predictions(ids, ("other",), np.zeros((len(ids), 1))).write(tmp_path / "oof.parquet")
+    with pytest.raises(UserError, match="oof.parquet: expected the 3 targets of train_targets_sco"):
+        sources.of_model(tmp_path, dataset)
+
+
 def test_all_models_predict_the_test_rows_or_none():
     some = Predictions(np.array(["a"], object), ("x",), np.zeros((1, 1)))
     with_test, without = sources.Source(some, some), sources.Source(some, None)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 # Pixels. Three charts stand beside each other; on a telephone one is as wide as the page.
 WIDTH, HEIGHT = 330, 215
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 40
+LEFT, RIGHT, TOP, BOTTOM = 60, 12, 10, 40
 SHADES = 8
 
 

@@ -20,7 +20,8 @@ WIDTH, HEIGHT = 4.5, 3.2
 def write(folder: Path, report: Report) -> None:
     """Writes `learning_curves`, `calibration`, `correlations` and `weights` as PNG.
 
-    What there is nothing to show of is left out. Without matplotlib a log line says so.
+    What there is nothing to show of is left out, and removed where an earlier blend drew it.
+    Without matplotlib a log line says so.
 
     Raises:
       UserError: the folder cannot be written.
@@ -36,9 +37,12 @@ def write(folder: Path, report: Report) -> None:
         "weights": _weights(report) if report.blend else None,
     }
     for name, figure in drawn.items():
-        if figure is not None:
-            with files.replacing(folder / f"{name}.png") as temporary:
-                figure.savefig(temporary, dpi=RESOLUTION)
+        path = folder / f"{name}.png"
+        if figure is None:
+            files.remove(path)
+            continue
+        with files.replacing(path) as temporary:
+            figure.savefig(temporary, dpi=RESOLUTION)
 
 
 def _figure(columns: int, rows: int, width: float = WIDTH, height: float = HEIGHT):

@@ -236,6 +236,10 @@ class Report:
     original_data: bool
     notes: tuple[str, ...]
 
+    def from_files(self) -> tuple[str, ...]:
+        """Returns the names of the models whose predictions come from elsewhere."""
+        return tuple(model.name for model in self.models if model.recipe == FROM_FILE)
+
     def device_counts(self) -> Mapping[str, int]:
         return collections.Counter(self.environment.get("devices", ()))
 

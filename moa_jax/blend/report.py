@@ -45,7 +45,8 @@ def write(path: str | Path, report: Report) -> None:
 
 
 def _loss(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:.5f}"
+    # Adding 0 turns the -0 that a tiny negative difference rounds to into 0.
+    return ABSENT if value is None else f"{round(value, 5) + 0:.5f}"
 
 
 def _weight(value: float) -> str:

@@ -32,11 +32,11 @@ def of_model(folder: Path, dataset: Dataset) -> Source:
     """Returns the predictions that a finished model left in its folder.
 
     Raises:
-      UserError: a file is missing, damaged or of other rows.
+      UserError: a file is missing, damaged, or of other rows or targets than the data's.
     """
     treated = dataset.ids[~dataset.is_control]
-    oof = _finished(folder / "oof.parquet").aligned(treated, str(folder / "oof.parquet"))
-    return Source(oof, _finished(folder / "test.parquet") if dataset.test else None)
+    oof = _finished(folder / "oof.parquet", dataset).aligned(treated, str(folder / "oof.parquet"))
+    return Source(oof, _finished(folder / "test.parquet", dataset) if dataset.test else None)
 
 
 def of_files(files: PredictionFiles, dataset: Dataset) -> Source:
@@ -78,12 +78,18 @@ def check_tests(sources: Mapping[str, Source]) -> None:
             )
 
 
-def _finished(path: Path) -> Predictions:
+def _finished(path: Path, dataset: Dataset) -> Predictions:
     if not path.exists():
         raise UserError(
             f"{path}: expected predictions of a finished model, found none; train first"
         )
-    return Predictions.read(path)
+    predictions = Predictions.read(path)
+    if predictions.targets != dataset.scored.names:
+        raise UserError(
+            f"{path}: expected the {len(dataset.scored.names)} targets of train_targets_scored, "
+            f"found {len(predictions.targets)} others; the model was trained on other data"
+        )
+    return predictions
 
 
 def _probabilities(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -12,12 +13,17 @@ import jax.numpy as jnp
 from moa_jax.models.layers import parameter_dtype
 
 Padding = int | str
+Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 def convolve(
     x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Padding = "SAME", groups: int = 1
 ) -> jax.Array:
     """Returns the cross-correlation of images with kernels; every network computes it here.
+
+    GPUs and TPUs run the library's convolution. On a CPU its grouped form is many times slower
+    than the same work put otherwise, so there groups become dense convolutions, and kernels of a
+    single channel sums of shifted images.
 
     Args:
       x: [rows, height, width, inputs].
@@ -26,81 +32,141 @@ def convolve(
       padding: zeros on every side, or `SAME`: ceil(size / stride) outputs, an odd number of zeros
         having its larger part at the bottom and at the right, as in TensorFlow.
       groups: number of groups; as many as inputs for one kernel per channel.
-    """
-    if kernel.shape[:2] == (1, 1) and stride == 1:
-        # A matrix product has a fast backward pass on every platform, also in groups.
-        split = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
-        kernel = kernel.reshape(kernel.shape[2], groups, -1)
-        return jnp.einsum("nhwgi,igo->nhwgo", split, kernel).reshape(*x.shape[:-1], -1)
-    if groups == x.shape[-1] == kernel.shape[-1]:
-        return _per_channel(x, kernel, stride, padding)
-    return _plain(x, kernel, stride, padding, groups)
 
-
-def _plain(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding, groups: int):
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(stride, stride),
-        padding=padding if isinstance(padding, str) else [(padding, padding)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
-
-
-def _shifted_sum(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
-    """One kernel per channel as a sum over the kernel's places.
-
-    XLA for CPU may expand such a kernel to a dense one, a thousand times the work.
+    Returns:
+      [rows, out_height, out_width, outputs].
     """
     if isinstance(padding, str):
         pads = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride, stride), padding)
     else:
         pads = [(padding, padding)] * 2
-    x = jnp.pad(x, [(0, 0), *pads, (0, 0)])
-    size = kernel.shape[0]
-    height, width = ((length - size) // stride * stride + 1 for length in x.shape[1:3])
-    return sum(
-        x[:, row : row + height : stride, column : column + width : stride] * kernel[row, column, 0]
-        for row in range(size)
-        for column in range(size)
+    pads = tuple(map(tuple, pads))
+    if kernel.shape[:2] == (1, 1) and stride == 1 and pads == ((0, 0), (0, 0)):
+        return _pointwise(x, kernel[0, 0], groups)
+    if groups == 1:
+        return _library(x, kernel, stride, pads, groups)
+    return _grouped(x, kernel, stride, pads, groups)
+
+
+def _pointwise(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
+    """A matrix product, which has a fast backward pass on every platform, also in groups."""
+    if groups == 1:
+        # As a matrix of places: summing over three axes costs a transposed copy of a gradient.
+        return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
+    split = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+    kernel = kernel.reshape(kernel.shape[0], groups, -1)
+    return jnp.einsum("nhwgi,igo->nhwgo", split, kernel).reshape(*x.shape[:-1], -1)
+
+
+def _library(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads, groups: int) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=pads,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
     )
-
-
-def _channel_count_groups(x, kernel, stride, padding):
-    return _plain(x, kernel, stride, padding, x.shape[-1])
 
 
 # The derivative is chosen by platform too: differentiating the choice itself would keep what the
 # other platform's derivative needs.
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _per_channel(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _grouped(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads, groups: int) -> jax.Array:
+    options = {"stride": stride, "pads": pads, "groups": groups}
     return jax.lax.platform_dependent(
         x,
         kernel,
-        cpu=functools.partial(_shifted_sum, stride=stride, padding=padding),
-        default=functools.partial(_channel_count_groups, stride=stride, padding=padding),
+        cpu=functools.partial(_grouped_on_cpu, **options),
+        default=functools.partial(_library, **options),
     )
 
 
-def _per_channel_forward(x, kernel, stride, padding):
-    return _per_channel(x, kernel, stride, padding), (x, kernel)
+def _grouped_forward(x, kernel, stride, pads, groups):
+    return _grouped(x, kernel, stride, pads, groups), (x, kernel)
 
 
-def _per_channel_backward(stride, padding, inputs, cotangent):
-    def backward(function):
+def _grouped_backward(stride, pads, groups, inputs, cotangent):
+    def derivative(function):
         def pull(x, kernel, cotangent):
-            f = functools.partial(function, stride=stride, padding=padding)
-            return jax.vjp(f, x, kernel)[1](cotangent)
+            _, pullback = jax.vjp(lambda x, w: function(x, w, stride, pads, groups), x, kernel)
+            return pullback(cotangent)
 
         return pull
 
     return jax.lax.platform_dependent(
-        *inputs, cotangent, cpu=backward(_shifted_sum), default=backward(_channel_count_groups)
+        *inputs, cotangent, cpu=derivative(_grouped_on_cpu), default=derivative(_library)
     )
 
 
+_grouped.defvjp(_grouped_forward, _grouped_backward)
+
+
+def _grouped_on_cpu(x, kernel, stride, pads, groups):
+    if groups == x.shape[-1] == kernel.shape[-1]:
+        return _per_channel(x, kernel, stride, pads)
+    # XLA for CPU has a fast kernel for dense convolutions only, and for their gradients.
+    pairs = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
+    return jnp.concatenate([_library(*pair, stride, pads, 1) for pair in pairs], -1)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _per_channel(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
+    """One kernel per channel, as a sum over the kernel's places of the image shifted by them.
+
+    One image at a time, which stays in the cache while it is read once for every place.
+    """
+    return jax.lax.map(lambda image: _shifted_sum(image, kernel, stride, pads), x)
+
+
+def _per_channel_forward(x, kernel, stride, pads):
+    return _per_channel(x, kernel, stride, pads), (x, kernel)
+
+
+def _per_channel_backward(stride, pads, inputs, cotangent):
+    """The gradient of an image is one more such sum, that of the kernel a sum for each place."""
+    x, kernel = inputs
+    size, lengths = kernel.shape[0], x.shape[1:3]
+    # Zeros between the rows and columns of the cotangent stand for what the stride left out.
+    opposite = [
+        (size - 1 - low, length + low - (outputs - 1) * stride - 1, stride - 1)
+        for (low, _), length, outputs in zip(pads, lengths, cotangent.shape[1:3], strict=True)
+    ]
+
+    def pull(pair):
+        image, cotangent = pair
+        gradient = _shifted_sum(cotangent, kernel[::-1, ::-1], 1, opposite)
+        high = cotangent.astype(parameter_dtype(cotangent))
+        products = [shifted * high for shifted in _shifts(image, size, stride, pads)]
+        return gradient, jnp.stack([product.sum((0, 1)) for product in products])
+
+    gradient, of_images = jax.lax.map(pull, (x, cotangent))
+    return gradient, of_images.sum(0).reshape(kernel.shape).astype(kernel.dtype)
+
+
 _per_channel.defvjp(_per_channel_forward, _per_channel_backward)
+
+
+def _shifted_sum(image: jax.Array, kernel: jax.Array, stride: int, pads: Sequence) -> jax.Array:
+    weights = kernel.reshape(-1, kernel.shape[-1]).astype(parameter_dtype(kernel))
+    shifts = _shifts(image, kernel.shape[0], stride, pads)
+    return sum(map(jnp.multiply, shifts, weights)).astype(image.dtype)
+
+
+def _shifts(image: jax.Array, size: int, stride: int, pads: Sequence) -> list[jax.Array]:
+    """The image [height, width, channels] as each place of the kernel sees it, in high precision.
+
+    Pads are zeros before and behind, and between rows or columns if a third number is given.
+    """
+    pads = [(*pad, 0)[:3] for pad in (*pads, (0, 0))]
+    image = jax.lax.pad(image, jnp.zeros((), image.dtype), pads)
+    image = image.astype(parameter_dtype(image))
+    height, width = ((length - size) // stride * stride + 1 for length in image.shape[:2])
+    return [
+        image[row : row + height : stride, column : column + width : stride]
+        for row in range(size)
+        for column in range(size)
+    ]
 
 
 class Convolution(nn.Module):
