@@ -7,8 +7,8 @@ import pytest
 from moa_jax import files
 
 # Network, stage, slots in training, and slots in each program that predicts: rows out of fold and
-# new rows are tables of different lengths, and new rows do not pass through every stage. Image networks
-# train in waves of one member per device and predict all at once.
+# new rows are tables of different lengths; the two heads' first stages see no new rows. Image
+# networks train in waves of one member per device and predict all at once.
 TINY = [
     ("MLP", "simple_nn_old/scored", 6, (6, 6)),
 ]

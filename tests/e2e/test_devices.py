@@ -1,4 +1,4 @@
-"""Every recipe on other numbers of devices: the same members, epochs and, but for rounding, files."""
+"""Every recipe on other numbers of devices: the same epochs and, but for rounding, files."""
 
 import json
 
