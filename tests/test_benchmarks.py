@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-SCRIPT, TABNET, IMAGES = (FOLDER / f"{name}.py" for name in ("simple_nn", "tabnet", "images"))
+SCRIPT, TABNET, IMAGES, IMAGE_NETWORKS = (
+    FOLDER / f"{name}.py" for name in ("simple_nn", "tabnet", "images", "image_networks")
+)
 TINY = ("--rows=96", "--features=9", "--hidden=16", "--outputs=5", "--batch=16", "--steps=2")
 
 
@@ -44,10 +46,35 @@ def test_images_prints_every_way():
     assert lines[2].split()[-1] == "1.0"
 
 
+def test_image_networks_print_every_convolution():
+    pytest.importorskip("torch")
+    found = run(str(IMAGE_NETWORKS), "layers", "--side=6", "--batch=1", "--repetitions=1")
+    assert found.returncode == 0, found.stderr
+    lines = found.stdout.splitlines()[3:]
+    assert {line.split()[0] for line in lines} == {"depthwise", "grouped", "pointwise", "dense"}
+    assert sum(" gradients " in line for line in lines) == len(lines) / 2
+
+
+@pytest.mark.slow
+def test_image_networks_print_every_pass():
+    for package in ("torch", "geffnet", "resnest"):
+        pytest.importorskip(package)
+    found = run(str(IMAGE_NETWORKS), "steps", "--side=40", "--batch=2", "--repetitions=1")
+    assert found.returncode == 0, found.stderr
+    passes = [line.split(", compiled")[0] for line in found.stdout.splitlines()[3:]]
+    assert passes == [
+        f"{name} at 40, {which}" for name in ("b3", "r2") for which in ("forward", "step")
+    ]
+
+
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed")
 @pytest.mark.parametrize(
     ("script", "install"),
-    [(SCRIPT, "moa-jax[torch]"), (TABNET, "moa-jax[torch] pytorch-tabnet")],
+    [
+        (SCRIPT, "moa-jax[torch]"),
+        (TABNET, "moa-jax[torch] pytorch-tabnet"),
+        (IMAGE_NETWORKS, "moa-jax[torch] geffnet resnest"),
+    ],
 )
 def test_missing_torch_is_one_line(script, install):
     found = run(str(script))

@@ -145,5 +145,7 @@ def test_plot_without_matplotlib(fitted, monkeypatch):
         return imported(name, *arguments, **keywords)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(UserError, match=r"^plot: needs matplotlib: pip install 'moa-jax\[plots\]'$"):
+    with pytest.raises(
+        UserError, match=r"^plot: needs matplotlib: pip install 'moa-jax\[plots\]'$"
+    ):
         fitted.plot()

@@ -21,9 +21,10 @@ def convolve(
 ) -> jax.Array:
     """Returns the cross-correlation of images with kernels; every network computes it here.
 
-    GPUs and TPUs run the library's convolution. On a CPU its grouped form is many times slower
-    than the same work put otherwise, so there groups become dense convolutions, and kernels of a
-    single channel sums of shifted images.
+    Kernels of one place are matrix products. GPUs and TPUs run the library's convolution for the
+    rest. On a CPU its gradients and its grouped form are many times slower than the same work put
+    otherwise, so there gradients are convolutions of their own, groups become dense convolutions,
+    and kernels of a single channel sums of shifted images.
 
     Args:
       x: [rows, height, width, inputs].
@@ -43,9 +44,7 @@ def convolve(
     pads = tuple(map(tuple, pads))
     if kernel.shape[:2] == (1, 1) and stride == 1 and pads == ((0, 0), (0, 0)):
         return _pointwise(x, kernel[0, 0], groups)
-    if groups == 1:
-        return _library(x, kernel, stride, pads, groups)
-    return _grouped(x, kernel, stride, pads, groups)
+    return _by_platform(x, kernel, stride, pads, groups)
 
 
 def _pointwise(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
@@ -72,21 +71,23 @@ def _library(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads, groups: i
 # The derivative is chosen by platform too: differentiating the choice itself would keep what the
 # other platform's derivative needs.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _grouped(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads, groups: int) -> jax.Array:
+def _by_platform(
+    x: jax.Array, kernel: jax.Array, stride: int, pads: Pads, groups: int
+) -> jax.Array:
     options = {"stride": stride, "pads": pads, "groups": groups}
     return jax.lax.platform_dependent(
         x,
         kernel,
-        cpu=functools.partial(_grouped_on_cpu, **options),
+        cpu=functools.partial(_on_cpu, **options),
         default=functools.partial(_library, **options),
     )
 
 
-def _grouped_forward(x, kernel, stride, pads, groups):
-    return _grouped(x, kernel, stride, pads, groups), (x, kernel)
+def _by_platform_forward(x, kernel, stride, pads, groups):
+    return _by_platform(x, kernel, stride, pads, groups), (x, kernel)
 
 
-def _grouped_backward(stride, pads, groups, inputs, cotangent):
+def _by_platform_backward(stride, pads, groups, inputs, cotangent):
     def derivative(function):
         def pull(x, kernel, cotangent):
             _, pullback = jax.vjp(lambda x, w: function(x, w, stride, pads, groups), x, kernel)
@@ -95,19 +96,73 @@ def _grouped_backward(stride, pads, groups, inputs, cotangent):
         return pull
 
     return jax.lax.platform_dependent(
-        *inputs, cotangent, cpu=derivative(_grouped_on_cpu), default=derivative(_library)
+        *inputs, cotangent, cpu=derivative(_on_cpu), default=derivative(_library)
     )
 
 
-_grouped.defvjp(_grouped_forward, _grouped_backward)
+_by_platform.defvjp(_by_platform_forward, _by_platform_backward)
 
 
-def _grouped_on_cpu(x, kernel, stride, pads, groups):
+def _on_cpu(x, kernel, stride, pads, groups):
+    if groups == 1:
+        return _dense(x, kernel, stride, pads)
     if groups == x.shape[-1] == kernel.shape[-1]:
         return _per_channel(x, kernel, stride, pads)
     # XLA for CPU has a fast kernel for dense convolutions only, and for their gradients.
     pairs = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
-    return jnp.concatenate([_library(*pair, stride, pads, 1) for pair in pairs], -1)
+    return jnp.concatenate([_dense(*pair, stride, pads) for pair in pairs], -1)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _dense(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
+    return _library(x, kernel, stride, pads, 1)
+
+
+def _dense_forward(x, kernel, stride, pads):
+    return _dense(x, kernel, stride, pads), (x, kernel)
+
+
+def _dense_backward(stride, pads, inputs, cotangent):
+    """Both gradients as convolutions of images with rows first and channels last.
+
+    XLA for CPU has fast kernels for this order alone. It brings what differentiation makes, where
+    rows and channels have changed places, into this order only outside of loops and branches.
+    """
+    x, kernel = inputs
+    size, outputs = kernel.shape[0], cotangent.shape[1:3]
+    convolved = functools.partial(
+        jax.lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    of_x = convolved(
+        cotangent,
+        kernel[::-1, ::-1].swapaxes(2, 3),
+        window_strides=(1, 1),
+        padding=_opposite(size, x.shape[1:3], outputs, stride, pads),
+        lhs_dilation=(stride, stride),
+    )
+    reach = [
+        (low, size + (count - 1) * stride - length - low)
+        for (low, _), length, count in zip(pads, x.shape[1:3], outputs, strict=True)
+    ]
+    of_kernel = convolved(
+        x.transpose(3, 1, 2, 0),
+        cotangent.transpose(1, 2, 0, 3),
+        window_strides=(1, 1),
+        padding=reach,
+        rhs_dilation=(stride, stride),
+    )
+    return of_x, of_kernel.transpose(1, 2, 0, 3)
+
+
+_dense.defvjp(_dense_forward, _dense_backward)
+
+
+def _opposite(size, lengths, outputs, stride, pads) -> list[tuple[int, int]]:
+    """Returns the zeros around a cotangent whose convolution has the lengths of the image."""
+    return [
+        (size - 1 - low, length + low - (count - 1) * stride - 1)
+        for (low, _), length, count in zip(pads, lengths, outputs, strict=True)
+    ]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -126,12 +181,10 @@ def _per_channel_forward(x, kernel, stride, pads):
 def _per_channel_backward(stride, pads, inputs, cotangent):
     """The gradient of an image is one more such sum, that of the kernel a sum for each place."""
     x, kernel = inputs
-    size, lengths = kernel.shape[0], x.shape[1:3]
+    size = kernel.shape[0]
+    around = _opposite(size, x.shape[1:3], cotangent.shape[1:3], stride, pads)
     # Zeros between the rows and columns of the cotangent stand for what the stride left out.
-    opposite = [
-        (size - 1 - low, length + low - (outputs - 1) * stride - 1, stride - 1)
-        for (low, _), length, outputs in zip(pads, lengths, cotangent.shape[1:3], strict=True)
-    ]
+    opposite = [(*pad, stride - 1) for pad in around]
 
     def pull(pair):
         image, cotangent = pair

@@ -82,6 +82,12 @@ def fan_out_normal(groups: int = 1) -> nn.initializers.Initializer:
     return nn.initializers.variance_scaling(2.0 * groups, "fan_out", "normal")
 
 
+@jax.checkpoint
+def swish(x: jax.Array) -> jax.Array:
+    """Returns x * sigmoid(x) and keeps nothing but x for the backward pass."""
+    return nn.swish(x)
+
+
 def drop_connect(branch: jax.Array, rate: float, key: jax.Array) -> jax.Array:
     """Returns the branch [rows, ...] without whole rows, of the share `rate`; the rest grows."""
     keep = 1 - rate
@@ -109,7 +115,7 @@ class SqueezeExcite(nn.Module):
             dtype=self.dtype,
         )
         gate = jnp.mean(x, (1, 2), parameter_dtype(x), keepdims=True)
-        gate = nn.swish(layer(self.hidden, name="conv_reduce")(gate))
+        gate = swish(layer(self.hidden, name="conv_reduce")(gate))
         gate = layer(x.shape[-1], name="conv_expand")(gate)
         return x * nn.sigmoid(gate.astype(parameter_dtype(x))).astype(x.dtype)
 
@@ -149,11 +155,11 @@ class Block(nn.Module):
             return norm(x, mask, self.train)
 
         if shape.expansion > 1:
-            x = nn.swish(normalise(convolve(channels, "conv_pw")(x)))
+            x = swish(normalise(convolve(channels, "conv_pw")(x)))
         depthwise = convolve(
             channels, "conv_dw", size=shape.size, stride=shape.stride, groups=channels
         )
-        x = nn.swish(normalise(depthwise(x)))
+        x = swish(normalise(depthwise(x)))
         # The gate is a quarter as wide as the block's input, rounded half up.
         x = SqueezeExcite(max(1, (inputs + 2) // 4), self.dtype, name="se")(x)
         last = "conv_pwl" if shape.expansion > 1 else "conv_pw"
@@ -214,7 +220,7 @@ class EfficientNet(nn.Module):
             return norm(x, mask, train)
 
         stem = convolve(scaled_width(STEM_WIDTH, width), "conv_stem", size=3, stride=2)
-        x = nn.swish(normalise(stem(images), "bn1"))
+        x = swish(normalise(stem(images), "bn1"))
         self.sow("intermediates", "stem", x)
 
         block = nn.remat(Block) if self.remat else Block
@@ -228,7 +234,7 @@ class EfficientNet(nn.Module):
         self.sow("intermediates", f"stage{shapes[-1].stage}", x)
 
         top = convolve(scaled_width(TOP_WIDTH, width), "conv_head")
-        x = nn.swish(normalise(top(x), "bn2"))
+        x = swish(normalise(top(x), "bn2"))
         self.sow("intermediates", "top", x)
         pooled = jnp.mean(x, (1, 2), result_dtype)
         self.sow("intermediates", "pooled", pooled)
