@@ -21,6 +21,7 @@ WITHOUT_EFFECT_ON_TRAINING = (
     "parallel",
     "checkpoint",
     "logging",
+    "plan",
     "blend",
 )
 
@@ -109,6 +110,20 @@ class LoggingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PlanConfig:
+    """What mode plan plans for.
+
+    Attributes:
+      topology: kind of devices and, after a colon, their number or grid: `cpu`, `gpu:8` (A100),
+        `a100:1`, `h100:8`, `v4:2x2x1`, `v5e:2x4`, `v6e:2x2`. They need not be there.
+      efficiency: share of the devices' peak FLOPs and bandwidth that time is computed with.
+    """
+
+    topology: str = "cpu"
+    efficiency: float = number(0.4, 0.01, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
 class PredictionFiles:
     """Predictions of a model from elsewhere: CSV or parquet, `sig_id` and the scored targets.
 
@@ -160,6 +175,7 @@ class RunConfig:
     parallel: ParallelConfig = dataclasses.field(default_factory=ParallelConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     logging: LoggingConfig = dataclasses.field(default_factory=LoggingConfig)
+    plan: PlanConfig = dataclasses.field(default_factory=PlanConfig)
     blend: BlendConfig = dataclasses.field(default_factory=BlendConfig)
 
 

@@ -13,7 +13,7 @@ import jax
 from absl import logging as absl_logging
 from tqdm import tqdm
 
-from moa_jax import files
+from moa_jax import files, processes
 from moa_jax.config import suggestion
 from moa_jax.errors import UserError
 
@@ -86,9 +86,13 @@ class _Console(logging.Handler):
 
 
 def start_log(path: Path) -> None:
-    """Sends log lines to the terminal and to a file."""
-    with files.writing(path):
-        handlers: list[logging.Handler] = [_Console(), logging.FileHandler(path, encoding="utf-8")]
+    """Sends log lines to the terminal and to a file; of several processes those of the first."""
+    handlers: list[logging.Handler] = [_Console()]
+    if processes.is_first():
+        with files.writing(path):
+            handlers.append(logging.FileHandler(path, encoding="utf-8"))
+    else:
+        handlers[0].setLevel(logging.WARNING)
     # A full disk must end in the one line that names the file, not in the logger's own trouble.
     logging.raiseExceptions = False
     root = logging.getLogger()

@@ -1,4 +1,7 @@
-"""Whole files or none: everything is written to a temporary name and renamed."""
+"""Whole files or none: everything is written to a temporary name and renamed.
+
+Of several processes the first one writes, and the others go on when the file is there.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ import contextlib
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from moa_jax import processes
 from moa_jax.errors import UserError
 
 
@@ -29,12 +34,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, renamed onto it when the block succeeds.
 
     A reader sees the previous file or the new one, never a part of either, also when the process
-    is killed. The data reach the disk before the rename.
+    is killed. The data reach the disk before the rename. Of several processes all must come here;
+    the first one's file is kept.
 
     Raises:
       UserError: the folder cannot be written or the disk is full; an earlier `path` stays whole.
     """
     path = Path(path)
+    if not processes.is_first():
+        with tempfile.TemporaryDirectory() as elsewhere:
+            yield Path(elsewhere) / path.name
+        processes.wait(f"{path}: before")
+        processes.wait(f"{path}: after")
+        return
     # The suffix stays last, so that writers which look at it (numpy, pandas) behave as for `path`.
     temporary = path.with_name(f".{path.stem}.tmp-{os.getpid()}{path.suffix}")
     try:
@@ -43,7 +55,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
             yield temporary
             with open(temporary, "rb") as written:
                 os.fsync(written.fileno())
+            # Until here the others may still look at what was there before.
+            processes.wait(f"{path}: before")
             os.replace(temporary, path)
+        processes.wait(f"{path}: after")
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

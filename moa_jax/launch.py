@@ -8,16 +8,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+import jax
 from absl import app, flags
 from ml_collections import config_flags
 
 from moa_jax import config as configuration
-from moa_jax import console, run
+from moa_jax import console, plan, processes, run
 from moa_jax.errors import UserError
 from moa_jax.recipes import CONFIGS
 from moa_jax.workdir import Workdir
 
-MODES = ("all", "train", "infer", "blend")
+MODES = ("all", "train", "infer", "blend", "plan")
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -33,7 +34,15 @@ _MODE = flags.DEFINE_enum(
     MODES,
     "train: fit every model; blend: weigh them, write submission and report; infer: predict "
     "config.data.test_features with a finished work folder; all: train and blend, and infer "
-    "where config.data.test_features is given.",
+    "where config.data.test_features is given; plan: print members, memory, FLOPs and time on "
+    "config.plan.topology without training.",
+)
+
+
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed",
+    False,
+    "This is one of several processes that train as one: give every one the same command.",
 )
 
 
@@ -41,8 +50,15 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise UserError(f"unexpected argument {argv[1]!r}; see --help")
     config = configuration.parse(_CONFIG.value.to_dict(), CONFIGS)
+    if _DISTRIBUTED.value:
+        processes.start()
     workdir = Workdir(_WORKDIR.value)
     mode = _MODE.value
+    if mode == "plan":
+        console.use_compilation_cache()
+        jax.config.update("jax_platforms", "cpu")  # what is planned for need not be there
+        print(plan.report(config, run.load_data(config), workdir))
+        return
     if mode == "infer":
         workdir.read()  # a missing work folder is told before one is made
     workdir.lock()

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from moa_jax import config as configuration
-from moa_jax import files
+from moa_jax import files, processes
 from moa_jax.config import RunConfig
 from moa_jax.data.tables import Dataset, Levels
 from moa_jax.errors import UserError
@@ -45,6 +45,10 @@ class Workdir:
     """
 
     def __init__(self, path: str | Path):
+        if "://" in str(path):
+            raise UserError(
+                f"--workdir: expected a folder, found {path}; a bucket can be mounted as one"
+            )
         self.path = Path(path)
         self._lock = None
 
@@ -55,16 +59,20 @@ class Workdir:
     def lock(self) -> None:
         """Keeps other runs out until this process ends, however it ends.
 
+        Of several processes of one run the first one holds the lock.
+
         Raises:
           UserError: another run is using the folder, or it cannot be written.
         """
-        with files.writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / ".lock", "w")  # held until the process ends
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"{self.path}: another run is using this work folder") from None
+        if processes.is_first():
+            with files.writing(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._lock = open(self.path / ".lock", "w")  # held until the process ends
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(f"{self.path}: another run is using this work folder") from None
+        processes.wait("work folder")
 
     def bind(self, config: RunConfig, dataset: Dataset, strategy: str) -> None:
         """Writes `config.json` and `environment.json`, or checks that they are of this run.

@@ -461,9 +461,8 @@ def test_steps_without_rows_leave_the_state_untouched():
     jax.tree.map(np.testing.assert_array_equal, state, after)
 
 
-def test_members_that_fit_follow_memory(monkeypatch):
+def test_members_that_fit_follow_memory():
     stage = toy.stage()
-    devices = Devices.available("vmap")
-    assert loop.members_that_fit(stage, devices) == 8
-    monkeypatch.setattr(Devices, "memory_bytes", lambda devices: 1)
-    assert loop.members_that_fit(stage, devices) == 1
+    assert loop.members_that_fit(stage, num_devices=1, memory_bytes=2**30) == 8
+    assert loop.members_that_fit(stage, num_devices=1, memory_bytes=1) == 1
+    assert loop.members_that_fit(stage, num_devices=3, memory_bytes=1) == 3

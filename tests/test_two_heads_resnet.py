@@ -20,7 +20,7 @@ from moa_jax.predictions import Predictions
 from moa_jax.recipes import two_heads_resnet
 from moa_jax.recipes.recipe import Context
 from moa_jax.recipes.two_heads_resnet import LOOP, NONSCORED, ORIGINAL, SCORED, _Training
-from moa_jax.training import loop, programs, weights
+from moa_jax.training import programs, shapes, weights
 from moa_jax.training.members import member_key
 from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
@@ -77,7 +77,7 @@ def test_widths_and_parameters_of_the_original(wide, tmp_path, version, width, b
             first,
         )
         assert [array.shape for array in inputs] == [(3, width), (3, 447)]
-        state = loop._state_shapes(stage)
+        state = shapes.state(stage)
         sizes = [sum(leaf.size for leaf in jax.tree.leaves(state[i])) for i in (0, 1)]
         expected = COUNTS[f"{version}_{name}"]
         assert sizes == [expected["trainable"], expected["non_trainable"]]

@@ -15,13 +15,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import pairwise_distances_argmin
 
 
-def bounded(wanted: int, values: np.ndarray, what: str, most: int | None = None) -> int:
+def bounded(wanted: int, shape: tuple[int, int], what: str, most: int | None = None) -> int:
     """Returns how many components so many rows and columns allow: `most`, or one fewer than
     rows and than columns; at least 1."""
-    allowed = max(1, min(values.shape) - 1 if most is None else most)
+    allowed = max(1, min(shape) - 1 if most is None else most)
     if wanted > allowed:
         logging.info(
-            "%s: %d instead of %d for %d rows and %d columns", what, allowed, wanted, *values.shape
+            "%s: %d instead of %d for %d rows and %d columns", what, allowed, wanted, *shape
         )
     return min(wanted, allowed)
 
@@ -53,12 +53,16 @@ class FactorScores:
 
     def fit(self, values: np.ndarray) -> FactorScores:
         """Learns the factors of [N, columns]; at most min(N, columns) - 1 of them, at least 1."""
-        count = bounded(self.num_components, values, "factors")
+        count = self.width(values.shape)
         with warnings_logged("factors"):
             fitted = FactorAnalysis(count, random_state=self.seed).fit(values)
         self.components_, self.mean_ = fitted.components_, fitted.mean_
         self.noise_variance_ = fitted.noise_variance_
         return self
+
+    def width(self, shape: tuple[int, int]) -> int:
+        """Returns the number of columns after a fit to [N, columns] of this shape."""
+        return bounded(self.num_components, shape, "factors")
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Returns the posterior means of the factors, [N, components]."""
@@ -101,13 +105,17 @@ class PrincipalComponents:
 
     def fit(self, values: np.ndarray) -> PrincipalComponents:
         """Learns the components of two or more rows [N, columns]; at most min(N - 1, columns)."""
-        most = min(len(values) - 1, values.shape[1])
-        count = bounded(self.num_components, values, "components", most)
+        count = self.width(values.shape)
         # Many rows of few columns: the covariance is several times faster.
         with warnings_logged("components"):
             fitted = PCA(count, svd_solver="covariance_eigh").fit(values)
         self.components_, self.mean_ = fitted.components_, fitted.mean_
         return self
+
+    def width(self, shape: tuple[int, int]) -> int:
+        """Returns the number of columns after a fit to [N, columns] of this shape."""
+        rows, columns = shape
+        return bounded(self.num_components, shape, "components", min(rows - 1, columns))
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Returns the scores, [N, components]."""
@@ -152,13 +160,17 @@ class ClusterOneHot:
         The best of ten k-means++ starts is kept, as scikit-learn's default was in 2020. Fewer
         distinct rows than clusters leave some clusters empty.
         """
-        count = bounded(self.num_clusters, values, "clusters")
+        count = self.width(values.shape)
         with warnings_logged("clusters"):
             fitted = KMeans(count, n_init=10, random_state=self.seed, algorithm=self.algorithm).fit(
                 values
             )
         self.centers_ = fitted.cluster_centers_
         return self
+
+    def width(self, shape: tuple[int, int]) -> int:
+        """Returns the number of columns after a fit to [N, columns] of this shape."""
+        return bounded(self.num_clusters, shape, "clusters")
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Returns 1 for the nearest center of each row and 0 for the others."""

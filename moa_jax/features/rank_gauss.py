@@ -26,6 +26,10 @@ class RankGauss:
         self.quantiles_, self.references_ = fitted.quantiles_, fitted.references_
         return self
 
+    def width(self, shape: tuple[int, int]) -> int:
+        """Returns the number of columns after a fit to [N, columns] of this shape."""
+        return shape[1]
+
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Returns the transformed [N, columns]."""
         transformer = self._transformer(len(self.references_))

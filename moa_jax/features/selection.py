@@ -42,6 +42,10 @@ class VarianceSelection:
             )
         return self
 
+    def width(self, shape: tuple[int, int]) -> int:
+        """Returns the most columns that may be kept of [N, columns]; the values decide."""
+        return shape[1]
+
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Returns the kept columns, [N, kept]."""
         return values[:, self.kept_]

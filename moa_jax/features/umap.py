@@ -62,7 +62,7 @@ class UmapEmbedding:
         all at 0.
         """
         table = _float32(values)
-        count = bounded(self.num_components, table, "umap")
+        count = self.width(table.shape)
         with warnings.catch_warnings():
             # It tells of its optional parts that are not installed.
             warnings.simplefilter("ignore", ImportWarning)
@@ -87,6 +87,10 @@ class UmapEmbedding:
                 embedding = model.fit(table).embedding_
         self._learn(table, embedding, np.array(curve))
         return self
+
+    def width(self, shape: tuple[int, int]) -> int:
+        """Returns the number of columns after a fit to [N, columns] of this shape."""
+        return bounded(self.num_components, shape, "umap")
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Returns the coordinates of [N, columns], [N, components] float32."""

@@ -38,6 +38,7 @@ class Link:
       network: makes the network for a number of outputs.
       stage: makes the `Stage` from name, forward, members, shared, member_data and targets.
       targets: the targets of treated rows.
+      seeds: training seeds.
       folds: for every seed the fold of each treated row.
       inputs: puts a network's inputs together from rows, their profile's columns and the columns
         made of the earlier predictions; either is None where the stage has none.
@@ -53,6 +54,7 @@ class Link:
     network: Callable[[int], nn.Module]
     stage: Callable[..., Stage]
     targets: Callable[[Dataset], Targets]
+    seeds: tuple[int, ...]
     folds: Callable[[Dataset], Mapping[int, np.ndarray]]
     inputs: Callable[[Dataset, np.ndarray | None, np.ndarray | None], np.ndarray]
     profile: Profile | None = None
@@ -68,11 +70,13 @@ class Chain:
 
     Attributes:
       links: the stages.
+      num_folds: number of folds of every stage.
       pipelines: names of the sets of transforms, `all` alone or one per fold.
       holdout: a tenth of a member's training rows decides its epoch, not the fold it predicts.
     """
 
     links: tuple[Link, ...]
+    num_folds: int
     pipelines: tuple[str, ...] = ("all",)
     holdout: bool = False
 
@@ -80,7 +84,8 @@ class Chain:
     def of(cls, links: tuple[Link, ...], transforms: str, select_on: str, folds: int) -> Chain:
         """Returns the chain for the switches `transforms` and `select_on` of a recipe."""
         per_fold = tuple(f"fold{fold}" for fold in range(folds))
-        return cls(links, ("all",) if transforms == "all" else per_fold, select_on == "holdout")
+        pipelines = ("all",) if transforms == "all" else per_fold
+        return cls(links, folds, pipelines, select_on == "holdout")
 
     def fit(
         self, dataset: Dataset, context: Context, needs_nonscored: bool = False
@@ -110,6 +115,51 @@ class Chain:
             test,
             tuple(link.name for link in self.links),
             notes,
+        )
+
+    def outline(self, dataset: Dataset, context: Context) -> tuple[Stage, ...]:
+        """Returns the stages that `fit` would train, see `recipe.outline_folds`."""
+        treated = np.flatnonzero(~dataset.is_control)
+        rows, few = dataset.take(treated), dataset.take(treated[:1])
+        columns, targets, stages = {}, {}, []
+        for link in self.links:
+            if link.profile is not None:
+                columns[link.name] = profile.outline(link.profile, few, len(rows))
+            targets[link.name] = link.targets(rows)
+            previous = None
+            if link.predictions_of is not None:
+                previous = np.zeros((1, len(targets[link.predictions_of].names)))
+            width = link.inputs(few, columns.get(link.profile_of or link.name), previous).shape[1]
+            folds = recipe.outline_folds(len(rows), self.num_folds, link.seeds)
+            inputs = recipe.zeros((len(rows), len(self.pipelines), width))
+            stages.append(self.stage(link, context, folds, inputs, targets[link.name]))
+        return tuple(stages)
+
+    def stage(
+        self,
+        link: Link,
+        context: Context,
+        folds: Mapping[int, np.ndarray],
+        inputs: np.ndarray,
+        targets: Targets,
+    ) -> Stage:
+        """Returns what is to be fitted.
+
+        Args:
+          link: the stage's part of the chain.
+          context: where and how it runs.
+          folds: for every seed the fold of each treated row.
+          inputs: the network's inputs by every pipeline, [N, pipelines, F].
+          targets: the targets of treated rows.
+        """
+        stage_members = members.cross_validation(folds, context.base_seed, self.holdout)
+        return link.stage(
+            name=f"{context.model}/{link.name}",
+            forward=_forward(link, len(targets.names)),
+            members=tuple(stage_members),
+            member_data=self.pipeline_of([member.fold for member in stage_members]),
+            shared=inputs,
+            targets=targets.values.astype(inputs.dtype),
         )
 
     def load(self, context: Context, targets: tuple[str, ...]) -> Callable[[Dataset], Predictions]:
@@ -195,20 +245,12 @@ class _Training:
         folds = link.folds(self.rows)
         self._fit_transforms(link, next(iter(folds.values())))
         shared = self._inputs(link)
-        stage_members = members.cross_validation(folds, context.base_seed, chain.holdout)
         seconds = time.monotonic() - start
         logging.info(
             "%s/%s: %d treated rows, %d inputs, %d targets; features took %.1f s",
             context.model, name, len(self.rows), shared.shape[-1], len(targets.names), seconds,
         )  # fmt: skip
-        stage = link.stage(
-            name=f"{context.model}/{name}",
-            forward=_forward(link, len(targets.names)),
-            members=tuple(stage_members),
-            member_data=chain.pipeline_of([member.fold for member in stage_members]),
-            shared=shared,
-            targets=targets.values.astype(shared.dtype),
-        )
+        stage = chain.stage(link, context, folds, shared, targets)
         self.predictions[name] = recipe.fit_stage(
             context, stage, self.rows.ids, targets, shared.shape[-1], seconds
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -32,6 +32,7 @@ from moa_jax.training import losses, members, optimizers, rules, schedules
 from moa_jax.training.members import Member
 from moa_jax.training.stage import Forward, Stage, by_row
 
+Tree = Any
 SCORED = "scored"
 HEAD = "head"
 EFFICIENTNETS = tuple(f"efficientnet_{variant}" for variant in efficientnet.VARIANTS)
@@ -190,6 +191,11 @@ def fit(dataset: Dataset, config: Config, context: Context) -> RecipeResult:
     return RecipeResult(oof.aligned(treated), test, (SCORED,), (*notes, *training.notes()))
 
 
+def outline(dataset: Dataset, config: Config, context: Context) -> tuple[Stage, ...]:
+    """Returns the stage that `fit` would train, see `recipe.outline_folds`."""
+    return (_Training(dataset, config, context).outline(),)
+
+
 def load(
     config: Config, context: Context, targets: tuple[str, ...]
 ) -> Callable[[Dataset], Predictions]:
@@ -258,23 +264,41 @@ class _Training:
         fold_of_row = folds.multilabel_stratified(
             rows.scored.values, config.folds, config.fold_seed, shuffle=True
         )
-        stage_members = members.cross_validation(
-            dict.fromkeys(config.seeds, fold_of_row),
-            context.base_seed,
-            config.select_on == "holdout",
-        )
         self._fit_transforms(fold_of_row)
+        stage_members = self._members(dict.fromkeys(config.seeds, fold_of_row))
+        member_data = deepinsight_inputs.member_data(
+            [_transforms(config, context, member.fold) for member in stage_members],
+            config.resolution,
+            [member.train_rows for member in stage_members],
+        )
         table = deepinsight_inputs.device_table(rows, context.levels)
+        return self._stage(stage_members, table, member_data)
+
+    def outline(self) -> Stage:
+        """Returns its outline: every column has a pixel of its own, while some share one."""
+        config, rows = self.config, self.rows
+        stage_members = self._members(recipe.outline_folds(len(rows), config.folds, config.seeds))
+        first = deepinsight_inputs.device_table(rows.take(np.arange(1)), self.context.levels)
+        member_data = deepinsight_inputs.member_data_outline(
+            first.shape[1], config.resolution, [member.train_rows for member in stage_members]
+        )
+        table = recipe.zeros((len(rows), first.shape[1]))
+        return self._stage(stage_members, table, member_data)
+
+    def _members(self, folds_of_rows: Mapping[int, np.ndarray]) -> tuple[Member, ...]:
+        holdout = self.config.select_on == "holdout"
+        return tuple(members.cross_validation(folds_of_rows, self.context.base_seed, holdout))
+
+    def _stage(
+        self, stage_members: tuple[Member, ...], table: np.ndarray, member_data: Tree
+    ) -> Stage:
+        config, rows = self.config, self.rows
         return config.stage(
-            name=f"{context.model}/{SCORED}",
+            name=f"{self.context.model}/{SCORED}",
             forward=_forward(config, len(rows.scored.names)),
-            members=tuple(stage_members),
+            members=stage_members,
             shared=table,
-            member_data=deepinsight_inputs.member_data(
-                [_transforms(config, context, member.fold) for member in stage_members],
-                config.resolution,
-                [member.train_rows for member in stage_members],
-            ),
+            member_data=member_data,
             targets=rows.scored.values.astype(table.dtype),
             start=self._start(),
         )

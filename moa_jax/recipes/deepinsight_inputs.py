@@ -85,12 +85,36 @@ def member_data(
         "maximum": np.array([fold[SCALE].maximum_ or 1.0 for fold in folds], dtype),
         "pixels": pixel_tables([fold[MAP].pixels(resolution) for fold in folds], resolution),
     }
-    if len(train_rows):
-        most = max(len(rows) for rows in train_rows)
-        padded = [np.pad(rows, (0, most - len(rows))) for rows in train_rows]
-        data["train_rows"] = np.stack(padded).astype(np.int32)
-        data["num_train_rows"] = np.array([len(rows) for rows in train_rows], np.int32)
-    return data
+    return data | (_donors(train_rows) if len(train_rows) else {})
+
+
+def _donors(train_rows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    most = max(len(rows) for rows in train_rows)
+    padded = [np.pad(rows, (0, most - len(rows))) for rows in train_rows]
+    return {
+        "train_rows": np.stack(padded).astype(np.int32),
+        "num_train_rows": np.array([len(rows) for rows in train_rows], np.int32),
+    }
+
+
+def member_data_outline(
+    num_columns: int, resolution: int, train_rows: Sequence[np.ndarray]
+) -> dict[str, Any]:
+    """Returns what stands for `member_data` without a fit: every column has its own pixel.
+
+    Args:
+      num_columns: columns of the raw table.
+      resolution, train_rows: as in `member_data`.
+    """
+    dtype, folds = jnp.result_type(float), len(train_rows)
+    places = np.arange(num_columns) % resolution**2
+    pixels = np.stack([places // resolution, places % resolution], axis=1)
+    return {
+        "minimum": np.broadcast_to(np.zeros((), dtype), (folds, num_columns)),
+        "maximum": np.ones(folds, dtype),
+        "pixels": pixel_tables([pixels] * folds, resolution),
+        **_donors(train_rows),
+    }
 
 
 def images(

@@ -181,6 +181,11 @@ def fit(dataset: Dataset, config: Config, context: Context) -> RecipeResult:
     return chain.fit(dataset, context, needs_nonscored=True)
 
 
+def outline(dataset: Dataset, config: Config, context: Context) -> tuple[Stage, ...]:
+    """Returns the stages that `fit` would train, see `recipe.outline_folds`."""
+    return _chain(config, context.levels, recipe.has_nonscored(dataset)).outline(dataset, context)
+
+
 def load(
     config: Config, context: Context, targets: tuple[str, ...]
 ) -> Callable[[Dataset], Predictions]:
@@ -301,6 +306,7 @@ def _chain(config: Config, levels: Levels, nonscored: bool) -> Chain:
         dense.network,
         dense.stage,
         recipe.nonempty_nonscored,
+        dense.seeds,
         dense_folds,
         dense_inputs,
         DenseProfile(dense),
@@ -310,6 +316,7 @@ def _chain(config: Config, levels: Levels, nonscored: bool) -> Chain:
         functools.partial(_tabnet, tabnet, levels),
         tabnet.stage,
         scored_targets,
+        tabnet.seeds,
         tabnet_folds,
         tabnet_inputs,
         TabNetProfile(tabnet),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -55,6 +55,24 @@ class Steps:
                 raise KeyError(name)
             self.fitted[name] = new().fit(values[: self.num_train] if on_train_alone else values)
         return self.fitted[name].transform(values)
+
+
+class Widths(Steps):
+    """Stands in for transforms that are not fitted: zeros, as wide as what they would make."""
+
+    def __call__(
+        self,
+        name: str,
+        new: Callable[[], Any],
+        values: np.ndarray,
+        on_train_alone: bool = False,
+    ) -> np.ndarray:
+        return np.zeros((len(values), new().width((self.num_train, values.shape[1]))))
+
+
+def outline(profile: Profile, rows: Dataset, num_train: int) -> np.ndarray:
+    """Returns what stands for the columns of the rows after a fit to so many training rows."""
+    return profile.columns(rows.features, len(rows.genes), Widths(num_train))
 
 
 def fit(profile: Profile, train: Dataset, test: Dataset | None) -> dict[str, Transform]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
@@ -102,7 +103,10 @@ def fit_stage(
     folder = context.folder / stage.name.split("/")[-1]
     members_at_once = context.workdir.resolved(
         f"{stage.name}: members_at_once",
-        context.parallel.members_at_once or loop.members_that_fit(stage, context.devices),
+        context.parallel.members_at_once
+        or loop.members_that_fit(
+            stage, len(context.devices.devices), context.devices.memory_bytes()
+        ),
     )
     settings = Settings(
         devices=context.devices,
@@ -198,6 +202,23 @@ def check_lengths(field: str, values: Sequence, other: str, expected: Sequence) 
         )
 
 
+def zeros(shape: tuple[int, ...], dtype: type | None = None) -> np.ndarray:
+    """Returns zeros that take no memory, in the dtype of the devices unless another is given.
+
+    They stand for features that are not computed where only shapes count.
+    """
+    return np.broadcast_to(np.zeros((), dtype or jnp.result_type(float)), shape)
+
+
+def outline_folds(num_rows: int, num_folds: int, seeds: Sequence[int]) -> dict[int, np.ndarray]:
+    """Returns for every seed folds of equal size, which stand for those of a splitter.
+
+    An outline has the stages, members, networks and shapes of a fit, and is made in no time: folds
+    are not split, transforms not fitted, and features are `zeros`.
+    """
+    return dict.fromkeys(seeds, np.arange(num_rows) % num_folds)
+
+
 def nonempty_nonscored(rows: Dataset) -> Targets:
     """Returns the non-scored targets that have a positive row; possibly none."""
     if rows.nonscored is None:
@@ -291,7 +312,7 @@ def predict_rows(
 
 def peak_memory_bytes(devices: Devices) -> int:
     """Returns the peak memory so far: of the devices where they tell, of this process else."""
-    statistics = [device.memory_stats() or {} for device in devices.devices]
+    statistics = [device.memory_stats() or {} for device in devices.local]
     peaks = [s["peak_bytes_in_use"] for s in statistics if "peak_bytes_in_use" in s]
     if peaks:
         return sum(peaks)

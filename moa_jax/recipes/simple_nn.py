@@ -17,6 +17,7 @@ from moa_jax.recipes.chain import Chain, Link
 from moa_jax.recipes.dense import Dense
 from moa_jax.recipes.profile import SimpleProfile
 from moa_jax.recipes.recipe import Context, RecipeResult
+from moa_jax.training.stage import Stage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +96,11 @@ def fit(dataset: Dataset, config: Config, context: Context) -> RecipeResult:
     return _chain(config, context.levels).fit(dataset, context)
 
 
+def outline(dataset: Dataset, config: Config, context: Context) -> tuple[Stage, ...]:
+    """Returns the stages that `fit` would train, see `recipe.outline_folds`."""
+    return _chain(config, context.levels).outline(dataset, context)
+
+
 def load(
     config: Config, context: Context, targets: tuple[str, ...]
 ) -> Callable[[Dataset], Predictions]:
@@ -118,7 +124,9 @@ def _chain(config: Config, levels: Levels) -> Chain:
     def split(rows: Dataset) -> Mapping[int, np.ndarray]:
         return dict.fromkeys(config.seeds, _split(rows, config))
 
-    link = Link("scored", config.network, config.stage, scored, split, inputs, described)
+    link = Link(
+        "scored", config.network, config.stage, scored, config.seeds, split, inputs, described
+    )
     return Chain.of((link,), config.transforms, config.select_on, config.folds)
 
 

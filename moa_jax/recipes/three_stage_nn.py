@@ -19,6 +19,7 @@ from moa_jax.recipes.chain import Chain, Link
 from moa_jax.recipes.dense import Dense
 from moa_jax.recipes.profile import Steps
 from moa_jax.recipes.recipe import Context, RecipeResult
+from moa_jax.training.stage import Stage
 
 NONSCORED, SCORED, STACKED = "nonscored", "scored", "stacked"
 DROPOUT = (0.15, 0.3, 0.25)
@@ -122,6 +123,11 @@ def fit(dataset: Dataset, config: Config, context: Context) -> RecipeResult:
     return chain.fit(dataset, context, needs_nonscored=True)
 
 
+def outline(dataset: Dataset, config: Config, context: Context) -> tuple[Stage, ...]:
+    """Returns the stages that `fit` would train, see `recipe.outline_folds`."""
+    return _chain(config, context.levels, recipe.has_nonscored(dataset)).outline(dataset, context)
+
+
 def load(
     config: Config, context: Context, targets: tuple[str, ...]
 ) -> Callable[[Dataset], Predictions]:
@@ -176,7 +182,9 @@ def _chain(config: Config, levels: Levels, nonscored: bool) -> Chain:
         def split(rows: Dataset) -> Mapping[int, np.ndarray]:
             return dict.fromkeys(config.seeds, _split(config, stage, rows, targets(rows)))
 
-        return Link(stage, dense.network, dense.stage, targets, split, inputs, **reads)
+        return Link(
+            stage, dense.network, dense.stage, targets, config.seeds, split, inputs, **reads
+        )
 
     described = ThreeStageProfile(config.features)
     if nonscored:

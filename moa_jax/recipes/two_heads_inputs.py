@@ -124,6 +124,26 @@ def member_data(folds: Sequence[Transforms], predictors: np.ndarray) -> dict[str
     return {**arrays, "predictors": of_each}
 
 
+def member_data_shapes(
+    num_columns: int, sizes: tuple[int, int], components: tuple[int, int]
+) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of one member's `member_data`, without the predictors.
+
+    Args:
+      num_columns: columns of the raw table.
+      sizes, components: as in `fit_fold`.
+    """
+    shapes: dict[str, tuple[int, ...]] = {
+        "scale/mean": (num_columns,),
+        "scale/scale": (num_columns,),
+    }
+    for group, size, count in zip(GROUPS, sizes, components, strict=True):
+        if size:
+            shapes[f"{group}_components/components"] = (count, size)
+            shapes[f"{group}_components/mean"] = (size,)
+    return shapes
+
+
 def width(table: np.ndarray, member_data: Mapping[str, np.ndarray]) -> int:
     """Returns the number of columns of the first input."""
     loadings = (member_data.get(f"{group}_components/components") for group in GROUPS)

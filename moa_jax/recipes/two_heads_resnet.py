@@ -171,11 +171,7 @@ def fit(dataset: Dataset, config: Config, context: Context) -> RecipeResult:
     """Trains every stage and predicts the training rows out of fold, and the test rows."""
     notes = recipe.data_notes(dataset, needs_nonscored=True, reads_test=False)
     training = _Training(dataset, config, context)
-    names = [SCORED]
-    if recipe.has_nonscored(dataset):
-        names.insert(0, NONSCORED)
-    if config.freeze_loop != "off":
-        names.append(LOOP)
+    names = _stage_names(dataset, config)
     oof = {name: training.fit(name) for name in names}
     test = None
     if dataset.test is not None:
@@ -186,6 +182,14 @@ def fit(dataset: Dataset, config: Config, context: Context) -> RecipeResult:
     for note in own_notes:
         logging.info("%s: %s", context.model, note)
     return RecipeResult(oof[reported], test, tuple(names), (*notes, *own_notes))
+
+
+def outline(dataset: Dataset, config: Config, context: Context) -> tuple[Stage, ...]:
+    """Returns the stages that `fit` would train, see `recipe.outline_folds`."""
+    training = _Training(dataset, config, context)
+    data = training.member_data_outline()
+    names = _stage_names(dataset, config)
+    return tuple(training.stage(name, training.targets(name), data) for name in names)
 
 
 def load(
@@ -212,6 +216,12 @@ def load(
         return Predictions(rows.ids, targets, found[last])
 
     return predict
+
+
+def _stage_names(dataset: Dataset, config: Config) -> list[str]:
+    nonscored = [NONSCORED] if recipe.has_nonscored(dataset) else []
+    loop = [LOOP] if config.freeze_loop != "off" else []
+    return [*nonscored, SCORED, *loop]
 
 
 class _Training:
@@ -247,19 +257,38 @@ class _Training:
         if missing:
             config, rows = self.config, self.rows
             table = two_heads_inputs.raw_table(rows, _levels(config, self.context.levels))
-            sizes = len(rows.genes), len(rows.cells)
-            components = two_heads_inputs.allowed_components(
-                (config.gene_components, config.cell_components),
-                sizes,
-                min(len(rows) - len(member.valid_rows) for member in self.members),
-            )
         for member in missing:
             # Rows that are held out to decide the epoch are training rows of the fold.
             train = np.delete(np.arange(len(rows)), member.valid_rows)
-            fitted = two_heads_inputs.fit_fold(table, train, sizes, components)
+            fitted = two_heads_inputs.fit_fold(table, train, self.sizes, self.components)
             fitted[PREDICTORS] = ChosenColumns(self._predictors(train))
             store.save(_features(self.context, member.name), fitted)
         return _member_data(self.context, [member.name for member in self.members])
+
+    def member_data_outline(self) -> dict[str, np.ndarray]:
+        """Returns zeros in the place of `member_data`, without a fit."""
+        sizes, components = self.sizes, self.components
+        if self.listed:
+            count = len(two_heads_inputs.main_predictors(self.rows))
+        else:
+            count = min(self.config.num_predictors, sum(sizes))
+        columns = self.table.shape[1]
+        shapes = two_heads_inputs.member_data_shapes(columns, sizes, components)
+        data = {name: recipe.zeros((len(self.members), *s)) for name, s in shapes.items()}
+        return {**data, PREDICTORS: recipe.zeros((len(self.members), count), np.int32)}
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        return len(self.rows.genes), len(self.rows.cells)
+
+    @property
+    def components(self) -> tuple[int, int]:
+        config, rows = self.config, self.rows
+        return two_heads_inputs.allowed_components(
+            (config.gene_components, config.cell_components),
+            self.sizes,
+            min(len(rows) - len(member.valid_rows) for member in self.members),
+        )
 
     def _predictors(self, train: np.ndarray) -> np.ndarray:
         if self.listed:
@@ -276,7 +305,7 @@ class _Training:
         table, member_data = self.table, self.member_data
         num_inputs = two_heads_inputs.width(table, member_data)
         seconds = time.monotonic() - start
-        targets = self.rows.nonscored if name == NONSCORED else self.rows.scored
+        targets = self.targets(name)
         logging.info(
             "%s/%s: %d treated rows, %d and %d inputs, %d targets; features took %.1f s",
             context.model, name, len(self.rows), num_inputs, member_data[PREDICTORS].shape[1],
@@ -284,6 +313,9 @@ class _Training:
         )  # fmt: skip
         stage = self.stage(name, targets, member_data)
         return recipe.fit_stage(context, stage, self.rows.ids, targets, num_inputs, seconds)
+
+    def targets(self, name: str) -> Targets:
+        return self.rows.nonscored if name == NONSCORED else self.rows.scored
 
     def stage(self, name: str, targets: Targets, member_data: Tree) -> Stage:
         config = self.config

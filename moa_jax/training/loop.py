@@ -11,9 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from moa_jax import processes
 from moa_jax.errors import UserError
 from moa_jax.training import members as member_tables
-from moa_jax.training import programs, weights
+from moa_jax.training import programs, shapes, weights
 from moa_jax.training.checkpoints import Checkpoints, Position
 from moa_jax.training.members import Member, member_key
 from moa_jax.training.parallel import MEMORY_SHARE, Devices, Program, Slots, stack
@@ -44,34 +45,19 @@ class Settings:
     checkpoint_seconds: float = 300.0
 
 
-def members_that_fit(stage: Stage, devices: Devices) -> int:
-    """Returns how many members may train at once within a share of the devices' memory.
+def members_that_fit(stage: Stage, num_devices: int, memory_bytes: int) -> int:
+    """Returns how many members may train at once within a share of the devices' memory together.
 
     A member needs its state, its gradients and one more copy of the state. Members of image
     networks, which run one after another on every platform, train in waves of one per device: a
     wave that has stopped costs nothing.
     """
     if stage.forward.inner == "loop":
-        return min(len(devices.devices), len(stage.members))
-    state = _state_shapes(stage)
-    per_member = 2 * _num_bytes(state) + _num_bytes(state.params)
-    budget = MEMORY_SHARE * devices.memory_bytes()
-    count = max(1, int(budget // per_member), len(devices.devices))
+        return min(num_devices, len(stage.members))
+    state = shapes.state(stage)
+    per_member = 2 * shapes.num_bytes(state) + shapes.num_bytes(state.params)
+    count = max(int(MEMORY_SHARE * memory_bytes // per_member), num_devices)
     return min(count, len(stage.members))
-
-
-def _num_bytes(tree: Tree) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def _state_shapes(stage: Stage) -> MemberState:
-    own = {
-        "data": jax.tree.map(lambda a: np.asarray(a)[0], stage.member_data),
-        "total_steps": np.int32(1),
-    }
-    shared = {"inputs": stage.shared, "targets": stage.targets}
-    key_data = jax.ShapeDtypeStruct((2,), np.uint32)
-    return jax.eval_shape(programs.initialise(stage), key_data, own, shared)[0]
 
 
 def even_groups(members: Sequence[Member], members_at_once: int) -> list[Sequence[Member]]:
@@ -79,6 +65,57 @@ def even_groups(members: Sequence[Member], members_at_once: int) -> list[Sequenc
     num_groups = -(-len(members) // members_at_once)
     size = -(-len(members) // num_groups)
     return [members[i : i + size] for i in range(0, len(members), size)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How the members and steps of a stage are cut into groups, slots and device calls.
+
+    Attributes:
+      groups: the members that train together.
+      slots_per_device: members that one device has of a group, padding included.
+      calls_per_epoch, steps_per_call: device calls of an epoch, and optimiser steps of each.
+    """
+
+    groups: list[Sequence[Member]]
+    slots_per_device: int
+    calls_per_epoch: int
+    steps_per_call: int
+
+    @classmethod
+    def of(
+        cls, stage: Stage, num_devices: int, members_at_once: int, steps_per_call: int
+    ) -> Layout:
+        """Returns the layout with at most so many members and steps at once."""
+        groups = even_groups(stage.members, members_at_once)
+        steps = max(stage.steps_per_epoch(member) for member in stage.members)
+        calls_per_epoch = -(-steps // steps_per_call)
+        return cls(
+            groups, -(-len(groups[0]) // num_devices), calls_per_epoch, -(-steps // calls_per_epoch)
+        )
+
+
+def stage_program(
+    stage: Stage, name: str, devices: Devices, inner: str, runs_once: bool = False
+) -> Program:
+    """Returns a stage's program, lifted to all members.
+
+    Args:
+      stage: the stage.
+      name: `initialise`, `train` or `validate`.
+      devices, inner: see `parallel.map_members`.
+      runs_once: see `Program`.
+    """
+    starts = name == "initialise"
+    return Program(
+        f"{stage.name}: {name}",
+        getattr(programs, name)(stage),
+        devices,
+        runs_once=runs_once,
+        inner=inner,
+        donate=not starts,
+        skip=(lambda state: ~state.active) if inner == "loop" and not starts else None,
+    )
 
 
 class StageRun:
@@ -93,35 +130,26 @@ class StageRun:
                 f"found {jax.config.jax_default_prng_impl}"
             )
         self.stage, self.folder, self.settings, self.log = stage, folder, settings, log
-        self.groups = even_groups(stage.members, settings.members_at_once)
-        self.slots_per_device = -(-len(self.groups[0]) // len(settings.devices.devices))
-        steps = max(stage.steps_per_epoch(member) for member in stage.members)
-        self.calls_per_epoch = -(-steps // settings.steps_per_call)
-        self.steps_per_call = -(-steps // self.calls_per_epoch)
+        layout = Layout.of(
+            stage,
+            len(settings.devices.devices),
+            settings.members_at_once,
+            settings.steps_per_call,
+        )
+        self.groups, self.slots_per_device = layout.groups, layout.slots_per_device
+        self.calls_per_epoch, self.steps_per_call = layout.calls_per_epoch, layout.steps_per_call
         inner = settings.devices.inner(stage.forward.inner)
         self.programs = {
-            name: Program(
-                f"{stage.name}: {name}",
-                make(stage),
-                settings.devices,
-                runs_once=name == "initialise",
-                inner=inner,
-                donate=name != "initialise",
-                skip=(lambda state: ~state.active)
-                if inner == "loop" and name != "initialise"
-                else None,
+            name: stage_program(
+                stage, name, settings.devices, inner, runs_once=name == "initialise"
             )
-            for name, make in (
-                ("initialise", programs.initialise),
-                ("train", programs.train),
-                ("validate", programs.validate),
-            )
+            for name in ("initialise", "train", "validate")
         }
 
     @property
     def num_parameters(self) -> int:
         """Trainable parameters of one member."""
-        return sum(leaf.size for leaf in jax.tree.leaves(_state_shapes(self.stage).params))
+        return shapes.num_parameters(shapes.state(self.stage))
 
     @property
     def compilations(self) -> int:
@@ -155,12 +183,12 @@ class StageRun:
         progress.close()
 
     def _restore(self, checkpoints: Checkpoints) -> tuple[Position, MemberState | None]:
-        shapes = _state_shapes(self.stage)
+        state = shapes.state(self.stage)
 
         def template(position: Position) -> MemberState:
             size = len(self.groups[position.group])
             return jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), shapes
+                lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), state
             )
 
         return checkpoints.restore(template) or (Position(0, 0, 0), None)
@@ -182,11 +210,10 @@ class _Group:
         steps = np.array([stage.steps_per_epoch(member) for member in self.members], np.int32)
         total_steps = stage.epochs * steps
         self.own = self._put({"data": data, "total_steps": total_steps})
-        most = max(len(member.select_rows) for member in stage.members)
         rows, counts = member_tables.stacked_tables(
             [member.select_rows for member in self.members],
             stage.batch_size,
-            member_tables.num_batches(most, stage.batch_size),
+            shapes.validation_steps(stage),
         )
         self.validation = self._put(
             {
@@ -235,7 +262,8 @@ class _Group:
             last_save = time.monotonic()
 
         def is_due() -> bool:
-            return time.monotonic() - last_save >= run.settings.checkpoint_seconds
+            due = time.monotonic() - last_save >= run.settings.checkpoint_seconds
+            return processes.agree(due)
 
         first_call = start.call
         for epoch in range(start.epoch, stage.epochs):

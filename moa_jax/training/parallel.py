@@ -18,7 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from moa_jax import processes
+from moa_jax.errors import UserError
 
 AXIS = "member"
 # Share of the memory that members may fill.
@@ -63,11 +67,21 @@ class Devices:
     def available(cls, strategy: str = "auto") -> Devices:
         devices = tuple(jax.devices())
         strategy = choose_strategy(strategy, len(devices), jax.process_count())
+        if jax.process_count() > 1 and strategy != "shard_map":
+            raise UserError(
+                "config.parallel.strategy: expected auto or shard_map with several processes, "
+                f"found {strategy}"
+            )
         return cls(strategy, devices[:1] if strategy == "vmap" else devices)
+
+    @property
+    def local(self) -> tuple[jax.Device, ...]:
+        """The devices of this process."""
+        return tuple(d for d in self.devices if d.process_index == jax.process_index())
 
     def memory_bytes(self) -> int:
         """Returns the memory of all devices together, of this machine where they share its."""
-        statistics = self.devices[0].memory_stats() or {}
+        statistics = self.local[0].memory_stats() or {}
         if limit := statistics.get("bytes_limit"):
             return limit * len(self.devices)
         physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -85,13 +99,47 @@ class Devices:
         # a type error.
         return Mesh(np.asarray(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
 
+    def member_shapes(self, tree: Tree, per_device: int) -> Tree:
+        """Returns shapes [devices, members per device, ...] for the shapes of one member."""
+        sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
+        axes = (len(self.devices), per_device)
+        return jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(axes + a.shape, a.dtype, sharding=sharding), tree
+        )
+
+    def shared_shapes(self, tree: Tree) -> Tree:
+        """Returns the shapes of arrays that every member reads, placed as `put_shared` does."""
+        sharding = NamedSharding(self.mesh, PartitionSpec())
+        return jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), tree
+        )
+
     def put_members(self, tree: Tree) -> Tree:
         """Uploads arrays [devices, members per device, ...], each device its own part."""
-        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec(AXIS)))
+        return _upload(tree, NamedSharding(self.mesh, PartitionSpec(AXIS)))
 
     def put_shared(self, tree: Tree) -> Tree:
         """Uploads arrays that every member reads, one copy per device."""
-        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
+        return _upload(tree, NamedSharding(self.mesh, PartitionSpec()))
+
+
+def _upload(tree: Tree, sharding: NamedSharding) -> Tree:
+    if not processes.are_several():
+        return jax.device_put(tree, sharding)
+
+    def upload(array):
+        if isinstance(array, jax.Array) and not array.is_fully_addressable:
+            return array  # it lies where it should
+        array = np.asarray(array)
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+    return jax.tree.map(upload, tree)
+
+
+def _download(array) -> np.ndarray:
+    if isinstance(array, jax.Array) and not array.is_fully_addressable:
+        return multihost_utils.process_allgather(array, tiled=True)
+    return np.asarray(array)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,10 +176,10 @@ class Slots:
         return jax.tree.map(pad_array, tree)
 
     def unpad(self, tree: Tree) -> Tree:
-        """Arrays [devices, members per device, ...] -> arrays [members, ...], on the host."""
+        """Arrays [devices, members per device, ...] -> arrays [members, ...], on every host."""
 
         def unpad_array(array):
-            array = np.asarray(array)
+            array = _download(array)
             return array.reshape((self.num_slots,) + array.shape[2:])[: self.num_members]
 
         return jax.tree.map(unpad_array, tree)
@@ -239,6 +287,10 @@ class Program:
     def __call__(self, state: Tree, arguments: Tree, shared: Tree) -> tuple[Tree, Tree]:
         """Runs the program; host arrays among `state` and `arguments` are uploaded first."""
         state, arguments = self._devices.put_members((state, arguments))
+        return self.compiled(state, arguments, shared)(state, arguments, shared)
+
+    def compiled(self, state: Tree, arguments: Tree, shared: Tree) -> jax.stages.Compiled:
+        """Returns the program, compiled for arrays or for their shapes alone."""
         leaves = jax.tree.leaves((state, arguments, shared))
         signature = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         if signature not in self._compiled:
@@ -248,4 +300,4 @@ class Program:
             slots = leaves[0].shape[0] * leaves[0].shape[1]
             seconds = time.monotonic() - start
             logging.info("%s: compiled for %d slots in %.1f s", self._name, slots, seconds)
-        return self._compiled[signature](state, arguments, shared)
+        return self._compiled[signature]

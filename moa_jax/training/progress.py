@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from moa_jax import files
+from moa_jax import files, processes
 
 SECONDS_BETWEEN_LINES = 30.0
 
@@ -25,13 +25,15 @@ class MetricsLog:
     def __init__(self, workdir: Path, tensorboard: bool = True):
         self._path = workdir / "metrics.jsonl"
         self._board = None
-        if tensorboard and importlib.util.find_spec("tensorboardX"):
+        if tensorboard and processes.is_first() and importlib.util.find_spec("tensorboardX"):
             from tensorboardX import SummaryWriter
 
             self._board = SummaryWriter(str(workdir / "tensorboard"))
 
     def write(self, records: Sequence[dict[str, Any]]) -> None:
-        """Appends the records of one epoch."""
+        """Appends the records of one epoch; of several processes the first one does."""
+        if not processes.is_first():
+            return
         lines = "".join(json.dumps(record) + "\n" for record in records)
         with files.writing(self._path), open(self._path, "a", encoding="utf-8") as opened:
             opened.write(lines)
@@ -72,7 +74,10 @@ class StageProgress:
         self._calls_here = 0
         self._rows_here = 0
         self._bar = tqdm(
-            total=total_calls, desc=stage, unit="call", disable=not sys.stderr.isatty()
+            total=total_calls,
+            desc=stage,
+            unit="call",
+            disable=not (sys.stderr.isatty() and processes.is_first()),
         )
 
     def skip(self, calls: int) -> None:

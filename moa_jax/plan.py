@@ -1,0 +1,354 @@
+"""Plan: what a run would train, in which memory and time, on devices that need not be there.
+
+Every stage's training step is compiled and nothing is run. Memory, FLOPs and bytes are XLA's own
+figures of the compiled program; time follows from them, published peaks and an assumed efficiency.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import math
+import os
+from collections.abc import Sequence
+
+import jax
+from jax.experimental import topologies
+
+from moa_jax.config import ParallelConfig, RunConfig, suggestion
+from moa_jax.data.tables import Dataset
+from moa_jax.errors import UserError
+from moa_jax.recipes import RECIPES, Context
+from moa_jax.training import shapes
+from moa_jax.training.loop import Layout, members_that_fit, stage_program
+from moa_jax.training.parallel import Devices, choose_inner, choose_strategy
+from moa_jax.training.stage import Stage
+from moa_jax.workdir import Workdir, levels
+
+# A validation step is a forward pass, a training step about three: products with the weights, and
+# of the gradients with inputs and with weights.
+FORWARD_SHARE = 1 / 3
+# Two fused multiply-adds of eight float32 lanes per cycle at 2 GHz; two channels of DDR4.
+CPU_CORE_FLOPS, CPU_BANDWIDTH = 64e9, 40e9
+
+
+@dataclasses.dataclass(frozen=True)
+class Hardware:
+    """One device, by its vendor's data sheet.
+
+    Attributes:
+      name: what it is called there.
+      platform: JAX's name of its platform.
+      memory_bytes: its memory.
+      flops: peak FLOP/s of dense products as JAX does them by default for float32: in TF32 on a
+        GPU, in one bfloat16 pass on a TPU.
+      bandwidth: peak bytes/s from and to its memory.
+    """
+
+    name: str
+    platform: str
+    memory_bytes: int
+    flops: float
+    bandwidth: float
+
+
+HARDWARE = {
+    "gpu": Hardware("NVIDIA A100 SXM 80 GB", "gpu", 80 * 10**9, 156e12, 2.039e12),
+    "a100": Hardware("NVIDIA A100 SXM 80 GB", "gpu", 80 * 10**9, 156e12, 2.039e12),
+    "h100": Hardware("NVIDIA H100 SXM 80 GB", "gpu", 80 * 10**9, 494.5e12, 3.35e12),
+    "v4": Hardware("Cloud TPU v4", "tpu", 32 * 2**30, 275e12, 1.2e12),
+    "v5e": Hardware("Cloud TPU v5e", "tpu", 16 * 2**30, 197e12, 0.819e12),
+    "v6e": Hardware("Cloud TPU v6e", "tpu", 32 * 2**30, 918e12, 1.64e12),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Topology:
+    """The devices that a run is planned for.
+
+    Attributes:
+      text: as configured.
+      hardware: one of the devices.
+      num_devices: how many there are.
+      compile_for: what programs are compiled for: the devices themselves, or a CPU in the place of
+        one. As members do not communicate, one device's part of the program tells all.
+    """
+
+    text: str
+    hardware: Hardware
+    num_devices: int
+    compile_for: Devices
+
+    @property
+    def is_estimate(self) -> bool:
+        return self.hardware.platform == "gpu"
+
+
+def topology(text: str, strategy: str = "auto") -> Topology:
+    """Returns the devices that a text such as `v5e:2x4`, `gpu:8` or `cpu` stands for.
+
+    Args:
+      text: kind of device, and after a colon their number or, of TPUs, their grid.
+      strategy: as in the configuration; of TPUs, the whole program is compiled with it.
+
+    Raises:
+      UserError: the text is none, or libtpu is needed and not installed.
+    """
+    kind, _, size = text.partition(":")
+    kinds = ["cpu", *HARDWARE]
+    if kind not in kinds:
+        raise UserError(
+            f"config.plan.topology: expected one of {', '.join(kinds)}, with a size such as "
+            f"gpu:8 or v5e:2x4, found {text!r}{suggestion(kind, kinds)}"
+        )
+    grid = size.split("x") if size else ["1"]
+    if not all(part.isdecimal() and int(part) for part in grid):
+        raise UserError(
+            f"config.plan.topology: expected a size such as 8 or 2x4 after {kind}:, found {size!r}"
+        )
+    count = math.prod(int(part) for part in grid)
+    if kind in HARDWARE and HARDWARE[kind].platform == "tpu":
+        devices = _tpu_devices(kind, [int(part) for part in grid])
+        chosen = Devices(choose_strategy(strategy, count), devices)
+        return Topology(text, HARDWARE[kind], count, chosen)
+    chosen = Devices("vmap", (jax.local_devices(backend="cpu")[0],))
+    return Topology(text, HARDWARE.get(kind) or _this_cpu(chosen, count), count, chosen)
+
+
+def _this_cpu(devices: Devices, count: int) -> Hardware:
+    cores = os.cpu_count() or 1
+    return Hardware(
+        f"a part of {cores} CPU cores",
+        "cpu",
+        devices.memory_bytes() // count,
+        cores * CPU_CORE_FLOPS / count,
+        CPU_BANDWIDTH / count,
+    )
+
+
+def _tpu_devices(kind: str, grid: Sequence[int]) -> tuple[jax.Device, ...]:
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError(
+            f"config.plan.topology: {kind} needs TPU's compiler, no TPU: pip install libtpu"
+        )
+    # Only the compiler is wanted: there is no metadata server to ask, and no TPU to lock.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    bounds = [*grid, 1, 1][:3]
+    # Of v4 the default host has four chips; the others' hosts vary in size.
+    options = {} if kind == "v4" else {"chip_config_name": "default"}
+    if kind != "v4":
+        options["chips_per_host_bounds"] = tuple(bounds)
+    name = f"{kind}:{'x'.join(map(str, bounds if kind == 'v4' else bounds[:2]))}"
+    try:
+        found = topologies.get_topology_desc(name, platform="tpu", **options)
+    except jax.errors.JaxRuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"config.plan.topology: {name} cannot be had: {reason}") from None
+    return tuple(found.devices)
+
+
+@dataclasses.dataclass(frozen=True)
+class StagePlan:
+    """What training a stage takes.
+
+    Attributes:
+      name: `<model>/<stage>`.
+      members, groups, slots: networks, how many groups train in turn, and a group's slots.
+      epochs, steps: most epochs, and optimiser steps of each.
+      parameters: trainable parameters of one member.
+      memory_bytes: peak of one device: arguments, results and temporaries of the training program;
+        None if the compiler finds that it does not fit.
+      flops: of all members in all epochs, validation included; None where memory is.
+      flops_seconds, bytes_seconds: time of the products, and of reading and writing memory, if no
+        member stops early; the longer one counts. None where memory is.
+    """
+
+    name: str
+    members: int
+    groups: int
+    slots: int
+    epochs: int
+    steps: int
+    parameters: int
+    memory_bytes: int | None
+    flops: float | None
+    flops_seconds: float | None
+    bytes_seconds: float | None
+
+
+def plan_stage(
+    stage: Stage, target: Topology, parallel: ParallelConfig, efficiency: float
+) -> StagePlan:
+    """Compiles a stage's training program and returns what it takes.
+
+    Args:
+      stage: a stage, or its outline.
+      target: the devices.
+      parallel: how members are spread.
+      efficiency: share of peak FLOPs and bandwidth that is reached.
+    """
+    hardware, count = target.hardware, target.num_devices
+    at_once = parallel.members_at_once or members_that_fit(
+        stage, count, count * hardware.memory_bytes
+    )
+    layout = Layout.of(stage, count, at_once, parallel.steps_per_call)
+    per_device, steps = layout.slots_per_device, max(map(stage.steps_per_epoch, stage.members))
+    member = shapes.state(stage)
+    known = {
+        "name": stage.name,
+        "members": len(stage.members),
+        "groups": len(layout.groups),
+        "slots": per_device * count,
+        "epochs": stage.epochs,
+        "steps": steps,
+        "parameters": shapes.num_parameters(member),
+    }
+    inner = choose_inner(stage.forward.inner, hardware.platform)
+    compiled = compiled_step(stage, target.compile_for, inner, per_device, layout.steps_per_call)
+    if compiled is None:
+        return StagePlan(
+            **known, memory_bytes=None, flops=None, flops_seconds=None, bytes_seconds=None
+        )
+    cost = compiled.cost_analysis()
+    # XLA counts the body of a loop once: one step of all members of a device, or of one of them
+    # where they run in turn.
+    counted = per_device if inner == "vmap" else 1
+    flops, num_bytes = (cost[name] / counted for name in ("flops", "bytes accessed"))
+    forward_steps = FORWARD_SHARE * shapes.validation_steps(stage)
+    total_steps = stage.epochs * (steps + forward_steps)
+    steps_in_turn = len(layout.groups) * per_device * total_steps / efficiency
+    return StagePlan(
+        **known,
+        memory_bytes=peak_bytes(compiled),
+        flops=len(stage.members) * total_steps * flops,
+        flops_seconds=steps_in_turn * flops / hardware.flops,
+        bytes_seconds=steps_in_turn * num_bytes / hardware.bandwidth,
+    )
+
+
+def compiled_step(
+    stage: Stage, devices: Devices, inner: str, per_device: int, steps: int
+) -> jax.stages.Compiled | None:
+    """Returns a stage's training program for devices; None if it does not fit in their memory.
+
+    Args:
+      stage: a stage, or its outline.
+      devices, inner: see `parallel.map_members`.
+      per_device: members of each device.
+      steps: optimiser steps of a device call.
+    """
+    try:
+        # It never runs: what LLVM does to it for a CPU changes neither memory nor FLOPs.
+        return stage_program(stage, "train", devices, inner, runs_once=True).compiled(
+            devices.member_shapes(shapes.state(stage), per_device),
+            devices.member_shapes(shapes.train(stage, steps), per_device),
+            devices.shared_shapes(shapes.shared(stage)),
+        )
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return None
+
+
+def peak_bytes(compiled: jax.stages.Compiled) -> int:
+    """Returns the memory that a program needs on one device, by XLA's analysis."""
+    memory = compiled.memory_analysis()
+    return (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+        + memory.generated_code_size_in_bytes
+    )
+
+
+def outline(config: RunConfig, dataset: Dataset, workdir: Workdir, target: Topology) -> list[Stage]:
+    """Returns the stages of all models in the order of training, with zeros for features.
+
+    Raises:
+      UserError: the data do not suit a model's configuration.
+    """
+    stages = []
+    for name, model in config.models.items():
+        recipe = RECIPES[model.recipe]
+        recipe.check(dataset, model)
+        context = Context(
+            model=name,
+            workdir=workdir,
+            devices=target.compile_for,
+            parallel=config.parallel,
+            levels=levels(config),
+            base_seed=config.seed,
+        )
+        stages += recipe.outline(dataset, model, context)
+    return stages
+
+
+def report(config: RunConfig, dataset: Dataset, workdir: Workdir) -> str:
+    """Returns the plan of a run as Markdown."""
+    target = topology(config.plan.topology, config.parallel.strategy)
+    rows = [
+        plan_stage(stage, target, config.parallel, config.plan.efficiency)
+        for stage in outline(config, dataset, workdir, target)
+    ]
+    return "\n".join([*_heading(config, dataset, target), "", *_table(rows, target)])
+
+
+def _heading(config: RunConfig, dataset: Dataset, target: Topology) -> list[str]:
+    hardware = target.hardware
+    treated = int((~dataset.is_control).sum())
+    lines = [
+        f"`{target.text}`: {target.num_devices} x {hardware.name}, each with "
+        f"{hardware.memory_bytes / 2**30:.1f} GiB, {hardware.flops / 1e12:.3g} TFLOP/s and "
+        f"{hardware.bandwidth / 1e9:.4g} GB/s at peak, of which {config.plan.efficiency:.0%} is "
+        "assumed to be reached.",
+        f"Data: {len(dataset)} rows, {treated} of them treated, {len(dataset.genes)} genes, "
+        f"{len(dataset.cells)} cells.",
+    ]
+    if target.is_estimate:
+        lines.append(
+            "Estimated: FLOPs, bytes and memory are of the program that XLA compiles for a CPU. A "
+            "GPU's fuses more, so that its memory and its time by bytes are lower."
+        )
+    return lines
+
+
+def _table(rows: Sequence[StagePlan], target: Topology) -> list[str]:
+    lines = [
+        "| stage | members | groups x slots | epochs x steps | parameters | GiB per device | PFLOP "
+        "| time by FLOPs | time by bytes |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        flops = "" if row.flops is None else f"{row.flops / 1e15:.3g}"
+        lines.append(
+            f"| `{row.name}` | {row.members} | {row.groups} x {row.slots} "
+            f"| {row.epochs} x {row.steps} | {row.parameters:,} | {_memory(row, target)} "
+            f"| {flops} | {_duration(row.flops_seconds)} | {_duration(row.bytes_seconds)} |"
+        )
+    if all(row.flops is not None for row in rows):
+        flops = sum(row.flops for row in rows)
+        times = (sum(getattr(r, f"{by}_seconds") for r in rows) for by in ("flops", "bytes"))
+        lines.append(
+            f"| together | {sum(row.members for row in rows)} | | | | | {flops / 1e15:.3g} | "
+            + " | ".join(map(_duration, times))
+            + " |"
+        )
+    return lines
+
+
+def _memory(row: StagePlan, target: Topology) -> str:
+    if row.memory_bytes is None:
+        return "does not fit"
+    exceeds = row.memory_bytes > target.hardware.memory_bytes
+    return f"{row.memory_bytes / 2**30:.2f}" + (", does not fit" if exceeds else "")
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"

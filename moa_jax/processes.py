@@ -1,0 +1,67 @@
+"""Several processes that train as one: each has its part of the devices, the first one writes.
+
+All processes run the same program on the same data and take the same decisions. What is written is
+written by the first, and all go on when it is there; the work folder is one that all of them see.
+"""
+
+from __future__ import annotations
+
+import os
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from moa_jax.errors import UserError
+
+
+def start() -> None:
+    """Joins the other processes; must come before anything asks for devices.
+
+    On Cloud TPU and under Slurm or Open MPI everything is found out; elsewhere the environment
+    names it: JAX_COORDINATOR_ADDRESS (host:port of the first process), JAX_NUM_PROCESSES and
+    JAX_PROCESS_ID.
+
+    Raises:
+      UserError: neither tells who takes part, or the coordinator does not answer.
+    """
+    try:
+        jax.distributed.initialize(
+            num_processes=_number("JAX_NUM_PROCESSES"), process_id=_number("JAX_PROCESS_ID")
+        )
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"--distributed: {str(error).splitlines()[0]} Expected a TPU pod, Slurm, Open MPI, or "
+            "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+        ) from error
+
+
+def _number(variable: str) -> int | None:
+    text = os.environ.get(variable)
+    if text is None:
+        return None
+    if not text.isdecimal():
+        raise UserError(f"{variable}: expected a number, found {text!r}")
+    return int(text)
+
+
+def are_several() -> bool:
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def is_first() -> bool:
+    """Tells whether this process writes; without `start` it always does."""
+    return not are_several() or jax.process_index() == 0
+
+
+def wait(where: str) -> None:
+    """Waits until all processes are here; `where` tells those apart that are not."""
+    if are_several():
+        multihost_utils.sync_global_devices(where)
+
+
+def agree(decision: bool) -> bool:
+    """Returns the first process's decision, about what processes may see differently, as time."""
+    if not are_several():
+        return decision
+    return bool(multihost_utils.broadcast_one_to_all(np.asarray(decision)))

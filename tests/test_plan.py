@@ -1,0 +1,148 @@
+"""Plan: outlines have the shapes of what is fitted, and figures follow from the compiled step."""
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import toy
+
+from moa_jax import config as configuration
+from moa_jax import plan
+from moa_jax.config import ParallelConfig
+from moa_jax.data import simulate
+from moa_jax.errors import UserError
+from moa_jax.recipes import CONFIGS, RECIPES, Context, recipe
+from moa_jax.recipes.dense import Dense
+from moa_jax.training import shapes
+from moa_jax.training.parallel import Devices
+from moa_jax.training.progress import MetricsLog
+from moa_jax.training.stage import Forward
+from moa_jax.workdir import Workdir, levels
+
+TINY = Path(__file__).with_name("e2e") / "tiny.py"
+MODELS = ("simple_nn_old", "simple_nn_new", "three_stage_nn", "nn_tabnet", "two_heads_resnet",
+          "efficientnet")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return simulate.make(rows=160, seed=1, genes=12, cells=6, scored=4, nonscored=3)
+
+
+def tiny(*models, **fields):
+    spec = importlib.util.spec_from_file_location("tiny", TINY)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    values = module.get_config(",".join(models)).to_dict()
+    return configuration.parse({**values, **fields}, CONFIGS)
+
+
+class Unbound(Workdir):
+    def resolved(self, name, value):
+        return value
+
+
+@pytest.mark.parametrize("honest", [False, True])
+@pytest.mark.parametrize("model", MODELS)
+def test_an_outline_has_the_members_and_shapes_of_a_fit(
+    dataset, tmp_path, monkeypatch, model, honest
+):
+    """Every recipe is fitted up to its first stage's training; later ones get zeros."""
+    config = tiny(model, honest=honest)
+    settings = config.models[model]
+    context = Context(
+        model, Unbound(tmp_path), Devices.available("vmap"), ParallelConfig(), levels(config),
+        log=MetricsLog(tmp_path, False),
+    )  # fmt: skip
+    fitted = []
+
+    def record(context, stage, ids, targets, num_inputs, seconds=0.0):
+        fitted.append(stage)
+        return recipe.Predictions(ids, targets.names, np.full(targets.values.shape, 0.5))
+
+    monkeypatch.setattr(recipe, "fit_stage", record)
+    module = RECIPES[settings.recipe]
+    monkeypatch.setattr(module, "_notes", lambda *_: (), raising=False)
+    module.fit(dataclasses.replace(dataset, test=None), settings, context)
+    outlined = module.outline(dataset, settings, context)
+    assert [stage.name for stage in outlined] == [stage.name for stage in fitted]
+    for here, there in zip(outlined, fitted, strict=True):
+        assert [m.name for m in here.members] == [m.name for m in there.members]
+        assert here.forward.network == there.forward.network
+        ours, theirs = (
+            jax.tree.map(lambda a: (a.shape, a.dtype), (s.shared, s.targets, s.member_data))
+            for s in (here, there)
+        )
+        if model == "nn_tabnet" and here.name.endswith("nonscored"):
+            # The columns of little variance are known when the data are; they are not more.
+            assert theirs[0][0][:2] == ours[0][0][:2] and theirs[0][0][2] <= ours[0][0][2]
+            continue
+        if model == "efficientnet":
+            # Columns may share a pixel, and folds differ by rows.
+            for data in (ours[2], theirs[2]):
+                del data["pixels"], data["train_rows"]
+        assert ours == theirs
+        assert shapes.state(here) == shapes.state(there)
+
+
+def test_figures_are_those_of_the_compiled_step():
+    described = Dense(hidden=256, epochs=5, batch_size=32)
+    stage = described.stage(
+        name="toy/dense",
+        forward=Forward(described.network(3), inner="vmap"),
+        members=toy.stage().members,
+        shared=recipe.zeros((toy.ROWS, 100)),
+        targets=recipe.zeros((toy.ROWS, 3)),
+    )
+    found = plan.plan_stage(stage, plan.topology("cpu"), ParallelConfig(members_at_once=3), 0.5)
+    assert (found.members, found.groups, found.slots) == (8, 3, 3)
+    assert (found.epochs, found.steps) == (5, 3)
+    # Every entry of a kernel costs 2 FLOPs a row in each of three products; of the first layer,
+    # whose inputs have no gradient, in two.
+    products = 2 * 32 * (2 * 100 * 256 + 3 * 256 * 256 + 3 * 256 * 3)
+    total = 8 * 5 * (3 + 2 / 3)
+    # Adam, batch normalisation and dropout's random bits come on top.
+    assert products < found.flops / total < 1.6 * products
+    state = shapes.num_bytes(shapes.state(stage))
+    assert 3 * state < found.memory_bytes < 6 * state
+
+
+def test_time_follows_peaks_efficiency_and_devices():
+    stage, one = toy.stage(), plan.topology("a100")
+    base = plan.plan_stage(stage, one, ParallelConfig(), 0.4)
+    assert (base.groups, base.slots) == (1, 8)
+    fast = dataclasses.replace(
+        one.hardware, flops=3 * one.hardware.flops, bandwidth=5 * one.hardware.bandwidth
+    )
+    target = dataclasses.replace(one, hardware=fast)
+    faster = plan.plan_stage(stage, target, ParallelConfig(), 0.2)
+    assert base.flops_seconds == pytest.approx(3 / 2 * faster.flops_seconds)
+    assert base.bytes_seconds == pytest.approx(5 / 2 * faster.bytes_seconds)
+    eight = plan.plan_stage(stage, plan.topology("gpu:8"), ParallelConfig(), 0.4)
+    assert (eight.groups, eight.slots) == (1, 8)
+    # The fixed part of a small program does not shrink with the members.
+    assert eight.flops_seconds < base.flops_seconds / 4
+    assert eight.flops == pytest.approx(base.flops, rel=0.5)
+
+
+def test_what_does_not_fit_is_said():
+    target = plan.topology("gpu")
+    small = dataclasses.replace(target.hardware, memory_bytes=1000)
+    row = plan.plan_stage(toy.stage(), target, ParallelConfig(), 0.4)
+    assert "does not fit" in plan._memory(row, dataclasses.replace(target, hardware=small))
+    assert "does not fit" not in plan._memory(row, target)
+
+
+@pytest.mark.parametrize("text", ["gpuu:8", "gpu:0", "v5e:2xx4", "gpu:-1", ""])
+def test_wrong_topologies_are_one_line(text):
+    with pytest.raises(UserError, match="config.plan.topology: expected"):
+        plan.topology(text)
+
+
+def test_tpus_need_their_compiler(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install libtpu"):
+        plan.topology("v5e:2x4")
