@@ -29,6 +29,7 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+@pytest.mark.slow
 @parametrize_with_checks([TabNetClassifier(**TINY)])
 def test_scikit_learn(estimator, check):
     check(estimator)

@@ -64,7 +64,7 @@ def alone(small):
         return [quick_step(network, of_member(stack, i), x, y, ALL) for i in range(3)]
 
 
-@pytest.mark.parametrize("lift", ["map", "vmap"])
+@pytest.mark.parametrize("lift", ["map", pytest.param("vmap", marks=pytest.mark.slow)])
 def test_a_stack_of_members_equals_each_alone(small, alone, lift):
     network, stack, x, y = small
     with jax.enable_x64(True):
@@ -78,6 +78,7 @@ def test_a_stack_of_members_equals_each_alone(small, alone, lift):
             close(of_member(stacked, index), alone[index])
 
 
+@pytest.mark.slow
 def test_rematerialisation_changes_nothing(small, alone):
     network, stack, x, y = small
     with jax.enable_x64(True):
