@@ -308,8 +308,8 @@ def _heading(config: RunConfig, dataset: Dataset, target: Topology) -> list[str]
     ]
     if target.is_estimate:
         lines.append(
-            "Estimated: FLOPs, bytes and memory are of the program that XLA compiles for a CPU. A "
-            "GPU's fuses more, so that its memory and its time by bytes are lower."
+            "Estimated: FLOPs, bytes and memory are of the program that XLA compiles for a CPU, which "
+            "fuses less than a GPU's: expect less memory and less time by bytes."
         )
     return lines
 
@@ -321,7 +321,7 @@ def _table(rows: Sequence[StagePlan], target: Topology) -> list[str]:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        flops = "" if row.flops is None else f"{row.flops / 1e15:.3g}"
+        flops = "" if row.flops is None else _peta(row.flops)
         lines.append(
             f"| `{row.name}` | {row.members} | {row.groups} x {row.slots} "
             f"| {row.epochs} x {row.steps} | {row.parameters:,} | {_memory(row, target)} "
@@ -331,7 +331,7 @@ def _table(rows: Sequence[StagePlan], target: Topology) -> list[str]:
         flops = sum(row.flops for row in rows)
         times = (sum(getattr(r, f"{by}_seconds") for r in rows) for by in ("flops", "bytes"))
         lines.append(
-            f"| together | {sum(row.members for row in rows)} | | | | | {flops / 1e15:.3g} | "
+            f"| together | {sum(row.members for row in rows)} | | | | | {_peta(flops)} | "
             + " | ".join(map(_duration, times))
             + " |"
         )
@@ -343,6 +343,10 @@ def _memory(row: StagePlan, target: Topology) -> str:
         return "does not fit"
     exceeds = row.memory_bytes > target.hardware.memory_bytes
     return f"{row.memory_bytes / 2**30:.2f}" + (", does not fit" if exceeds else "")
+
+
+def _peta(flops: float) -> str:
+    return f"{float(f'{flops / 1e15:.3g}'):,g}"
 
 
 def _duration(seconds: float | None) -> str:

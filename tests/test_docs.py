@@ -27,7 +27,9 @@ def commands():
 
 @pytest.mark.parametrize("command", list(commands()))
 def test_commands_name_what_exists(command):
-    arguments = dict(word.lstrip("-").split("=", 1) for word in shlex.split(command))
+    words = [word.lstrip("-").partition("=") for word in shlex.split(command)]
+    assert {name for name, equals, _ in words if not equals} <= {"distributed"}
+    arguments = {name: value for name, equals, value in words if equals}
     assert arguments.pop("mode", "all") in MODES
     assert arguments.pop("workdir", "runs/x")
     config = arguments.pop("config", None)

@@ -10,7 +10,8 @@ from moa_jax.predictions import Predictions
 MODELS = ("simple_nn_old", "simple_nn_new", "three_stage_nn", "nn_tabnet", "two_heads_resnet",
           "efficientnet")  # fmt: skip
 COUNTS = (1, 2, 5, 8)
-DOUBLE, SINGLE = 1e-6, 1e-3
+# What is found is far less in float64; in float32 it is in BUILD.md, at most 4e-4 of the two heads.
+DOUBLE, SINGLE = 1e-6, 5e-3
 
 pytestmark = pytest.mark.slow
 
