@@ -7,10 +7,9 @@ written by the first, and all go on when it is there; the work folder is one tha
 from __future__ import annotations
 
 import os
+import sys
 
-import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from moa_jax.errors import UserError
 
@@ -25,6 +24,9 @@ def start() -> None:
     Raises:
       UserError: neither tells who takes part, or the coordinator does not answer.
     """
+    # JAX is imported late here: whoever only reads or writes files does not wait for it.
+    import jax
+
     try:
         jax.distributed.initialize(
             num_processes=_number("JAX_NUM_PROCESSES"), process_id=_number("JAX_PROCESS_ID")
@@ -46,17 +48,20 @@ def _number(variable: str) -> int | None:
 
 
 def are_several() -> bool:
-    return jax.distributed.is_initialized() and jax.process_count() > 1
+    jax = sys.modules.get("jax")  # without it there was no `start`
+    return jax is not None and jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def is_first() -> bool:
     """Tells whether this process writes; without `start` it always does."""
-    return not are_several() or jax.process_index() == 0
+    return not are_several() or sys.modules["jax"].process_index() == 0
 
 
 def wait(where: str) -> None:
     """Waits until all processes are here; `where` tells those apart that are not."""
     if are_several():
+        from jax.experimental import multihost_utils
+
         multihost_utils.sync_global_devices(where)
 
 
@@ -64,4 +69,6 @@ def agree(decision: bool) -> bool:
     """Returns the first process's decision, about what processes may see differently, as time."""
     if not are_several():
         return decision
+    from jax.experimental import multihost_utils
+
     return bool(multihost_utils.broadcast_one_to_all(np.asarray(decision)))
