@@ -308,8 +308,8 @@ def _heading(config: RunConfig, dataset: Dataset, target: Topology) -> list[str]
     ]
     if target.is_estimate:
         lines.append(
-            "Estimated: FLOPs, bytes and memory are of the program that XLA compiles for a CPU, which "
-            "fuses less than a GPU's: expect less memory and less time by bytes."
+            "Estimated: FLOPs, bytes and memory are of the program that XLA compiles for a CPU, "
+            "which fuses less than a GPU's: expect less memory and less time by bytes."
         )
     return lines
 
