@@ -153,7 +153,14 @@ def test_few_features_bound_the_perplexity(features, perplexity, descents, log):
 
 
 @pytest.mark.parametrize(
-    "parameters", [{}, {"tsne": "current"}, {"embedding": "umap"}, {"embedding": "pca"}], ids=str
+    "parameters",
+    [
+        {},
+        {"tsne": "current"},
+        pytest.param({"embedding": "umap"}, marks=pytest.mark.slow),
+        {"embedding": "pca"},
+    ],
+    ids=str,
 )
 def test_alike_features_are_near(parameters):
     scaled = grouped()

@@ -400,4 +400,4 @@ def test_a_frozen_trunk_learns_and_records_nothing(small):
             for path, statistic in stats.items():
                 free = not frozen or path[0] == "head" or path[:2] in learns
                 assert (np.asarray(statistic) != before[path]).any() == free, path
-        close(jax.jit(step)(False), step(None))
+        close(jax.jit(step)(False), jax.jit(lambda: step(None))())

@@ -3,13 +3,9 @@
 import random
 import time
 
-CONFIG = "tests/e2e/tiny.py:simple_nn_old,three_stage_nn,nn_tabnet,two_heads_resnet"
-RESULTS = ("submission.csv", "blend/oof.parquet", "simple_nn_old/oof.parquet",
-           "three_stage_nn/oof.parquet", "three_stage_nn/nonscored/oof.parquet",
-           "three_stage_nn/scored/test.parquet", "nn_tabnet/nonscored/oof.parquet",
-           "nn_tabnet/oof.parquet", "nn_tabnet/test.parquet", "two_heads_resnet/oof.parquet",
-           "two_heads_resnet/test.parquet", "metrics.jsonl")  # fmt: skip
-KILLS = 16
+import pytest
+
+ALL = "simple_nn_old,three_stage_nn,nn_tabnet,two_heads_resnet"
 # A checkpoint after every call of two steps, and members in three groups.
 OFTEN = (
     "--config.checkpoint.seconds=0",
@@ -19,7 +15,9 @@ OFTEN = (
 
 
 def contents(workdir):
-    return {name: (workdir / name).read_bytes() for name in RESULTS}
+    """Returns every table of predictions, the submission and the log of epochs, as bytes."""
+    names = [workdir / "submission.csv", workdir / "metrics.jsonl", *workdir.rglob("*.parquet")]
+    return {str(path.relative_to(workdir)): path.read_bytes() for path in names}
 
 
 def kill_somewhere(process, most_lines):
@@ -34,16 +32,21 @@ def kill_somewhere(process, most_lines):
     return killed, errors
 
 
-def test_killed_runs_end_with_the_same_bytes(launch, tmp_path):
-    whole = launch(tmp_path / "whole", *OFTEN, config=CONFIG)
+@pytest.mark.parametrize(
+    ("models", "least"),
+    [("simple_nn_old,nn_tabnet", 5), pytest.param(ALL, 16, marks=pytest.mark.slow)],
+)
+def test_killed_runs_end_with_the_same_bytes(launch, tmp_path, models, least):
+    config = f"tests/e2e/tiny.py:{models}"
+    whole = launch(tmp_path / "whole", *OFTEN, config=config)
     assert whole.returncode == 0, whole.stderr
     expected = contents(tmp_path / "whole")
     # So that the kills are spread over the whole run, a first start's and a resumed one's.
-    most_lines = 3 * len(whole.stderr.splitlines()) // KILLS
+    most_lines = 3 * len(whole.stderr.splitlines()) // least
     kills, finished, folder = 0, 0, tmp_path / "killed0"
-    while kills < KILLS or not finished:
-        process = launch(folder, *OFTEN, config=CONFIG, background=True)
-        if kills < KILLS:
+    while kills < least or not finished:
+        process = launch(folder, *OFTEN, config=config, background=True)
+        if kills < least:
             killed, errors = kill_somewhere(process, most_lines)
         else:
             killed, (_, errors) = False, process.communicate()

@@ -74,6 +74,7 @@ def test_inference_from_a_copied_work_folder(trained, launch, data, tmp_path):
     np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_data_without_non_scored_targets(launch, without, tmp_path):
     folder = f"--config.data.folder={without('train_targets_nonscored.csv')}"
     result = launch(tmp_path / "run", folder, config=CONFIG)

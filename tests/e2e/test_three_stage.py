@@ -78,6 +78,7 @@ def test_inference_from_a_copied_work_folder(trained, launch, data, tmp_path, na
     np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_new_rows_are_predicted_one_by_one(trained, launch, data, tmp_path):
     """With UMAP a row that was never seen has the same answer alone and among others."""
     table = pd.read_csv(data / "test_features.csv")
@@ -93,7 +94,14 @@ def test_new_rows_are_predicted_one_by_one(trained, launch, data, tmp_path):
     assert not np.allclose(together.values, fitted.values, atol=1e-7)
 
 
-@pytest.mark.parametrize("absent", ["train_targets_nonscored.csv", "test_features.csv", "c-"])
+@pytest.mark.parametrize(
+    "absent",
+    [
+        pytest.param("train_targets_nonscored.csv", marks=pytest.mark.slow),
+        pytest.param("test_features.csv", marks=pytest.mark.slow),
+        "c-",
+    ],
+)
 def test_data_without_an_optional_part(launch, without, tmp_path, absent):
     folder = f"--config.data.folder={without(absent)}"
     result = launch(tmp_path / "run", folder, config=CONFIG)
@@ -107,6 +115,7 @@ def test_data_without_an_optional_part(launch, without, tmp_path, absent):
         assert "left out" in result.stderr
 
 
+@pytest.mark.slow
 def test_honest_run_has_one_pipeline_and_one_split_per_fold(launch, tmp_path):
     result = launch(tmp_path / "run", "--config.honest=true", WITH_UMAP, config=CONFIG)
     assert result.returncode == 0, result.stderr

@@ -77,7 +77,9 @@ def test_inference_from_a_copied_work_folder(trained, launch, data, tmp_path):
     assert (found.values[controls] == 0).all() and (found.values[~controls] > 0).all()
 
 
-@pytest.mark.parametrize("absent", ["train_targets_nonscored.csv", "c-"])
+@pytest.mark.parametrize(
+    "absent", ["train_targets_nonscored.csv", pytest.param("c-", marks=pytest.mark.slow)]
+)
 def test_data_without_an_optional_part(launch, data, tmp_path, absent):
     shutil.copytree(data, tmp_path / "data")
     if absent.endswith(".csv"):
@@ -103,6 +105,7 @@ def test_data_without_an_optional_part(launch, data, tmp_path, absent):
     assert (tmp_path / "run" / "submission.csv").exists()
 
 
+@pytest.mark.slow
 def test_honest_run_reports_predictions_from_before_the_loop(launch, tmp_path):
     result = launch(
         tmp_path / "run",
