@@ -40,7 +40,7 @@ WEIGHTS = {
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the configuration; see the module for the variants."""
-    size = ",".join(variants(variant, "smoke"))
+    size = ",".join(variants(variant, "sample", "smoke"))
     models = merged_models(
         three_stage_nn.get_config(size),
         nn_tabnet.get_config(size),

@@ -6,7 +6,8 @@
 
 `pretrained=hub` starts from the published noisy-student weights as the original does, and needs
 the extra `hub` and a network; a file that was fetched before may be named instead. Without either
-weights start at random. Variant `:smoke` for a size that ends in minutes on the embedded data.
+weights start at random. Variants `:sample` and `:smoke` for sizes that end in minutes on the
+embedded data, which are too few for an image network.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ import ml_collections
 from moa_jax.config import config_dict, variants
 from moa_jax.recipes.deepinsight_cnn import ORIGINAL
 
+SAMPLE = {
+    "folds": 3, "resolution": 32, "epochs": 10, "batch_size": 32, "learning_rate": 3e-3,
+}  # fmt: skip
 SMOKE = {
     "folds": 2, "resolution": 64, "epochs": 3, "batch_size": 32, "learning_rate": 3e-3,
 }  # fmt: skip
@@ -25,8 +29,10 @@ SMOKE = {
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the configuration; see the module for the variants."""
-    chosen = variants(variant, "smoke")
+    chosen = variants(variant, "sample", "smoke")
     config = ORIGINAL["efficientnet_b3"]
+    if "sample" in chosen:
+        config = dataclasses.replace(config, **SAMPLE)
     if "smoke" in chosen:
         config = dataclasses.replace(config, **SMOKE)
     return config_dict({"efficientnet_b3": config})

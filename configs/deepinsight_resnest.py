@@ -6,7 +6,8 @@
 
 The file is the one that the authors of ResNeSt publish, which the original starts from; reading
 it needs the extra `torch`. Without it weights start at random. Variants: `:v2` with dropout before
-the head, `:smoke` for a size that ends in minutes on the embedded data; `:v2,smoke` combines them.
+the head; `:sample` and `:smoke` for sizes that end in minutes on the embedded data, which are too
+few for an image network. `:v2,smoke` combines variants.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ import ml_collections
 from moa_jax.config import config_dict, variants
 from moa_jax.recipes.deepinsight_cnn import ORIGINAL
 
+SAMPLE = {
+    "folds": 3, "resolution": 32, "epochs": 10, "batch_size": 32, "learning_rate": 3e-3,
+}  # fmt: skip
 SMOKE = {
     "folds": 2, "resolution": 64, "epochs": 3, "batch_size": 32, "learning_rate": 3e-3,
 }  # fmt: skip
@@ -25,9 +29,11 @@ SMOKE = {
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the configuration; see the module for the variants."""
-    chosen = variants(variant, "v2", "smoke")
+    chosen = variants(variant, "v2", "sample", "smoke")
     name = "resnest_v2" if "v2" in chosen else "resnest_v1"
     config = ORIGINAL[name]
+    if "sample" in chosen:
+        config = dataclasses.replace(config, **SAMPLE)
     if "smoke" in chosen:
         config = dataclasses.replace(config, **SMOKE)
     return config_dict({name: config})

@@ -3,8 +3,8 @@
     python -m moa_jax.launch --config=configs/simple_nn.py --workdir=runs/simple_nn \
         --config.data.folder=FOLDER
 
-Variants: `:old` or `:new` for one of the two, `:smoke` for a size that ends within a minute on
-the embedded data; `:old,smoke` combines them.
+Variants: `:old` or `:new` for one of the two; `:sample` for a size that suits the embedded data,
+`:smoke` for one that ends within a minute on them. `:old,smoke` combines variants.
 """
 
 from __future__ import annotations
@@ -16,6 +16,16 @@ import ml_collections
 from moa_jax.config import config_dict, variants
 from moa_jax.recipes import simple_nn
 
+SAMPLE = {
+    "seeds": (0, 1),
+    "epochs": 30,
+    "batch_size": 32,
+    "hidden": 256,
+    "max_learning_rate": 3e-3,
+    "gene_factors": 30,
+    "cell_factors": 15,
+}
+SAMPLE_CLUSTERS = {"gene_clusters": 15, "cell_clusters": 5}
 SMOKE = {
     "seeds": (0,),
     "epochs": 15,
@@ -28,12 +38,14 @@ SMOKE = {
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the configuration; see the module for the variants."""
-    chosen = variants(variant, "old", "new", "smoke")
-    names = [name for name in simple_nn.ORIGINAL if name in chosen] or list(simple_nn.ORIGINAL)
-    changes = SMOKE if "smoke" in chosen else {}
-    return config_dict(
-        {
-            f"simple_nn_{name}": dataclasses.replace(simple_nn.ORIGINAL[name], **changes)
-            for name in names
-        }
-    )
+    chosen = variants(variant, "old", "new", "sample", "smoke")
+    models = {}
+    for name, config in simple_nn.ORIGINAL.items():
+        if "sample" in chosen:
+            clusters = SAMPLE_CLUSTERS if config.gene_clusters else {}
+            config = dataclasses.replace(config, **SAMPLE, **clusters)
+        if "smoke" in chosen:
+            config = dataclasses.replace(config, **SMOKE)
+        if name in chosen or not chosen & simple_nn.ORIGINAL.keys():
+            models[f"simple_nn_{name}"] = config
+    return config_dict(models)

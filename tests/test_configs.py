@@ -32,7 +32,7 @@ def load(name, variant=""):
     return configuration.parse(module.get_config(variant).to_dict(), CONFIGS)
 
 
-@pytest.mark.parametrize("size", ["", "smoke"])
+@pytest.mark.parametrize("size", ["", "sample", "smoke"])
 @pytest.mark.parametrize("blend", PARTS)
 def test_every_model_is_that_of_its_own_configuration(blend, size):
     models = load(blend, size).models

@@ -86,19 +86,21 @@ class Predictor:
         return self.devices.put_members(self._slots(group).pad(own))
 
     def __call__(
-        self, inputs: Tree, rows: Callable[[Sequence[int]], np.ndarray]
+        self, inputs: Tree, rows: Callable[[Sequence[int]], np.ndarray], steps: int
     ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
         """Yields `(group, probabilities [members of the group, steps, batch, targets])`.
 
         Args:
-          inputs: the shared inputs, on the devices.
-          rows: for a group of members, their row positions [members, steps, batch].
+          inputs: the shared inputs.
+          rows: for a group of members, their row positions [members, at least steps, batch].
+          steps: how many steps are computed.
         """
+        shared = self.devices.put_shared({"inputs": inputs, "steps": np.int32(steps)})
         for group in self.groups:
             own = self._resident or self._load(group)
             slots = self._slots(group)
             table = self.devices.put_members(slots.pad(rows(group)))
-            _, predicted = self._program((), {**own, "rows": table}, inputs)
+            _, predicted = self._program((), {**own, "rows": table}, shared)
             yield group, slots.unpad(predicted)
 
     def mean(self, inputs: Tree, num_rows: int, chunk_rows: int) -> np.ndarray:
@@ -113,10 +115,10 @@ class Predictor:
             lambda a: np.concatenate([a, np.zeros((chunk_rows - len(a), *a.shape[1:]), a.dtype)]),
             inputs,
         )
-        shared = self.devices.put_shared(padded)
         table = np.arange(chunk_rows, dtype=np.int32).reshape(-1, self.forward.rows_at_once)
+        steps = num_batches(num_rows, self.forward.rows_at_once)
         total = 0.0
-        for _, values in self(shared, lambda group: np.stack([table] * len(group))):
+        for _, values in self(padded, lambda group: np.stack([table] * len(group)), steps):
             flat = values.reshape(len(values), chunk_rows, -1)[:, :num_rows]
             total = total + flat.astype(np.float64).sum(0)
         return total / len(self._members)
@@ -139,7 +141,6 @@ def out_of_fold(
     members: Sequence[Member] = stage.members
     batch = predictor.forward.rows_at_once
     steps = num_batches(max(len(member.valid_rows) for member in members), batch)
-    shared = predictor.devices.put_shared(stage.shared)
     total = np.zeros(hard_targets.shape)
     count = np.zeros(len(hard_targets), int)
     scores = []
@@ -147,7 +148,7 @@ def out_of_fold(
     def rows(group):
         return stacked_tables([members[i].valid_rows for i in group], batch, steps)[0]
 
-    for group, predicted in predictor(shared, rows):
+    for group, predicted in predictor(stage.shared, rows, steps):
         for index, values in zip(group, predicted, strict=True):
             member = members[index]
             own = member.valid_rows

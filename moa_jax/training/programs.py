@@ -191,19 +191,25 @@ def validate(stage: Stage) -> Callable:
 
 
 def predict(forward: Forward) -> Callable:
-    """Returns `program((), {variables, data, rows [steps, batch]}, inputs) -> ((), probabilities)`.
+    """Returns `program((), {variables, data, rows [steps, batch]}, shared) -> ((), probabilities)`.
 
-    Probabilities are [steps, batch, targets]; a row's answer depends on that row alone.
+    `shared` holds `inputs`, and in `steps` how many of the steps have rows; the others cost nothing
+    and answer 0. Probabilities are [steps, batch, targets]; a row's depend on that row alone.
     """
 
-    def program(state, own, shared_inputs):
+    def program(state, own, shared):
         unused_key = jax.random.key(0)
 
         def batch(rows):
-            inputs = forward.inputs(shared_inputs, own["data"], rows, unused_key, False)
+            inputs = forward.inputs(shared["inputs"], own["data"], rows, unused_key, False)
             outputs = forward.network.apply(own["variables"], *inputs, train=False)
             return forward.probabilities(outputs)
 
-        return state, jax.lax.map(batch, own["rows"])
+        def step(index, found):
+            return found.at[index].set(batch(own["rows"][index]))
+
+        one = jax.eval_shape(batch, own["rows"][0])
+        empty = jnp.zeros((len(own["rows"]), *one.shape), one.dtype)
+        return state, jax.lax.fori_loop(0, shared["steps"], step, empty)
 
     return program
