@@ -6,8 +6,15 @@
 3-stage NN with ten folds, 2-heads ResNet V2, EfficientNet-B3, and ResNeSt V1 and V2. Weights are
 searched by SLSQP as the original's were; `--config.blend.method=fixed` takes those that it found:
 0.015107 on its own predictions. Where the image networks' weights start from is set as in the
-configurations of these, `--config.models.efficientnet_b3.pretrained=hub`. Variant: `:smoke`, every
-model at the size of its own `:smoke`.
+configurations of these, `--config.models.efficientnet_b3.pretrained=hub`. Variants: `:sample` and
+`:smoke`, every model at the size of its own variant.
+
+At the competition's size `--mode=plan` expects, if no member stops early: on a TPU v5e-8 2 hours
+by the products alone and 40 by all reading and writing of memory; on eight A100 GPUs 3 and 23; on
+one 13 and 117. Nearly all of it is the image networks', which take 13 to 22 GiB per device and,
+with `--config.models.NAME.remat=true`, less. On two CPU cores they would take months, the dense
+models days: there `:sample` takes MINUTES_CV minutes and `:smoke` about eight. BUILD.md derives the
+figures.
 """
 
 from __future__ import annotations

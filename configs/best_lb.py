@@ -8,8 +8,14 @@
 chosen by hand; `--config.blend.method=slsqp` searches them instead. Simple NN with the old
 cross-validation has its own weight: the released blending script reads the file of the new one in
 its place, which the submission did not. Where the image networks' weights start from is set as in
-the configurations of these, `--config.models.efficientnet_b3.pretrained=hub`. Variant: `:smoke`,
-every model at the size of its own `:smoke`.
+the configurations of these, `--config.models.efficientnet_b3.pretrained=hub`. Variants: `:sample`
+and `:smoke`, every model at the size of its own variant.
+
+At the competition's size time and memory are those of the two image networks, for which
+`--mode=plan` expects, if no member stops early: on a TPU v5e-8 1.2 hours by the products alone and
+32 by all reading and writing of memory; on eight A100 GPUs 1.5 and 16; on one 7 and 81. They take
+13 to 22 GiB per device and, with `--config.models.NAME.remat=true`, less. On two CPU cores they
+would take months: there `:sample` takes MINUTES_LB minutes. BUILD.md derives the figures.
 """
 
 from __future__ import annotations

@@ -129,7 +129,8 @@ def _this_cpu(devices: Devices, count: int) -> Hardware:
 def _tpu_devices(kind: str, grid: Sequence[int]) -> tuple[jax.Device, ...]:
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(
-            f"config.plan.topology: {kind} needs TPU's compiler, no TPU: pip install libtpu"
+            f"config.plan.topology: {kind} needs no TPU, but its compiler: "
+            "pip install 'moa-jax[tpu]'"
         )
     # Only the compiler is wanted: there is no metadata server to ask, and no TPU to lock.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")

@@ -144,5 +144,5 @@ def test_wrong_topologies_are_one_line(text):
 
 def test_tpus_need_their_compiler(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pip install libtpu"):
+    with pytest.raises(UserError, match=r"moa-jax\[tpu\]"):
         plan.topology("v5e:2x4")

@@ -1,6 +1,6 @@
 """Every network's training step compiles for TPUs, without one, and members do not communicate.
 
-Needs libtpu, the compiler: pip install libtpu.
+Needs the compiler, libtpu, which the extra `tpu` brings: other versions than JAX's own may fail.
 """
 
 import importlib.util

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-ALL = "simple_nn_old,three_stage_nn,nn_tabnet,two_heads_resnet"
+ALL = "simple_nn_old,three_stage_nn,nn_tabnet,two_heads_resnet,efficientnet"
 # A checkpoint after every call of two steps, and members in three groups.
 OFTEN = (
     "--config.checkpoint.seconds=0",
