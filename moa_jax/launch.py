@@ -81,8 +81,13 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     sys.argv = console.with_config(argv)
     try:
         rest = flags.FLAGS(sys.argv)
+    except KeyError as error:
+        name = str(error.args[0]).strip("'")
+        fields = [word.partition("=")[0] for word in sys.argv if word.startswith("--config.")]
+        flag = next((field for field in fields if name in field.split(".")), "--config")
+        raise UserError(f"{flag}: the configuration has no {name!r}") from error
     # These it raises for an unknown flag or field, a wrong type, and an unreadable file.
-    except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+    except (flags.Error, AttributeError, OSError, TypeError, ValueError) as error:
         message = " ".join(str(error).strip("'\"").split())
         raise UserError(f"flags: {message}") from error
     if _CONFIG.value is None:

@@ -22,6 +22,7 @@ def fails(result, message):
     ("arguments", "message"),
     [
         (["--config.seeed=1"], "seeed"),
+        (["--config.log.level=1"], "--config.log.level: the configuration has no 'log'"),
         (["--config.models.simple_nn_old.epoch=3"], "Did you mean"),
         (["--config.models.simple_nn_old.epochs=many"], "epochs"),
         (["--config.models.simple_nn_old.epochs=0"], "epochs: expected at least 1, found 0"),
