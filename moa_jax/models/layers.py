@@ -6,6 +6,7 @@ network; a lower compute dtype can be given. Parameters and statistics are float
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -78,33 +79,79 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, dtype)
         result_dtype = self.dtype or x.dtype
         x = x.astype(scale.dtype)
-        if train:
-            axes = tuple(range(x.ndim - 1))
-            weight = jnp.ones(x.shape[0], x.dtype) if mask is None else mask.astype(x.dtype)
-            count = self._total(weight.sum()) * (x.size // (x.shape[0] * x.shape[-1]))
-            weight = weight.reshape(-1, *[1] * (x.ndim - 1))
-            mean = self._total(jnp.sum(x * weight, axes)) / count
-            var = self._total(jnp.sum(jnp.square(x - mean) * weight, axes)) / count
-            momentum = self.momentum
-            if frozen is not None:
-                mean = jnp.where(frozen, running_mean.value, mean)
-                var = jnp.where(frozen, running_var.value, var)
-                momentum = jnp.where(frozen, 0, momentum).astype(x.dtype)
-            if not self.is_initializing():
-                recorded = var * count / jnp.maximum(count - 1, 1) if self.unbiased else var
-                keep = 1 - momentum
-                running_mean.value = keep * running_mean.value + momentum * mean
-                running_var.value = keep * running_var.value + momentum * recorded
-        else:
+        if not train:
             mean, var = running_mean.value, running_var.value
-        normalised = (x - mean) * (scale * jax.lax.rsqrt(var + self.epsilon)) + bias
-        return normalised.astype(result_dtype)
-
-    def _total(self, part: jax.Array) -> jax.Array:
+            return _normalise(x, mean, var, scale, bias, self.epsilon).astype(result_dtype)
         # Variables are initialised outside of the mapped axis.
-        if self.axis_name is None or self.is_initializing():
-            return part
-        return jax.lax.psum(part, self.axis_name)
+        axis_name = None if self.is_initializing() else self.axis_name
+        weight = jnp.ones(x.shape[0], x.dtype) if mask is None else mask.astype(x.dtype)
+        weight = weight.reshape(-1, *[1] * (x.ndim - 1))
+        momentum = self.momentum
+        if frozen is None:
+            result, statistics = _normalise_batch(x, weight, scale, bias, self.epsilon, axis_name)
+            mean, var, count = statistics
+        else:
+            mean, var, count = _statistics(x, weight, axis_name)
+            mean = jnp.where(frozen, running_mean.value, mean)
+            var = jnp.where(frozen, running_var.value, var)
+            momentum = jnp.where(frozen, 0, momentum).astype(x.dtype)
+            result = _normalise(x, mean, var, scale, bias, self.epsilon)
+        if not self.is_initializing():
+            recorded = var * count / jnp.maximum(count - 1, 1) if self.unbiased else var
+            keep = 1 - momentum
+            running_mean.value = keep * running_mean.value + momentum * mean
+            running_var.value = keep * running_var.value + momentum * recorded
+        return result.astype(result_dtype)
+
+
+def _normalise(x, mean, var, scale, bias, epsilon):
+    return (x - mean) * (scale * jax.lax.rsqrt(var + epsilon)) + bias
+
+
+def _total(part: jax.Array, axis_name: str | None) -> jax.Array:
+    return part if axis_name is None else jax.lax.psum(part, axis_name)
+
+
+def _statistics(x, weight, axis_name):
+    """Returns mean, biased variance and number of places of the weighted rows, by channel."""
+    axes = tuple(range(x.ndim - 1))
+    count = _total(weight.sum(), axis_name) * (x.size // (x.shape[0] * x.shape[-1]))
+    mean = _total(jnp.sum(x * weight, axes), axis_name) / count
+    var = _total(jnp.sum(jnp.square(x - mean) * weight, axes), axis_name) / count
+    return mean, var, count
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _normalise_batch(x, weight, scale, bias, epsilon, axis_name):
+    """Returns the batch normalised by its own statistics, and these, which are constants.
+
+    Its derivative keeps the input alone and reads it twice; differentiating the formula would keep
+    the centred input too, and on a CPU read and write it several times.
+    """
+    mean, var, count = _statistics(x, weight, axis_name)
+    return _normalise(x, mean, var, scale, bias, epsilon), (mean, var, count)
+
+
+def _normalise_batch_forward(x, weight, scale, bias, epsilon, axis_name):
+    result, statistics = _normalise_batch(x, weight, scale, bias, epsilon, axis_name)
+    return (result, statistics), (x, weight, scale, statistics)
+
+
+def _normalise_batch_backward(epsilon, axis_name, kept, cotangents):
+    x, weight, scale, (mean, var, count) = kept
+    cotangent, _ = cotangents
+    axes = tuple(range(x.ndim - 1))
+    inverse = jax.lax.rsqrt(var + epsilon)
+    of_bias = jnp.sum(cotangent, axes)
+    of_product = jnp.sum(cotangent * (x - mean), axes)
+    share = weight / count
+    slope = jnp.square(inverse) * _total(of_product, axis_name)
+    common = _total(of_bias, axis_name) + (x - mean) * slope
+    of_x = scale * inverse * (cotangent - share * common)
+    return of_x, jnp.zeros_like(weight), of_product * inverse, of_bias
+
+
+_normalise_batch.defvjp(_normalise_batch_forward, _normalise_batch_backward)
 
 
 class Dense(nn.Module):

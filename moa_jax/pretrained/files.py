@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,13 +75,14 @@ def _read_pickled(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: reading it needs PyTorch: pip install 'moa-jax[torch]'") from None
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        raise _damaged(path, "PyTorch's state dict", error) from None
+    # The unpickler's own error, whose text advises to execute what is in the file.
+    except Exception:
         raise UserError(
             f"{path}: expected a state dict, found a damaged file or one with more than weights, "
             "which is not read"
         ) from None
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise _damaged(path, "PyTorch's state dict", error) from None
     if isinstance(loaded, Mapping) and isinstance(loaded.get(_STATE_DICT), Mapping):
         loaded = loaded[_STATE_DICT]
     if not isinstance(loaded, Mapping):

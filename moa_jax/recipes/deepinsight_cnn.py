@@ -74,7 +74,8 @@ class Config:
         of the Hugging Face hub, else a file of PyTorch's, of safetensors or of
         `python -m moa_jax.pretrained`.
       dtype: dtype of activations; weights, statistics and probabilities are float32.
-      remat: compute activations again in the backward pass, for less memory.
+      remat: compute activations again in the backward pass, for less memory on GPUs and TPUs;
+        XLA for CPUs undoes it.
       select_on: the rows that decide epoch and stopping: the `fold` that is predicted, or a
         `holdout` of the training rows.
     """
