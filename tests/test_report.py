@@ -50,7 +50,7 @@ def workdir(tmp_path):
                 "seconds": 3723.0,
                 "fidelity": {"split": "k_fold", "drop_first_gene": True, "rates": [0, 0.25]},
                 "faithful": {"split": "stratified", "drop_first_gene": True, "rates": [0, 0.25]},
-                "notes": [f"a note on {name}"],
+                "notes": [f"a note on {name}", "a note on both"],
                 "stages": ["scored"],
             },
         )
@@ -228,6 +228,7 @@ def test_run_data_and_notes(workdir):
     assert "no test file" in page.text
     assert "no gene expression columns" not in page.text
     assert "Not an honest run" in page.text
+    assert "plain: a note on plain" in page.text and f"plain, {UGLY}: a note on both" in page.text
 
 
 def test_honest_run_says_so(workdir):

@@ -240,6 +240,14 @@ class Report:
         """Returns the names of the models whose predictions come from elsewhere."""
         return tuple(model.name for model in self.models if model.recipe == FROM_FILE)
 
+    def model_notes(self) -> Mapping[str, list[str]]:
+        """Returns the models' own notes, each with the models that have it."""
+        found = collections.defaultdict(list)
+        for model in self.models:
+            for note in model.notes:
+                found[note].append(model.name)
+        return dict(found)
+
     def device_counts(self) -> Mapping[str, int]:
         return collections.Counter(self.environment.get("devices", ()))
 
