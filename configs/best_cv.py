@@ -10,10 +10,10 @@ configurations of these, `--config.models.efficientnet_b3.pretrained=hub`. Varia
 `:smoke`, every model at the size of its own variant.
 
 At the competition's size `--mode=plan` expects, if no member stops early: on a TPU v5e-8 2 hours
-by the products alone and 40 by all reading and writing of memory; on eight A100 GPUs 3 and 23; on
+by the products alone and 40 by all reading and writing of memory; on eight A100 GPUs 2.5 and 23; on
 one 13 and 117. Nearly all of it is the image networks', which take 13 to 22 GiB per device and,
 with `--config.models.NAME.remat=true`, less. On two CPU cores they would take months: there
-`:sample` takes about twelve minutes and `:smoke` eight. BUILD.md derives the figures.
+`:sample` takes about twelve minutes and `:smoke` nine. BUILD.md derives the figures.
 """
 
 from __future__ import annotations
