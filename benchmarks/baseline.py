@@ -34,7 +34,7 @@ STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)
 COMPONENTS = 60
 TREES = 50
 BINS = 32
-PRIOR, TREES_OF = "prior", "trees"
+PRIOR, BOOSTED = "prior", "boosted trees"
 
 
 def main() -> None:
@@ -54,12 +54,14 @@ def main() -> None:
             key = fold_of_row.tobytes()
             if key not in known:
                 known[key] = baselines(rows, fold_of_row)
-            print(f"| `{name}` | {metrics['scores']['treated']:.4f} | {columns(known[key])} |")
+            print(
+                f"| `{name}` | {metrics['scores']['treated']:.4f} | {columns(known[key])} |",
+                flush=True,
+            )
         blend = files.read_json(workdir / "blend" / "weights.json")
         print(f"| blend, {blend['method']} | {blend['loss']:.4f} | | | | |")
         if "nested" in blend:
             print(f"| blend, nested | {blend['nested']['loss']:.4f} | | | | |")
-        print(end="", flush=True)
 
 
 def columns(scores: dict[float | str, float]) -> str:
@@ -69,7 +71,7 @@ def columns(scores: dict[float | str, float]) -> str:
             f"{scores[PRIOR]:.4f}",
             f"{scores[1.0]:.4f}",
             f"{scores[best]:.4f} (C = {best})",
-            f"{scores[TREES_OF]:.4f}",
+            f"{scores[BOOSTED]:.4f}",
         ]
     )
 
@@ -86,7 +88,7 @@ def first_folds(path: Path, rows: Dataset) -> np.ndarray:
 def baselines(rows: Dataset, fold_of_row: np.ndarray) -> dict[float | str, float]:
     """Returns out-of-fold log losses of the training means, the regressions and the trees."""
     fits = {c: functools.partial(LogisticRegression, C=c, max_iter=1000) for c in STRENGTHS}
-    found = {name: np.empty(rows.scored.values.shape) for name in (PRIOR, TREES_OF, *fits)}
+    found = {name: np.empty(rows.scored.values.shape) for name in (PRIOR, BOOSTED, *fits)}
     for fold in np.unique(fold_of_row):
         valid = fold_of_row == fold
         reduce = make_pipeline(
@@ -111,7 +113,7 @@ def baselines(rows: Dataset, fold_of_row: np.ndarray) -> dict[float | str, float
                 early_stopping=False,
                 random_state=0,
             )
-            found[TREES_OF][valid, target] = positive(trees, rows.features[~valid], labels, new)
+            found[BOOSTED][valid, target] = positive(trees, rows.features[~valid], labels, new)
     return {name: mean_log_loss(rows.scored.values, values) for name, values in found.items()}
 
 

@@ -19,6 +19,7 @@ import ml_collections
 from moa_jax.config import config_dict, variants
 from moa_jax.recipes.deepinsight_cnn import ORIGINAL
 
+# These suit any image network.
 SAMPLE = {
     "folds": 3, "resolution": 32, "epochs": 8, "half_period": 8, "batch_size": 32,
     "learning_rate": 3e-3,

@@ -17,15 +17,8 @@ import dataclasses
 import ml_collections
 
 from moa_jax.config import config_dict, variants
+from moa_jax.configs.deepinsight_efficientnet_b3 import SAMPLE, SMOKE
 from moa_jax.recipes.deepinsight_cnn import ORIGINAL
-
-SAMPLE = {
-    "folds": 3, "resolution": 32, "epochs": 8, "half_period": 8, "batch_size": 32,
-    "learning_rate": 3e-3,
-}  # fmt: skip
-SMOKE = {
-    "folds": 2, "resolution": 64, "epochs": 3, "batch_size": 32, "learning_rate": 3e-3,
-}  # fmt: skip
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

@@ -1,4 +1,4 @@
-"""The recipes' own smoke sizes on simulated data with genes and cells, from nothing to a report."""
+"""Smoke sizes from nothing to a report: recipes on simulated data, both blends on the sample."""
 
 import json
 
