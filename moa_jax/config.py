@@ -77,12 +77,15 @@ class ParallelConfig:
     Attributes:
       strategy: `vmap` (one device), `pmap`, `shard_map`, or `auto` to choose by device count.
       members_at_once: members trained together; 0 for as many as memory allows.
+      devices_per_member: devices that share each batch of a member of an image network, a divisor
+        of their number; 0 for as many as leave a place for every member that trains.
       steps_per_call: at most this many optimiser steps per device call.
       predict_rows: rows per chunk in inference, a multiple of 128.
     """
 
     strategy: str = choice("auto", "auto", "vmap", "pmap", "shard_map")
     members_at_once: int = number(0, 0)
+    devices_per_member: int = number(0, 0)
     steps_per_call: int = number(64, 1)
     predict_rows: int = number(1024, 128)
 
@@ -264,17 +267,22 @@ def parse(values: Mapping[str, Any], recipes: Mapping[str, type]) -> RunConfig:
 
 
 def _check_across(config: RunConfig) -> None:
-    data = config.data
+    data, parallel = config.data, config.parallel
     if data.source == "simulated" and data.folder:
         raise UserError(
             f"config.data.folder: expected none with data.source=simulated, found {data.folder!r}"
         )
     if data.source == "simulated" and not data.genes and not data.cells:
         raise UserError("config.data.genes: expected genes or cells, found 0 of both")
-    if config.parallel.predict_rows % 128:
+    if parallel.predict_rows % 128:
         raise UserError(
             "config.parallel.predict_rows: expected a multiple of 128, "
-            f"found {config.parallel.predict_rows}"
+            f"found {parallel.predict_rows}"
+        )
+    if parallel.devices_per_member > 1 and parallel.strategy in ("vmap", "pmap"):
+        raise UserError(
+            "config.parallel.strategy: expected auto or shard_map with devices_per_member="
+            f"{parallel.devices_per_member}, found {parallel.strategy}"
         )
     _check_blend(config)
 

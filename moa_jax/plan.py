@@ -21,7 +21,13 @@ from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES, Context
 from moa_jax.training import shapes
 from moa_jax.training.loop import Layout, members_that_fit, stage_program
-from moa_jax.training.parallel import Devices, choose_inner, choose_strategy
+from moa_jax.training.parallel import (
+    Devices,
+    check_per_member,
+    choose_inner,
+    choose_per_member,
+    choose_strategy,
+)
 from moa_jax.training.stage import Stage
 from moa_jax.workdir import Workdir, levels
 
@@ -71,7 +77,8 @@ class Topology:
       hardware: one of the devices.
       num_devices: how many there are.
       compile_for: what programs are compiled for: the devices themselves, or a CPU in the place of
-        one. As members do not communicate, one device's part of the program tells all.
+        one. As members do not communicate, one device's part of the program tells all but what
+        sharing batches adds.
     """
 
     text: str
@@ -82,6 +89,13 @@ class Topology:
     @property
     def is_estimate(self) -> bool:
         return self.hardware.platform == "gpu"
+
+    def outline_of(self, stage: Stage, per_member: int) -> tuple[Stage, Devices]:
+        """Returns what to compile, where so many devices share the batches of each member."""
+        if len(self.compile_for.devices) == self.num_devices:
+            return stage, self.compile_for.sharing_batches(per_member)
+        part = dataclasses.replace(stage, batch_size=-(-stage.batch_size // per_member))
+        return part, self.compile_for
 
 
 def topology(text: str, strategy: str = "auto") -> Topology:
@@ -156,6 +170,7 @@ class StagePlan:
     Attributes:
       name: `<model>/<stage>`.
       members, groups, slots: networks, how many groups train in turn, and a group's slots.
+      per_member: devices that share the batches of each.
       epochs, steps: most epochs, and optimiser steps of each.
       parameters: trainable parameters of one member.
       memory_bytes: peak of one device: arguments, results and temporaries of the training program;
@@ -169,6 +184,7 @@ class StagePlan:
     members: int
     groups: int
     slots: int
+    per_member: int
     epochs: int
     steps: int
     parameters: int
@@ -190,60 +206,69 @@ def plan_stage(
       efficiency: share of peak FLOPs and bandwidth that is reached.
     """
     hardware, count = target.hardware, target.num_devices
+    check_per_member(parallel.devices_per_member, count)
+
+    def shared_by(num_members: int) -> int:
+        wanted, strategy = parallel.devices_per_member, parallel.strategy
+        return choose_per_member(wanted, strategy, stage.forward.inner, count, num_members)
+
     at_once = parallel.members_at_once or members_that_fit(
-        stage, count, count * hardware.memory_bytes
+        stage, count // shared_by(len(stage.members)), count * hardware.memory_bytes
     )
-    layout = Layout.of(stage, count, at_once, parallel.steps_per_call)
-    per_device, steps = layout.slots_per_device, max(map(stage.steps_per_epoch, stage.members))
+    per_member = shared_by(min(at_once, len(stage.members)))
+    layout = Layout.of(stage, count // per_member, at_once, parallel.steps_per_call)
+    per_shard, steps = layout.slots_per_shard, max(map(stage.steps_per_epoch, stage.members))
     member = shapes.state(stage)
     known = {
         "name": stage.name,
         "members": len(stage.members),
         "groups": len(layout.groups),
-        "slots": per_device * count,
+        "slots": per_shard * count // per_member,
+        "per_member": per_member,
         "epochs": stage.epochs,
         "steps": steps,
         "parameters": shapes.num_parameters(member),
     }
     inner = choose_inner(stage.forward.inner, hardware.platform)
-    compiled = compiled_step(stage, target.compile_for, inner, per_device, layout.steps_per_call)
+    part, devices = target.outline_of(stage, per_member)
+    compiled = compiled_step(part, devices, inner, per_shard, layout.steps_per_call)
     if compiled is None:
         return StagePlan(
             **known, memory_bytes=None, flops=None, flops_seconds=None, bytes_seconds=None
         )
     cost = compiled.cost_analysis()
     # XLA counts the body of a loop once: one step of all members of a device, or of one of them
-    # where they run in turn.
-    counted = per_device if inner == "vmap" else 1
+    # where they run in turn; of a batch that devices share, one device's part.
+    counted = per_shard if inner == "vmap" else 1
     flops, num_bytes = (cost[name] / counted for name in ("flops", "bytes accessed"))
     forward_steps = FORWARD_SHARE * shapes.validation_steps(stage)
     total_steps = stage.epochs * (steps + forward_steps)
-    steps_in_turn = len(layout.groups) * per_device * total_steps / efficiency
+    steps_in_turn = len(layout.groups) * per_shard * total_steps / efficiency
     return StagePlan(
         **known,
         memory_bytes=peak_bytes(compiled),
-        flops=len(stage.members) * total_steps * flops,
+        flops=len(stage.members) * per_member * total_steps * flops,
         flops_seconds=steps_in_turn * flops / hardware.flops,
         bytes_seconds=steps_in_turn * num_bytes / hardware.bandwidth,
     )
 
 
 def compiled_step(
-    stage: Stage, devices: Devices, inner: str, per_device: int, steps: int
+    stage: Stage, devices: Devices, inner: str, per_shard: int, steps: int
 ) -> jax.stages.Compiled | None:
     """Returns a stage's training program for devices; None if it does not fit in their memory.
 
     Args:
       stage: a stage, or its outline.
       devices, inner: see `parallel.map_members`.
-      per_device: members of each device.
+      per_shard: members of each device, or of those that share batches.
       steps: optimiser steps of a device call.
     """
     try:
         # It never runs: what LLVM does to it for a CPU changes neither memory nor FLOPs.
         return stage_program(stage, "train", devices, inner, runs_once=True).compiled(
-            devices.member_shapes(shapes.state(stage), per_device),
-            devices.member_shapes(shapes.train(stage, steps), per_device),
+            devices.member_shapes(shapes.state(stage), per_shard),
+            devices.member_shapes(shapes.train(stage, steps), per_shard),
             devices.shared_shapes(shapes.shared(stage)),
         )
     except jax.errors.JaxRuntimeError as error:
@@ -324,7 +349,7 @@ def _table(rows: Sequence[StagePlan], target: Topology) -> list[str]:
     for row in rows:
         flops = "" if row.flops is None else _peta(row.flops)
         lines.append(
-            f"| `{row.name}` | {row.members} | {row.groups} x {row.slots} "
+            f"| `{row.name}` | {row.members} | {_slots(row)} "
             f"| {row.epochs} x {row.steps} | {row.parameters:,} | {_memory(row, target)} "
             f"| {flops} | {_duration(row.flops_seconds)} | {_duration(row.bytes_seconds)} |"
         )
@@ -337,6 +362,11 @@ def _table(rows: Sequence[StagePlan], target: Topology) -> list[str]:
             + " |"
         )
     return lines
+
+
+def _slots(row: StagePlan) -> str:
+    each = f", {row.per_member} devices each" if row.per_member > 1 else ""
+    return f"{row.groups} x {row.slots}{each}"
 
 
 def _memory(row: StagePlan, target: Topology) -> str:

@@ -22,7 +22,7 @@ from moa_jax.features import store
 from moa_jax.predictions import Predictions
 from moa_jax.recipes import RECIPES, Context, deepinsight_inputs, is_finished
 from moa_jax.training import metrics
-from moa_jax.training.parallel import Devices
+from moa_jax.training.parallel import Devices, check_per_member
 from moa_jax.training.progress import MetricsLog
 from moa_jax.workdir import Workdir, levels
 
@@ -46,8 +46,7 @@ def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
     """Fits every model of the configuration; models that are finished are left as they are."""
     for model in config.models.values():
         RECIPES[model.recipe].check(dataset, model)
-    devices = Devices.available(config.parallel.strategy)
-    workdir.bind(config, dataset, devices.strategy)
+    workdir.bind(config, dataset, _devices(config).strategy)
     treated = ~dataset.is_control
     labels = dataset.scored.values[treated]
     log = MetricsLog(workdir.path, config.logging.tensorboard)
@@ -115,7 +114,7 @@ def blend(
         order = dataset.test.ids if dataset.submission_ids is None else dataset.submission_ids
         submission = submission.aligned(order, "test predictions")
 
-    workdir.bind(config, dataset, Devices.available(config.parallel.strategy).strategy)
+    workdir.bind(config, dataset, _devices(config).strategy)
     folder = workdir.path / "blend"
     if weighed.oof is not None:
         weighed.oof.write(folder / "oof.parquet")
@@ -176,11 +175,17 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     return folder / "submission.csv"
 
 
+def _devices(config: RunConfig) -> Devices:
+    devices = Devices.available(config.parallel.strategy)
+    check_per_member(config.parallel.devices_per_member, len(devices.devices))
+    return devices
+
+
 def _context(config: RunConfig, workdir: Workdir, name: str) -> Context:
     return Context(
         model=name,
         workdir=workdir,
-        devices=Devices.available(config.parallel.strategy),
+        devices=_devices(config),
         parallel=config.parallel,
         levels=levels(config),
         base_seed=config.seed,

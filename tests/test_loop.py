@@ -463,6 +463,6 @@ def test_steps_without_rows_leave_the_state_untouched():
 
 def test_members_that_fit_follow_memory():
     stage = toy.stage()
-    assert loop.members_that_fit(stage, num_devices=1, memory_bytes=2**30) == 8
-    assert loop.members_that_fit(stage, num_devices=1, memory_bytes=1) == 1
-    assert loop.members_that_fit(stage, num_devices=3, memory_bytes=1) == 3
+    assert loop.members_that_fit(stage, num_shards=1, memory_bytes=2**30) == 8
+    assert loop.members_that_fit(stage, num_shards=1, memory_bytes=1) == 1
+    assert loop.members_that_fit(stage, num_shards=3, memory_bytes=1) == 3

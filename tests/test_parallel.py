@@ -14,6 +14,7 @@ from moa_jax.training.parallel import (
     Program,
     Slots,
     choose_inner,
+    choose_per_member,
     choose_strategy,
     map_members,
 )
@@ -61,7 +62,7 @@ def test_every_way_agrees_with_a_plain_loop_over_members(strategy, inner):
 
 def test_padding_repeats_member_0_and_is_cut_off():
     slots = Slots.fitting(5, 4)
-    assert (slots.num_slots, slots.per_device) == (8, 2)
+    assert (slots.num_slots, slots.per_shard) == (8, 2)
     padded = slots.pad(np.arange(5))
     assert padded.tolist() == [[0, 1], [2, 3], [4, 0], [0, 0]]
     assert slots.unpad(padded).tolist() == [0, 1, 2, 3, 4]
@@ -122,6 +123,18 @@ def test_inner_for_this_platform():
     assert choose_inner("auto", "cpu") == Devices.available("vmap").inner("auto") == "loop"
     assert choose_inner("auto", "gpu") == choose_inner("auto", "tpu") == "vmap"
     assert choose_inner("vmap", "cpu") == "vmap"
+
+
+@pytest.mark.parametrize(
+    ("devices", "members", "expected"),
+    [(8, 1, 8), (8, 2, 4), (8, 3, 2), (8, 5, 1), (8, 10, 1), (6, 2, 3), (5, 2, 1), (1, 4, 1)],
+)
+def test_devices_without_a_member_share_the_batches_of_image_networks(devices, members, expected):
+    assert choose_per_member(0, "auto", "loop", devices, members) == expected
+    assert choose_per_member(0, "shard_map", "loop", devices, members) == expected
+    assert choose_per_member(0, "pmap", "loop", devices, members) == 1
+    assert choose_per_member(0, "auto", "vmap", devices, members) == 1
+    assert choose_per_member(2, "auto", "loop", devices, members) == 2
 
 
 def test_wrong_options_are_programming_errors():

@@ -128,6 +128,23 @@ def test_time_follows_peaks_efficiency_and_devices():
     assert eight.flops == pytest.approx(base.flops, rel=0.5)
 
 
+def test_devices_without_a_member_share_batches():
+    stage = dataclasses.replace(toy.stage(folds=2, seeds=(0,), inner="loop"), batch_size=64)
+    alone = plan.plan_stage(stage, plan.topology("gpu:2"), ParallelConfig(), 0.4)
+    shared = plan.plan_stage(stage, plan.topology("gpu:8"), ParallelConfig(), 0.4)
+    assert (alone.groups, alone.slots, alone.per_member) == (1, 2, 1)
+    assert (shared.groups, shared.slots, shared.per_member) == (1, 2, 4)
+    assert "| 1 x 2, 4 devices each |" in plan._table([shared], plan.topology("gpu:8"))[-2]
+    # What does not depend on rows is done by all of them.
+    assert alone.flops < shared.flops < 4 * alone.flops
+    assert shared.flops_seconds < alone.flops_seconds
+    wanted = ParallelConfig(devices_per_member=8)
+    one = plan.plan_stage(stage, plan.topology("gpu:8"), wanted, 0.4)
+    assert (one.groups, one.slots, one.per_member) == (2, 1, 8)
+    with pytest.raises(UserError, match="devices_per_member: expected a divisor of 8 devices"):
+        plan.plan_stage(stage, plan.topology("gpu:8"), ParallelConfig(devices_per_member=3), 0.4)
+
+
 def test_what_does_not_fit_is_said():
     target = plan.topology("gpu")
     small = dataclasses.replace(target.hardware, memory_bytes=1000)

@@ -1,5 +1,7 @@
 """Every network's training step compiles for TPUs, without one, and members do not communicate.
 
+Devices that share the batches of a member do, with each other.
+
 Needs the compiler, libtpu, which the extra `tpu` brings: other versions than JAX's own may fail.
 """
 
@@ -38,7 +40,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not there"),
 ]
 
-PROGRAM = """
+PROGRAM = r"""
 import json, re, sys
 import jax
 jax.config.update("jax_platforms", "cpu")
@@ -49,19 +51,22 @@ from moa_jax.training import shapes
 from moa_jax.training.loop import Layout
 from moa_jax.workdir import Workdir
 
-arguments, topology, strategy, collectives = json.loads(sys.argv[1])
+arguments, topology, strategy, per_member, collectives = json.loads(sys.argv[1])
 launch.parse_flags(["launch", *arguments])
 config = configuration.parse(launch._CONFIG.value.to_dict(), CONFIGS)
 data = simulate.make(rows=2400, seed=0, genes=772, cells=100, scored=206, nonscored=402)
 target = plan.topology(topology, strategy)
 for stage in plan.outline(config, data, Workdir("none"), target):
-    layout = Layout.of(stage, target.num_devices, len(stage.members), 8)
+    devices = target.compile_for.sharing_batches(per_member)
+    layout = Layout.of(stage, devices.num_shards, len(stage.members), 8)
     inner = plan.choose_inner(stage.forward.inner, "tpu")
-    slots = 1 if inner == "loop" else layout.slots_per_device
-    compiled = plan.compiled_step(stage, target.compile_for, inner, slots, layout.steps_per_call)
-    found = sorted(set(re.findall(collectives, compiled.as_text())))
+    slots = 1 if inner == "loop" else layout.slots_per_shard
+    compiled = plan.compiled_step(stage, devices, inner, slots, layout.steps_per_call)
+    text = compiled.as_text()
+    found = sorted(set(re.findall(collectives, text)))
+    groups = sorted(set(re.findall(r"replica_groups=(\{\{.*?\}\}|[^,]*\]),", text)))
     print(json.dumps({
-        "stage": stage.name, "collectives": found, "slots": slots,
+        "stage": stage.name, "collectives": found, "groups": groups, "slots": slots,
         "memory": plan.peak_bytes(compiled), "devices": target.num_devices,
         "state": slots * shapes.num_bytes(shapes.state(stage)),
         "aliased": compiled.memory_analysis().alias_size_in_bytes,
@@ -69,8 +74,9 @@ for stage in plan.outline(config, data, Workdir("none"), target):
 """
 
 
-def compile_all(config, topology, strategy="shard_map", arguments=()):
-    job = json.dumps([[f"--config={config}", *arguments], topology, strategy, COLLECTIVES])
+def compile_all(config, topology, strategy="shard_map", arguments=(), per_member=1):
+    flags = [f"--config={config}", *arguments]
+    job = json.dumps([flags, topology, strategy, per_member, COLLECTIVES])
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM, job],
         cwd=ROOT,
@@ -84,13 +90,14 @@ def compile_all(config, topology, strategy="shard_map", arguments=()):
     return [json.loads(line) for line in lines]
 
 
-def check(found, stages, capacity=16 * 2**30):
+def check(found, stages, capacity=16 * 2**30, groups=()):
     assert [stage["stage"] for stage in found] == stages
     for stage in found:
         print(f"{stage['stage']}: {stage['slots']} slots per device, "
               f"{stage['memory'] / 2**20:.0f} MiB")  # fmt: skip
         assert stage["devices"] == 4
-        assert stage["collectives"] == []
+        assert stage["groups"] == list(groups)
+        assert bool(stage["collectives"]) == bool(groups)
         # The new state takes the old one's place.
         assert stage["aliased"] >= stage["state"]
         assert stage["state"] < stage["memory"] < capacity
@@ -109,8 +116,18 @@ def test_pmap():
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 @pytest.mark.parametrize("config", IMAGES)
 def test_image_networks(config, topology):
-    """Every layer is there, at fewer pixels, rows and repeats, which take minutes to compile."""
+    check(compile_all(config, topology, arguments=smaller(config)), IMAGES[config])
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_sharing_batches(topology):
+    config = "deepinsight_efficientnet_b3"
+    found = compile_all(config, topology, arguments=smaller(config), per_member=2)
+    check(found, IMAGES[config], groups=["{{0,1},{2,3}}"])
+
+
+def smaller(config):
+    """Returns flags for every layer, at fewer pixels, rows and repeats: these take minutes."""
     model = IMAGES[config][0].split("/")[0]
     small = {"resolution": 64, "batch_size": 8, **FEWER_LAYERS[config]}
-    arguments = [f"--config.models.{model}.{name}={value}" for name, value in small.items()]
-    check(compile_all(config, topology, arguments=arguments), IMAGES[config])
+    return [f"--config.models.{model}.{name}={value}" for name, value in small.items()]

@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from moa_jax.models import batch_axis
 from moa_jax.models.convolution import Convolution
 from moa_jax.models.layers import BatchNorm, ImageHead, parameter_dtype
 
@@ -88,10 +89,14 @@ def swish(x: jax.Array) -> jax.Array:
     return nn.swish(x)
 
 
-def drop_connect(branch: jax.Array, rate: float, key: jax.Array) -> jax.Array:
+def drop_connect(
+    branch: jax.Array, rate: float, key: jax.Array, axis_name: str | None = None
+) -> jax.Array:
     """Returns the branch [rows, ...] without whole rows, of the share `rate`; the rest grows."""
     keep = 1 - rate
-    draw = jax.random.uniform(key, (branch.shape[0],) + (1,) * (branch.ndim - 1))
+    rows = batch_axis.num_rows(branch.shape[0], axis_name)
+    draw = jax.random.uniform(key, (rows,) + (1,) * (branch.ndim - 1))
+    draw = batch_axis.part(draw, axis_name)
     return branch / keep * jnp.floor(keep + draw).astype(branch.dtype)
 
 
@@ -167,7 +172,7 @@ class Block(nn.Module):
         if shape.index == 0:
             return x
         if self.train and self.drop_rate > 0:
-            x = drop_connect(x, self.drop_rate, self.make_rng("dropout"))
+            x = drop_connect(x, self.drop_rate, self.make_rng("dropout"), self.axis_name)
         return x + shortcut
 
 
@@ -238,6 +243,7 @@ class EfficientNet(nn.Module):
         self.sow("intermediates", "top", x)
         pooled = jnp.mean(x, (1, 2), result_dtype)
         self.sow("intermediates", "pooled", pooled)
-        return ImageHead(self.head_width, self.num_outputs, self.drop_rate, name="head")(
-            pooled, train
+        head = ImageHead(
+            self.head_width, self.num_outputs, self.drop_rate, self.axis_name, name="head"
         )
+        return head(pooled, train)

@@ -13,6 +13,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from moa_jax.models import batch_axis
+
 Dtype = Any
 
 
@@ -108,16 +110,13 @@ def _normalise(x, mean, var, scale, bias, epsilon):
     return (x - mean) * (scale * jax.lax.rsqrt(var + epsilon)) + bias
 
 
-def _total(part: jax.Array, axis_name: str | None) -> jax.Array:
-    return part if axis_name is None else jax.lax.psum(part, axis_name)
-
-
 def _statistics(x, weight, axis_name):
     """Returns mean, biased variance and number of places of the weighted rows, by channel."""
     axes = tuple(range(x.ndim - 1))
-    count = _total(weight.sum(), axis_name) * (x.size // (x.shape[0] * x.shape[-1]))
-    mean = _total(jnp.sum(x * weight, axes), axis_name) / count
-    var = _total(jnp.sum(jnp.square(x - mean) * weight, axes), axis_name) / count
+    total = functools.partial(batch_axis.total, axis_name=axis_name)
+    count = total(weight.sum()) * (x.size // (x.shape[0] * x.shape[-1]))
+    mean = total(jnp.sum(x * weight, axes)) / count
+    var = total(jnp.sum(jnp.square(x - mean) * weight, axes)) / count
     return mean, var, count
 
 
@@ -145,8 +144,8 @@ def _normalise_batch_backward(epsilon, axis_name, kept, cotangents):
     of_bias = jnp.sum(cotangent, axes)
     of_product = jnp.sum(cotangent * (x - mean), axes)
     share = weight / count
-    slope = jnp.square(inverse) * _total(of_product, axis_name)
-    common = _total(of_bias, axis_name) + (x - mean) * slope
+    slope = jnp.square(inverse) * batch_axis.total(of_product, axis_name)
+    common = batch_axis.total(of_bias, axis_name) + (x - mean) * slope
     of_x = scale * inverse * (cotangent - share * common)
     return of_x, jnp.zeros_like(weight), of_product * inverse, of_bias
 
@@ -202,6 +201,27 @@ class WeightNormDense(nn.Module):
         return (x @ v) * gain + bias
 
 
+class Dropout(nn.Module):
+    """Sets values to zero in training, and lets the others grow; draws from the rng `dropout`.
+
+    Attributes:
+      rate: share of the values; 0 draws no random numbers.
+      axis_name: as in `BatchNorm`.
+    """
+
+    rate: float
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Returns the values [rows, ...]."""
+        if not train or self.rate == 0:
+            return x
+        shape = (batch_axis.num_rows(x.shape[0], self.axis_name), *x.shape[1:])
+        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, shape)
+        return jnp.where(batch_axis.part(kept, self.axis_name), x / (1 - self.rate), 0)
+
+
 class ImageHead(nn.Module):
     """Head of the image networks: dropout, dense, ELU, dense, in full precision.
 
@@ -211,11 +231,13 @@ class ImageHead(nn.Module):
       width: width of the hidden layer.
       num_outputs: number of targets.
       drop_rate: dropout on the pooled features; 0 draws no random numbers.
+      axis_name: as in `BatchNorm`.
     """
 
     width: int
     num_outputs: int
     drop_rate: float
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, pooled: jax.Array, train: bool) -> jax.Array:
@@ -224,6 +246,6 @@ class ImageHead(nn.Module):
         def dense(width: int, name: str) -> Dense:
             return Dense(width, None, torch_uniform(width), nn.initializers.zeros, name=name)
 
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(pooled)
+        x = Dropout(self.drop_rate, self.axis_name)(pooled, train)
         x = nn.elu(dense(self.width, "dense1")(x))
         return dense(self.num_outputs, "dense2")(x)

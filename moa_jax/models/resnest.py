@@ -266,6 +266,7 @@ class ResNeSt(nn.Module):
 
         pooled = jnp.mean(x, (1, 2), result_dtype)
         self.sow("intermediates", "pooled", pooled)
-        return ImageHead(self.head_width, self.num_outputs, self.drop_rate, name="head")(
-            pooled, train
+        head = ImageHead(
+            self.head_width, self.num_outputs, self.drop_rate, self.axis_name, name="head"
         )
+        return head(pooled, train)

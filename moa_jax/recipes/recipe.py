@@ -24,7 +24,7 @@ from moa_jax.training import loop, weights
 from moa_jax.training.loop import Settings, StageRun
 from moa_jax.training.members import Member
 from moa_jax.training.metrics import mean_log_loss
-from moa_jax.training.parallel import Devices
+from moa_jax.training.parallel import Devices, choose_per_member
 from moa_jax.training.predict import Predictor, out_of_fold
 from moa_jax.training.progress import MetricsLog
 from moa_jax.training.stage import Forward, Stage
@@ -60,6 +60,18 @@ class Context:
     @property
     def folder(self) -> Path:
         return self.workdir.path / self.model
+
+    def devices_for(self, forward: Forward, num_members: int) -> Devices:
+        """Returns the devices as that many members of a network use them."""
+        parallel = self.parallel
+        per_member = choose_per_member(
+            parallel.devices_per_member,
+            parallel.strategy,
+            forward.inner,
+            len(self.devices.devices),
+            num_members,
+        )
+        return self.devices.sharing_batches(per_member)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,15 +113,17 @@ def fit_stage(
       The out-of-fold predictions, averaged over seeds.
     """
     folder = context.folder / stage.name.split("/")[-1]
+    devices = context.devices_for(stage.forward, len(stage.members))
     members_at_once = context.workdir.resolved(
         f"{stage.name}: members_at_once",
         context.parallel.members_at_once
-        or loop.members_that_fit(
-            stage, len(context.devices.devices), context.devices.memory_bytes()
-        ),
+        or loop.members_that_fit(stage, devices.num_shards, devices.memory_bytes()),
     )
+    devices = context.devices_for(stage.forward, min(members_at_once, len(stage.members)))
+    if devices.per_member > 1:
+        logging.info("%s: %d devices share each batch", stage.name, devices.per_member)
     settings = Settings(
-        devices=context.devices,
+        devices=devices,
         base_seed=context.base_seed,
         members_at_once=members_at_once,
         steps_per_call=context.parallel.steps_per_call,
@@ -149,7 +163,8 @@ def fit_stage(
             },
             "peak_memory_bytes": peak_memory_bytes(context.devices),
             "groups": len(run.groups),
-            "slots": run.slots_per_device * len(context.devices.devices),
+            "slots": run.slots_per_shard * devices.num_shards,
+            "devices_per_member": devices.per_member,
             "compilations": run.compilations + predictor.compilations,
         },
     )
@@ -284,7 +299,8 @@ def stage_predictor(
 ) -> Predictor:
     """Returns the predictor of a stage whose weights lie in its folder."""
     folder = context.folder / stage_name.split("/")[-1]
-    return Predictor(stage_name, forward, folder, members, context.devices, member_data, share)
+    devices = context.devices_for(forward, len(members))
+    return Predictor(stage_name, forward, folder, members, devices, member_data, share)
 
 
 def predict_rows(

@@ -45,18 +45,18 @@ class Settings:
     checkpoint_seconds: float = 300.0
 
 
-def members_that_fit(stage: Stage, num_devices: int, memory_bytes: int) -> int:
+def members_that_fit(stage: Stage, num_shards: int, memory_bytes: int) -> int:
     """Returns how many members may train at once within a share of the devices' memory together.
 
     A member needs its state, its gradients and one more copy of the state. Members of image
-    networks, which run one after another on every platform, train in waves of one per device: a
+    networks, which run one after another on every platform, train in waves of one per shard: a
     wave that has stopped costs nothing.
     """
     if stage.forward.inner == "loop":
-        return min(num_devices, len(stage.members))
+        return min(num_shards, len(stage.members))
     state = shapes.state(stage)
     per_member = 2 * shapes.num_bytes(state) + shapes.num_bytes(state.params)
-    count = max(int(MEMORY_SHARE * memory_bytes // per_member), num_devices)
+    count = max(int(MEMORY_SHARE * memory_bytes // per_member), num_shards)
     return min(count, len(stage.members))
 
 
@@ -73,25 +73,23 @@ class Layout:
 
     Attributes:
       groups: the members that train together.
-      slots_per_device: members that one device has of a group, padding included.
+      slots_per_shard: members that one shard has of a group, padding included.
       calls_per_epoch, steps_per_call: device calls of an epoch, and optimiser steps of each.
     """
 
     groups: list[Sequence[Member]]
-    slots_per_device: int
+    slots_per_shard: int
     calls_per_epoch: int
     steps_per_call: int
 
     @classmethod
-    def of(
-        cls, stage: Stage, num_devices: int, members_at_once: int, steps_per_call: int
-    ) -> Layout:
+    def of(cls, stage: Stage, num_shards: int, members_at_once: int, steps_per_call: int) -> Layout:
         """Returns the layout with at most so many members and steps at once."""
         groups = even_groups(stage.members, members_at_once)
         steps = max(stage.steps_per_epoch(member) for member in stage.members)
         calls_per_epoch = -(-steps // steps_per_call)
         return cls(
-            groups, -(-len(groups[0]) // num_devices), calls_per_epoch, -(-steps // calls_per_epoch)
+            groups, -(-len(groups[0]) // num_shards), calls_per_epoch, -(-steps // calls_per_epoch)
         )
 
 
@@ -107,9 +105,10 @@ def stage_program(
       runs_once: see `Program`.
     """
     starts = name == "initialise"
+    spread = {} if starts else {"axis_name": devices.batch_axis}
     return Program(
         f"{stage.name}: {name}",
-        getattr(programs, name)(stage),
+        getattr(programs, name)(stage, **spread),
         devices,
         runs_once=runs_once,
         inner=inner,
@@ -132,11 +131,11 @@ class StageRun:
         self.stage, self.folder, self.settings, self.log = stage, folder, settings, log
         layout = Layout.of(
             stage,
-            len(settings.devices.devices),
+            settings.devices.num_shards,
             settings.members_at_once,
             settings.steps_per_call,
         )
-        self.groups, self.slots_per_device = layout.groups, layout.slots_per_device
+        self.groups, self.slots_per_shard = layout.groups, layout.slots_per_shard
         self.calls_per_epoch, self.steps_per_call = layout.calls_per_epoch, layout.steps_per_call
         inner = settings.devices.inner(stage.forward.inner)
         self.programs = {
@@ -201,8 +200,7 @@ class _Group:
         stage, devices = run.stage, run.settings.devices
         self.run, self.number, self.shared = run, number, shared
         self.members = run.groups[number]
-        num_devices = len(devices.devices)
-        self.slots = Slots(len(self.members), num_devices, run.slots_per_device)
+        self.slots = Slots(len(self.members), devices.num_shards, run.slots_per_shard)
         first = sum(len(group) for group in run.groups[:number])
         data = jax.tree.map(
             lambda a: np.asarray(a)[first : first + len(self.members)], stage.member_data

@@ -1,8 +1,8 @@
 """map_members: lifts a function of one member to all members on all devices.
 
-Stacked trees have the leading axes [devices, members per device], in which each strategy finds
-its own axis without copying: `pmap` and `shard_map` split the first, every device maps over the
-second.
+Stacked trees have the leading axes [shards, members per shard], in which each strategy finds its
+own axis without copying: `pmap` and `shard_map` split the first, every shard maps over the second.
+A shard is one device, or several that share the rows of its members' batches.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from moa_jax import processes
 from moa_jax.errors import UserError
 
-AXIS = "member"
+# Axes of the mesh: members, and the rows of a batch.
+MEMBER, DATA = "member", "data"
 # Share of the memory that members may fill.
 MEMORY_SHARE = 0.4
 STRATEGIES = ("vmap", "pmap", "shard_map")
@@ -51,6 +52,40 @@ def choose_inner(name: str, platform: str) -> str:
     return "loop" if platform == "cpu" else "vmap"
 
 
+def choose_per_member(
+    wanted: int, strategy: str, inner: str, num_devices: int, num_members: int
+) -> int:
+    """Returns how many devices share the batches of each member.
+
+    Args:
+      wanted: what was asked for; 0 for as many as leave a place for every member.
+      strategy: as configured; only `shard_map` has a second axis.
+      inner: as in `map_members`; only batches of image networks, `loop`, are worth sharing.
+      num_devices: devices that there are.
+      num_members: members that train at once.
+    """
+    if inner != "loop" or strategy not in ("auto", "shard_map"):
+        return 1
+    if wanted:
+        return wanted
+    places = min(num_members, num_devices)
+    divisors = (n for n in range(1, num_devices + 1) if num_devices % n == 0)
+    return max(n for n in divisors if num_devices // n >= places)
+
+
+def check_per_member(wanted: int, num_devices: int) -> None:
+    """Checks that members can have that many devices each.
+
+    Raises:
+      UserError: they do not divide the devices.
+    """
+    if wanted and num_devices % wanted:
+        raise UserError(
+            f"config.parallel.devices_per_member: expected a divisor of {num_devices} devices, "
+            f"found {wanted}"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Devices:
     """The devices that share the members, and the strategy that spreads members over them.
@@ -58,10 +93,12 @@ class Devices:
     Attributes:
       strategy: one of `STRATEGIES`; `vmap` uses the first device alone.
       devices: the devices in use.
+      per_member: how many of them, one after another, share the batches of each member.
     """
 
     strategy: str
     devices: tuple[jax.Device, ...]
+    per_member: int = 1
 
     @classmethod
     def available(cls, strategy: str = "auto") -> Devices:
@@ -73,6 +110,22 @@ class Devices:
                 f"found {strategy}"
             )
         return cls(strategy, devices[:1] if strategy == "vmap" else devices)
+
+    def sharing_batches(self, per_member: int) -> Devices:
+        """Returns the same devices, so many of which share the batches of each member."""
+        if per_member == self.per_member:
+            return self
+        return dataclasses.replace(self, strategy="shard_map", per_member=per_member)
+
+    @property
+    def num_shards(self) -> int:
+        """Parts that members are cut into."""
+        return len(self.devices) // self.per_member
+
+    @property
+    def batch_axis(self) -> str | None:
+        """The mapped axis over which rows of a batch are spread, if they are."""
+        return DATA if self.per_member > 1 else None
 
     @property
     def local(self) -> tuple[jax.Device, ...]:
@@ -97,12 +150,13 @@ class Devices:
     def mesh(self) -> Mesh:
         # Auto must be asked for: with the default, Explicit, gathering rows by sharded indices is
         # a type error.
-        return Mesh(np.asarray(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
+        grid = np.asarray(self.devices).reshape(self.num_shards, self.per_member)
+        return Mesh(grid, (MEMBER, DATA), axis_types=(AxisType.Auto,) * 2)
 
-    def member_shapes(self, tree: Tree, per_device: int) -> Tree:
-        """Returns shapes [devices, members per device, ...] for the shapes of one member."""
-        sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
-        axes = (len(self.devices), per_device)
+    def member_shapes(self, tree: Tree, per_shard: int) -> Tree:
+        """Returns shapes [shards, members per shard, ...] for the shapes of one member."""
+        sharding = NamedSharding(self.mesh, PartitionSpec(MEMBER))
+        axes = (self.num_shards, per_shard)
         return jax.tree.map(
             lambda a: jax.ShapeDtypeStruct(axes + a.shape, a.dtype, sharding=sharding), tree
         )
@@ -115,8 +169,8 @@ class Devices:
         )
 
     def put_members(self, tree: Tree) -> Tree:
-        """Uploads arrays [devices, members per device, ...], each device its own part."""
-        return _upload(tree, NamedSharding(self.mesh, PartitionSpec(AXIS)))
+        """Uploads arrays [shards, members per shard, ...], each device its own part."""
+        return _upload(tree, NamedSharding(self.mesh, PartitionSpec(MEMBER)))
 
     def put_shared(self, tree: Tree) -> Tree:
         """Uploads arrays that every member reads, one copy per device."""
@@ -144,30 +198,30 @@ def _download(array) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Slots:
-    """Places for members on devices: `num_devices` times `per_device`, at least one per member.
+    """Places for members on devices: `num_shards` times `per_shard`, at least one per member.
 
     Padding repeats member 0, a real member, so that no special values arise. Slots exist on
     devices only; files and results hold the real members.
     """
 
     num_members: int
-    num_devices: int
-    per_device: int
+    num_shards: int
+    per_shard: int
 
     @classmethod
-    def fitting(cls, num_members: int, num_devices: int) -> Slots:
+    def fitting(cls, num_members: int, num_shards: int) -> Slots:
         """Returns the fewest slots that hold the members."""
-        return cls(num_members, num_devices, -(-num_members // num_devices))
+        return cls(num_members, num_shards, -(-num_members // num_shards))
 
     @property
     def num_slots(self) -> int:
-        return self.num_devices * self.per_device
+        return self.num_shards * self.per_shard
 
     def pad(self, tree: Tree) -> Tree:
-        """Arrays [members, ...] -> arrays [devices, members per device, ...], on the host."""
+        """Arrays [members, ...] -> arrays [shards, members per shard, ...], on the host."""
         index = np.zeros(self.num_slots, int)
         index[: self.num_members] = np.arange(self.num_members)
-        shape = (self.num_devices, self.per_device)
+        shape = (self.num_shards, self.per_shard)
 
         def pad_array(array):
             array = np.asarray(array)[index]
@@ -176,7 +230,7 @@ class Slots:
         return jax.tree.map(pad_array, tree)
 
     def unpad(self, tree: Tree) -> Tree:
-        """Arrays [devices, members per device, ...] -> arrays [members, ...], on every host."""
+        """Arrays [shards, members per shard, ...] -> arrays [members, ...], on every host."""
 
         def unpad_array(array):
             array = _download(array)
@@ -212,7 +266,7 @@ def map_members(
 
     Returns:
       The same function for `state` and `arguments` with leading axes
-      [devices, members per device] and `shared` without them.
+      [shards, members per shard] and `shared` without them.
     """
     if inner not in ("vmap", "loop"):
         raise ValueError(f"inner: expected 'vmap' or 'loop', found {inner!r}")
@@ -238,7 +292,7 @@ def map_members(
     if devices.strategy == "pmap":
         return jax.pmap(
             device_body,
-            axis_name=AXIS,
+            axis_name=MEMBER,
             in_axes=(0, 0, None),
             devices=devices.devices,
             donate_argnums=donated,
@@ -249,9 +303,9 @@ def map_members(
         return jax.tree.map(lambda a: a[None], device_body(*first, shared))
 
     if devices.strategy == "shard_map":
-        split, whole = PartitionSpec(AXIS), PartitionSpec()
+        split, whole = PartitionSpec(MEMBER), PartitionSpec()
         # check_vma=False: carries of scans inside fn may start from constants, which are not
-        # marked as varying over the devices.
+        # marked as varying over the devices. Devices that share batches agree on all results.
         body = jax.shard_map(
             body,
             mesh=devices.mesh,

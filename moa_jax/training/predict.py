@@ -51,10 +51,10 @@ class Predictor:
         at_once = self._members_that_fit(members, share)
         self.groups = even_groups(range(len(members)), at_once)
         self._members, self._data = members, member_data
-        self._slots_per_device = -(-len(self.groups[0]) // len(devices.devices))
+        self._slots_per_shard = -(-len(self.groups[0]) // devices.num_shards)
         self._program = Program(
             f"{name}: predict",
-            programs.predict(forward),
+            programs.predict(forward, devices.batch_axis),
             devices,
             inner=devices.inner(forward.inner),
             donate=False,
@@ -64,8 +64,8 @@ class Predictor:
     def _members_that_fit(self, members: Sequence[str], share: float) -> int:
         # The arrays lie in the file uncompressed.
         size = weights.num_bytes(self._path(members[0]))
-        budget = share * MEMORY_SHARE * self.devices.memory_bytes()
-        return max(int(budget // size), len(self.devices.devices))
+        budget = share * MEMORY_SHARE * self.devices.memory_bytes() / self.devices.per_member
+        return max(int(budget // size), self.devices.num_shards)
 
     def _path(self, member: str) -> Path:
         return self.folder / "members" / f"{member}.npz"
@@ -75,7 +75,7 @@ class Predictor:
         return self._program.compilations
 
     def _slots(self, group: Sequence[int]) -> Slots:
-        return Slots(len(group), len(self.devices.devices), self._slots_per_device)
+        return Slots(len(group), self.devices.num_shards, self._slots_per_shard)
 
     def _load(self, group: Sequence[int]) -> Tree:
         read = [weights.read(self._path(self._members[i])).variables for i in group]

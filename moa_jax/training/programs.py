@@ -1,15 +1,22 @@
-"""The programs of a stage: initialise, train, validate, predict, each written for one member."""
+"""The programs of a stage: initialise, train, validate, predict, each written for one member.
+
+With the name of a mapped axis, the rows of each batch are spread over its devices: inputs are made
+of all rows, everyone's network sees its part, and what it puts out is gathered. So losses, rules
+and states are those of the whole batch, the same on every device.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from flax import traverse_util
 
+from moa_jax.models import batch_axis
 from moa_jax.training.stage import Forward, MemberState, Selected, Stage
 
 Tree = Any
@@ -17,6 +24,11 @@ Tree = Any
 
 def _keep_if(condition: jax.Array, new: Tree, old: Tree) -> Tree:
     return jax.tree.map(lambda n, o: jnp.where(condition, n, o), new, old)
+
+
+def _network(forward: Forward, axis_name: str | None) -> nn.Module:
+    network = forward.network
+    return network if axis_name is None else network.clone(axis_name=axis_name)
 
 
 def _replaced(variables: Tree, start: Tree) -> Tree:
@@ -70,14 +82,14 @@ def initialise(stage: Stage) -> Callable:
     return program
 
 
-def train(stage: Stage) -> Callable:
+def train(stage: Stage, axis_name: str | None = None) -> Callable:
     """Returns the program that takes the optimiser steps of an index table.
 
     `program(state, {rows [steps, batch], counts [steps], data, total_steps}, {inputs, targets})`
     -> `(state, ())`. Steps without real rows, and all steps of a stopped member, leave the state
     untouched.
     """
-    network = stage.forward.network
+    network = _network(stage.forward, axis_name)
 
     def program(state: MemberState, own, shared):
         optimizer = stage.optimizer(own["total_steps"], state.rate.scale)
@@ -89,21 +101,25 @@ def train(stage: Stage) -> Callable:
             mask = jnp.arange(stage.batch_size) < count
             input_key, dropout_key = jax.random.split(jax.random.fold_in(key, step_number))
             inputs = stage.forward.inputs(shared["inputs"], own["data"], rows, input_key, True)
+            inputs, own_mask = batch_axis.part((inputs, mask), axis_name)
             targets = shared["targets"][rows]
 
             def loss_and_stats(params):
                 outputs, updated = network.apply(
                     {"params": params, "batch_stats": batch_stats},
                     *inputs,
-                    mask=mask,
+                    mask=own_mask,
                     train=True,
                     rngs={"dropout": dropout_key},
                     mutable=["batch_stats"],
                     **keywords,
                 )
+                outputs = batch_axis.whole(outputs, len(rows), axis_name)
                 return stage.loss(outputs, targets, mask), updated.get("batch_stats", {})
 
             (loss, new_stats), gradients = jax.value_and_grad(loss_and_stats, has_aux=True)(params)
+            # Every device has a loss of all rows, and the gradients of their sum in its part.
+            gradients = batch_axis.mean(gradients, axis_name)
             updates, new_opt = optimizer.update(gradients, opt, params)
             new_params = optax.apply_updates(params, updates)
             return new_params, new_stats, new_opt, step_number + 1, epoch_loss + loss
@@ -131,7 +147,7 @@ def train(stage: Stage) -> Callable:
     return program
 
 
-def validate(stage: Stage) -> Callable:
+def validate(stage: Stage, axis_name: str | None = None) -> Callable:
     """Returns the program that closes an epoch: validation loss, the three rules, a restart.
 
     `program(state, {rows [steps, batch], counts [steps], data, epoch_steps, total_steps}, {inputs,
@@ -139,7 +155,7 @@ def validate(stage: Stage) -> Callable:
     whether the member trained in this epoch. The loss is the mean of batch means, weighted by
     `stage.valid_weights`.
     """
-    network, loss_function = stage.forward.network, stage.valid_loss or stage.loss
+    network, loss_function = _network(stage.forward, axis_name), stage.valid_loss or stage.loss
 
     def restarted(state: MemberState, own) -> MemberState:
         optimizer = stage.optimizer(own["total_steps"], state.rate.scale)
@@ -157,7 +173,9 @@ def validate(stage: Stage) -> Callable:
             rows, count, weight = batch
             mask = jnp.arange(rows.shape[0]) < count
             inputs = stage.forward.inputs(shared["inputs"], own["data"], rows, key, False)
-            outputs = network.apply(variables, *inputs, mask=mask, train=False)
+            inputs, own_mask = batch_axis.part((inputs, mask), axis_name)
+            outputs = network.apply(variables, *inputs, mask=own_mask, train=False)
+            outputs = batch_axis.whole(outputs, len(rows), axis_name)
             loss = loss_function(outputs, shared["targets"][rows], mask)
             return total + jnp.where(count > 0, weight * loss, 0), None
 
@@ -190,20 +208,24 @@ def validate(stage: Stage) -> Callable:
     return program
 
 
-def predict(forward: Forward) -> Callable:
+def predict(forward: Forward, axis_name: str | None = None) -> Callable:
     """Returns `program((), {variables, data, rows [steps, batch]}, shared) -> ((), probabilities)`.
 
     `shared` holds `inputs`, and in `steps` how many of the steps have rows; the others cost nothing
     and answer 0. Probabilities are [steps, batch, targets]; a row's depend on that row alone.
     """
+    network = _network(forward, axis_name)
 
     def program(state, own, shared):
         unused_key = jax.random.key(0)
 
         def batch(rows):
             inputs = forward.inputs(shared["inputs"], own["data"], rows, unused_key, False)
-            outputs = forward.network.apply(own["variables"], *inputs, train=False)
-            return forward.probabilities(outputs)
+            inputs = batch_axis.part(inputs, axis_name)
+            probabilities = forward.probabilities(
+                network.apply(own["variables"], *inputs, train=False)
+            )
+            return batch_axis.whole(probabilities, len(rows), axis_name)
 
         def step(index, found):
             return found.at[index].set(batch(own["rows"][index]))

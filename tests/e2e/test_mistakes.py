@@ -28,6 +28,14 @@ def fails(result, message):
         (["--config.models.simple_nn_old.epochs=0"], "epochs: expected at least 1, found 0"),
         (["--config.models.simple_nn_old.pct_start=1.5"], "expected between 0.0 and 1.0"),
         (["--config.parallel.strategy=pmapp"], "expected one of auto, vmap, pmap, shard_map"),
+        (
+            ["--config.parallel.strategy=pmap", "--config.parallel.devices_per_member=2"],
+            "expected auto or shard_map with devices_per_member=2, found pmap",
+        ),
+        (
+            ["--config.parallel.devices_per_member=2"],
+            "devices_per_member: expected a divisor of 1 devices, found 2",
+        ),
         (["--config.data.folder=nowhere"], "nowhere: expected a folder with train_features"),
         (["--config.data.cp_times=24"], "set config.data.cp_times"),
         (["--mode=infer"], "expected a work folder with a config.json"),

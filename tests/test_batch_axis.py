@@ -1,0 +1,114 @@
+"""Batches spread over devices: the same training, but for rounding, wherever the rows lie."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parent
+# Six members of unequal folds that stop at different epochs; 16 rows to a batch, the last ones
+# with fewer, which three devices do not divide.
+PROGRAM = r"""
+import json, re, sys, pathlib
+import flax.linen as nn
+import jax
+import numpy as np
+import toy
+from moa_jax.models.efficientnet import drop_connect
+from moa_jax.models.layers import BatchNorm, Dense, Dropout
+from moa_jax.training import loop, predict, rules, weights
+from moa_jax.training.parallel import Devices
+from moa_jax.training.progress import MetricsLog
+
+
+class Network(nn.Module):
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x, mask=None, train=False):
+        x = BatchNorm(axis_name=self.axis_name)(x, mask, train)
+        x = nn.tanh(Dense(8)(x))
+        if train:
+            x = drop_connect(x, 0.2, self.make_rng("dropout"), self.axis_name)
+        x = BatchNorm(axis_name=self.axis_name)(x, mask, train)
+        x = Dropout(0.2, self.axis_name)(x, train)
+        return Dense(toy.TARGETS)(x), x.mean(-1) ** 2
+
+
+job = json.loads(sys.argv[1])
+folder = pathlib.Path(job["folder"])
+folder.mkdir()
+stage = toy.stage(folds=3, inner="loop", epochs=8, stop=rules.patience(2), lr=0.3)
+forward = stage.forward.__class__(Network(), toy.inputs, stage.forward.probabilities, "loop")
+stage = stage.__class__(**{**vars(stage), "forward": forward})
+devices = Devices.available("auto").sharing_batches(job["per_member"])
+settings = loop.Settings(devices, members_at_once=job["at_once"], steps_per_call=3)
+run = loop.StageRun(stage, folder, settings, MetricsLog(folder, False))
+run.fit()
+names = [m.name for m in stage.members]
+predictor = predict.Predictor("toy", forward, folder, names, devices, stage.member_data)
+values, _ = predict.out_of_fold(stage, predictor, stage.targets)
+np.save(folder / "values.npy", values)
+groups = [
+    re.findall(r"(?:all-reduce|all-gather|reduce-scatter)\(.*replica_groups=([^ ]*), ", text)
+    for compiled in run.programs["train"]._compiled.values()
+    for text in [compiled.as_text()]
+]
+print(json.dumps({"strategy": devices.strategy, "groups": sorted(set(sum(groups, [])))}))
+"""
+
+
+def train(folder, devices, per_member, at_once):
+    job = {"folder": str(folder), "per_member": per_member, "at_once": at_once}
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(job)],
+        env=os.environ
+        | {
+            "JAX_NUM_CPU_DEVICES": str(devices),
+            "JAX_ENABLE_X64": "1",
+            "PYTHONPATH": os.pathsep.join([str(FOLDER), str(FOLDER.parent)]),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def epochs(folder):
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return sorted((line["seed"], line["fold"], line["epoch"]) for line in lines)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    train(folder, 1, 1, 6)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("devices", "per_member", "at_once", "groups"),
+    [(6, 3, 6, "{{0,1,2},{3,4,5}}"), (4, 4, 1, "{{0,1,2,3}}")],
+)
+def test_sharing_batches_changes_rounding_alone(
+    alone, tmp_path, devices, per_member, at_once, groups
+):
+    folder = tmp_path / "run"
+    told = train(folder, devices, per_member, at_once)
+    # Devices of one member exchange statistics and gradients, and none with another's.
+    assert told == {"strategy": "shard_map", "groups": [groups]}
+    assert epochs(folder) == epochs(alone)
+    found, expected = (np.load(f / "values.npy") for f in (folder, alone))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+    for file in sorted((alone / "members").iterdir()):
+        with np.load(file) as one, np.load(folder / "members" / file.name) as other:
+            assert sorted(one) == sorted(other)
+            for name in one:
+                if one[name].dtype.kind == "f":
+                    np.testing.assert_allclose(other[name], one[name], rtol=1e-8, atol=1e-9)
