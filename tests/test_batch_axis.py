@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,10 @@ FOLDER = Path(__file__).parent
 # Six members of unequal folds that stop at different epochs; 16 rows to a batch, the last ones
 # with fewer, which three devices do not divide.
 PROGRAM = r"""
-import json, re, sys, pathlib
+import json, os, re, sys, pathlib
+from moa_jax import processes
+if "JAX_NUM_PROCESSES" in os.environ:
+    processes.start()
 import flax.linen as nn
 import jax
 import numpy as np
@@ -41,7 +45,7 @@ class Network(nn.Module):
 
 job = json.loads(sys.argv[1])
 folder = pathlib.Path(job["folder"])
-folder.mkdir()
+folder.mkdir(exist_ok=True)
 stage = toy.stage(folds=3, inner="loop", epochs=8, stop=rules.patience(2), lr=0.3)
 forward = stage.forward.__class__(Network(), toy.inputs, stage.forward.probabilities, "loop")
 stage = stage.__class__(**{**vars(stage), "forward": forward})
@@ -52,7 +56,8 @@ run.fit()
 names = [m.name for m in stage.members]
 predictor = predict.Predictor("toy", forward, folder, names, devices, stage.member_data)
 values, _ = predict.out_of_fold(stage, predictor, stage.targets)
-np.save(folder / "values.npy", values)
+if processes.is_first():
+    np.save(folder / "values.npy", values)
 groups = [
     re.findall(r"(?:all-reduce|all-gather|reduce-scatter)\(.*replica_groups=([^ ]*), ", text)
     for compiled in run.programs["train"]._compiled.values()
@@ -62,22 +67,31 @@ print(json.dumps({"strategy": devices.strategy, "groups": sorted(set(sum(groups,
 """
 
 
-def train(folder, devices, per_member, at_once):
+def start(folder, devices, per_member, at_once, **environment):
     job = {"folder": str(folder), "per_member": per_member, "at_once": at_once}
-    result = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, json.dumps(job)],
         env=os.environ
         | {
             "JAX_NUM_CPU_DEVICES": str(devices),
             "JAX_ENABLE_X64": "1",
             "PYTHONPATH": os.pathsep.join([str(FOLDER), str(FOLDER.parent)]),
-        },
-        capture_output=True,
+        }
+        | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
+
+
+def finish(process):
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return json.loads(output.splitlines()[-1])
+
+
+def train(*arguments):
+    return finish(start(*arguments))
 
 
 def epochs(folder):
@@ -103,6 +117,24 @@ def test_sharing_batches_changes_rounding_alone(
     told = train(folder, devices, per_member, at_once)
     # Devices of one member exchange statistics and gradients, and none with another's.
     assert told == {"strategy": "shard_map", "groups": [groups]}
+    agree(folder, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("per_member", [2, 4])
+def test_devices_of_two_processes_share_batches(alone, tmp_path, per_member):
+    folder = tmp_path / "run"
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        address = f"localhost:{found.getsockname()[1]}"
+    members = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    both = [start(folder, 2, per_member, 6, **members, JAX_PROCESS_ID=str(i)) for i in range(2)]
+    for process in both:
+        assert finish(process)["strategy"] == "shard_map"
+    agree(folder, alone)
+
+
+def agree(folder, alone):
     assert epochs(folder) == epochs(alone)
     found, expected = (np.load(f / "values.npy") for f in (folder, alone))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)

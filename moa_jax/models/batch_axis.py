@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 Tree = Any
 
@@ -43,11 +44,14 @@ def whole(tree: Tree, rows: int, axis_name: str | None) -> Tree:
     return jax.tree.map(lambda a: jax.lax.all_gather(a, axis_name, tiled=True)[:rows], tree)
 
 
-def total(tree: Tree, axis_name: str | None) -> Tree:
+def total(array: jax.Array, axis_name: str | None) -> jax.Array:
     """Returns the sum over the devices."""
-    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+    return array if axis_name is None else jax.lax.psum(array, axis_name)
 
 
 def mean(tree: Tree, axis_name: str | None) -> Tree:
-    """Returns the mean over the devices."""
-    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+    """Returns the mean over the devices, exchanged as one array: networks have hundreds."""
+    if axis_name is None:
+        return tree
+    flat, restore = ravel_pytree(tree)
+    return restore(jax.lax.pmean(flat, axis_name))

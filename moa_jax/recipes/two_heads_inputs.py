@@ -15,11 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from moa_jax.data.tables import Dataset, Levels
+from moa_jax.features import store
 from moa_jax.features.factors import PrincipalComponents
 from moa_jax.features.one_hot import one_hot
 from moa_jax.features.standard_scale import StandardScale
 
 GROUPS = ("gene", "cell")
+PREDICTORS = "predictors"
 Transforms = Mapping[str, StandardScale | PrincipalComponents]
 
 
@@ -60,6 +62,11 @@ def main_predictors(rows: Dataset) -> np.ndarray:
     names = predictor_names()
     position = {name: index for index, name in enumerate(rows.genes + rows.cells)}
     return np.array([position[name] for name in names if name in position], np.int32)
+
+
+def has_listed_predictors(rows: Dataset) -> bool:
+    """Tells whether the data have every column that the original's second input reads."""
+    return len(main_predictors(rows)) == len(predictor_names())
 
 
 def fit_fold(
@@ -121,7 +128,14 @@ def member_data(folds: Sequence[Transforms], predictors: np.ndarray) -> dict[str
     }
     arrays = {name: array.astype(jnp.result_type(float)) for name, array in arrays.items()}
     of_each = np.broadcast_to(predictors, (len(folds), np.shape(predictors)[-1]))
-    return {**arrays, "predictors": of_each}
+    return {**arrays, PREDICTORS: of_each}
+
+
+def stored_member_data(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Returns the `member_data` of members whose transforms and predictors lie in a folder each."""
+    stored = [store.load(folder / name) for name in names]
+    predictors = np.stack([transforms.pop(PREDICTORS).kept_ for transforms in stored])
+    return member_data(stored, predictors)
 
 
 def member_data_shapes(
@@ -175,4 +189,4 @@ def two_inputs(
             # Features keep float32's digits on accelerators whose products default to fewer.
             blocks.append(jnp.matmul(centred, loadings.T, precision=jax.lax.Precision.HIGHEST))
             start = stop
-    return jnp.concatenate(blocks, axis=-1), scaled[:, member["predictors"]]
+    return jnp.concatenate(blocks, axis=-1), scaled[:, member[PREDICTORS]]

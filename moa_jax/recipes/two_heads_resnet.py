@@ -26,12 +26,12 @@ from moa_jax.predictions import Predictions
 from moa_jax.recipes import recipe, two_heads_inputs
 from moa_jax.recipes.dense import smoothed_loss
 from moa_jax.recipes.recipe import Context, RecipeResult
+from moa_jax.recipes.two_heads_inputs import PREDICTORS
 from moa_jax.training import members, optimizers, rules, weights
 from moa_jax.training.members import Member
 from moa_jax.training.stage import Forward, Stage, by_row
 
 NONSCORED, SCORED, LOOP = "nonscored", "scored", "loop"
-PREDICTORS = "predictors"
 # Adadelta's rates in the loop, and the gain and the number of repeats of its single epochs.
 FROZEN_RATE, UNFROZEN_RATE = 1e-3 / 3, 1e-3 / 5
 TOLERANCE, REPEATS = 1e-6, 3
@@ -204,7 +204,7 @@ def load(
         f"{context.model}/{last}",
         _forward(config, metrics["outputs"]),
         names,
-        _member_data(context, names),
+        two_heads_inputs.stored_member_data(_features(context), names),
     )
 
     def probabilities(rows: Dataset) -> dict[str, np.ndarray]:
@@ -236,7 +236,9 @@ class _Training:
         self.members = tuple(
             members.cross_validation(fold_of_row, context.base_seed, config.select_on == "holdout")
         )
-        self.listed = config.predictors == "listed" and has_listed_predictors(self.rows)
+        self.listed = config.predictors == "listed" and two_heads_inputs.has_listed_predictors(
+            self.rows
+        )
 
     def notes(self) -> tuple[str, ...]:
         if self.config.predictors == "listed" and not self.listed:
@@ -253,7 +255,8 @@ class _Training:
     @functools.cached_property
     def member_data(self) -> dict[str, np.ndarray]:
         """Fits and stores what an earlier run has not stored."""
-        missing = [m for m in self.members if not store.exists(_features(self.context, m.name))]
+        folder = _features(self.context)
+        missing = [m for m in self.members if not store.exists(folder / m.name)]
         if missing:
             config, rows = self.config, self.rows
             table = two_heads_inputs.raw_table(rows, _levels(config, self.context.levels))
@@ -262,8 +265,8 @@ class _Training:
             train = np.delete(np.arange(len(rows)), member.valid_rows)
             fitted = two_heads_inputs.fit_fold(table, train, self.sizes, self.components)
             fitted[PREDICTORS] = ChosenColumns(self._predictors(train))
-            store.save(_features(self.context, member.name), fitted)
-        return _member_data(self.context, [member.name for member in self.members])
+            store.save(folder / member.name, fitted)
+        return two_heads_inputs.stored_member_data(folder, [m.name for m in self.members])
 
     def member_data_outline(self) -> dict[str, np.ndarray]:
         """Returns zeros in the place of `member_data`, without a fit."""
@@ -275,7 +278,10 @@ class _Training:
         columns = self.table.shape[1]
         shapes = two_heads_inputs.member_data_shapes(columns, sizes, components)
         data = {name: recipe.zeros((len(self.members), *s)) for name, s in shapes.items()}
-        return {**data, PREDICTORS: recipe.zeros((len(self.members), count), np.int32)}
+        return {
+            **data,
+            PREDICTORS: recipe.zeros((len(self.members), count), np.int32),
+        }
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -344,12 +350,6 @@ class _Training:
         return config.loop_stage(start=lambda member: _weights(earlier, member), **parts)
 
 
-def has_listed_predictors(rows: Dataset) -> bool:
-    """Tells whether the data have every column that the original's second input reads."""
-    listed = two_heads_inputs.predictor_names()
-    return len(two_heads_inputs.main_predictors(rows)) == len(listed)
-
-
 def _notes(config: Config, context: Context, last: str, reported: str) -> tuple[str, ...]:
     """Returns which out-of-fold predictions are reported, and whether the loop met its limit."""
     if last != LOOP:
@@ -387,15 +387,9 @@ def _table(rows: Dataset, config: Config, levels: Levels) -> np.ndarray:
     return two_heads_inputs.device_table(rows, _levels(config, levels))
 
 
-def _features(context: Context, member: str) -> Path:
-    """Returns the folder of a member's transforms, which all stages read."""
-    return context.folder / SCORED / "features" / member
-
-
-def _member_data(context: Context, names: list[str]) -> dict[str, np.ndarray]:
-    stored = [store.load(_features(context, name)) for name in names]
-    predictors = np.stack([transforms.pop(PREDICTORS).kept_ for transforms in stored])
-    return two_heads_inputs.member_data(stored, predictors)
+def _features(context: Context) -> Path:
+    """Returns the folder of all members' transforms, which all stages read."""
+    return context.folder / SCORED / "features"
 
 
 def _weights(folder: Path, member: Member) -> Tree:

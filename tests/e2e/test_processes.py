@@ -13,7 +13,13 @@ from moa_jax.predictions import Predictions
 # Rounding of float64, amplified by a few epochs of batch normalisation.
 TOLERANCE = 1e-6
 DOUBLE = {"JAX_ENABLE_X64": "1"}
-OFTEN = ("--config.checkpoint.seconds=0", "--config.parallel.steps_per_call=2")
+# Between processes on CPUs an exchange takes a fifth of a second, of which a deep network that
+# shares batches has a hundred per step: tests/test_batch_axis.py shares those of a small one.
+OFTEN = (
+    "--config.checkpoint.seconds=0",
+    "--config.parallel.steps_per_call=2",
+    "--config.parallel.devices_per_member=1",
+)
 
 
 def start_two(launch, workdir, config):
