@@ -19,8 +19,7 @@ from sklearn.utils import check_array, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from moa_jax import files
-from moa_jax.errors import UserError
+from moa_jax import estimator_files
 from moa_jax.models.tabnet import MASKS, Table, TabNet, embedding_tables, importances
 from moa_jax.training import losses, optimizers, rules, weights
 from moa_jax.training.loop import SMALLEST_BATCH, Settings, StageRun
@@ -29,8 +28,6 @@ from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
 from moa_jax.training.stage import Forward, Stage, by_row
 
-FORMAT = 1
-_DESCRIPTION, _WEIGHTS = "estimator.json", "weights.npz"
 # Rows per device call of a prediction, of which one program is compiled.
 _ROWS = 256
 _LEAST = {
@@ -135,6 +132,10 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
         tags.classifier_tags.multi_label = True
         return tags
 
+    @property
+    def best_epoch_(self) -> int:
+        return self.weights_.epoch
+
     def fit(self, X, y, eval_set: tuple | None = None) -> Self:
         """Trains the network and keeps the epoch of the lowest validation loss.
 
@@ -210,29 +211,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
           UserError: the folder cannot be written.
         """
         check_is_fitted(self)
-        folder = Path(path)
-        weights.write(folder / _WEIGHTS, self.weights_)
-        parameters = {name: _plain(value) for name, value in self.get_params().items()}
-        if not isinstance(self.random_state, Integral | None):
-            parameters["random_state"] = self.seed_
-        names = getattr(self, "feature_names_in_", None)
-        files.write_json(
-            folder / _DESCRIPTION,
-            {
-                "class": type(self).__name__,
-                "format": FORMAT,
-                "parameters": parameters,
-                "multi_label": self.multi_label_,
-                "classes": self.classes_.tolist(),
-                "classes_dtype": self.classes_.dtype.str,
-                "num_features": self.n_features_in_,
-                "feature_names": None if names is None else names.tolist(),
-                "feature_importances": self.feature_importances_.tolist(),
-                "history": self.history_,
-                "seed": self.seed_,
-                "weights": files.sha256(folder / _WEIGHTS),
-            },
-        )
+        estimator_files.write(self, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -241,30 +220,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
         Raises:
           UserError: a file is missing, damaged, or of another estimator or format.
         """
-        folder = Path(path)
-        stored = files.read_json(folder / _DESCRIPTION)
-        expected = {"class": cls.__name__, "format": FORMAT}
-        found = {name: stored.get(name) for name in expected} if isinstance(stored, dict) else None
-        if found != expected:
-            raise UserError(f"{folder / _DESCRIPTION}: expected {expected}, found {found}")
-        try:
-            parameters = stored["parameters"].items()
-            estimator = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in parameters})
-            estimator.multi_label_ = stored["multi_label"]
-            estimator.classes_ = np.array(stored["classes"], np.dtype(stored["classes_dtype"]))
-            estimator.n_features_in_ = stored["num_features"]
-            if stored["feature_names"] is not None:
-                estimator.feature_names_in_ = np.array(stored["feature_names"], object)
-            estimator.feature_importances_ = np.array(stored["feature_importances"], np.float32)
-            estimator.history_, estimator.seed_ = stored["history"], stored["seed"]
-            checksum = stored["weights"]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{folder / _DESCRIPTION}: damaged: {error}") from None
-        path = folder / _WEIGHTS
-        if path.exists() and files.sha256(path) != checksum:
-            raise UserError(f"{path}: damaged, or not of {_DESCRIPTION} beside it")
-        estimator._keep(weights.read(path))
-        return estimator
+        return estimator_files.read(cls, Path(path))
 
     def _check_parameters(self) -> None:
         for name, least in _LEAST.items():
@@ -382,7 +338,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
                 name: [record[name] for record in log.read()]
                 for name in ("train_loss", "valid_loss")
             }
-            self._keep(weights.read(Path(folder) / "members" / f"{member.name}.npz"))
+            self.weights_ = weights.read(Path(folder) / "members" / f"{member.name}.npz")
 
     def _start(self, x: np.ndarray) -> dict[str, Any]:
         """Returns the first running statistics; those of embeddings are 0 and 1 as usual."""
@@ -392,9 +348,6 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
             var = np.r_[var[:column], np.ones(width), var[column + 1 :]]
         statistics = {"mean": mean.astype(np.float32), "var": var.astype(np.float32)}
         return {"batch_stats": {"initial_norm": statistics}}
-
-    def _keep(self, kept: weights.MemberWeights) -> None:
-        self.weights_, self.best_epoch_ = kept, kept.epoch
 
     def _optimizer(self, total_steps, scale) -> optax.GradientTransformation:
         adam = optimizers.adam(scale * self.learning_rate, weight_decay=self.weight_decay)
@@ -433,8 +386,3 @@ def _seed(random_state) -> int:
     if isinstance(random_state, Integral):
         return int(random_state)
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
-
-
-def _plain(value):
-    """Returns a parameter as JSON has it."""
-    return value if value is None or isinstance(value, str) else np.asarray(value).tolist()

@@ -114,7 +114,7 @@ def _statistics(x, weight, axis_name):
     """Returns mean, biased variance and number of places of the weighted rows, by channel."""
     axes = tuple(range(x.ndim - 1))
     count = weight.sum() * (x.size // (x.shape[0] * x.shape[-1]))
-    # A device may have padding alone, of which there are statistics elsewhere.
+    # One device of several may have nothing but padding.
     mean = jnp.sum(x * weight, axes) / jnp.maximum(count, 1)
     squares = jnp.sum(jnp.square(x - mean) * weight, axes)
     if axis_name is not None:

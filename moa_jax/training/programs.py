@@ -118,7 +118,7 @@ def train(stage: Stage, axis_name: str | None = None) -> Callable:
                 return stage.loss(outputs, targets, mask), updated.get("batch_stats", {})
 
             (loss, new_stats), gradients = jax.value_and_grad(loss_and_stats, has_aux=True)(params)
-            # Every device has a loss of all rows, and the gradients of their sum in its part.
+            # All devices have the same loss. Each has the gradient of their sum in its own rows.
             gradients = batch_axis.mean(gradients, axis_name)
             updates, new_opt = optimizer.update(gradients, opt, params)
             new_params = optax.apply_updates(params, updates)

@@ -1,0 +1,82 @@
+"""The folder of a fitted estimator: its weights as npz, everything else as JSON."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from pathlib import Path
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from moa_jax import files
+from moa_jax.errors import UserError
+from moa_jax.training import weights
+
+FORMAT = 1
+_DESCRIPTION, _WEIGHTS = "estimator.json", "weights.npz"
+
+
+def write(estimator: BaseEstimator, folder: Path) -> None:
+    """Writes a fitted estimator.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
+    weights.write(folder / _WEIGHTS, estimator.weights_)
+    parameters = {name: _plain(value) for name, value in estimator.get_params().items()}
+    if not isinstance(estimator.random_state, Integral | None):
+        parameters["random_state"] = estimator.seed_
+    names = getattr(estimator, "feature_names_in_", None)
+    files.write_json(
+        folder / _DESCRIPTION,
+        {
+            "class": type(estimator).__name__,
+            "format": FORMAT,
+            "parameters": parameters,
+            "multi_label": estimator.multi_label_,
+            "classes": estimator.classes_.tolist(),
+            "classes_dtype": estimator.classes_.dtype.str,
+            "num_features": estimator.n_features_in_,
+            "feature_names": None if names is None else names.tolist(),
+            "feature_importances": estimator.feature_importances_.tolist(),
+            "history": estimator.history_,
+            "seed": estimator.seed_,
+            "weights": files.sha256(folder / _WEIGHTS),
+        },
+    )
+
+
+def read(cls: type[BaseEstimator], folder: Path) -> BaseEstimator:
+    """Returns the estimator that was written; nothing in the folder is executed.
+
+    Raises:
+      UserError: a file is missing, damaged, or of another estimator or format.
+    """
+    stored = files.read_json(folder / _DESCRIPTION)
+    expected = {"class": cls.__name__, "format": FORMAT}
+    found = {name: stored.get(name) for name in expected} if isinstance(stored, dict) else None
+    if found != expected:
+        raise UserError(f"{folder / _DESCRIPTION}: expected {expected}, found {found}")
+    try:
+        parameters = stored["parameters"].items()
+        estimator = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in parameters})
+        estimator.multi_label_ = stored["multi_label"]
+        estimator.classes_ = np.array(stored["classes"], np.dtype(stored["classes_dtype"]))
+        estimator.n_features_in_ = stored["num_features"]
+        if stored["feature_names"] is not None:
+            estimator.feature_names_in_ = np.array(stored["feature_names"], object)
+        estimator.feature_importances_ = np.array(stored["feature_importances"], np.float32)
+        estimator.history_, estimator.seed_ = stored["history"], stored["seed"]
+        checksum = stored["weights"]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / _DESCRIPTION}: damaged: {error}") from None
+    path = folder / _WEIGHTS
+    if path.exists() and files.sha256(path) != checksum:
+        raise UserError(f"{path}: damaged, or not of {_DESCRIPTION} beside it")
+    estimator.weights_ = weights.read(path)
+    return estimator
+
+
+def _plain(value):
+    """Returns a parameter as JSON has it."""
+    return value if value is None or isinstance(value, str) else np.asarray(value).tolist()
