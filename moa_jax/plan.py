@@ -150,8 +150,8 @@ def _tpu_devices(kind: str, grid: Sequence[int]) -> tuple[jax.Device, ...]:
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     bounds = [*grid, 1, 1][:3]
-    # Of v4 the default host has four chips; the others' hosts vary in size.
-    options = {} if kind == "v4" else {"chip_config_name": "default"}
+    # JAX runs both cores of a v4 chip as one device. Its hosts have four chips, others' vary.
+    options = {"chip_config_name": "megacore" if kind == "v4" else "default"}
     if kind != "v4":
         options["chips_per_host_bounds"] = tuple(bounds)
     name = f"{kind}:{'x'.join(map(str, bounds if kind == 'v4' else bounds[:2]))}"

@@ -67,7 +67,7 @@ for stage in plan.outline(config, data, Workdir("none"), target):
     groups = sorted(set(re.findall(r"replica_groups=(\{\{.*?\}\}|[^,]*\]),", text)))
     print(json.dumps({
         "stage": stage.name, "collectives": found, "groups": groups, "slots": slots,
-        "memory": plan.peak_bytes(compiled), "devices": target.num_devices,
+        "memory": plan.peak_bytes(compiled), "devices": len(devices.devices),
         "state": slots * shapes.num_bytes(shapes.state(stage)),
         "aliased": compiled.memory_analysis().alias_size_in_bytes,
     }))
