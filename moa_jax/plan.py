@@ -90,7 +90,7 @@ class Topology:
     def is_estimate(self) -> bool:
         return self.hardware.platform == "gpu"
 
-    def outline_of(self, stage: Stage, per_member: int) -> tuple[Stage, Devices]:
+    def to_compile(self, stage: Stage, per_member: int) -> tuple[Stage, Devices]:
         """Returns what to compile, where so many devices share the batches of each member."""
         if len(self.compile_for.devices) == self.num_devices:
             return stage, self.compile_for.sharing_batches(per_member)
@@ -230,7 +230,7 @@ def plan_stage(
         "parameters": shapes.num_parameters(member),
     }
     inner = choose_inner(stage.forward.inner, hardware.platform)
-    part, devices = target.outline_of(stage, per_member)
+    part, devices = target.to_compile(stage, per_member)
     compiled = compiled_step(part, devices, inner, per_shard, layout.steps_per_call)
     if compiled is None:
         return StagePlan(

@@ -76,6 +76,7 @@ def workdir(tmp_path):
                 "peak_memory_bytes": 3 * 2**29,
                 "groups": 2,
                 "slots": 16,
+                "devices_per_member": 2,
                 "compilations": 3,
             },
         )
@@ -210,7 +211,8 @@ def test_switches_say_what_was_changed(workdir):
 def test_networks_members_time_and_memory(workdir):
     page = rendered(workdir)
     networks, cost = [rows for rows in page.tables if rows[0][0] == "Stage"]
-    expected = ["scored", "MLP", "1,091", "206", "7,654,321", "2", "2", "16", "3", "0.01612"]
+    expected = ["scored", "MLP", "1,091", "206", "7,654,321", "2", "2",
+                "16, 2 devices each", "3", "0.01612"]  # fmt: skip
     assert networks[2] == expected
     assert cost[2] == ["scored", "1.5 s", "1 min 23 s", "0.2 s", "1 min 25 s", "1.50 GiB"]
     assert "1 h 02 min from start to end" in page.text

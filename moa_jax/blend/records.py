@@ -64,6 +64,7 @@ class Stage:
       seconds: time for `features`, `train` and `predict`.
       peak_memory_bytes: the highest use up to the end of the stage.
       groups, slots: how often and how many members were trained at once.
+      devices_per_member: devices that shared the batches of each.
       compilations: programs that XLA compiled.
     """
 
@@ -79,6 +80,7 @@ class Stage:
     peak_memory_bytes: int | None = None
     groups: int | None = None
     slots: int | None = None
+    devices_per_member: int = 1
     compilations: int | None = None
 
     @property

@@ -43,7 +43,8 @@ class Forward:
     """How rows become probabilities; all that inference needs beside the weights.
 
     Attributes:
-      network: module with `apply(variables, *inputs, mask=None, train=False)`.
+      network: module with `apply(variables, *inputs, mask=None, train=False)`; with `inner` loop it
+        has an attribute `axis_name`, the mapped axis over which devices spread a batch's rows.
       inputs: `inputs(shared, member_data, rows, key, train)` -> tuple of arrays, the network's
         positional inputs for `rows` [batch]. It runs on the device for one member, so per-fold
         transforms, augmentation and images are built here and never stored.
