@@ -46,7 +46,9 @@ def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
     """Fits every model of the configuration; models that are finished are left as they are."""
     for model in config.models.values():
         RECIPES[model.recipe].check(dataset, model)
-    workdir.bind(config, dataset, _devices(config).strategy)
+    devices = Devices.available(config.parallel.strategy)
+    check_per_member(config.parallel.devices_per_member, len(devices.devices))
+    workdir.bind(config, dataset, devices.strategy)
     treated = ~dataset.is_control
     labels = dataset.scored.values[treated]
     log = MetricsLog(workdir.path, config.logging.tensorboard)
@@ -114,7 +116,7 @@ def blend(
         order = dataset.test.ids if dataset.submission_ids is None else dataset.submission_ids
         submission = submission.aligned(order, "test predictions")
 
-    workdir.bind(config, dataset, _devices(config).strategy)
+    workdir.bind(config, dataset, Devices.available(config.parallel.strategy).strategy)
     folder = workdir.path / "blend"
     if weighed.oof is not None:
         weighed.oof.write(folder / "oof.parquet")
@@ -175,17 +177,11 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     return folder / "submission.csv"
 
 
-def _devices(config: RunConfig) -> Devices:
-    devices = Devices.available(config.parallel.strategy)
-    check_per_member(config.parallel.devices_per_member, len(devices.devices))
-    return devices
-
-
 def _context(config: RunConfig, workdir: Workdir, name: str) -> Context:
     return Context(
         model=name,
         workdir=workdir,
-        devices=_devices(config),
+        devices=Devices.available(config.parallel.strategy),
         parallel=config.parallel,
         levels=levels(config),
         base_seed=config.seed,

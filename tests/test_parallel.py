@@ -134,7 +134,8 @@ def test_devices_without_a_member_share_the_batches_of_image_networks(devices, m
     assert choose_per_member(0, "shard_map", "loop", devices, members) == expected
     assert choose_per_member(0, "pmap", "loop", devices, members) == 1
     assert choose_per_member(0, "auto", "vmap", devices, members) == 1
-    assert choose_per_member(2, "auto", "loop", devices, members) == 2
+    # A run that wanted two each is read back on any number.
+    assert choose_per_member(2, "auto", "loop", devices, members) == 2 - devices % 2
 
 
 def test_wrong_options_are_programming_errors():

@@ -8,6 +8,7 @@ A shard is one device, or several that share the rows of its members' batches.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -58,7 +59,8 @@ def choose_per_member(
     """Returns how many devices share the batches of each member.
 
     Args:
-      wanted: what was asked for; 0 for as many as leave a place for every member.
+      wanted: what was asked for; 0 for as many as leave a place for every member. Where a run is
+        read back on other devices, the largest part of it that divides them.
       strategy: as configured; only `shard_map` has a second axis.
       inner: as in `map_members`; only batches of image networks, `loop`, are worth sharing.
       num_devices: devices that there are.
@@ -67,14 +69,14 @@ def choose_per_member(
     if inner != "loop" or strategy not in ("auto", "shard_map"):
         return 1
     if wanted:
-        return wanted
+        return math.gcd(wanted, num_devices)
     places = min(num_members, num_devices)
     divisors = (n for n in range(1, num_devices + 1) if num_devices % n == 0)
     return max(n for n in divisors if num_devices // n >= places)
 
 
 def check_per_member(wanted: int, num_devices: int) -> None:
-    """Checks that members can have that many devices each.
+    """Checks that members can have that many devices each, before they are trained.
 
     Raises:
       UserError: they do not divide the devices.
