@@ -10,8 +10,8 @@ configurations of these, `--config.models.efficientnet_b3.pretrained=hub`. Varia
 `:smoke`, every model at the size of its own variant.
 
 At the competition's size `--mode=plan` expects, if no member stops early: on a TPU v5e-8 2 hours
-by the products alone and 40 by all reading and writing of memory; on eight A100 GPUs 2.5 and 23; on
-one 13 and 117. Nearly all of it is the image networks', which take 13 to 22 GiB per device and,
+by the products alone and 38 by all reading and writing of memory; on eight A100 GPUs 2.5 and 20; on
+one 13 and 98. Nearly all of it is the image networks', which take 13 to 22 GiB per device and,
 with `--config.models.NAME.remat=true`, less. On two CPU cores they would take months: there
 `:sample` takes about twelve minutes and `:smoke` nine. BUILD.md derives the figures.
 """

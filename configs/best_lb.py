@@ -13,7 +13,7 @@ and `:smoke`, every model at the size of its own variant.
 
 At the competition's size time and memory are those of the two image networks, for which
 `--mode=plan` expects, if no member stops early: on a TPU v5e-8 1.2 hours by the products alone and
-32 by all reading and writing of memory; on eight A100 GPUs 1.5 and 16; on one 7 and 81. They take
+30 by all reading and writing of memory; on eight A100 GPUs 1.5 and 13; on one 7 and 67. They take
 13 to 22 GiB per device and, with `--config.models.NAME.remat=true`, less. On two CPU cores they
 would take months: there `:sample` takes about ten minutes. BUILD.md derives the figures.
 """

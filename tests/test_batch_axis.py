@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent
 # Six members of unequal folds that stop at different epochs; 16 rows to a batch, the last ones
 # with fewer, which three devices do not divide.
 PROGRAM = r"""
-import json, os, re, sys, pathlib
+import dataclasses, json, os, re, sys, pathlib
 from moa_jax import processes
 if "JAX_NUM_PROCESSES" in os.environ:
     processes.start()
@@ -47,8 +47,8 @@ job = json.loads(sys.argv[1])
 folder = pathlib.Path(job["folder"])
 folder.mkdir(exist_ok=True)
 stage = toy.stage(folds=3, inner="loop", epochs=8, stop=rules.patience(2), lr=0.3)
-forward = stage.forward.__class__(Network(), toy.inputs, stage.forward.probabilities, "loop")
-stage = stage.__class__(**{**vars(stage), "forward": forward})
+forward = dataclasses.replace(stage.forward, network=Network())
+stage = dataclasses.replace(stage, forward=forward)
 devices = Devices.available("auto").sharing_batches(job["per_member"])
 settings = loop.Settings(devices, members_at_once=job["at_once"], steps_per_call=3)
 run = loop.StageRun(stage, folder, settings, MetricsLog(folder, False))
