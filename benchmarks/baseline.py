@@ -25,9 +25,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from moa_jax import config as configuration
-from moa_jax import files, run
-from moa_jax.data.tables import Dataset
+from moa_jax.command import run
+from moa_jax.data.dataset import Dataset
 from moa_jax.recipes import CONFIGS
+from moa_jax.store import files
 from moa_jax.training.metrics import mean_log_loss
 
 STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)

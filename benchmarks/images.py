@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from moa_jax.models.images import paint, pixel_tables
+from moa_jax.deepinsight.images import paint, pixel_tables
 
 
 def main() -> None:

@@ -7,7 +7,10 @@ __version__ = "0.1.0"
 
 # Where the estimators are. They bring JAX and scikit-learn along, which most who import the package
 # need not wait for.
-_ESTIMATORS = {"DeepInsight": "moa_jax.deepinsight", "TabNetClassifier": "moa_jax.estimator"}
+_ESTIMATORS = {
+    "DeepInsight": "moa_jax.estimators.deep_insight",
+    "TabNetClassifier": "moa_jax.estimators.tabnet_classifier",
+}
 
 
 def __getattr__(name: str):

@@ -13,10 +13,11 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from moa_jax import config as configuration
-from moa_jax import console, plan, processes, run
+from moa_jax.command import console, plan, run
 from moa_jax.errors import UserError
 from moa_jax.recipes import CONFIGS
-from moa_jax.workdir import Workdir
+from moa_jax.store import processes
+from moa_jax.store.workdir import Workdir
 
 MODES = ("all", "train", "infer", "blend", "plan")
 

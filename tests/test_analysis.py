@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from moa_jax.blend import analysis
 from moa_jax.config import BlendConfig
 from moa_jax.data import simulate
-from moa_jax.features import store
-from moa_jax.features.feature_map import FeatureMap
-from moa_jax.features.log_scale import LogScale
-from moa_jax.predictions import Predictions
+from moa_jax.deepinsight.feature_map import FeatureMap
+from moa_jax.deepinsight.log_scale import LogScale
+from moa_jax.report import analysis
+from moa_jax.store import transform_files
+from moa_jax.store.predictions import Predictions
 from moa_jax.training.metrics import conventions, mean_log_loss
 
 
@@ -91,7 +91,7 @@ def test_profiles_placed_by_a_stored_map(dataset, tmp_path):
     table = np.column_stack([np.zeros((len(dataset), 3)), dataset.features])
     scale = LogScale().fit(table)
     feature_map = FeatureMap("pca").fit(scale.transform(table))
-    store.save(tmp_path / "pca_0" / "fold0", {"scale": scale, "map": feature_map})
+    transform_files.save(tmp_path / "pca_0" / "fold0", {"scale": scale, "map": feature_map})
     found = analysis.feature_map(tmp_path / "pca_0" / "fold0", table, dataset)
     assert found["name"] == "pca_0/fold0"
     assert found["groups"] == ["treatment"] * 3 + ["gene"] * 6 + ["cell"] * 3

@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from moa_jax.blend import charts
-from moa_jax.blend.charts import Axis
+from moa_jax.report import charts
+from moa_jax.report.charts import Axis
 
 
 def parse(svg):

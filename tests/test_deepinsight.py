@@ -12,9 +12,9 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from moa_jax import DeepInsight
+from moa_jax.deepinsight.feature_map import FeatureMap
+from moa_jax.deepinsight.log_scale import LogScale
 from moa_jax.errors import UserError
-from moa_jax.features.feature_map import FeatureMap
-from moa_jax.features.log_scale import LogScale
 
 
 # None is left out: no check asks for two-dimensional output.

@@ -9,16 +9,16 @@ import pytest
 
 from moa_jax.config import ParallelConfig, switches
 from moa_jax.data import folds, simulate
-from moa_jax.data.tables import ORIGINAL_LEVELS
+from moa_jax.data.dataset import ORIGINAL_LEVELS
 from moa_jax.errors import UserError
 from moa_jax.models.efficientnet import EfficientNet
-from moa_jax.pretrained import files
+from moa_jax.pretrained import weight_files as files
 from moa_jax.recipes import deepinsight_cnn
 from moa_jax.recipes.deepinsight_cnn import ORIGINAL, Config, _Training
 from moa_jax.recipes.recipe import Context
+from moa_jax.store.workdir import Workdir
 from moa_jax.training import loop
 from moa_jax.training.parallel import Devices
-from moa_jax.workdir import Workdir
 
 TINY = Config(
     network="efficientnet_b0", folds=3, resolution=32, embedding="pca", head_width=8, epochs=2

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from moa_jax.data import simulate
-from moa_jax.data.tables import ORIGINAL_LEVELS
-from moa_jax.features import store
-from moa_jax.recipes import deepinsight_inputs
+from moa_jax.data.dataset import ORIGINAL_LEVELS
+from moa_jax.deepinsight import inputs as deepinsight_inputs
+from moa_jax.deepinsight.inputs import NUM_TREATMENT
 from moa_jax.recipes.deepinsight_cnn import ORIGINAL, Config
-from moa_jax.recipes.deepinsight_inputs import NUM_TREATMENT
+from moa_jax.store import transform_files
 
 SIDE = 12
 CONFIG = Config(embedding="pca", resolution=SIDE)
@@ -36,7 +36,7 @@ def folds(table, tmp_path_factory):
     for fold, train_rows in enumerate(TRAIN):
         folder = deepinsight_inputs.folder(tmp_path_factory.mktemp("maps"), CONFIG, fold)
         deepinsight_inputs.fit_fold(folder, table[train_rows], CONFIG)
-        stored.append(store.load(folder))
+        stored.append(transform_files.load(folder))
     return stored
 
 

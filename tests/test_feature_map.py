@@ -9,7 +9,7 @@ from scipy.spatial import ConvexHull
 from sklearn.manifold import TSNE
 from sklearn.metrics import pairwise_distances
 
-from moa_jax.features.feature_map import FeatureMap, digitize, turn
+from moa_jax.deepinsight.feature_map import FeatureMap, digitize, turn
 
 FOLDER = Path(__file__).parent / "reference"
 RESOLUTIONS = (10, 50, 224, 300)

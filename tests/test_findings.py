@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from page import Page
 
-from moa_jax import files
-from moa_jax.blend import figures, findings, recorded, records, report
+from moa_jax.report import figures, findings, html, recorded, records
+from moa_jax.store import files
 
 CORRELATIONS = {"models": ["a", "b"], "rows": 7, "pearson": [[1.0, 0.625], [0.625, 1.0]],
                 "spearman": [[1.0, None], [None, 1.0]]}  # fmt: skip
@@ -89,7 +89,7 @@ def workdir(tmp_path):
 
 @pytest.fixture
 def page(workdir):
-    report.write(workdir / "report.html", records.collect(workdir))
+    html.write(workdir / "report.html", records.collect(workdir))
     return Page((workdir / "report.html").read_text(encoding="utf-8"))
 
 
@@ -161,7 +161,7 @@ def test_recorded_scores_stand_beside_those_on_the_original_data_only(workdir, o
     positives.assign(mean_prediction=0.1, loss=0.1, **{"loss of a": 0.1}).to_csv(
         workdir / "blend" / "targets.csv", index=False
     )
-    report.write(workdir / "report.html", records.collect(workdir))
+    html.write(workdir / "report.html", records.collect(workdir))
     scores = Page((workdir / "report.html").read_text(encoding="utf-8")).tables[0]
     assert ("The original’s" in scores[0]) == original
     if original:
@@ -195,7 +195,7 @@ def test_honest_runs_report_the_nested_score(workdir):
     files.write_json(workdir / "config.json", stored)
     weights = files.read_json(workdir / "blend" / "weights.json") | {"score": 0.105}
     files.write_json(workdir / "blend" / "weights.json", weights)
-    report.write(workdir / "report.html", records.collect(workdir))
+    html.write(workdir / "report.html", records.collect(workdir))
     page = Page((workdir / "report.html").read_text(encoding="utf-8"))
     assert page.text.index("Blend, nested 0.10500") < page.text.index("Blend, in-sample 0.10000")
     assert page.tables[0][-1][:2] == ["Blend, nested", "0.10500"]
@@ -206,7 +206,7 @@ def test_a_blend_without_scores_has_a_page(workdir):
     files.write_json(workdir / "blend" / "weights.json", weights)
     files.write_json(workdir / "blend" / "analysis.json", {"scores": {}})
     (workdir / "blend" / "targets.csv").unlink()
-    report.write(workdir / "report.html", records.collect(workdir))
+    html.write(workdir / "report.html", records.collect(workdir))
     page = Page((workdir / "report.html").read_text(encoding="utf-8"))
     assert "The file of b has no out-of-fold predictions: it has no score." in page.text
     assert "Weights fixed by the configuration" in page.text

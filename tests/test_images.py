@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from moa_jax.models import images
-from moa_jax.models.images import paint, pixel_tables
+from moa_jax.deepinsight import images
+from moa_jax.deepinsight.images import paint, pixel_tables
 
 painted = jax.jit(paint, static_argnames="resolution")
 

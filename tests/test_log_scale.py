@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moa_jax.features.log_scale import LogScale
+from moa_jax.deepinsight.log_scale import LogScale
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from tabnet_reference import load
 
 from moa_jax.data import folds, simulate
-from moa_jax.data.tables import ORIGINAL_LEVELS
+from moa_jax.data.dataset import ORIGINAL_LEVELS
 from moa_jax.recipes import nn_tabnet, recipe
 from moa_jax.recipes.profile import Steps
 from moa_jax.training import members

@@ -10,17 +10,17 @@ import pytest
 import toy
 
 from moa_jax import config as configuration
-from moa_jax import plan
+from moa_jax.command import plan
 from moa_jax.config import ParallelConfig
 from moa_jax.data import simulate
 from moa_jax.errors import UserError
 from moa_jax.recipes import CONFIGS, RECIPES, Context, recipe
 from moa_jax.recipes.dense import Dense
+from moa_jax.store.workdir import Workdir, levels
 from moa_jax.training import shapes
 from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
 from moa_jax.training.stage import Forward
-from moa_jax.workdir import Workdir, levels
 
 TINY = Path(__file__).with_name("e2e") / "tiny.py"
 MODELS = ("simple_nn_old", "simple_nn_new", "three_stage_nn", "nn_tabnet", "two_heads_resnet",

@@ -18,13 +18,8 @@ from image_networks import cast, keys, quick, state_dict, to_torch
 from moa_jax.errors import UserError
 from moa_jax.models.efficientnet import EfficientNet
 from moa_jax.models.resnest import VARIANTS, ResNeSt
-from moa_jax.pretrained import (
-    architectures,
-    efficientnet_from_torch,
-    files,
-    hub,
-    resnest_from_torch,
-)
+from moa_jax.pretrained import architectures, efficientnet_from_torch, hub, resnest_from_torch
+from moa_jax.pretrained import weight_files as files
 from moa_jax.training import programs
 from moa_jax.training.members import Member
 from moa_jax.training.stage import Forward, Stage

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from page import Page
 
-from moa_jax import files
-from moa_jax.blend import records, report
-from moa_jax.blend.records import Blend, FoldScore, Stage
 from moa_jax.errors import UserError
+from moa_jax.report import html, records
+from moa_jax.report.records import Blend, FoldScore, Stage
+from moa_jax.store import files
 
 UGLY = 'nn <b>"new" & old</b>'
 
@@ -103,7 +103,7 @@ def workdir(tmp_path):
 
 def rendered(folder):
     path = folder / "blend" / "report.html"
-    report.write(path, records.collect(folder))
+    html.write(path, records.collect(folder))
     return Page(path.read_text(encoding="utf-8"))
 
 

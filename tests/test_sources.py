@@ -11,8 +11,8 @@ from moa_jax.blend import sources
 from moa_jax.config import BlendConfig, PredictionFiles
 from moa_jax.data import simulate, tables
 from moa_jax.errors import UserError
-from moa_jax.predictions import Predictions
 from moa_jax.recipes import CONFIGS
+from moa_jax.store.predictions import Predictions
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moa_jax import files
+from moa_jax.deepinsight.feature_map import FeatureMap
+from moa_jax.deepinsight.log_scale import LogScale
 from moa_jax.errors import UserError
-from moa_jax.features import store
 from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
-from moa_jax.features.feature_map import FeatureMap
-from moa_jax.features.log_scale import LogScale
 from moa_jax.features.rank_gauss import RankGauss
 from moa_jax.features.selection import ChosenColumns, VarianceSelection
 from moa_jax.features.standard_scale import StandardScale
+from moa_jax.store import files, transform_files
 
 VALUES = np.random.default_rng(0).gamma(0.5, size=(80, 6))
 
@@ -39,12 +38,12 @@ def transforms():
 
 @pytest.fixture
 def folder(transforms, tmp_path):
-    store.save(tmp_path, transforms)
+    transform_files.save(tmp_path, transforms)
     return tmp_path
 
 
 def test_loaded_transforms_are_the_saved(transforms, folder):
-    loaded = store.load(folder)
+    loaded = transform_files.load(folder)
     assert list(loaded) == list(transforms)
     for name, transform in transforms.items():
         assert type(loaded[name]) is type(transform)
@@ -57,10 +56,11 @@ def test_another_process_gives_the_same_bits(transforms, folder):
     program = """
 import pathlib, sys
 import numpy as np
-from moa_jax.features import store
+from moa_jax.store import transform_files
 folder = pathlib.Path(sys.argv[1])
 values = np.load(folder / "values.npy")
-np.savez(folder / "found.npz", **{k: t.transform(values) for k, t in store.load(folder).items()})
+loaded = transform_files.load(folder)
+np.savez(folder / "found.npz", **{k: t.transform(values) for k, t in loaded.items()})
 assert "jax" not in sys.modules
 """
     root = Path(__file__).parent.parent
@@ -74,8 +74,8 @@ assert "jax" not in sys.modules
 def test_a_feature_map_is_kept(tmp_path):
     parameters = {"embedding": "pca", "closing_edge": True, "random_state": 3}
     fitted = FeatureMap(**parameters).fit(VALUES)
-    store.save(tmp_path, {"map": fitted})
-    loaded = store.load(tmp_path)["map"]
+    transform_files.save(tmp_path, {"map": fitted})
+    loaded = transform_files.load(tmp_path)["map"]
     assert loaded.parameters() == {**parameters, "tsne": "legacy", "perplexity": 5.0}
     np.testing.assert_array_equal(loaded.positions_, fitted.positions_)
     np.testing.assert_array_equal(loaded.pixels(224), fitted.pixels(224))
@@ -93,7 +93,7 @@ def test_description(folder):
 
 def test_equal_transforms_give_equal_bytes(transforms, folder, tmp_path_factory):
     again = tmp_path_factory.mktemp("again")
-    store.save(again, transforms)
+    transform_files.save(again, transforms)
     for name in ("transforms.npz", "transforms.json"):
         assert (again / name).read_bytes() == (folder / name).read_bytes()
     # Two saves within a clock tick would agree in any case.
@@ -110,10 +110,10 @@ def test_description_is_renamed_last(transforms, tmp_path, monkeypatch):
         rename(source, target)
 
     monkeypatch.setattr(os, "replace", recorded)
-    assert not store.exists(tmp_path)
-    store.save(tmp_path, transforms)
+    assert not transform_files.exists(tmp_path)
+    transform_files.save(tmp_path, transforms)
     assert order == ["transforms.npz", "transforms.json"]
-    assert store.exists(tmp_path)
+    assert transform_files.exists(tmp_path)
 
 
 def test_a_full_disk_leaves_the_earlier_files_whole(transforms, folder, monkeypatch):
@@ -125,7 +125,7 @@ def test_a_full_disk_leaves_the_earlier_files_whole(transforms, folder, monkeypa
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(UserError, match="transforms.npz: cannot be written: No space left"):
-        store.save(folder, {"other": transforms["factors"]})
+        transform_files.save(folder, {"other": transforms["factors"]})
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -133,7 +133,7 @@ def test_arrays_of_objects_are_not_saved(tmp_path):
     levels = RankGauss()
     levels.quantiles_, levels.references_ = np.array(["a"], object), np.zeros(1)
     with pytest.raises(TypeError, match="levels/quantiles: an array of objects"):
-        store.save(tmp_path, {"levels": levels})
+        transform_files.save(tmp_path, {"levels": levels})
     assert not list(tmp_path.iterdir())
 
 
@@ -152,7 +152,7 @@ def test_loading_executes_nothing(folder):
     np.savez(folder / "transforms.npz", **arrays)
     edit(folder, lambda described: described.update(sha256=files.sha256(folder / "transforms.npz")))
     with pytest.raises(UserError, match="transforms.json: damaged"):
-        store.load(folder)
+        transform_files.load(folder)
     assert not (folder / "sprung").exists()
 
 
@@ -206,6 +206,6 @@ def factors(change):
 def test_damage_is_named(folder, damage, message):
     damage(folder)
     with pytest.raises(UserError, match=message) as caught:
-        store.load(folder)
+        transform_files.load(folder)
     assert str(caught.value).startswith(f"{folder}{os.sep}transforms.")
     assert "\n" not in str(caught.value)

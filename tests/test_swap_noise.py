@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from moa_jax.models import swap_noise as module
-from moa_jax.models.swap_noise import swap_noise, swapped
+from moa_jax.deepinsight import swap_noise as module
+from moa_jax.deepinsight.swap_noise import swap_noise, swapped
 
 COLUMNS, TREATMENT, COUNT = 875, 3, 131
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from moa_jax.data import simulate
-from moa_jax.data.tables import ORIGINAL_LEVELS, Targets
+from moa_jax.data.dataset import ORIGINAL_LEVELS, Targets
 from moa_jax.recipes import recipe, three_stage_nn
 from moa_jax.recipes.profile import Steps
 from moa_jax.training import schedules

@@ -49,7 +49,7 @@ from moa_jax.data import simulate
 from moa_jax.recipes import CONFIGS
 from moa_jax.training import shapes
 from moa_jax.training.loop import Layout
-from moa_jax.workdir import Workdir
+from moa_jax.store.workdir import Workdir
 
 arguments, topology, strategy, per_member, collectives = json.loads(sys.argv[1])
 launch.parse_flags(["launch", *arguments])

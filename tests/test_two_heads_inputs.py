@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from moa_jax.data.tables import Dataset, Levels
-from moa_jax.features import store
+from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.recipes import two_heads_inputs
+from moa_jax.store import transform_files
 
 REFERENCE = dict(np.load(Path(__file__).parent / "reference" / "resnet_preprocess.npz"))
 GENES, CELLS, TRAIN = 24, 10, 80
@@ -201,8 +201,8 @@ def test_constant_columns_become_zero():
 
 def test_transforms_are_stored(tmp_path):
     table, fold = fitted("v2")
-    store.save(tmp_path, fold)
-    loaded = store.load(tmp_path)
+    transform_files.save(tmp_path, fold)
+    loaded = transform_files.load(tmp_path)
     assert list(loaded) == list(fold)
     with jax.enable_x64(True):
         for found, expected in zip(

@@ -10,21 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moa_jax import files
 from moa_jax.config import ParallelConfig, switches
 from moa_jax.data import simulate
-from moa_jax.data.tables import ORIGINAL_LEVELS, Dataset, Targets
-from moa_jax.features import store
+from moa_jax.data.dataset import ORIGINAL_LEVELS, Dataset, Targets
 from moa_jax.models.two_heads import trunk
-from moa_jax.predictions import Predictions
 from moa_jax.recipes import two_heads_resnet
 from moa_jax.recipes.recipe import Context
 from moa_jax.recipes.two_heads_resnet import LOOP, NONSCORED, ORIGINAL, SCORED, _Training
+from moa_jax.store import files, transform_files
+from moa_jax.store.predictions import Predictions
+from moa_jax.store.workdir import Workdir
 from moa_jax.training import programs, shapes, weights
 from moa_jax.training.members import member_key
 from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
-from moa_jax.workdir import Workdir
 
 REFERENCE = Path(__file__).parent / "reference"
 COUNTS = json.loads((REFERENCE / "resnet_param_counts.json").read_text())
@@ -222,7 +221,7 @@ def test_stored_transforms_are_not_fitted_again(tmp_path, monkeypatch):
     rows = treated(rows=60, genes=8, cells=3, scored=3, nonscored=2)
     config = dataclasses.replace(two_heads_resnet.Config(), **{**TINY, "num_predictors": 5})
     first = _Training(rows, config, context(tmp_path)).member_data
-    monkeypatch.setattr(store, "save", None)
+    monkeypatch.setattr(transform_files, "save", None)
     again = _Training(rows, config, context(tmp_path)).member_data
     jax.tree.map(np.testing.assert_array_equal, first, again)
 

@@ -13,8 +13,9 @@ from umap import UMAP
 from umap.layouts import optimize_layout_euclidean
 
 from moa_jax.data import simulate
-from moa_jax.features import store, umap, umap_layout
+from moa_jax.features import umap, umap_layout
 from moa_jax.features.umap import UmapEmbedding
+from moa_jax.store import transform_files
 
 FITTED, NEW, COMPONENTS, SEED = 300, 100, 5, 1903
 
@@ -269,14 +270,14 @@ def test_no_rows(embedding):
 
 
 def test_another_process_gives_the_same_bits(rows, embedding, placed, tmp_path):
-    store.save(tmp_path, {"umap": embedding})
+    transform_files.save(tmp_path, {"umap": embedding})
     np.save(tmp_path / "values.npy", rows[0])
     program = """
 import pathlib, sys
 import numpy as np
-from moa_jax.features import store
+from moa_jax.store import transform_files
 folder = pathlib.Path(sys.argv[1])
-embedding = store.load(folder)["umap"]
+embedding = transform_files.load(folder)["umap"]
 assert "numba" not in sys.modules
 np.save(folder / "found.npy", embedding.transform(np.load(folder / "values.npy")))
 assert "umap" not in sys.modules

@@ -9,7 +9,7 @@ import pytest
 from moa_jax.blend import search, weighing
 from moa_jax.config import BlendConfig
 from moa_jax.data import folds
-from moa_jax.predictions import Predictions
+from moa_jax.store.predictions import Predictions
 from moa_jax.training import metrics
 
 REFERENCE = Path(__file__).parent / "reference" / "blend_cases.npz"

@@ -10,9 +10,9 @@ import numpy as np
 
 from moa_jax.config import PredictionFiles
 from moa_jax.data import columns
-from moa_jax.data.tables import Dataset
+from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
-from moa_jax.predictions import Predictions
+from moa_jax.store.predictions import Predictions
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from moa_jax.blend import diversity, search
+from moa_jax.blend.combination import Weight, combine, named
 from moa_jax.blend.search import Search
-from moa_jax.blend.weights import Weight, combine, named
 from moa_jax.config import BlendConfig
 from moa_jax.data import folds
-from moa_jax.predictions import Predictions
+from moa_jax.store.predictions import Predictions
 from moa_jax.training import metrics
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 from iterstrat.ml_stratifiers import IterativeStratification
 from sklearn.model_selection import KFold
 
-from moa_jax import files
 from moa_jax.errors import UserError
+from moa_jax.store import files
 
 
 def multilabel_stratified(

@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from moa_jax import files
-from moa_jax.data.tables import Dataset, Levels, Targets
+from moa_jax.data.dataset import Dataset, Levels, Targets
+from moa_jax.store import files
 
 # Latent dimensions beside the calibrated gene factors, and the variance they explain together.
 FINE_FACTORS, FINE_SHARE = 60, 0.15

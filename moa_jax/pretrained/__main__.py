@@ -16,8 +16,8 @@ from absl import app, flags
 
 from moa_jax.errors import UserError
 from moa_jax.pretrained.architectures import convert, converters
-from moa_jax.pretrained.files import SAFETENSORS, write
 from moa_jax.pretrained.hub import download
+from moa_jax.pretrained.weight_files import SAFETENSORS, write
 
 _ARCH = flags.DEFINE_enum("arch", None, list(converters()), "The network.")
 _INPUT = flags.DEFINE_string("input", None, "PyTorch's file, or a .safetensors one.")

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from moa_jax import files
 from moa_jax.errors import UserError
 from moa_jax.models import efficientnet, resnest
 from moa_jax.pretrained.efficientnet import efficientnet_from_torch
-from moa_jax.pretrained.files import SAFETENSORS, Pretrained, read, read_state_dict
 from moa_jax.pretrained.hub import download
 from moa_jax.pretrained.resnest import resnest_from_torch
+from moa_jax.pretrained.weight_files import SAFETENSORS, Pretrained, read, read_state_dict
+from moa_jax.store import files
 
 HUB = "hub"
 

@@ -14,15 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from moa_jax import files
-from moa_jax.data.tables import Dataset, Targets
-from moa_jax.features import store
+from moa_jax.data.dataset import Dataset, Targets
 from moa_jax.features.rank_gauss import RankGauss
-from moa_jax.features.store import Transform
-from moa_jax.predictions import Predictions
 from moa_jax.recipes import profile, recipe
 from moa_jax.recipes.profile import Profile
 from moa_jax.recipes.recipe import Context, RecipeResult
+from moa_jax.store import files, transform_files
+from moa_jax.store.predictions import Predictions
+from moa_jax.store.transform_files import Transform
 from moa_jax.training import members
 from moa_jax.training.stage import Forward, Stage
 
@@ -212,7 +211,7 @@ class Chain:
         """Returns the stored transforms of a stage, by pipeline; none where it has none."""
         if link.profile is None and link.predictions_of is None:
             return [{} for _ in self.pipelines]
-        return [store.load(self.folder(link, name, context)) for name in self.pipelines]
+        return [transform_files.load(self.folder(link, name, context)) for name in self.pipelines]
 
     def folder(self, link: Link, pipeline: str, context: Context) -> Path:
         return context.folder / link.name / "features" / pipeline
@@ -261,7 +260,7 @@ class _Training:
             return
         for number, name in enumerate(self.chain.pipelines):
             folder = self.chain.folder(link, name, self.context)
-            if store.exists(folder):
+            if transform_files.exists(folder):
                 continue
             logging.info("%s/%s: fitting transforms: %s", self.context.model, link.name, name)
             train, test, kept = self.dataset, self.dataset.test, np.full(len(self.rows), True)
@@ -276,7 +275,7 @@ class _Training:
             if link.predictions_of is not None:
                 previous = self.predictions[link.predictions_of].values
                 fitted[PREDICTIONS] = RankGauss().fit(previous[kept])
-            store.save(folder, fitted)
+            transform_files.save(folder, fitted)
 
     def _inputs(self, link: Link) -> np.ndarray:
         previous = None

@@ -14,20 +14,20 @@ import numpy as np
 import optax
 from absl import logging
 
-from moa_jax import files
 from moa_jax.config import choice, number, switch
 from moa_jax.data import folds
-from moa_jax.data.tables import Dataset
+from moa_jax.data.dataset import Dataset
+from moa_jax.deepinsight import inputs as deepinsight_inputs
 from moa_jax.errors import UserError
-from moa_jax.features import store
 from moa_jax.models import efficientnet, resnest
 from moa_jax.models.efficientnet import EfficientNet
 from moa_jax.models.resnest import ResNeSt
-from moa_jax.predictions import Predictions
 from moa_jax.pretrained import architectures
-from moa_jax.recipes import deepinsight_inputs, recipe
+from moa_jax.recipes import recipe
 from moa_jax.recipes.dense import smoothed_loss
 from moa_jax.recipes.recipe import Context, RecipeResult
+from moa_jax.store import files, transform_files
+from moa_jax.store.predictions import Predictions
 from moa_jax.training import losses, members, optimizers, rules, schedules
 from moa_jax.training.members import Member
 from moa_jax.training.stage import Forward, Stage, by_row
@@ -309,7 +309,7 @@ class _Training:
         table = deepinsight_inputs.raw_table(self.rows, self.context.levels)
         for fold in np.unique(fold_of_row).tolist():
             folder = deepinsight_inputs.folder(self.context.workdir.path, self.config, fold)
-            if not store.exists(folder):
+            if not transform_files.exists(folder):
                 logging.info("%s: feature map of fold %d", self.context.model, fold)
                 deepinsight_inputs.fit_fold(folder, table[fold_of_row != fold], self.config)
 
@@ -328,7 +328,7 @@ class _Training:
 
 
 def _transforms(config: Config, context: Context, fold: int) -> deepinsight_inputs.Transforms:
-    return store.load(deepinsight_inputs.folder(context.workdir.path, config, fold))
+    return transform_files.load(deepinsight_inputs.folder(context.workdir.path, config, fold))
 
 
 def _forward(config: Config, num_outputs: int) -> Forward:

@@ -13,7 +13,7 @@ import optax
 
 from moa_jax.config import choice, number, switch
 from moa_jax.data import folds
-from moa_jax.data.tables import Dataset, Levels, Targets
+from moa_jax.data.dataset import Dataset, Levels, Targets
 from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
 from moa_jax.features.rank_gauss import RankGauss
 from moa_jax.features.row_statistics import row_statistics
@@ -21,12 +21,12 @@ from moa_jax.features.selection import VarianceSelection
 from moa_jax.features.umap import UmapEmbedding
 from moa_jax.models.mlp import TwoLayerMLP
 from moa_jax.models.tabnet import TabNet
-from moa_jax.predictions import Predictions
 from moa_jax.recipes import profile, recipe
 from moa_jax.recipes.chain import Chain, Link
 from moa_jax.recipes.dense import Dense
 from moa_jax.recipes.profile import Steps
 from moa_jax.recipes.recipe import Context, RecipeResult
+from moa_jax.store.predictions import Predictions
 from moa_jax.training import losses, optimizers, rules, schedules
 from moa_jax.training.stage import Stage, by_row
 

@@ -8,12 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from moa_jax.data.tables import Dataset, Levels
+from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.features.factors import ClusterOneHot, FactorScores
 from moa_jax.features.one_hot import one_hot
 from moa_jax.features.rank_gauss import RankGauss
 from moa_jax.features.row_statistics import row_statistics
-from moa_jax.features.store import Transform
+from moa_jax.store.transform_files import Transform
 
 
 class Profile(Protocol):

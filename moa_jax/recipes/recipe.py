@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from moa_jax import files
 from moa_jax.config import ParallelConfig
 from moa_jax.data import folds as fold_files
-from moa_jax.data.tables import Dataset, Levels, Targets
+from moa_jax.data.dataset import Dataset, Levels, Targets
 from moa_jax.errors import UserError
-from moa_jax.predictions import Predictions
+from moa_jax.store import files
+from moa_jax.store.predictions import Predictions
+from moa_jax.store.workdir import Workdir
 from moa_jax.training import loop, weights
 from moa_jax.training.loop import Settings, StageRun
 from moa_jax.training.members import Member
@@ -28,7 +29,6 @@ from moa_jax.training.parallel import Devices, choose_per_member
 from moa_jax.training.predict import Predictor, out_of_fold
 from moa_jax.training.progress import MetricsLog
 from moa_jax.training.stage import Forward, Stage
-from moa_jax.workdir import Workdir
 
 Tree = Any
 

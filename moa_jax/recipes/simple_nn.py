@@ -9,14 +9,14 @@ import numpy as np
 
 from moa_jax.config import choice, number, switch
 from moa_jax.data import folds
-from moa_jax.data.tables import Dataset, Levels, Targets
+from moa_jax.data.dataset import Dataset, Levels, Targets
 from moa_jax.errors import UserError
-from moa_jax.predictions import Predictions
 from moa_jax.recipes import profile, recipe
 from moa_jax.recipes.chain import Chain, Link
 from moa_jax.recipes.dense import Dense
 from moa_jax.recipes.profile import SimpleProfile
 from moa_jax.recipes.recipe import Context, RecipeResult
+from moa_jax.store.predictions import Predictions
 from moa_jax.training.stage import Stage
 
 

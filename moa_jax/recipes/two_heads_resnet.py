@@ -15,18 +15,17 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from moa_jax import files
 from moa_jax.config import choice, number, switch
 from moa_jax.data import folds
-from moa_jax.data.tables import Dataset, Levels, Targets
-from moa_jax.features import store
+from moa_jax.data.dataset import Dataset, Levels, Targets
 from moa_jax.features.selection import ChosenColumns, t_test_columns
 from moa_jax.models.two_heads import TwoHeads, trunk
-from moa_jax.predictions import Predictions
 from moa_jax.recipes import recipe, two_heads_inputs
 from moa_jax.recipes.dense import smoothed_loss
 from moa_jax.recipes.recipe import Context, RecipeResult
 from moa_jax.recipes.two_heads_inputs import PREDICTORS
+from moa_jax.store import files, transform_files
+from moa_jax.store.predictions import Predictions
 from moa_jax.training import members, optimizers, rules, weights
 from moa_jax.training.members import Member
 from moa_jax.training.stage import Forward, Stage, by_row
@@ -256,7 +255,7 @@ class _Training:
     def member_data(self) -> dict[str, np.ndarray]:
         """Fits and stores what an earlier run has not stored."""
         folder = _features(self.context)
-        missing = [m for m in self.members if not store.exists(folder / m.name)]
+        missing = [m for m in self.members if not transform_files.exists(folder / m.name)]
         if missing:
             config, rows = self.config, self.rows
             table = two_heads_inputs.raw_table(rows, _levels(config, self.context.levels))
@@ -265,7 +264,7 @@ class _Training:
             train = np.delete(np.arange(len(rows)), member.valid_rows)
             fitted = two_heads_inputs.fit_fold(table, train, self.sizes, self.components)
             fitted[PREDICTORS] = ChosenColumns(self._predictors(train))
-            store.save(folder / member.name, fitted)
+            transform_files.save(folder / member.name, fitted)
         return two_heads_inputs.stored_member_data(folder, [m.name for m in self.members])
 
     def member_data_outline(self) -> dict[str, np.ndarray]:

@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from moa_jax import processes
 from moa_jax.errors import UserError
+from moa_jax.store import processes
 from moa_jax.training import members as member_tables
 from moa_jax.training import programs, shapes, weights
 from moa_jax.training.checkpoints import Checkpoints, Position

@@ -22,8 +22,8 @@ from absl import logging
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from moa_jax import processes
 from moa_jax.errors import UserError
+from moa_jax.store import processes
 
 # Axes of the mesh: members, and the rows of a batch.
 MEMBER, DATA = "member", "data"

@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from moa_jax import files, processes
+from moa_jax.store import files, processes
 
 SECONDS_BETWEEN_LINES = 30.0
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax import traverse_util
 
-from moa_jax import files
 from moa_jax.errors import UserError
+from moa_jax.store import files
 
 Tree = Any
 RECORD = ("epoch", "epochs_run", "loss")

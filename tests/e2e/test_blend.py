@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moa_jax.predictions import Predictions
+from moa_jax.store.predictions import Predictions
 from moa_jax.training.metrics import mean_log_loss
 
 SIMPLE = "tests/e2e/tiny.py:simple_nn_old,simple_nn_new"

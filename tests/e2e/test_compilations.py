@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from moa_jax import files
+from moa_jax.store import files
 
 # Network, stage, slots in training, and slots in each program that predicts: rows out of fold and
 # new rows are tables of different lengths; the two heads' first stages see no new rows. Image

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from moa_jax.predictions import Predictions
+from moa_jax.store.predictions import Predictions
 
 MODELS = ("simple_nn_old", "simple_nn_new", "three_stage_nn", "nn_tabnet", "two_heads_resnet",
           "efficientnet")  # fmt: skip

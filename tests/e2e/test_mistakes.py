@@ -7,7 +7,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from moa_jax.predictions import Predictions
+from moa_jax.store.predictions import Predictions
 
 
 def fails(result, message):

@@ -8,7 +8,7 @@ import socket
 import numpy as np
 import pytest
 
-from moa_jax.predictions import Predictions
+from moa_jax.store.predictions import Predictions
 
 # Rounding of float64, amplified by a few epochs of batch normalisation.
 TOLERANCE = 1e-6

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moa_jax.features import store
-from moa_jax.predictions import Predictions
+from moa_jax.store import transform_files
+from moa_jax.store.predictions import Predictions
 
 MODEL = "three_stage_nn"
 CONFIG = f"tests/e2e/tiny.py:{MODEL}"
@@ -41,7 +41,7 @@ def test_stages_hand_on_their_predictions(trained):
         assert metrics(model / "scored")["inputs"] == profile + targets + 5
         assert metrics(model / "stacked")["inputs"] == 4
         for earlier, later in (("nonscored", "scored"), ("scored", "stacked")):
-            fitted = store.load(model / later / "features" / "all")["predictions"]
+            fitted = transform_files.load(model / later / "features" / "all")["predictions"]
             oof = Predictions.read(model / earlier / "oof.parquet").values
             expected = np.percentile(oof, 100 * fitted.references_, axis=0)
             np.testing.assert_allclose(fitted.quantiles_, expected, rtol=1e-12)
@@ -128,7 +128,7 @@ def test_honest_run_has_one_pipeline_and_one_split_per_fold(launch, tmp_path):
     # The rank-gauss of fold 0 knows the earlier predictions of the other folds' rows only.
     oof = Predictions.read(model / "nonscored" / "oof.parquet")
     folds = pd.read_csv(model / "scored" / "folds.csv").query("seed == 0")["fold"].to_numpy()
-    fitted = store.load(model / "scored" / "features" / "fold0")["predictions"]
+    fitted = transform_files.load(model / "scored" / "features" / "fold0")["predictions"]
     np.testing.assert_allclose(fitted.quantiles_[0], oof.values[folds != 0].min(0), rtol=1e-12)
     np.testing.assert_allclose(fitted.quantiles_[-1], oof.values[folds != 0].max(0), rtol=1e-12)
 

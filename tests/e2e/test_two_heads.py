@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moa_jax.features import store
-from moa_jax.predictions import Predictions
+from moa_jax.store import transform_files
+from moa_jax.store.predictions import Predictions
 
 MODEL = "two_heads_resnet"
 CONFIG = f"tests/e2e/tiny.py:{MODEL}"
@@ -36,7 +36,7 @@ def test_stages_inputs_and_notes(trained):
     assert [metrics(model / stage)["outputs"] for stage in STAGES] == [3, 4, 4]
     members = [f"seed{seed}_fold{fold}" for seed in (0, 1) for fold in (0, 1, 2)]
     assert sorted(path.name for path in (model / "scored" / "features").iterdir()) == members
-    fitted = store.load(model / "scored" / "features" / members[0])
+    fitted = transform_files.load(model / "scored" / "features" / members[0])
     assert list(fitted) == ["scale", "gene_components", "cell_components", "predictors"]
     assert len(fitted["predictors"].kept_) == 7
     reported = Predictions.read(model / "oof.parquet").values

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from moa_jax import files
 from moa_jax.errors import UserError
+from moa_jax.store import files
 
 
 @dataclasses.dataclass(frozen=True)

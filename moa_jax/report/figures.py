@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from moa_jax import files
-from moa_jax.blend.findings import Correlations, Findings
-from moa_jax.blend.records import Report
+from moa_jax.report.findings import Correlations, Findings
+from moa_jax.report.records import Report
+from moa_jax.store import files
 
 # Pixels per inch, and inches of one chart.
 RESOLUTION = 150

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moa_jax import files
-from moa_jax.blend import findings, recorded
-from moa_jax.blend.findings import Findings
+from moa_jax.report import findings, recorded
+from moa_jax.report.findings import Findings
+from moa_jax.store import files
 
 # The recipe of a model whose predictions come from elsewhere.
 FROM_FILE = "from a file"

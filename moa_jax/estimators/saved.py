@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from moa_jax import files
 from moa_jax.errors import UserError
+from moa_jax.store import files
 from moa_jax.training import weights
 
 FORMAT = 1

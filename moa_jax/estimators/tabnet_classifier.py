@@ -19,7 +19,7 @@ from sklearn.utils import check_array, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from moa_jax import estimator_files
+from moa_jax.estimators import saved as estimator_files
 from moa_jax.models.tabnet import MASKS, Table, TabNet, embedding_tables, importances
 from moa_jax.training import losses, optimizers, rules, weights
 from moa_jax.training.loop import SMALLEST_BATCH, Settings, StageRun

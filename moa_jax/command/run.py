@@ -10,21 +10,22 @@ from typing import Any
 
 from absl import logging
 
-from moa_jax import files
-from moa_jax.blend import analysis, figures, records, report, search, sources, weighing, weights
+from moa_jax.blend import combination, search, sources, weighing
+from moa_jax.blend.combination import Weight
 from moa_jax.blend.sources import Source
-from moa_jax.blend.weights import Weight
 from moa_jax.config import RunConfig, switches
 from moa_jax.data import simulate, tables
-from moa_jax.data.tables import Dataset
+from moa_jax.data.dataset import Dataset
+from moa_jax.deepinsight import inputs as deepinsight_inputs
 from moa_jax.errors import UserError
-from moa_jax.features import store
-from moa_jax.predictions import Predictions
-from moa_jax.recipes import RECIPES, Context, deepinsight_inputs, is_finished
+from moa_jax.recipes import RECIPES, Context, is_finished
+from moa_jax.report import analysis, figures, html, records
+from moa_jax.store import files, transform_files
+from moa_jax.store.predictions import Predictions
+from moa_jax.store.workdir import Workdir, levels
 from moa_jax.training import metrics
 from moa_jax.training.parallel import Devices, check_per_member
 from moa_jax.training.progress import MetricsLog
-from moa_jax.workdir import Workdir, levels
 
 
 def load_data(config: RunConfig) -> Dataset:
@@ -111,7 +112,7 @@ def blend(
     tests = {name: source.test for name, source in blended.items() if source.test is not None}
     analysed = analysis.analyse(config.blend, dataset, known, tests, weighed.oof)
     analysed["maps"] = _feature_maps(config, workdir, dataset)
-    submission = weights.combine(tests, weighed.weights) if tests else None
+    submission = combination.combine(tests, weighed.weights) if tests else None
     if submission is not None and dataset.test is not None:
         order = dataset.test.ids if dataset.submission_ids is None else dataset.submission_ids
         submission = submission.aligned(order, "test predictions")
@@ -138,7 +139,7 @@ def blend(
         files.remove(workdir.path / "submission.csv")
         logging.info("no test features: no submission")
     recorded = records.collect(workdir.path)
-    report.write(folder / "report.html", recorded)
+    html.write(folder / "report.html", recorded)
     figures.write(folder, recorded)
 
 
@@ -172,7 +173,7 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
                 append(predict(rows))
     with Predictions.writer(folder / "submission.csv") as append:
         for chunks in zip(*(Predictions.stream(p) for p in predicted.values()), strict=True):
-            append(weights.combine(dict(zip(predicted, chunks, strict=True)), chosen))
+            append(combination.combine(dict(zip(predicted, chunks, strict=True)), chosen))
     logging.info("inference: %s", folder / "submission.csv")
     return folder / "submission.csv"
 
@@ -197,7 +198,7 @@ def _feature_maps(config: RunConfig, workdir: Workdir, dataset: Dataset) -> list
         if model.recipe == "deepinsight_cnn"
     }
     table = deepinsight_inputs.raw_table(dataset, levels(config)) if folders else None
-    stored = [folder for folder in sorted(folders) if store.exists(folder)]
+    stored = [folder for folder in sorted(folders) if transform_files.exists(folder)]
     return [analysis.feature_map(folder, table, dataset) for folder in stored]
 
 

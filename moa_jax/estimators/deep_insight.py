@@ -10,10 +10,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from moa_jax.deepinsight import images
+from moa_jax.deepinsight.feature_map import FeatureMap
+from moa_jax.deepinsight.log_scale import LogScale
 from moa_jax.errors import UserError
-from moa_jax.features.feature_map import FeatureMap
-from moa_jax.features.log_scale import LogScale
-from moa_jax.models import images
 
 # Rows per device call, of which one program is compiled.
 _ROWS = 32

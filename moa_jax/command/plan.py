@@ -16,9 +16,10 @@ import jax
 from jax.experimental import topologies
 
 from moa_jax.config import ParallelConfig, RunConfig, suggestion
-from moa_jax.data.tables import Dataset
+from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES, Context
+from moa_jax.store.workdir import Workdir, levels
 from moa_jax.training import shapes
 from moa_jax.training.loop import Layout, members_that_fit, stage_program
 from moa_jax.training.parallel import (
@@ -29,7 +30,6 @@ from moa_jax.training.parallel import (
     choose_strategy,
 )
 from moa_jax.training.stage import Stage
-from moa_jax.workdir import Workdir, levels
 
 # A validation step is a forward pass, a training step about three: products with the weights, and
 # of the gradients with inputs and with weights.

@@ -11,9 +11,9 @@ import pandas as pd
 
 from moa_jax.blend import diversity, weighing
 from moa_jax.config import BlendConfig
-from moa_jax.data.tables import Dataset
-from moa_jax.features import store
-from moa_jax.predictions import Predictions
+from moa_jax.data.dataset import Dataset
+from moa_jax.store import transform_files
+from moa_jax.store.predictions import Predictions
 from moa_jax.training import metrics
 
 METHODS = ("pearson", "spearman")
@@ -108,7 +108,7 @@ def feature_map(folder: Path, table: np.ndarray, dataset: Dataset) -> dict[str, 
         cells.
       dataset: the rows of the table.
     """
-    transforms = store.load(folder)
+    transforms = transform_files.load(folder)
     found = transforms["map"]
     examples = example_rows(dataset)
     scaled = transforms["scale"].transform(table[[row for row, _ in examples]])

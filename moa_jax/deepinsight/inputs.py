@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from moa_jax.data.tables import Dataset, Levels
-from moa_jax.features import store
-from moa_jax.features.feature_map import FeatureMap
-from moa_jax.features.log_scale import LogScale
-from moa_jax.models.images import paint, pixel_tables
-from moa_jax.models.swap_noise import swap_noise
+from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.deepinsight.feature_map import FeatureMap
+from moa_jax.deepinsight.images import paint, pixel_tables
+from moa_jax.deepinsight.log_scale import LogScale
+from moa_jax.deepinsight.swap_noise import swap_noise
+from moa_jax.store import transform_files
 
 # Columns before the genes: type, dose and time.
 NUM_TREATMENT = 3
@@ -65,7 +65,7 @@ def fit_fold(folder: Path, table: np.ndarray, config) -> None:
     feature_map = FeatureMap(
         config.embedding, config.tsne, config.closing_edge, config.perplexity, config.fold_seed
     ).fit(scale.transform(table))
-    store.save(folder, {SCALE: scale, MAP: feature_map})
+    transform_files.save(folder, {SCALE: scale, MAP: feature_map})
 
 
 def member_data(

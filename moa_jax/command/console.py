@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import logging
 import os
 import sys
@@ -13,9 +12,10 @@ import jax
 from absl import logging as absl_logging
 from tqdm import tqdm
 
-from moa_jax import files, processes
+from moa_jax import configs
 from moa_jax.config import suggestion
 from moa_jax.errors import UserError
+from moa_jax.store import files, processes
 
 _STORED = Path(__file__).with_name("stored_config.py")
 
@@ -63,7 +63,7 @@ def _existing(value: str) -> str:
     name, colon, variant = value.partition(":")
     if name == str(_STORED) or Path(name).is_file():
         return value
-    packaged = importlib.resources.files("moa_jax.configs")
+    packaged = Path(configs.__path__[0])
     found = packaged / f"{name.removesuffix('.py')}.py"
     if "/" not in name and found.is_file():
         return f"{found}{colon}{variant}"

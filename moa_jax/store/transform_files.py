@@ -9,15 +9,15 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from moa_jax import files
+from moa_jax.deepinsight.feature_map import FeatureMap
+from moa_jax.deepinsight.log_scale import LogScale
 from moa_jax.errors import UserError
 from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
-from moa_jax.features.feature_map import FeatureMap
-from moa_jax.features.log_scale import LogScale
 from moa_jax.features.rank_gauss import RankGauss
 from moa_jax.features.selection import ChosenColumns, VarianceSelection
 from moa_jax.features.standard_scale import StandardScale
 from moa_jax.features.umap import UmapEmbedding
+from moa_jax.store import files
 
 VERSION = 1
 _CLASSES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ml_collections
 
-from moa_jax.workdir import Workdir
+from moa_jax.store.workdir import Workdir
 
 
 def get_config(workdir: str) -> ml_collections.ConfigDict:

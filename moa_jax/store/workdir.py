@@ -17,10 +17,10 @@ import jax
 import numpy as np
 
 from moa_jax import config as configuration
-from moa_jax import files, processes
 from moa_jax.config import RunConfig
-from moa_jax.data.tables import Dataset, Levels
+from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.errors import UserError
+from moa_jax.store import files, processes
 
 PACKAGES = (
     "moa_jax",

@@ -12,8 +12,8 @@ import pandas as pd
 from markupsafe import Markup
 from scipy import stats
 
-from moa_jax import files
-from moa_jax.blend import charts
+from moa_jax.report import charts
+from moa_jax.store import files
 from moa_jax.training.progress import MetricsLog
 
 SHOWN_TARGETS = 12

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moa_jax.blend import weights
+from moa_jax.blend import combination
 from moa_jax.errors import UserError
-from moa_jax.predictions import Predictions
+from moa_jax.store.predictions import Predictions
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -31,7 +31,7 @@ def test_combine_reproduces_the_published_blends(case, which, expected):
         name: table(list("abcde"), "xyz", values)
         for name, values in zip(chosen, case["lb_subs"], strict=False)
     }
-    blended = weights.combine(models, chosen)
+    blended = combination.combine(models, chosen)
     np.testing.assert_allclose(blended.values, case[expected], rtol=0, atol=1e-15)
     np.testing.assert_array_equal(blended.values[2], 0)
 
@@ -41,7 +41,7 @@ def test_combine_joins_rows_and_columns_by_name():
         "one": table(["a", "b"], ["x", "y"], [[0.1, 0.2], [0.3, 0.4]]),
         "two": table(["b", "a"], ["y", "x"], [[0.8, 0.7], [0.6, 0.5]]),
     }
-    blended = weights.combine(models, {"two": 1.0, "one": 2.0})
+    blended = combination.combine(models, {"two": 1.0, "one": 2.0})
     assert list(blended.ids) == ["a", "b"]
     assert blended.targets == ("x", "y")
     # 2 * one + two: neither renormalised nor clipped at 1.
@@ -62,15 +62,15 @@ def test_combine_names_the_models_that_do_not_fit(ids, targets, message):
         "two": table(ids, targets, [[0.1]] * len(ids)),
     }
     with pytest.raises(UserError, match=message):
-        weights.combine(models, {"one": 0.5, "two": 0.5})
+        combination.combine(models, {"one": 0.5, "two": 0.5})
 
 
 def test_combine_wants_one_weight_per_model():
     models = {"one": table(["a"], ["x"], [[0.1]]), "two": table(["a"], ["x"], [[0.1]])}
     with pytest.raises(UserError, match=r"blend.weights.three: expected one of .*'one', 'two'"):
-        weights.combine(models, {"one": 0.5, "three": 0.5})
+        combination.combine(models, {"one": 0.5, "three": 0.5})
     with pytest.raises(UserError, match="expected a weight for two, found none"):
-        weights.combine(models, {"one": 0.5})
+        combination.combine(models, {"one": 0.5})
 
 
 def test_the_old_cv_model_has_its_own_slot(case):
@@ -78,10 +78,10 @@ def test_the_old_cv_model_has_its_own_slot(case):
     effective = case["lb_effective_weights"]
     models = {f"model{k}": table(list("abcde"), "xyz", v) for k, v in enumerate(case["lb_subs"])}
     chosen = dict(zip(models, effective, strict=True))
-    released = weights.combine(models | {"model6": models["model2"]}, chosen)
+    released = combination.combine(models | {"model6": models["model2"]}, chosen)
     expected = case["lb_blend_as_released_script"]
     np.testing.assert_allclose(released.values, expected, rtol=0, atol=1e-15)
-    ours = weights.combine(models, chosen)
+    ours = combination.combine(models, chosen)
     assert np.abs(ours.values - expected).max() > 1e-3
 
 
@@ -91,14 +91,14 @@ def test_weights_of_each_target_are_joined_by_name():
         "two": table(["a"], ["y", "x"], [[0.8, 0.6]]),
     }
     values = np.array([[0.25, 1.0], [0.75, 0.0]])
-    chosen = weights.named(values, ["one", "two"], ["y", "x"])
+    chosen = combination.named(values, ["one", "two"], ["y", "x"])
     assert chosen == {"one": {"y": 0.25, "x": 1.0}, "two": {"y": 0.75, "x": 0.0}}
-    blended = weights.combine(models, chosen)
+    blended = combination.combine(models, chosen)
     np.testing.assert_allclose(blended.values, [[0.1, 0.25 * 0.2 + 0.75 * 0.8]], rtol=1e-15)
     del chosen["two"]["x"]
     with pytest.raises(UserError, match="blend.weights.two: expected a weight for x, found none"):
-        weights.combine(models, chosen)
+        combination.combine(models, chosen)
 
 
 def test_common_weights_by_name():
-    assert weights.named(np.array([0.25, 0.75]), ["one", "two"]) == {"one": 0.25, "two": 0.75}
+    assert combination.named(np.array([0.25, 0.75]), ["one", "two"]) == {"one": 0.25, "two": 0.75}

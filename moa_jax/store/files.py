@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from moa_jax import processes
 from moa_jax.errors import UserError
+from moa_jax.store import processes
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from moa_jax import files
-from moa_jax.blend.recorded import BEST_CV_BLEND
-from moa_jax.blend.records import Report
+from moa_jax.report.recorded import BEST_CV_BLEND
+from moa_jax.report.records import Report
+from moa_jax.store import files
 
 ABSENT = "–"
 
@@ -19,7 +19,7 @@ ABSENT = "–"
 def write(path: str | Path, report: Report) -> None:
     """Writes the page: HTML with its style inside, no script, nothing from the network."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("moa_jax.blend", "."),
+        loader=jinja2.PackageLoader("moa_jax.report", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

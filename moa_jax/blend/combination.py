@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from moa_jax.errors import UserError
-from moa_jax.predictions import Predictions
+from moa_jax.store.predictions import Predictions
 
 # A model's weight, or its weight for each target.
 Weight = float | Mapping[str, float]

@@ -1,0 +1,109 @@
+"""Trains every recipe in two checkouts and tells whether their predictions are equal to the byte.
+
+    python benchmarks/same_results.py BEFORE AFTER --out=FOLDER [--only=NAME ...] [--devices=1]
+
+BEFORE and AFTER are checkouts, each with a `.venv` of its own. Out-of-fold, test and inference
+predictions of every configuration are compared; where they differ, the largest difference is
+printed, and the exit status is 1. Finished runs under `--out` are not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+RUNS = {
+    "simple_nn": ["--config=configs/simple_nn.py:smoke"],
+    "simple_nn_honest": ["--config=configs/simple_nn.py:smoke", "--config.honest=true"],
+    "three_stage_nn": ["--config=configs/three_stage_nn.py:smoke"],
+    "three_stage_nn_honest": ["--config=configs/three_stage_nn.py:smoke", "--config.honest=true"],
+    "nn_tabnet": ["--config=configs/nn_tabnet.py:smoke"],
+    "nn_tabnet_honest": ["--config=configs/nn_tabnet.py:smoke", "--config.honest=true"],
+    "two_heads_resnet": ["--config=configs/two_heads_resnet.py:smoke"],
+    "two_heads_resnet_honest": [
+        "--config=configs/two_heads_resnet.py:v2,smoke", "--config.honest=true",
+    ],
+    "two_heads_resnet_intended": [
+        "--config=configs/two_heads_resnet.py:smoke",
+        "--config.models.two_heads_resnet.freeze_loop=intended",
+    ],
+    "efficientnet_b3": ["--config=configs/deepinsight_efficientnet_b3.py:smoke"],
+    "efficientnet_b0_honest": [
+        "--config=configs/deepinsight_efficientnet_b3.py:smoke", "--config.honest=true",
+        "--config.models.efficientnet_b3.network=efficientnet_b0",
+        "--config.models.efficientnet_b3.resolution=32",
+    ],
+    "resnest": ["--config=configs/deepinsight_resnest.py:smoke"],
+}  # fmt: skip
+
+
+def train(checkout: Path, folder: Path, arguments: list[str], devices: int) -> None:
+    """Runs a configuration from training to inference of the embedded test rows."""
+    if (folder / "finished").exists():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
+    test = checkout.resolve() / "moa_jax" / "data" / "sample" / "test_features.csv.gz"
+    command = [
+        str(checkout.resolve() / ".venv" / "bin" / "python"), "-m", "moa_jax.launch",
+        *arguments, f"--workdir={folder.resolve()}", f"--config.data.test_features={test}",
+    ]  # fmt: skip
+    with open(folder.with_suffix(".log"), "w") as log:
+        subprocess.run(command, cwd=checkout, env=environment, stderr=log, check=True)
+    (folder / "finished").touch()
+
+
+def largest_difference(before: Path, after: Path) -> dict[str, float]:
+    """Returns the largest difference of every file of predictions, by its path in the folder."""
+    found = {}
+    files = {
+        path.relative_to(folder)
+        for folder in (before, after)
+        for path in (*folder.rglob("*.parquet"), *folder.rglob("submission.csv"))
+    }
+    for name in sorted(files):
+        first, second = (_read(folder / name) for folder in (before, after))
+        same_labels = first.index.equals(second.index) and first.columns.equals(second.columns)
+        found[str(name)] = (
+            float(np.abs(first.to_numpy() - second.to_numpy()).max()) if same_labels else np.inf
+        )
+    return found
+
+
+def _read(path: Path) -> pd.DataFrame:
+    if not path.exists():
+        return pd.DataFrame()
+    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    return table.set_index("sig_id")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("before", type=Path)
+    parser.add_argument("after", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", nargs="*", default=list(RUNS), choices=list(RUNS))
+    parser.add_argument("--devices", type=int, default=1)
+    options = parser.parse_args()
+    differ = False
+    print("| run | files | largest difference |\n| --- | --- | --- |", flush=True)
+    for name in options.only:
+        folders = [options.out / side / name for side in ("before", "after")]
+        for checkout, folder in zip((options.before, options.after), folders, strict=True):
+            train(checkout, folder, RUNS[name], options.devices)
+        found = largest_difference(*folders)
+        worst = max(found, key=found.get)
+        differ |= found[worst] > 0
+        where = f" in {worst}" if found[worst] else ""
+        print(f"| {name} | {len(found)} | {found[worst]:g}{where} |", flush=True)
+    sys.exit(int(differ))
+
+
+if __name__ == "__main__":
+    main()

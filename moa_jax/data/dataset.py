@@ -1,0 +1,102 @@
+"""Dataset: rows of profiles with their treatment and targets, whatever file they came from."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Levels:
+    """Values that the columns of the treatment may take.
+
+    Attributes:
+      cp_time: hours.
+      cp_dose: names of the doses.
+      treated, control: values of `cp_type`.
+    """
+
+    cp_time: tuple[int, ...] = (24, 48, 72)
+    cp_dose: tuple[str, ...] = ("D1", "D2")
+    treated: str = "trt_cp"
+    control: str = "ctl_vehicle"
+
+
+ORIGINAL_LEVELS = Levels()
+
+
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """Binary targets.
+
+    Attributes:
+      names: L names.
+      values: [N, L] uint8, 0 or 1.
+    """
+
+    names: tuple[str, ...]
+    values: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Rows of profiles, for training or to be predicted.
+
+    Attributes:
+      ids: [N] unique `sig_id`.
+      genes, cells: names of the gene and cell columns; either group may be empty.
+      features: [N, genes + cells] float64, genes first.
+      cp_time: [N] hours, int64.
+      cp_dose: [N] names of doses.
+      is_control: [N] bool.
+      scored, nonscored: targets of the rows; None where there are none.
+      drug_id: [N] drug of each row, or None.
+      test: the rows to predict that came with training rows, or None.
+      submission_ids: ids of the sample submission in its order, or None.
+    """
+
+    ids: np.ndarray
+    genes: tuple[str, ...]
+    cells: tuple[str, ...]
+    features: np.ndarray
+    cp_time: np.ndarray
+    cp_dose: np.ndarray
+    is_control: np.ndarray
+    scored: Targets | None = None
+    nonscored: Targets | None = None
+    drug_id: np.ndarray | None = None
+    test: Dataset | None = None
+    submission_ids: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def gene_values(self) -> np.ndarray:
+        """[N, genes], a view."""
+        return self.features[:, : len(self.genes)]
+
+    @property
+    def cell_values(self) -> np.ndarray:
+        """[N, cells], a view."""
+        return self.features[:, len(self.genes) :]
+
+    def take(self, rows: np.ndarray) -> Dataset:
+        """Returns the rows at the given positions, without test rows and submission."""
+
+        def targets(of: Targets | None) -> Targets | None:
+            return None if of is None else Targets(of.names, of.values[rows])
+
+        return Dataset(
+            self.ids[rows],
+            self.genes,
+            self.cells,
+            self.features[rows],
+            self.cp_time[rows],
+            self.cp_dose[rows],
+            self.is_control[rows],
+            targets(self.scored),
+            targets(self.nonscored),
+            None if self.drug_id is None else self.drug_id[rows],
+        )

@@ -1,0 +1,1 @@
+"""What reads and writes folders: files, arrays, transforms, predictions, the work folder."""
