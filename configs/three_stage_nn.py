@@ -15,13 +15,13 @@ import dataclasses
 import ml_collections
 
 from moa_jax.config import config_dict, variants
-from moa_jax.recipes.three_stage_nn import Config, Features
+from moa_jax.recipes.three_stage_nn import Config, FeaturesConfig
 
-SAMPLE_FEATURES = Features(gene_factors=30, cell_factors=15, gene_umap=10, cell_umap=5)
+SAMPLE_FEATURES = FeaturesConfig(gene_factors=30, cell_factors=15, gene_umap=10, cell_umap=5)
 SAMPLE = {"hidden": 256, "batch_size": 32, "max_learning_rate": 3e-3, "epochs": 30}
 SAMPLE_FAST = {**SAMPLE, "max_learning_rate": 1e-2}
 SMOKE = {"epochs": 15, "batch_size": 32}
-SMOKE_FEATURES = Features(gene_factors=10, cell_factors=5, gene_umap=4, cell_umap=3)
+SMOKE_FEATURES = FeaturesConfig(gene_factors=10, cell_factors=5, gene_umap=4, cell_umap=3)
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

@@ -15,7 +15,7 @@ from ml_collections import config_flags
 from moa_jax import config as configuration
 from moa_jax.command import console, plan, run
 from moa_jax.errors import UserError
-from moa_jax.recipes import CONFIGS
+from moa_jax.recipes import RECIPES
 from moa_jax.store import processes
 from moa_jax.store.workdir import Workdir
 
@@ -50,7 +50,7 @@ _DISTRIBUTED = flags.DEFINE_bool(
 def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise UserError(f"unexpected argument {argv[1]!r}; see --help")
-    config = configuration.parse(_CONFIG.value.to_dict(), CONFIGS)
+    config = configuration.parse(_CONFIG.value.to_dict(), RECIPES)
     if _DISTRIBUTED.value:
         processes.start()
     workdir = Workdir(_WORKDIR.value)

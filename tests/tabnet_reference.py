@@ -17,7 +17,7 @@ LIBRARY = {
     "virtual_batch_size": 128,
     "momentum": 0.02,
 }
-CONFIGS = {
+RECIPES = {
     # The winner's network, with 64 columns in and 20 targets out instead of 1497 and 206.
     "win": {
         **LIBRARY,

@@ -5,7 +5,7 @@ import importlib
 import pytest
 
 from moa_jax import config as configuration
-from moa_jax.recipes import CONFIGS
+from moa_jax.recipes import RECIPES
 
 PARTS = {
     "best_cv": {
@@ -29,7 +29,7 @@ PARTS = {
 
 def load(name, variant=""):
     module = importlib.import_module(f"moa_jax.configs.{name}")
-    return configuration.parse(module.get_config(variant).to_dict(), CONFIGS)
+    return configuration.parse(module.get_config(variant).to_dict(), RECIPES)
 
 
 @pytest.mark.parametrize("size", ["", "sample", "smoke"])

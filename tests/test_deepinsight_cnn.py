@@ -6,19 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from systems import built, context
 
-from moa_jax.config import ParallelConfig, switches
+from moa_jax.config import switches
 from moa_jax.data import folds, simulate
-from moa_jax.data.dataset import ORIGINAL_LEVELS
 from moa_jax.errors import UserError
 from moa_jax.models.efficientnet import EfficientNet
 from moa_jax.pretrained import weight_files as files
-from moa_jax.recipes import deepinsight_cnn
-from moa_jax.recipes.deepinsight_cnn import ORIGINAL, Config, _Training
-from moa_jax.recipes.recipe import Context
-from moa_jax.store.workdir import Workdir
+from moa_jax.recipes.deepinsight_cnn import ORIGINAL, Config
 from moa_jax.training import loop
-from moa_jax.training.parallel import Devices
 
 TINY = Config(
     network="efficientnet_b0", folds=3, resolution=32, embedding="pca", head_width=8, epochs=2
@@ -28,11 +24,6 @@ TINY = Config(
 @pytest.fixture(scope="module")
 def rows():
     return simulate.make(rows=60, genes=9, cells=4, scored=3, nonscored=0, test_rows=0, seed=3)
-
-
-def context(folder):
-    return Context("cnn", Workdir(folder), Devices.available("vmap"), ParallelConfig(),
-                   ORIGINAL_LEVELS)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -87,27 +78,28 @@ def test_original_schedule_and_rules():
 
 
 def test_members_train_in_waves_of_one_per_device(rows, tmp_path):
-    training = _Training(rows, TINY, context(tmp_path))
-    stage = training.stage()
-    assert stage.forward.inner == "loop"
+    own = TINY.rows(rows)
+    stage = built(TINY, rows, tmp_path, "scored")
+    assert stage.forward.inner == "loop" and stage.forward.shares_batches
     assert [m.name for m in stage.members] == [f"seed1120_fold{fold}" for fold in range(3)]
     assert loop.members_that_fit(stage, num_shards=1, memory_bytes=2**40) == 1
     # Control rows are rows like any other, in the order of the ids.
     assert len(stage.shared) == len(rows) > (~rows.is_control).sum()
-    assert sorted(rows.ids) == training.rows.ids.tolist()
-    expected = folds.multilabel_stratified(training.rows.scored.values, 3, 1120, shuffle=True)
+    assert sorted(rows.ids) == own.ids.tolist()
+    np.testing.assert_array_equal(stage.targets, own.scored.values)
+    expected = folds.multilabel_stratified(own.scored.values, 3, 1120, shuffle=True)
     found = np.empty(len(rows), int)
     for member in stage.members:
         found[member.valid_rows] = member.fold
         np.testing.assert_array_equal(member.select_rows, member.valid_rows)
     np.testing.assert_array_equal(found, expected)
-    honest = _Training(rows, TINY.honest(), context(tmp_path)).stage().members[0]
+    honest = built(TINY.honest(), rows, tmp_path, "scored").members[0]
     assert not np.isin(honest.select_rows, [*honest.valid_rows, *honest.train_rows]).any()
 
 
-def test_folds_do_not_depend_on_the_order_of_the_file(rows, tmp_path):
+def test_folds_do_not_depend_on_the_order_of_the_file(rows):
     order = np.random.default_rng(0).permutation(len(rows))
-    here, there = (_Training(r, TINY, context(tmp_path)).rows for r in (rows, rows.take(order)))
+    here, there = (TINY.rows(r) for r in (rows, rows.take(order)))
     np.testing.assert_array_equal(here.ids, there.ids)
     np.testing.assert_array_equal(here.features, there.features)
 
@@ -126,17 +118,16 @@ def weights_file(tmp_path_factory):
 def test_weights_start_from_a_file(rows, tmp_path, weights_file, head_width):
     """With the head where its widths are the same, else without."""
     config = dataclasses.replace(TINY, pretrained=str(weights_file), head_width=head_width)
-    deepinsight_cnn.check(rows, config)
-    training = _Training(rows, config, context(tmp_path))
-    stage = training.stage()
+    config.check(rows)
+    stage = built(config, rows, tmp_path, "scored")
     start = stage.start(stage.members[0])
     stored = files.read(weights_file).variables
     assert ("head" in start["params"]) == (head_width == 8)
     jax.tree.map(
         np.testing.assert_array_equal, start["params"]["conv_stem"], stored["params"]["conv_stem"]
     )
-    assert "b0.pth, SHA-256 " + "0" * 64 in training.notes()[0]
-    assert "at random" in _Training(rows, TINY, context(tmp_path)).notes()[0]
+    assert "b0.pth, SHA-256 " + "0" * 64 in config.notes(rows, context(tmp_path))[0]
+    assert "at random" in TINY.notes(rows, context(tmp_path))[0]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +147,7 @@ def test_weights_start_from_a_file(rows, tmp_path, weights_file, head_width):
 def test_mistakes_are_told_before_training(rows, weights_file, changes, message):
     config = dataclasses.replace(TINY, **{"pretrained": str(weights_file), **changes})
     with pytest.raises(UserError, match=message):
-        deepinsight_cnn.check(rows, config)
+        config.check(rows)
 
 
 def test_switches():

@@ -9,7 +9,7 @@ import pytest
 
 from moa_jax import config as configuration
 from moa_jax.launch import MODES
-from moa_jax.recipes import CONFIGS
+from moa_jax.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "BUILD.md", *sorted((ROOT / "configs").glob("[a-z]*.py"))]
@@ -40,7 +40,7 @@ def test_commands_name_what_exists(command):
             assert (ROOT / name).exists()
         module = importlib.import_module(f"moa_jax.configs.{Path(name).stem}")
         values = module.get_config(*[variant][: bool(variant)]).to_dict()
-        configuration.parse(values, CONFIGS)
+        configuration.parse(values, RECIPES)
     for field in arguments:
         inner = values
         for part in field.split(".")[1:]:

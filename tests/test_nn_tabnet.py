@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from systems import designs
 from tabnet_reference import load
 
 from moa_jax.data import folds, simulate
-from moa_jax.data.dataset import ORIGINAL_LEVELS
-from moa_jax.recipes import nn_tabnet, recipe
+from moa_jax.recipes import nn_tabnet
+from moa_jax.recipes.design import nonempty_nonscored
 from moa_jax.recipes.profile import Steps
 from moa_jax.training import members
 from moa_jax.training.stage import by_batch, by_row
@@ -27,9 +28,8 @@ def rows():
     return data.take(np.flatnonzero(~data.is_control))
 
 
-def links(config=None, nonscored=True):
-    chain = nn_tabnet._chain(config or nn_tabnet.Config(), ORIGINAL_LEVELS, nonscored)
-    return {link.name: link for link in chain.links}
+def stages(config=None, nonscored=True):
+    return designs(config or nn_tabnet.Config(), nonscored)
 
 
 class Numbered:
@@ -74,7 +74,9 @@ SECOND_PROFILE = {
 
 def profile_columns(stage, rows, fitted, **changes):
     config = dataclasses.replace(getattr(nn_tabnet.Config(), stage), **changes)
-    described = links(dataclasses.replace(nn_tabnet.Config(), **{stage: config}))[stage].profile
+    described = stages(dataclasses.replace(nn_tabnet.Config(), **{stage: config}))[
+        stage
+    ].features.profile
     return described.columns(rows.features, GENES, Steps(fitted=fitted))
 
 
@@ -88,7 +90,7 @@ def test_inputs_of_the_first_stage(rows):
     """949 columns, as many as the threshold keeps of the real data, then time and dose."""
     left_out = range(920, 928)
     kept = profile_columns("nonscored", rows, FIRST_PROFILE | {"selection": Without(*left_out)})
-    found = links()["nonscored"].inputs(rows, kept, None)
+    found = stages()["nonscored"].features.arrange(rows, kept, None)
     assert found.shape == (len(rows), 954)
     np.testing.assert_array_equal(found[0, :949], np.delete(FIRST_COLUMNS, left_out))
     np.testing.assert_array_equal(found[:, 949:952], rows.cp_time[:, None] == TIMES)
@@ -105,7 +107,7 @@ def test_column_order_of_the_second_stage(rows):
     columns = profile_columns("scored", rows, SECOND_PROFILE)
     assert columns.shape == (len(rows), 1164)
     predictions = 5000 + np.tile(np.arange(331), (len(rows), 1))
-    found = links()["scored"].inputs(rows, columns, predictions)
+    found = stages()["scored"].features.arrange(rows, columns, predictions)
     assert found.shape == (len(rows), 1497)
     np.testing.assert_array_equal(found[:, 0], np.searchsorted(TIMES, rows.cp_time))
     np.testing.assert_array_equal(found[:, 1], np.searchsorted(DOSES, rows.cp_dose))
@@ -136,7 +138,7 @@ def test_statistics_of_the_second_stage(rows):
 
 def test_factors_come_once_with_the_switch_off(rows):
     columns = profile_columns("scored", rows, SECOND_PROFILE, duplicate_factor_columns=False)
-    found = links()["scored"].inputs(rows, columns, np.zeros((len(rows), 331)))
+    found = stages()["scored"].features.arrange(rows, columns, np.zeros((len(rows), 331)))
     assert found.shape == (len(rows), 1397)
     expected = [
         *range(GENES + CELLS), *range(1000, 1090), *range(2000, 2050),
@@ -148,7 +150,7 @@ def test_factors_come_once_with_the_switch_off(rows):
 def test_codes_are_cut_at_the_levels_not_at_those_that_are_there(rows):
     """One row of 72 hours and the second dose has the codes 2 and 1, also alone."""
     row = rows.take(np.flatnonzero((rows.cp_time == 72) & (rows.cp_dose == "D2"))[:1])
-    found = links()["scored"].inputs(row, np.zeros((1, 1164)), np.zeros((1, 331)))
+    found = stages()["scored"].features.arrange(row, np.zeros((1, 1164)), np.zeros((1, 331)))
     np.testing.assert_array_equal(found[0, :2], [2, 1])
 
 
@@ -176,7 +178,7 @@ def test_rows_that_transforms_are_fitted_on(rows, stage, on_train_alone, on_test
             seen[name] = (values, on_train_alone)
             return values + 1 if name == "rank_gauss" else values[:, :1]
 
-    links()[stage].profile.columns(rows.features, GENES, Recorder())
+    stages()[stage].features.profile.columns(rows.features, GENES, Recorder())
     assert {name for name, (_, alone) in seen.items() if alone} == on_train_alone
     assert {name for name, (_, alone) in seen.items() if not alone} == on_test_too
     np.testing.assert_array_equal(seen["rank_gauss"][0], rows.features)
@@ -195,7 +197,7 @@ def test_transforms_have_the_original_parameters(rows):
                 found[name] = new().parameters()
                 return values
 
-        links()[stage].profile.columns(rows.features, GENES, Recorder())
+        stages()[stage].features.profile.columns(rows.features, GENES, Recorder())
         return found
 
     umap = {"seed": 512, "keep_fitted": False}
@@ -218,13 +220,13 @@ def test_transforms_have_the_original_parameters(rows):
 
 
 def test_seeds_and_splits_of_both_stages(rows):
-    found = links()["nonscored"].folds(rows)
+    found = stages()["nonscored"].folds(rows)
     assert list(found) == [0, 1, 2, 3, 4]
-    labels = recipe.nonempty_nonscored(rows).values
+    labels = nonempty_nonscored(rows).values
     for fold_of_row, seed in zip(found.values(), [512, 0, 1, 2, 3], strict=True):
         expected = folds.multilabel_stratified(labels, 10, seed, shuffle=True)
         np.testing.assert_array_equal(fold_of_row, expected)
-    found = links()["scored"].folds(rows)
+    found = stages()["scored"].folds(rows)
     assert list(found) == [0, 1, 2]
     for seed, fold_of_row in found.items():
         expected = folds.multilabel_stratified(rows.scored.values, 10, seed, shuffle=True)
@@ -233,14 +235,14 @@ def test_seeds_and_splits_of_both_stages(rows):
 
 def test_same_folds_are_those_of_the_second_stage(rows):
     config = nn_tabnet.Config(same_folds=True)
-    expected = links()["scored"].folds(rows)[0]
-    for link in links(config).values():
-        for fold_of_row in link.folds(rows).values():
+    expected = stages()["scored"].folds(rows)[0]
+    for design in stages(config).values():
+        for fold_of_row in design.folds(rows).values():
             np.testing.assert_array_equal(fold_of_row, expected)
 
 
 def shapes(stage, inputs, outputs):
-    network = links()[stage].network(outputs)
+    network = stages()[stage].network(outputs)
     made = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((2, inputs)))
     return jax.tree.leaves(made["params"])
 
@@ -261,7 +263,7 @@ def built(stage, **changes):
 
 
 def test_networks_and_training_of_both_stages():
-    dense, tabnet = links()["nonscored"].network(331), links()["scored"].network(206)
+    dense, tabnet = stages()["nonscored"].network(331), stages()["scored"].network(206)
     assert dense.dropout == (0.2, 0.25)
     assert (tabnet.n_d, tabnet.n_a, tabnet.n_steps, tabnet.mask_type) == (32, 32, 1, "entmax")
     assert (tabnet.virtual_batch_size, tabnet.momentum) == (128, 0.02)
@@ -358,7 +360,9 @@ def test_the_first_stage_smooths_neither_loss():
 
 
 def test_without_non_scored_targets_tabnet_reads_its_own_profile(rows):
-    without = links(nonscored=False)
+    without = stages(nonscored=False)
     assert list(without) == ["scored"]
     assert without["scored"].predictions_of is None
-    assert without["scored"].inputs(rows, np.zeros((len(rows), 1164)), None).shape[1] == 1166
+    assert (
+        without["scored"].features.arrange(rows, np.zeros((len(rows), 1164)), None).shape[1] == 1166
+    )

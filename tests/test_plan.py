@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import systems
 import toy
 
 from moa_jax import config as configuration
@@ -14,12 +15,8 @@ from moa_jax.command import plan
 from moa_jax.config import ParallelConfig
 from moa_jax.data import simulate
 from moa_jax.errors import UserError
-from moa_jax.recipes import CONFIGS, RECIPES, Context, recipe
-from moa_jax.recipes.dense import Dense
-from moa_jax.store.workdir import Workdir, levels
+from moa_jax.recipes import RECIPES
 from moa_jax.training import shapes
-from moa_jax.training.parallel import Devices
-from moa_jax.training.progress import MetricsLog
 from moa_jax.training.stage import Forward
 
 TINY = Path(__file__).with_name("e2e") / "tiny.py"
@@ -37,40 +34,27 @@ def tiny(*models, **fields):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     values = module.get_config(",".join(models)).to_dict()
-    return configuration.parse({**values, **fields}, CONFIGS)
-
-
-class Unbound(Workdir):
-    def resolved(self, name, value):
-        return value
+    return configuration.parse({**values, **fields}, RECIPES)
 
 
 @pytest.mark.parametrize("honest", [False, True])
 @pytest.mark.parametrize("model", MODELS)
-def test_an_outline_has_the_members_and_shapes_of_a_fit(
-    dataset, tmp_path, monkeypatch, model, honest
-):
-    """Every recipe is fitted up to its first stage's training; later ones get zeros."""
-    config = tiny(model, honest=honest)
-    settings = config.models[model]
-    context = Context(
-        model, Unbound(tmp_path), Devices.available("vmap"), ParallelConfig(), levels(config),
-        log=MetricsLog(tmp_path, False),
-    )  # fmt: skip
-    fitted = []
-
-    def record(context, stage, ids, targets, num_inputs, seconds=0.0):
-        fitted.append(stage)
-        return recipe.Predictions(ids, targets.names, np.full(targets.values.shape, 0.5))
-
-    monkeypatch.setattr(recipe, "fit_stage", record)
-    module = RECIPES[settings.recipe]
-    monkeypatch.setattr(module, "_notes", lambda *_: (), raising=False)
-    module.fit(dataclasses.replace(dataset, test=None), settings, context)
-    outlined = module.outline(dataset, settings, context)
-    assert [stage.name for stage in outlined] == [stage.name for stage in fitted]
-    for here, there in zip(outlined, fitted, strict=True):
+def test_an_outline_has_the_members_and_shapes_of_a_fit(dataset, tmp_path, model, honest):
+    """Every stage is built as for training, from predictions that stand for earlier ones."""
+    recipe = tiny(model, honest=honest).models[model]
+    own = systems.context(tmp_path, model)
+    training, fitted = Training(recipe, dataclasses.replace(dataset, test=None), own), []
+    for name, design in systems.designs(recipe).items():
+        fitted.append(training.build(design))
+        shape = fitted[-1].stage.targets.shape
+        training.passage.predictions[name] = np.full(shape, 0.5)
+    outlined = system.outline(recipe, dataset, own)
+    assert [built.stage.name for built in outlined] == [built.stage.name for built in fitted]
+    for (here, our_inputs), (there, their_inputs) in zip(outlined, fitted, strict=True):
         assert [m.name for m in here.members] == [m.name for m in there.members]
+        for member, other in zip(here.members, there.members, strict=True):
+            np.testing.assert_array_equal(member.train_rows, other.train_rows)
+            np.testing.assert_array_equal(member.select_rows, other.select_rows)
         assert here.forward.network == there.forward.network
         ours, theirs = (
             jax.tree.map(lambda a: (a.shape, a.dtype), (s.shared, s.targets, s.member_data))
@@ -79,25 +63,35 @@ def test_an_outline_has_the_members_and_shapes_of_a_fit(
         if model == "nn_tabnet" and here.name.endswith("nonscored"):
             # The columns of little variance are known when the data are; they are not more.
             assert theirs[0][0][:2] == ours[0][0][:2] and theirs[0][0][2] <= ours[0][0][2]
+            assert their_inputs <= our_inputs
             continue
+        assert our_inputs == their_inputs
         if model == "efficientnet":
-            # Columns may share a pixel, and folds differ by rows.
+            # Columns may share a pixel.
             for data in (ours[2], theirs[2]):
-                del data["pixels"], data["train_rows"]
+                del data["pixels"]
         assert ours == theirs
         assert shapes.state(here) == shapes.state(there)
 
 
+def stage_plan(stage, *arguments):
+    return plan.plan_stage(BuiltStage(stage, 6), *arguments)
+
+
+def zeros(shape):
+    return np.broadcast_to(np.zeros((), np.float32), shape)
+
+
 def test_figures_are_those_of_the_compiled_step():
-    described = Dense(hidden=256, epochs=5, batch_size=32)
+    described = DenseTraining(hidden=256, epochs=5, batch_size=32)
     stage = described.stage(
         name="toy/dense",
         forward=Forward(described.network(3), inner="vmap"),
         members=toy.stage().members,
-        shared=recipe.zeros((toy.ROWS, 100)),
-        targets=recipe.zeros((toy.ROWS, 3)),
+        shared=zeros((toy.ROWS, 100)),
+        targets=zeros((toy.ROWS, 3)),
     )
-    found = plan.plan_stage(stage, plan.topology("cpu"), ParallelConfig(members_at_once=3), 0.5)
+    found = stage_plan(stage, plan.topology("cpu"), ParallelConfig(members_at_once=3), 0.5)
     assert (found.members, found.groups, found.slots) == (8, 3, 3)
     assert (found.epochs, found.steps) == (5, 3)
     # Every entry of a kernel costs 2 FLOPs a row in each of three products; of the first layer,
@@ -112,16 +106,16 @@ def test_figures_are_those_of_the_compiled_step():
 
 def test_time_follows_peaks_efficiency_and_devices():
     stage, one = toy.stage(), plan.topology("a100")
-    base = plan.plan_stage(stage, one, ParallelConfig(), 0.4)
+    base = stage_plan(stage, one, ParallelConfig(), 0.4)
     assert (base.groups, base.slots) == (1, 8)
     fast = dataclasses.replace(
         one.hardware, flops=3 * one.hardware.flops, bandwidth=5 * one.hardware.bandwidth
     )
     target = dataclasses.replace(one, hardware=fast)
-    faster = plan.plan_stage(stage, target, ParallelConfig(), 0.2)
+    faster = stage_plan(stage, target, ParallelConfig(), 0.2)
     assert base.flops_seconds == pytest.approx(3 / 2 * faster.flops_seconds)
     assert base.bytes_seconds == pytest.approx(5 / 2 * faster.bytes_seconds)
-    eight = plan.plan_stage(stage, plan.topology("gpu:8"), ParallelConfig(), 0.4)
+    eight = stage_plan(stage, plan.topology("gpu:8"), ParallelConfig(), 0.4)
     assert (eight.groups, eight.slots) == (1, 8)
     # The fixed part of a small program does not shrink with the members.
     assert eight.flops_seconds < base.flops_seconds / 4
@@ -129,9 +123,11 @@ def test_time_follows_peaks_efficiency_and_devices():
 
 
 def test_devices_without_a_member_share_batches():
-    stage = dataclasses.replace(toy.stage(folds=2, seeds=(0,), inner="loop"), batch_size=64)
-    alone = plan.plan_stage(stage, plan.topology("gpu:2"), ParallelConfig(), 0.4)
-    shared = plan.plan_stage(stage, plan.topology("gpu:8"), ParallelConfig(), 0.4)
+    stage = dataclasses.replace(
+        toy.stage(folds=2, seeds=(0,), inner="loop", shares_batches=True), batch_size=64
+    )
+    alone = stage_plan(stage, plan.topology("gpu:2"), ParallelConfig(), 0.4)
+    shared = stage_plan(stage, plan.topology("gpu:8"), ParallelConfig(), 0.4)
     assert (alone.groups, alone.slots, alone.per_member) == (1, 2, 1)
     assert (shared.groups, shared.slots, shared.per_member) == (1, 2, 4)
     assert "| 1 x 2, 4 devices each |" in plan._table([shared], plan.topology("gpu:8"))[-2]
@@ -139,16 +135,16 @@ def test_devices_without_a_member_share_batches():
     assert alone.flops < shared.flops < 4 * alone.flops
     assert shared.flops_seconds < alone.flops_seconds
     wanted = ParallelConfig(devices_per_member=8)
-    one = plan.plan_stage(stage, plan.topology("gpu:8"), wanted, 0.4)
+    one = stage_plan(stage, plan.topology("gpu:8"), wanted, 0.4)
     assert (one.groups, one.slots, one.per_member) == (2, 1, 8)
     with pytest.raises(UserError, match="devices_per_member: expected a divisor of 8 devices"):
-        plan.plan_stage(stage, plan.topology("gpu:8"), ParallelConfig(devices_per_member=3), 0.4)
+        stage_plan(stage, plan.topology("gpu:8"), ParallelConfig(devices_per_member=3), 0.4)
 
 
 def test_what_does_not_fit_is_said():
     target = plan.topology("gpu")
     small = dataclasses.replace(target.hardware, memory_bytes=1000)
-    row = plan.plan_stage(toy.stage(), target, ParallelConfig(), 0.4)
+    row = stage_plan(toy.stage(), target, ParallelConfig(), 0.4)
     assert "does not fit" in plan._memory(row, dataclasses.replace(target, hardware=small))
     assert "does not fit" not in plan._memory(row, target)
 

@@ -11,7 +11,7 @@ from moa_jax.blend import sources
 from moa_jax.config import BlendConfig, PredictionFiles
 from moa_jax.data import simulate, tables
 from moa_jax.errors import UserError
-from moa_jax.recipes import CONFIGS
+from moa_jax.recipes import RECIPES
 from moa_jax.store.predictions import Predictions
 
 
@@ -157,18 +157,18 @@ def test_all_models_predict_the_test_rows_or_none():
 )
 def test_mistakes_in_the_configuration(blend, message):
     with pytest.raises(UserError, match=message):
-        configuration.parse({"models": {}, "blend": blend}, CONFIGS)
+        configuration.parse({"models": {}, "blend": blend}, RECIPES)
 
 
 def test_a_file_may_not_take_a_model_s_name():
     model = {"m": {"recipe": "simple_nn"}}
     with pytest.raises(UserError, match="config.blend.files.m: expected another name than those"):
-        configuration.parse({"models": model, "blend": {"files": {"m": {"oof": "x"}}}}, CONFIGS)
+        configuration.parse({"models": model, "blend": {"files": {"m": {"oof": "x"}}}}, RECIPES)
 
 
 def test_files_survive_the_work_folder():
     config = configuration.parse(
-        {"models": {}, "blend": {"files": {"a": {"oof": "x", "test": "y"}}}}, CONFIGS
+        {"models": {}, "blend": {"files": {"a": {"oof": "x", "test": "y"}}}}, RECIPES
     )
     assert config.blend == BlendConfig(files={"a": PredictionFiles("x", "y")})
-    assert configuration.parse(configuration.plain(config), CONFIGS) == config
+    assert configuration.parse(configuration.plain(config), RECIPES) == config

@@ -9,9 +9,9 @@ import optax
 import pytest
 from tabnet_reference import (
     CLIP,
-    CONFIGS,
     LAMBDA_SPARSE,
     RATE,
+    RECIPES,
     SMOOTHING,
     WEIGHT_DECAY,
     WINDOWS,
@@ -27,9 +27,9 @@ from moa_jax.training import losses, optimizers, programs
 from moa_jax.training.members import Member
 from moa_jax.training.stage import Forward, Stage
 
-EVAL = {name: load(f"{name}_eval") for name in CONFIGS}
-TRAIN = {name: load(f"{name}_train") for name in CONFIGS}
-every_config = pytest.mark.parametrize("name", CONFIGS)
+EVAL = {name: load(f"{name}_eval") for name in RECIPES}
+TRAIN = {name: load(f"{name}_train") for name in RECIPES}
+every_config = pytest.mark.parametrize("name", RECIPES)
 # Less time for the compiler; the training program of the five steps has its usual settings.
 compiled = functools.partial(
     jax.jit, static_argnames="name", compiler_options={"xla_backend_optimization_level": 0}
@@ -37,7 +37,7 @@ compiled = functools.partial(
 
 
 def network(name):
-    config = {k: v for k, v in CONFIGS[name].items() if k != "input_dim"}
+    config = {k: v for k, v in RECIPES[name].items() if k != "input_dim"}
     return TabNet(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
 
 
@@ -125,7 +125,7 @@ def test_eval_mode_layer_by_layer(name):
             "splitter_shared": output("splitter", "shared"),
             "splitter_out": output("splitter"),
         }
-        for step in range(CONFIGS[name]["n_steps"]):
+        for step in range(RECIPES[name]["n_steps"]):
             expected |= {
                 f"att_fc_{step}": output(f"attention_{step}", "projection"),
                 f"att_bn_{step}": output(f"attention_{step}", "norm"),
@@ -143,7 +143,7 @@ def test_eval_mode_layer_by_layer(name):
 @every_config
 def test_explanation_sums_the_columns_of_an_embedding(name):
     with jax.enable_x64(True):
-        reference, config = EVAL[name], CONFIGS[name]
+        reference, config = EVAL[name], RECIPES[name]
         explanation, masks = network(name).apply(start(name), reference["x"], method=TabNet.explain)
         widths = np.ones(config["input_dim"], int)
         if config["cat_idxs"]:
@@ -185,7 +185,7 @@ def test_train_mode_outputs_gradients_and_statistics(name):
         close(stats, variables_with(name, part(reference, "stat"))["batch_stats"])
 
         _, updated = compiled_forward(name, variables, x)
-        for step in range(CONFIGS[name]["n_steps"]):
+        for step in range(RECIPES[name]["n_steps"]):
             attention = updated["intermediates"][f"attention_{step}"]
             close(attention["__call__"][0], reference[f"mask_{step}"])
             close(attention["norm"]["__call__"][0], reference[f"att_bn_{step}"])

@@ -7,7 +7,7 @@ import zipfile
 import jax
 import numpy as np
 import pytest
-from tabnet_reference import CONFIGS, key_table, state_dict
+from tabnet_reference import RECIPES, key_table, state_dict
 from test_tabnet import network
 
 from moa_jax.errors import UserError
@@ -17,7 +17,7 @@ SHARED = "tabnet.initial_splitter.shared.shared_layers.0.weight"
 ALIAS = "tabnet.feat_transformers.0.shared.glu_layers.0.fc.weight"
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", RECIPES)
 def test_there_and_back(name):
     model, given = network(name), state_dict(name)
     variables = tabnet_from_torch(given, model)
@@ -29,7 +29,7 @@ def test_there_and_back(name):
     for key, value in given.items():
         np.testing.assert_array_equal(found[key], value)
         assert found[key].dtype == value.dtype
-    inputs = np.zeros((2, CONFIGS[name]["input_dim"]), np.float32)
+    inputs = np.zeros((2, RECIPES[name]["input_dim"]), np.float32)
     expected = jax.eval_shape(model.init, jax.random.key(0), inputs)
     assert jax.tree.map(np.shape, variables) == jax.tree.map(lambda leaf: leaf.shape, expected)
 
@@ -101,7 +101,7 @@ def write_archive(path, name, params=None, damage=False):
     torch.save(tensors, path.with_suffix(".pt"))
     network_file = path.with_suffix(".pt").read_bytes()
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("model_params.json", json.dumps(params or CONFIGS[name]))
+        archive.writestr("model_params.json", json.dumps(params or RECIPES[name]))
         archive.writestr("network.pt", network_file[:100] if damage else network_file)
     return path
 
@@ -109,7 +109,7 @@ def write_archive(path, name, params=None, damage=False):
 def test_archive(tmp_path):
     path = write_archive(tmp_path / "model.zip", "win")
     arrays, params = read_tabnet_zip(path)
-    assert params == CONFIGS["win"]
+    assert params == RECIPES["win"]
     expected = state_dict("win")
     assert list(arrays) == list(expected)
     for key, value in expected.items():

@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from systems import designs
 
 from moa_jax.data import simulate
-from moa_jax.data.dataset import ORIGINAL_LEVELS, Targets
-from moa_jax.recipes import recipe, three_stage_nn
+from moa_jax.data.dataset import Targets
+from moa_jax.recipes import three_stage_nn
+from moa_jax.recipes.design import nonempty_nonscored
 from moa_jax.recipes.profile import Steps
 from moa_jax.training import schedules
 
@@ -22,9 +24,8 @@ def rows():
     return data.take(np.flatnonzero(~data.is_control))
 
 
-def links(config=None, nonscored=True):
-    chain = three_stage_nn._chain(config or three_stage_nn.Config(), ORIGINAL_LEVELS, nonscored)
-    return {link.name: link for link in chain.links}
+def stages(config=None, nonscored=True):
+    return designs(config or three_stage_nn.Config(), nonscored)
 
 
 class Numbered:
@@ -45,12 +46,12 @@ def numbered_profile(rows):
         "cell_factors": Numbered(3000, 50),
         "cell_umap": Numbered(4000, 25),
     }
-    described = three_stage_nn.ThreeStageProfile(three_stage_nn.Features())
+    described = three_stage_nn.ThreeStageProfile(three_stage_nn.FeaturesConfig())
     return described.columns(rows.features, GENES, Steps(fitted=fitted))
 
 
 def test_column_order_of_the_first_stage(rows):
-    found = links()["nonscored"].inputs(rows, numbered_profile(rows), None)
+    found = stages()["nonscored"].features.arrange(rows, numbered_profile(rows), None)
     assert found.shape == (len(rows), 1087)
     expected = [
         *range(GENES + CELLS), *range(1000, 1090), *range(2000, 2045),
@@ -64,7 +65,7 @@ def test_column_order_of_the_first_stage(rows):
 def test_column_order_of_the_second_stage(rows):
     columns = numbered_profile(rows)
     predictions = 5000.0 + np.tile(np.arange(331), (len(rows), 1))
-    found = links()["scored"].inputs(rows, columns, predictions)
+    found = stages()["scored"].features.arrange(rows, columns, predictions)
     assert found.shape == (len(rows), 1418)
     np.testing.assert_array_equal(found[:, :1082], columns)
     np.testing.assert_array_equal(found[:, 1082:1413], predictions)
@@ -73,10 +74,10 @@ def test_column_order_of_the_second_stage(rows):
 
 
 def test_the_third_stage_reads_predictions_alone(rows):
-    third = links()["stacked"]
-    assert third.profile is None and third.profile_of is None
+    third = stages()["stacked"]
+    assert third.features.profile is None
     predictions = np.random.default_rng(0).random((len(rows), 206))
-    np.testing.assert_array_equal(third.inputs(rows, None, predictions), predictions)
+    np.testing.assert_array_equal(third.features.arrange(rows, None, predictions), predictions)
 
 
 def test_transforms_of_the_profile_are_fitted_on_the_raw_columns(rows):
@@ -88,7 +89,7 @@ def test_transforms_of_the_profile_are_fitted_on_the_raw_columns(rows):
             seen[name] = (values, on_train_alone)
             return values[:, :1]
 
-    described = three_stage_nn.ThreeStageProfile(three_stage_nn.Features())
+    described = three_stage_nn.ThreeStageProfile(three_stage_nn.FeaturesConfig())
     described.columns(rows.features, GENES, Recorder())
     genes, cells = rows.features[:, :GENES], rows.features[:, GENES:]
     for name, expected in {
@@ -108,7 +109,7 @@ def test_transforms_of_the_profile_are_fitted_on_the_raw_columns(rows):
     ],
 )
 def test_parameter_counts(stage, inputs, outputs, parameters):
-    network = links()[stage].network(outputs)
+    network = stages()[stage].network(outputs)
     shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((2, inputs)))
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == parameters
     assert network.dropout == (0.15, 0.3, 0.25)
@@ -152,7 +153,7 @@ def test_first_and_third_stage_smooth_both_losses_the_second_neither():
 
 
 def split(config, stage, rows):
-    return next(iter(links(config)[stage].folds(rows).values()))
+    return next(iter(stages(config)[stage].folds(rows).values()))
 
 
 def test_folds_of_clipped_targets_are_blocked_and_seeded(rows):
@@ -180,13 +181,13 @@ def test_switches_of_the_folds(rows):
 
 
 def test_every_seed_has_the_same_folds(rows):
-    assert list(links()["scored"].folds(rows)) == [0, 1, 2, 3, 4]
-    first, *others = links()["scored"].folds(rows).values()
+    assert list(stages()["scored"].folds(rows)) == [0, 1, 2, 3, 4]
+    first, *others = stages()["scored"].folds(rows).values()
     assert all(other is first for other in others)
 
 
 def test_non_scored_targets_without_a_positive_row_are_left_out(rows):
-    targets = recipe.nonempty_nonscored(rows)
+    targets = nonempty_nonscored(rows)
     assert 0 < len(targets.names) < 331
     assert targets.values.any(0).all()
     kept = [rows.nonscored.names.index(name) for name in targets.names]
@@ -194,8 +195,10 @@ def test_non_scored_targets_without_a_positive_row_are_left_out(rows):
 
 
 def test_without_non_scored_targets_the_second_stage_reads_its_own_profile(rows):
-    without = links(nonscored=False)
+    without = stages(nonscored=False)
     assert list(without) == ["scored", "stacked"]
-    assert without["scored"].profile is not None and without["scored"].predictions_of is None
-    found = without["scored"].inputs(rows, numbered_profile(rows), None)
+    assert (
+        without["scored"].features.profile is not None and without["scored"].predictions_of is None
+    )
+    found = without["scored"].features.arrange(rows, numbered_profile(rows), None)
     assert found.shape == (len(rows), 1087)

@@ -9,21 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from systems import built, context, designs
 
-from moa_jax.config import ParallelConfig, switches
+from moa_jax.config import switches
 from moa_jax.data import simulate
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Dataset, Targets
 from moa_jax.models.two_heads import trunk
-from moa_jax.recipes import two_heads_resnet
+from moa_jax.recipes import system, two_heads_resnet
+from moa_jax.recipes.features import Arrays
 from moa_jax.recipes.recipe import Context
-from moa_jax.recipes.two_heads_resnet import LOOP, NONSCORED, ORIGINAL, SCORED, _Training
+from moa_jax.recipes.system import Training
+from moa_jax.recipes.two_heads_resnet import LOOP, NONSCORED, ORIGINAL, SCORED
 from moa_jax.store import files, transform_files
 from moa_jax.store.predictions import Predictions
-from moa_jax.store.workdir import Workdir
 from moa_jax.training import programs, shapes, weights
-from moa_jax.training.members import member_key
-from moa_jax.training.parallel import Devices
-from moa_jax.training.progress import MetricsLog
+from moa_jax.training.members import cross_validation, member_key
 
 REFERENCE = Path(__file__).parent / "reference"
 COUNTS = json.loads((REFERENCE / "resnet_param_counts.json").read_text())
@@ -34,18 +34,19 @@ TINY = {
 }  # fmt: skip
 
 
-class Unbound(Workdir):
-    """A work folder without a config.json."""
+def stage_of(rows, config, folder, name, member_data=()):
+    """A stage on rows whose transforms are not fitted."""
+    design, own = designs(config)[name], context(folder)
+    training = Training(config, rows, own)
+    members = [design.rows(m) for m in cross_validated(training.passage.rows, config)]
+    arrays = Arrays(np.zeros((len(rows), 1), np.float32), member_data)
+    targets = design.targets(rows)
+    return design.stage(own, members, arrays, targets, design.start(own, len(targets.names)))
 
-    def resolved(self, name, value):
-        return value
 
-
-def context(folder):
-    return Context(
-        "two_heads_resnet", Unbound(folder), Devices.available("vmap"), ParallelConfig(),
-        ORIGINAL_LEVELS, log=MetricsLog(folder, tensorboard=False),
-    )  # fmt: skip
+def cross_validated(rows, config):
+    folds = config.split_rows(rows)
+    return cross_validation(folds, 0, config.select_on)
 
 
 def treated(**sizes):
@@ -61,10 +62,11 @@ def wide():
 @pytest.mark.parametrize(("version", "width", "batch"), [("v1", 976, 128), ("v2", 979, 64)])
 def test_widths_and_parameters_of_the_original(wide, tmp_path, version, width, batch):
     config = dataclasses.replace(ORIGINAL[version], seeds=(23,), folds=2)
-    training = _Training(wide, config, context(tmp_path))
-    assert training.listed and training.notes() == ()
-    for name, targets in ((NONSCORED, wide.nonscored), (SCORED, wide.scored)):
-        stage = training.stage(name, targets, training.member_data)
+    assert config.features(ORIGINAL_LEVELS).is_listed(wide)
+    training = Training(config, wide, context(tmp_path))
+    for name in (NONSCORED, SCORED):
+        stage, num_inputs = training.build(designs(config)[name])
+        assert num_inputs == width
         assert stage.batch_size == batch and stage.epochs == 50
         assert stage.targets.shape[1] == {NONSCORED: 402, SCORED: 206}[name]
         first = jax.tree.map(lambda a: a[0], stage.member_data)
@@ -82,14 +84,14 @@ def test_widths_and_parameters_of_the_original(wide, tmp_path, version, width, b
         assert sizes == [expected["trainable"], expected["non_trainable"]]
 
 
-def test_folds_and_steps_of_the_original(tmp_path):
+def test_folds_and_steps_of_the_original():
     rows = Dataset(
         np.arange(21_948).astype(str), ("g-0",), (), np.zeros((21_948, 1)),
         np.full(21_948, 24), np.full(21_948, "D1"), np.zeros(21_948, bool),
     )  # fmt: skip
-    training = _Training(rows, ORIGINAL["v1"], context(tmp_path))
-    assert len(training.members) == 70
-    for member in training.members:
+    members = cross_validated(rows, ORIGINAL["v1"])
+    assert len(members) == 70
+    for member in members:
         expected = FOLDS[str(member.seed)][member.fold]
         assert len(member.valid_rows) == expected["n_valid"]
         assert (
@@ -99,7 +101,7 @@ def test_folds_and_steps_of_the_original(tmp_path):
     for version, steps in (("v1", 155), ("v2", 309)):
         batch = ORIGINAL[version].batch_size
         last = {19_753: {128: 41, 64: 41}, 19_754: {128: 42, 64: 42}}
-        for member in training.members[:10]:
+        for member in members[:10]:
             count = len(member.train_rows)
             assert -(-count // batch) == steps and count % batch == last[count][batch]
 
@@ -107,13 +109,12 @@ def test_folds_and_steps_of_the_original(tmp_path):
 def test_rules_of_the_first_two_stages(wide, tmp_path):
     """Ten epochs without a gain of 1e-5 end a member; four without one of 1e-4 halve its rate."""
     small = wide.take(np.arange(40))
-    training = _Training(small, dataclasses.replace(ORIGINAL["v1"], folds=2), context(tmp_path))
-    stages = {
-        name: training.stage(name, Targets(("a",), np.zeros((40, 1))), {})
-        for name in (NONSCORED, SCORED)
-    }
+    config = dataclasses.replace(ORIGINAL["v1"], folds=2)
+    stages = {name: stage_of(small, config, tmp_path, name) for name in (NONSCORED, SCORED)}
+    assert designs(config, nonscored=False)[SCORED].start(context(tmp_path), 1) is None
     for name, stage in stages.items():
-        assert not stage.share_init_across_folds and stage.start is None
+        assert not stage.share_init_across_folds
+        assert (stage.start is None) == (name == NONSCORED)
         counts = jnp.array([128, 41])
         np.testing.assert_array_equal(stage.valid_weights(counts), counts)
         losses = [1.0, 0.99995, *[0.999945] * 20]
@@ -149,9 +150,8 @@ def test_rows_and_phases_of_the_loop(wide, tmp_path):
         config = dataclasses.replace(
             ORIGINAL["v1"], folds=2, freeze_loop=freeze_loop, select_on="holdout"
         )
-        training = _Training(rows, config, context(tmp_path))
-        stage = training.stage(LOOP, rows.scored, {})
-        for member, own in zip(training.members, stage.members, strict=True):
+        stage = stage_of(rows, config, tmp_path, LOOP)
+        for member, own in zip(cross_validated(rows, config), stage.members, strict=True):
             for part in (own.train_rows, own.select_rows, own.valid_rows):
                 np.testing.assert_array_equal(part, member.valid_rows)
             assert (
@@ -193,12 +193,12 @@ def test_predictors_of_a_fold_come_from_its_training_rows(tmp_path):
     """Without all listed names each fold has a choice of its own, equally large."""
     rows = treated(rows=120, genes=30, cells=6, scored=4, nonscored=2)
     config = dataclasses.replace(two_heads_resnet.Config(), **TINY)
-    training = _Training(rows, config, context(tmp_path))
-    assert not training.listed and "t-test" in training.notes()[0]
-    predictors = training.member_data["predictors"]
-    assert predictors.shape == (6, 10) and predictors.dtype == np.int32
-    assert len(np.unique(predictors, axis=0)) > 1
-    valid = training.members[0].valid_rows
+    assert not config.features(ORIGINAL_LEVELS).is_listed(rows)
+    stage = built(config, rows, tmp_path, SCORED)
+    data = stage.member_data
+    assert data["predictors"].shape == (6, 10) and data["predictors"].dtype == np.int32
+    assert len(np.unique(data["predictors"], axis=0)) > 1
+    valid = stage.members[0].valid_rows
     labels = rows.scored.values.copy()
     labels[valid] = 1 - labels[valid]
     features = rows.features.copy()
@@ -206,24 +206,22 @@ def test_predictors_of_a_fold_come_from_its_training_rows(tmp_path):
     changed = dataclasses.replace(
         rows, features=features, scored=Targets(rows.scored.names, labels)
     )
-    others = _Training(changed, config, context(tmp_path / "changed")).member_data
-    np.testing.assert_array_equal(others["predictors"][0], predictors[0])
-    np.testing.assert_allclose(
-        others["scale/mean"][0], training.member_data["scale/mean"][0], rtol=1e-6
-    )
+    others = built(config, changed, tmp_path / "changed", SCORED).member_data
+    np.testing.assert_array_equal(others["predictors"][0], data["predictors"][0])
+    np.testing.assert_allclose(others["scale/mean"][0], data["scale/mean"][0], rtol=1e-6)
     more = dataclasses.replace(config, num_predictors=99)
-    assert (
-        _Training(rows, more, context(tmp_path / "more")).member_data["predictors"].shape[1] == 36
-    )
+    widest = built(more, rows, tmp_path / "more", SCORED).member_data
+    assert widest["predictors"].shape[1] == 36
 
 
 def test_stored_transforms_are_not_fitted_again(tmp_path, monkeypatch):
     rows = treated(rows=60, genes=8, cells=3, scored=3, nonscored=2)
     config = dataclasses.replace(two_heads_resnet.Config(), **{**TINY, "num_predictors": 5})
-    first = _Training(rows, config, context(tmp_path)).member_data
+    first = built(config, rows, tmp_path, NONSCORED).member_data
     monkeypatch.setattr(transform_files, "save", None)
-    again = _Training(rows, config, context(tmp_path)).member_data
-    jax.tree.map(np.testing.assert_array_equal, first, again)
+    for name in (NONSCORED, SCORED):
+        again = built(config, rows, tmp_path, name).member_data
+        jax.tree.map(np.testing.assert_array_equal, first, again)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,13 +246,12 @@ def fitted(tmp_path_factory):
     rows, unseen = every.take(np.arange(300)), every.take(np.arange(300, len(every)))
     config = dataclasses.replace(two_heads_resnet.Config(), **TINY)
     own = context(tmp_path_factory.mktemp("fitted"))
-    return Fitted(rows, unseen, config, own, two_heads_resnet.fit(rows, config, own))
+    return Fitted(rows, unseen, config, own, system.fit(config, rows, own))
 
 
 def test_the_trunk_is_carried_from_stage_to_stage(fitted):
     """All but the head is the earlier member's, with its statistics; the optimiser is new."""
-    training = _Training(fitted.rows, fitted.config, fitted.context)
-    stage = training.stage(SCORED, fitted.rows.scored, training.member_data)
+    stage = built(fitted.config, fitted.rows, fitted.folder.parent, SCORED)
     index = 4
     member = stage.members[index]
     path = fitted.folder / NONSCORED / "members" / f"{member.name}.npz"
@@ -271,7 +268,7 @@ def test_the_trunk_is_carried_from_stage_to_stage(fitted):
     assert all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(state.opt))
     assert state.params["head"]["dense0"]["kernel"].shape == (206, 5)
     # The loop starts from the whole network.
-    last = training.stage(LOOP, fitted.rows.scored, training.member_data).start(member)
+    last = built(fitted.config, fitted.rows, fitted.folder.parent, LOOP).start(member)
     scored = weights.read(fitted.folder / SCORED / "members" / f"{member.name}.npz").variables
     jax.tree.map(np.testing.assert_array_equal, last, scored)
 
@@ -285,7 +282,7 @@ def test_out_of_fold_predictions_of_the_model(fitted):
     for changes, expected in (({"oof": "before_loop"}, before), ({"freeze_loop": "off"}, before)):
         config = dataclasses.replace(fitted.config, **changes)
         # Every stage is finished: this reads files only.
-        result = two_heads_resnet.fit(fitted.rows, config, fitted.context)
+        result = system.fit(config, fitted.rows, fitted.context)
         np.testing.assert_array_equal(result.oof.values, expected.values)
         assert "after the freeze loop" not in result.notes[0]
         assert result.stages == (NONSCORED, SCORED, LOOP)[: 2 if "freeze_loop" in changes else 3]
@@ -312,7 +309,7 @@ def test_the_loop_lowers_the_loss_of_its_own_rows_only(fitted):
     unseen = []
     for freeze_loop in ("off", "faithful"):
         config = dataclasses.replace(fitted.config, freeze_loop=freeze_loop)
-        predict = two_heads_resnet.load(config, fitted.context, fitted.rows.scored.names)
+        predict = system.load(config, fitted.context, fitted.rows.scored.names)
         unseen.append(row_losses(fitted.unseen, predict(fitted.unseen).values))
     change = unseen[1] - unseen[0]
     assert change.any()

@@ -18,8 +18,10 @@ from jax.experimental import topologies
 from moa_jax.config import ParallelConfig, RunConfig, suggestion
 from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
-from moa_jax.recipes import RECIPES, Context
-from moa_jax.store.workdir import Workdir, levels
+from moa_jax.recipes import system
+from moa_jax.recipes.recipe import Context
+from moa_jax.recipes.system import BuiltStage
+from moa_jax.store.workdir import Workdir
 from moa_jax.training import shapes
 from moa_jax.training.loop import Layout, members_that_fit, stage_program
 from moa_jax.training.parallel import (
@@ -169,6 +171,7 @@ class StagePlan:
 
     Attributes:
       name: `<model>/<stage>`.
+      inputs: number of the network's inputs, the most that a selection of columns may leave.
       members, groups, slots: networks, how many groups train in turn, and a group's slots.
       per_member: devices that share the batches of each.
       epochs, steps: most epochs, and optimiser steps of each.
@@ -181,6 +184,7 @@ class StagePlan:
     """
 
     name: str
+    inputs: int
     members: int
     groups: int
     slots: int
@@ -195,22 +199,22 @@ class StagePlan:
 
 
 def plan_stage(
-    stage: Stage, target: Topology, parallel: ParallelConfig, efficiency: float
+    built: BuiltStage, target: Topology, parallel: ParallelConfig, efficiency: float
 ) -> StagePlan:
     """Compiles a stage's training program and returns what it takes.
 
     Args:
-      stage: a stage, or its outline.
+      built: the stage's outline.
       target: the devices.
       parallel: how members are spread.
       efficiency: share of peak FLOPs and bandwidth that is reached.
     """
-    hardware, count = target.hardware, target.num_devices
+    stage, hardware, count = built.stage, target.hardware, target.num_devices
     check_per_member(parallel.devices_per_member, count)
 
     def shared_by(num_members: int) -> int:
         wanted, strategy = parallel.devices_per_member, parallel.strategy
-        return choose_per_member(wanted, strategy, stage.forward.inner, count, num_members)
+        return choose_per_member(wanted, strategy, stage.forward.shares_batches, count, num_members)
 
     at_once = parallel.members_at_once or members_that_fit(
         stage, count // shared_by(len(stage.members)), count * hardware.memory_bytes
@@ -221,6 +225,7 @@ def plan_stage(
     member = shapes.state(stage)
     known = {
         "name": stage.name,
+        "inputs": built.num_inputs,
         "members": len(stage.members),
         "groups": len(layout.groups),
         "slots": per_shard * count // per_member,
@@ -289,7 +294,9 @@ def peak_bytes(compiled: jax.stages.Compiled) -> int:
     )
 
 
-def outline(config: RunConfig, dataset: Dataset, workdir: Workdir, target: Topology) -> list[Stage]:
+def outline(
+    config: RunConfig, dataset: Dataset, workdir: Workdir, target: Topology
+) -> list[BuiltStage]:
     """Returns the stages of all models in the order of training, with zeros for features.
 
     Raises:
@@ -297,17 +304,8 @@ def outline(config: RunConfig, dataset: Dataset, workdir: Workdir, target: Topol
     """
     stages = []
     for name, model in config.models.items():
-        recipe = RECIPES[model.recipe]
-        recipe.check(dataset, model)
-        context = Context(
-            model=name,
-            workdir=workdir,
-            devices=target.compile_for,
-            parallel=config.parallel,
-            levels=levels(config),
-            base_seed=config.seed,
-        )
-        stages += recipe.outline(dataset, model, context)
+        model.check(dataset)
+        stages += system.outline(model, dataset, Context(name, workdir, target.compile_for, config))
     return stages
 
 
@@ -315,8 +313,8 @@ def report(config: RunConfig, dataset: Dataset, workdir: Workdir) -> str:
     """Returns the plan of a run as Markdown."""
     target = topology(config.plan.topology, config.parallel.strategy)
     rows = [
-        plan_stage(stage, target, config.parallel, config.plan.efficiency)
-        for stage in outline(config, dataset, workdir, target)
+        plan_stage(built, target, config.parallel, config.plan.efficiency)
+        for built in outline(config, dataset, workdir, target)
     ]
     return "\n".join([*_heading(config, dataset, target), "", *_table(rows, target)])
 
@@ -342,14 +340,14 @@ def _heading(config: RunConfig, dataset: Dataset, target: Topology) -> list[str]
 
 def _table(rows: Sequence[StagePlan], target: Topology) -> list[str]:
     lines = [
-        "| stage | members | groups x slots | epochs x steps | parameters | GiB per device | PFLOP "
-        "| time by FLOPs | time by bytes |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| stage | inputs | members | groups x slots | epochs x steps | parameters "
+        "| GiB per device | PFLOP | time by FLOPs | time by bytes |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         flops = "" if row.flops is None else _peta(row.flops)
         lines.append(
-            f"| `{row.name}` | {row.members} | {_slots(row)} "
+            f"| `{row.name}` | {row.inputs:,} | {row.members} | {_slots(row)} "
             f"| {row.epochs} x {row.steps} | {row.parameters:,} | {_memory(row, target)} "
             f"| {flops} | {_duration(row.flops_seconds)} | {_duration(row.bytes_seconds)} |"
         )
@@ -357,7 +355,7 @@ def _table(rows: Sequence[StagePlan], target: Topology) -> list[str]:
         flops = sum(row.flops for row in rows)
         times = (sum(getattr(r, f"{by}_seconds") for r in rows) for by in ("flops", "bytes"))
         lines.append(
-            f"| together | {sum(row.members for row in rows)} | | | | | {_peta(flops)} | "
+            f"| together | | {sum(row.members for row in rows)} | | | | | {_peta(flops)} | "
             + " | ".join(map(_duration, times))
             + " |"
         )

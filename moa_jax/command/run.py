@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,17 +11,17 @@ from absl import logging
 from moa_jax.blend import combination, search, sources, weighing
 from moa_jax.blend.combination import Weight
 from moa_jax.blend.sources import Source
-from moa_jax.config import RunConfig, switches
+from moa_jax.config import RunConfig
 from moa_jax.data import simulate, tables
-from moa_jax.data.dataset import Dataset
-from moa_jax.deepinsight import inputs as deepinsight_inputs
+from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.deepinsight import inputs
 from moa_jax.errors import UserError
-from moa_jax.recipes import RECIPES, Context, is_finished
+from moa_jax.recipes import system
+from moa_jax.recipes.recipe import Context
 from moa_jax.report import analysis, figures, html, records
 from moa_jax.store import files, transform_files
 from moa_jax.store.predictions import Predictions
-from moa_jax.store.workdir import Workdir, levels
-from moa_jax.training import metrics
+from moa_jax.store.workdir import Workdir
 from moa_jax.training.parallel import Devices, check_per_member
 from moa_jax.training.progress import MetricsLog
 
@@ -40,44 +38,23 @@ def load_data(config: RunConfig) -> Dataset:
             scored=data.scored,
             nonscored=data.nonscored,
         )
-    return tables.load(data.folder or tables.sample_folder(), levels(config))
+    return tables.load(data.folder or tables.sample_folder(), Levels.of(config.data))
 
 
 def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
     """Fits every model of the configuration; models that are finished are left as they are."""
     for model in config.models.values():
-        RECIPES[model.recipe].check(dataset, model)
+        model.check(dataset)
     devices = Devices.available(config.parallel.strategy)
     check_per_member(config.parallel.devices_per_member, len(devices.devices))
     workdir.bind(config, dataset, devices.strategy)
-    treated = ~dataset.is_control
-    labels = dataset.scored.values[treated]
     log = MetricsLog(workdir.path, config.logging.tensorboard)
     for name, model in config.models.items():
-        context = dataclasses.replace(_context(config, workdir, name), log=log)
-        if is_finished(context.folder):
+        context = Context(name, workdir, devices, config, log)
+        if system.is_finished(context):
             logging.info("%s: finished by an earlier run", name)
-            continue
-        start = time.monotonic()
-        recipe = RECIPES[model.recipe]
-        result = recipe.fit(dataset, model, context)
-        result.oof.write(context.folder / "oof.parquet")
-        if result.test is not None:
-            result.test.write(context.folder / "test.parquet")
-        files.write_json(
-            context.folder / "metrics.json",
-            {
-                "recipe": model.recipe,
-                "scores": metrics.conventions(
-                    labels, result.oof.values, int(dataset.is_control.sum())
-                ),
-                "seconds": time.monotonic() - start,
-                "fidelity": switches(model),
-                "faithful": switches(model.original()),
-                "notes": list(result.notes),
-                "stages": list(result.stages),
-            },
-        )
+        else:
+            system.fit(model, dataset, context)
     log.close()
 
 
@@ -154,20 +131,19 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     columns = workdir.read()["data"]["columns"]
     folder = workdir.path / "infer" / file.name.split(".")[0]
     chosen = _stored_weights(workdir, list(config.models))
-    predicted = {}
+    predicted, devices = {}, Devices.available(config.parallel.strategy)
     for name, model in config.models.items():
-        if not is_finished(workdir.path / name):
-            raise UserError(f"{workdir.path / name}: expected a finished model, found none")
-        predict = RECIPES[model.recipe].load(
-            model, _context(config, workdir, name), tuple(columns["scored"])
-        )
+        context = Context(name, workdir, devices, config)
+        if not system.is_finished(context):
+            raise UserError(f"{context.folder}: expected a finished model, found none")
+        predict = system.load(model, context, tuple(columns["scored"]))
         predicted[name] = folder / f"{name}.parquet"
         with Predictions.writer(predicted[name]) as append:
             for rows in tables.stream(
                 file,
                 tuple(columns["genes"]),
                 tuple(columns["cells"]),
-                levels(config),
+                Levels.of(config.data),
                 config.parallel.predict_rows,
             ):
                 append(predict(rows))
@@ -178,27 +154,13 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     return folder / "submission.csv"
 
 
-def _context(config: RunConfig, workdir: Workdir, name: str) -> Context:
-    return Context(
-        model=name,
-        workdir=workdir,
-        devices=Devices.available(config.parallel.strategy),
-        parallel=config.parallel,
-        levels=levels(config),
-        base_seed=config.seed,
-        checkpoint_seconds=config.checkpoint.seconds,
-    )
-
-
 def _feature_maps(config: RunConfig, workdir: Workdir, dataset: Dataset) -> list[dict[str, Any]]:
     """Returns the first fold's map of every way that a finished model places the columns."""
-    folders = {
-        deepinsight_inputs.folder(workdir.path, model, fold=0)
-        for model in config.models.values()
-        if model.recipe == "deepinsight_cnn"
-    }
-    table = deepinsight_inputs.raw_table(dataset, levels(config)) if folders else None
+    folders = {f for model in config.models.values() for f in model.drawn_maps(workdir.path)}
     stored = [folder for folder in sorted(folders) if transform_files.exists(folder)]
+    if not stored:
+        return []
+    table = inputs.raw_table(dataset, Levels.of(config.data))
     return [analysis.feature_map(folder, table, dataset) for folder in stored]
 
 

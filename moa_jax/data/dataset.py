@@ -6,6 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from moa_jax.config import DataConfig
+
 
 @dataclasses.dataclass(frozen=True)
 class Levels:
@@ -21,6 +23,11 @@ class Levels:
     cp_dose: tuple[str, ...] = ("D1", "D2")
     treated: str = "trt_cp"
     control: str = "ctl_vehicle"
+
+    @classmethod
+    def of(cls, data: DataConfig) -> Levels:
+        """Returns the levels that a configuration names."""
+        return cls(data.cp_times, data.cp_doses, data.treated_type, data.control_type)
 
 
 ORIGINAL_LEVELS = Levels()

@@ -17,7 +17,6 @@ from moa_jax.deepinsight.feature_map import FeatureMap
 from moa_jax.deepinsight.images import paint, pixel_tables
 from moa_jax.deepinsight.log_scale import LogScale
 from moa_jax.deepinsight.swap_noise import swap_noise
-from moa_jax.store import transform_files
 
 # Columns before the genes: type, dose and time.
 NUM_TREATMENT = 3
@@ -53,11 +52,10 @@ def folder(workdir: Path, config, fold: int) -> Path:
     return workdir / "feature_maps" / f"{config.embedding}_{digest}" / f"fold{fold}"
 
 
-def fit_fold(folder: Path, table: np.ndarray, config) -> None:
-    """Fits and stores scale and map of a fold.
+def fit_fold(table: np.ndarray, config) -> dict[str, LogScale | FeatureMap]:
+    """Returns scale and map of a fold, fitted.
 
     Args:
-      folder: where to.
       table: [N, F] raw table of the fold's training rows.
       config: the recipe's `Config`.
     """
@@ -65,7 +63,7 @@ def fit_fold(folder: Path, table: np.ndarray, config) -> None:
     feature_map = FeatureMap(
         config.embedding, config.tsne, config.closing_edge, config.perplexity, config.fold_seed
     ).fit(scale.transform(table))
-    transform_files.save(folder, {SCALE: scale, MAP: feature_map})
+    return {SCALE: scale, MAP: feature_map}
 
 
 def member_data(

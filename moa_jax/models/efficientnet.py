@@ -17,21 +17,10 @@ import jax.numpy as jnp
 from moa_jax.models import batch_axis
 from moa_jax.models.convolution import Convolution
 from moa_jax.models.layers import BatchNorm, ImageHead, parameter_dtype
+from moa_jax.models.variants import EFFICIENTNETS as VARIANTS
 
 EPSILON = 1e-3
 STEM_WIDTH, TOP_WIDTH = 32, 1280
-
-# Factors on width and depth.
-VARIANTS = {
-    "b0": (1.0, 1.0),
-    "b1": (1.0, 1.1),
-    "b2": (1.1, 1.2),
-    "b3": (1.2, 1.4),
-    "b4": (1.4, 1.8),
-    "b5": (1.6, 2.2),
-    "b6": (1.8, 2.6),
-    "b7": (2.0, 3.1),
-}
 
 # Blocks, kernel, stride of the first block, expansion, channels; as in b0.
 STAGES = (

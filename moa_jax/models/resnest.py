@@ -17,31 +17,6 @@ import numpy as np
 from moa_jax.models.convolution import Convolution
 from moa_jax.models.layers import BatchNorm, ImageHead, parameter_dtype, torch_uniform
 
-# The networks that the authors published, as arguments of `ResNeSt`.
-_FAST = {"layers": (3, 4, 6, 3), "stem_width": 32, "avd_first": True}
-_DEEP = {"radix": 2, "cardinality": 1, "bottleneck_width": 64, "avd_first": False}
-VARIANTS: dict[str, dict[str, Any]] = {
-    "resnest50": {**_DEEP, "layers": (3, 4, 6, 3), "stem_width": 32},
-    "resnest101": {**_DEEP, "layers": (3, 4, 23, 3), "stem_width": 64},
-    "resnest200": {**_DEEP, "layers": (3, 24, 36, 3), "stem_width": 64},
-    "resnest269": {**_DEEP, "layers": (3, 30, 48, 8), "stem_width": 64},
-}
-for _radix, _cardinality, _width in (
-    (1, 1, 64),
-    (2, 1, 64),
-    (4, 1, 64),
-    (1, 2, 40),
-    (2, 2, 40),
-    (4, 2, 40),
-    (1, 4, 24),
-):
-    VARIANTS[f"resnest50_fast_{_radix}s{_cardinality}x{_width}d"] = {
-        **_FAST,
-        "radix": _radix,
-        "cardinality": _cardinality,
-        "bottleneck_width": _width,
-    }
-
 _BASE_WIDTH, _EXPANSION = 64, 4
 # Channels per input channel of the attention's narrow layer, and its least width.
 _REDUCTION, _LEAST_WIDTH = 4, 32

@@ -7,15 +7,13 @@ from moa_jax.recipes import (
     three_stage_nn,
     two_heads_resnet,
 )
-from moa_jax.recipes.recipe import Context, RecipeResult, is_finished
+from moa_jax.recipes.recipe import Recipe
 
-RECIPES = {
-    "deepinsight_cnn": deepinsight_cnn,
-    "nn_tabnet": nn_tabnet,
-    "simple_nn": simple_nn,
-    "three_stage_nn": three_stage_nn,
-    "two_heads_resnet": two_heads_resnet,
+# Every system's configuration by the name that a configuration file gives it.
+RECIPES: dict[str, type[Recipe]] = {
+    "deepinsight_cnn": deepinsight_cnn.Config,
+    "nn_tabnet": nn_tabnet.Config,
+    "simple_nn": simple_nn.Config,
+    "three_stage_nn": three_stage_nn.Config,
+    "two_heads_resnet": two_heads_resnet.Config,
 }
-CONFIGS = {name: recipe.Config for name, recipe in RECIPES.items()}
-
-__all__ = ["CONFIGS", "RECIPES", "Context", "RecipeResult", "is_finished"]

@@ -1,18 +1,22 @@
-"""Dense networks of the recipes: their configuration, losses and optimiser."""
+"""Dense networks of the recipes: their configuration and how they are trained."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import TYPE_CHECKING
 
 from moa_jax.config import number, switch
-from moa_jax.models.mlp import MLP
-from moa_jax.training import losses, optimizers, rules, schedules
-from moa_jax.training.stage import Stage
+from moa_jax.recipes import optimisation
+
+if TYPE_CHECKING:
+    import flax.linen as nn
+
+    from moa_jax.training.stage import Stage
 
 
 @dataclasses.dataclass(frozen=True)
-class Dense:
+class DenseTraining:
     """A dense network and its training: Adam with coupled L2 on a one-cycle schedule.
 
     Attributes:
@@ -20,7 +24,9 @@ class Dense:
       dropout: rates after the three batch normalisations.
       epochs, batch_size: training length and rows per step; validation uses the same batches.
       max_learning_rate, pct_start: peak of the one-cycle schedule and the share before it.
-      weight_decay: coupled L2 on every parameter.
+      weight_decay: of the optimiser; coupled L2 on every parameter.
+      loss, optimizer, schedule: names of `losses.LOSSES`, `optimizers.OPTIMIZERS` and
+        `schedules.SCHEDULES`.
       label_smoothing: share of each training target replaced by one half.
       smooth_validation: smooth the targets of the validation loss, which decides the epoch, too.
       patience: epochs without a better loss after which a member ends; 0 for never.
@@ -34,33 +40,37 @@ class Dense:
     max_learning_rate: float = number(1e-2, 1e-12)
     pct_start: float = number(0.1, 0.0, 1.0)
     weight_decay: float = number(1e-5, 0.0)
+    loss: str = "binary_cross_entropy"
+    optimizer: str = "adam_cycled"
+    schedule: str = "one_cycle"
     label_smoothing: float = number(1e-3, 0.0, 0.999)
     smooth_validation: bool = switch(number(False))
     patience: int = number(0, 0)
     share_init_across_folds: bool = switch(number(True))
 
-    def network(self, num_outputs: int) -> MLP:
+    def network(self, num_outputs: int) -> nn.Module:
+        from moa_jax.models.mlp import MLP
+
         return MLP(self.hidden, num_outputs, self.dropout)
 
     def stage(self, **parts) -> Stage:
         """Returns the stage that trains such networks; `parts` are its other attributes."""
-        smoothed = functools.partial(smoothed_loss, smoothing=self.label_smoothing)
+        from moa_jax.training import losses, rules
+        from moa_jax.training.stage import Stage
+
+        smoothed = optimisation.smoothed_loss(self.loss, self.label_smoothing)
         return Stage(
             loss=smoothed,
-            valid_loss=smoothed if self.smooth_validation else losses.binary_cross_entropy,
-            optimizer=functools.partial(one_cycle_adam, config=self),
+            valid_loss=smoothed if self.smooth_validation else losses.LOSSES[self.loss],
+            optimizer=functools.partial(
+                optimisation.optimizer,
+                section=self,
+                rate=self.max_learning_rate,
+                weight_decay=self.weight_decay,
+            ),
             epochs=self.epochs,
             batch_size=self.batch_size,
             stop=rules.patience(self.patience),
             share_init_across_folds=self.share_init_across_folds,
             **parts,
         )
-
-
-def smoothed_loss(logits, targets, mask, smoothing):
-    return losses.binary_cross_entropy(logits, losses.smoothed(targets, smoothing), mask)
-
-
-def one_cycle_adam(total_steps, scale, config: Dense):
-    rate, beta1 = schedules.one_cycle(total_steps, config.pct_start, config.max_learning_rate)
-    return optimizers.adam(lambda step: scale * rate(step), beta1, config.weight_decay)

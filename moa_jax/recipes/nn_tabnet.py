@@ -4,38 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 from moa_jax.config import choice, number, switch
 from moa_jax.data import folds
-from moa_jax.data.dataset import Dataset, Levels, Targets
+from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
 from moa_jax.features.rank_gauss import RankGauss
 from moa_jax.features.row_statistics import row_statistics
 from moa_jax.features.selection import VarianceSelection
 from moa_jax.features.umap import UmapEmbedding
-from moa_jax.models.mlp import TwoLayerMLP
-from moa_jax.models.tabnet import TabNet
-from moa_jax.recipes import profile, recipe
-from moa_jax.recipes.chain import Chain, Link
-from moa_jax.recipes.dense import Dense
+from moa_jax.recipes import optimisation, profile, recipe
+from moa_jax.recipes.dense import DenseTraining
 from moa_jax.recipes.profile import Steps
-from moa_jax.recipes.recipe import Context, RecipeResult
-from moa_jax.store.predictions import Predictions
-from moa_jax.training import losses, optimizers, rules, schedules
-from moa_jax.training.stage import Stage, by_row
+from moa_jax.recipes.recipe import Recipe
+
+if TYPE_CHECKING:
+    import flax.linen as nn
+
+    from moa_jax.recipes.design import StageDesign
+    from moa_jax.training.stage import Stage
 
 NONSCORED, SCORED = "nonscored", "scored"
 UMAP_SEED, FACTOR_SEED = 512, 42
 
 
 @dataclasses.dataclass(frozen=True)
-class DenseConfig(Dense):
+class DenseConfig(DenseTraining):
     """The first stage: a dense network of two layers and its features.
 
     Attributes:
@@ -61,7 +59,9 @@ class DenseConfig(Dense):
     cell_umap: int = number(5, 1)
     variance_threshold: float = number(0.5, 0.0)
 
-    def network(self, num_outputs: int) -> TwoLayerMLP:
+    def network(self, num_outputs: int) -> nn.Module:
+        from moa_jax.models.mlp import TwoLayerMLP
+
         return TwoLayerMLP(self.hidden, num_outputs, self.dropout)
 
 
@@ -82,7 +82,9 @@ class TabNetConfig:
       learning_rate, milestones, decay: the rate, and the epochs at which it is multiplied by
         `decay`.
       clip: largest norm of all gradients together.
-      weight_decay: coupled L2 on every parameter.
+      weight_decay: of the optimiser; coupled L2 on every parameter.
+      loss, optimizer, schedule: names of `losses.LOSSES`, `optimizers.OPTIMIZERS` and
+        `schedules.SCHEDULES`.
       label_smoothing: share of each target replaced by one half, in validation too.
       patience: epochs without a better loss after which a member ends; 0 for never.
       share_init_across_folds: all folds of a seed share initial weights and random draws.
@@ -110,15 +112,39 @@ class TabNetConfig:
     decay: float = number(0.9, 0.0, 1.0)
     clip: float = number(1.0, 1e-12)
     weight_decay: float = number(1e-5, 0.0)
+    loss: str = "log_loss_epsilon"
+    optimizer: str = "adam"
+    schedule: str = "multi_step"
     label_smoothing: float = number(1e-3, 0.0, 0.999)
     patience: int = number(50, 0)
     share_init_across_folds: bool = switch(number(True))
 
+    def network(self, levels: Levels, num_outputs: int) -> nn.Module:
+        from moa_jax.models.tabnet import TabNet
+
+        return TabNet(
+            num_outputs,
+            self.n_d,
+            self.n_a,
+            self.n_steps,
+            self.gamma,
+            self.n_independent,
+            self.n_shared,
+            cat_idxs=(0, 1),
+            cat_dims=(len(levels.cp_time), len(levels.cp_dose)),
+            cat_emb_dim=(1, 1),
+            virtual_batch_size=self.virtual_batch_size,
+            mask_type=self.mask_type,
+        )
+
     def stage(self, **parts) -> Stage:
         """Returns the stage that trains such networks; `parts` are its other attributes."""
+        from moa_jax.training import rules
+        from moa_jax.training.stage import Stage, by_row
+
         return Stage(
             loss=functools.partial(_loss, config=self),
-            valid_loss=functools.partial(_smoothed_loss, smoothing=self.label_smoothing),
+            valid_loss=functools.partial(_smoothed_loss, config=self),
             valid_weights=by_row,
             optimizer=functools.partial(_optimizer, config=self),
             epochs=self.epochs,
@@ -130,7 +156,7 @@ class TabNetConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Recipe):
     """The 2-stage NN + TabNet; the defaults are the original's.
 
     Attributes:
@@ -152,46 +178,88 @@ class Config:
     nonscored: DenseConfig = dataclasses.field(default_factory=DenseConfig)
     scored: TabNetConfig = dataclasses.field(default_factory=TabNetConfig)
 
+    convention = "printed_treated"
+
     def honest(self) -> Config:
-        """Returns the configuration in which no row influences its own score."""
         return dataclasses.replace(
             self, transforms="per_fold", select_on="holdout", same_folds=True
         )
 
     def original(self) -> Config:
-        """Returns the original that this configuration is compared with."""
         return Config()
 
+    @property
+    def recorded_score(self) -> float:
+        return 0.016234
 
-def check(dataset: Dataset, config: Config) -> None:
-    """Checks that the data suit the configuration, before any model is trained.
+    def check(self, dataset: Dataset) -> None:
+        super().check(dataset)
+        recipe.check_same_folds(self.transforms, self.same_folds)
+        seeds, split_seeds = self.nonscored.seeds, self.nonscored.split_seeds
+        optimisation.check(self.nonscored, "nonscored.")
+        optimisation.check(self.scored, "scored.")
+        recipe.check_lengths("nonscored.split_seeds", split_seeds, "nonscored.seeds", seeds)
 
-    Raises:
-      UserError: there are fewer treated rows than folds, or the fields contradict each other.
-    """
-    recipe.check_folds(dataset, config.folds)
-    recipe.check_same_folds(config)
-    seeds, split_seeds = config.nonscored.seeds, config.nonscored.split_seeds
-    recipe.check_lengths("nonscored.split_seeds", split_seeds, "nonscored.seeds", seeds)
+    def stages(self, levels: Levels, nonscored: bool) -> tuple[StageDesign, ...]:
+        """Returns the stages; without non-scored targets the first is left out."""
+        from moa_jax.recipes.design import StageDesign, nonempty_nonscored, scored
+        from moa_jax.recipes.profile_features import ProfileFeatures
 
+        def dense_inputs(rows: Dataset, columns: np.ndarray, previous: None) -> np.ndarray:
+            return np.concatenate([columns, *profile.treatment(rows, levels)], axis=1)
 
-def fit(dataset: Dataset, config: Config, context: Context) -> RecipeResult:
-    """Trains both stages and predicts the training rows out of fold, and the test rows."""
-    chain = _chain(config, context.levels, recipe.has_nonscored(dataset))
-    return chain.fit(dataset, context, needs_nonscored=True)
+        def tabnet_inputs(
+            rows: Dataset, columns: np.ndarray, previous: np.ndarray | None
+        ) -> np.ndarray:
+            codes = [
+                np.argmax(one_hot, axis=1)[:, None] for one_hot in profile.treatment(rows, levels)
+            ]
+            earlier = [] if previous is None else [previous]
+            return np.concatenate([*codes, columns, *earlier], axis=1)
 
+        dense, tabnet = self.nonscored, self.scored
+        earlier = NONSCORED if nonscored else None
+        first = StageDesign(
+            name=NONSCORED,
+            network=dense.network,
+            training=dense.stage,
+            targets=nonempty_nonscored,
+            folds=self._dense_folds,
+            features=ProfileFeatures(dense_inputs, self.transforms, DenseProfile(dense)),
+            select_on=self.select_on,
+        )
+        second = StageDesign(
+            name=SCORED,
+            network=functools.partial(tabnet.network, levels),
+            training=tabnet.stage,
+            targets=scored,
+            folds=self._tabnet_folds,
+            features=ProfileFeatures(
+                tabnet_inputs, self.transforms, TabNetProfile(tabnet), predictions_of=earlier
+            ),
+            select_on=self.select_on,
+            predictions_of=earlier,
+            probabilities=_probabilities,
+        )
+        return (first, second) if nonscored else (second,)
 
-def outline(dataset: Dataset, config: Config, context: Context) -> tuple[Stage, ...]:
-    """Returns the stages that `fit` would train, see `recipe.outline_folds`."""
-    return _chain(config, context.levels, recipe.has_nonscored(dataset)).outline(dataset, context)
+    def _dense_folds(self, rows: Dataset) -> Mapping[int, np.ndarray]:
+        from moa_jax.recipes.design import nonempty_nonscored
 
+        if self.same_folds:
+            return dict.fromkeys(self.nonscored.seeds, self._common_folds(rows))
+        labels = nonempty_nonscored(rows).values
+        pairs = zip(self.nonscored.seeds, self.nonscored.split_seeds, strict=True)
+        return {seed: _split(labels, self.folds, split_seed) for seed, split_seed in pairs}
 
-def load(
-    config: Config, context: Context, targets: tuple[str, ...]
-) -> Callable[[Dataset], Predictions]:
-    """Returns the function that predicts new rows; it needs the work folder only."""
-    nonscored = recipe.is_finished(context.folder / NONSCORED)
-    return _chain(config, context.levels, nonscored).load(context, targets)
+    def _tabnet_folds(self, rows: Dataset) -> Mapping[int, np.ndarray]:
+        if self.same_folds:
+            return dict.fromkeys(self.scored.seeds, self._common_folds(rows))
+        labels = rows.scored.values
+        return {seed: _split(labels, self.folds, seed) for seed in self.scored.seeds}
+
+    def _common_folds(self, rows: Dataset) -> np.ndarray:
+        return _split(rows.scored.values, self.folds, self.scored.seeds[0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,110 +339,42 @@ def selected_by_name(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.concatenate([pairs, first[:, both:], pairs, second[:, both:]], axis=1)
 
 
-def _chain(config: Config, levels: Levels, nonscored: bool) -> Chain:
-    """Returns the stages; without non-scored targets the first is left out."""
-
-    def dense_inputs(rows: Dataset, columns: np.ndarray, previous: None) -> np.ndarray:
-        return np.concatenate([columns, *profile.treatment(rows, levels)], axis=1)
-
-    def tabnet_inputs(
-        rows: Dataset, columns: np.ndarray, previous: np.ndarray | None
-    ) -> np.ndarray:
-        codes = [np.argmax(one_hot, axis=1)[:, None] for one_hot in profile.treatment(rows, levels)]
-        earlier = [] if previous is None else [previous]
-        return np.concatenate([*codes, columns, *earlier], axis=1)
-
-    def scored_targets(rows: Dataset) -> Targets:
-        return rows.scored
-
-    def dense_folds(rows: Dataset) -> Mapping[int, np.ndarray]:
-        if config.same_folds:
-            return dict.fromkeys(config.nonscored.seeds, _common_folds(config, rows))
-        labels = recipe.nonempty_nonscored(rows).values
-        pairs = zip(config.nonscored.seeds, config.nonscored.split_seeds, strict=True)
-        return {seed: _split(labels, config.folds, split_seed) for seed, split_seed in pairs}
-
-    def tabnet_folds(rows: Dataset) -> Mapping[int, np.ndarray]:
-        if config.same_folds:
-            return dict.fromkeys(config.scored.seeds, _common_folds(config, rows))
-        labels = rows.scored.values
-        return {seed: _split(labels, config.folds, seed) for seed in config.scored.seeds}
-
-    dense, tabnet = config.nonscored, config.scored
-    first = Link(
-        NONSCORED,
-        dense.network,
-        dense.stage,
-        recipe.nonempty_nonscored,
-        dense.seeds,
-        dense_folds,
-        dense_inputs,
-        DenseProfile(dense),
-    )
-    second = Link(
-        SCORED,
-        functools.partial(_tabnet, tabnet, levels),
-        tabnet.stage,
-        scored_targets,
-        tabnet.seeds,
-        tabnet_folds,
-        tabnet_inputs,
-        TabNetProfile(tabnet),
-        predictions_of=NONSCORED if nonscored else None,
-        probabilities=_probabilities,
-    )
-    links = (first, second) if nonscored else (second,)
-    return Chain.of(links, config.transforms, config.select_on, config.folds)
-
-
 def _split(labels: np.ndarray, num_folds: int, seed: int) -> np.ndarray:
     return folds.multilabel_stratified(labels, num_folds, seed, shuffle=True)
 
 
-def _common_folds(config: Config, rows: Dataset) -> np.ndarray:
-    return _split(rows.scored.values, config.folds, config.scored.seeds[0])
-
-
-def _tabnet(config: TabNetConfig, levels: Levels, num_outputs: int) -> TabNet:
-    return TabNet(
-        num_outputs,
-        config.n_d,
-        config.n_a,
-        config.n_steps,
-        config.gamma,
-        config.n_independent,
-        config.n_shared,
-        cat_idxs=(0, 1),
-        cat_dims=(len(levels.cp_time), len(levels.cp_dose)),
-        cat_emb_dim=(1, 1),
-        virtual_batch_size=config.virtual_batch_size,
-        mask_type=config.mask_type,
-    )
-
-
 def _probabilities(outputs):
+    import jax
+
     return jax.nn.sigmoid(outputs[0])
 
 
-def _smoothed_loss(outputs, targets, mask, smoothing):
+def _smoothed_loss(outputs, targets, mask, config: TabNetConfig):
+    import jax.numpy as jnp
+
+    from moa_jax.training.losses import LOSSES
+
     logits, _ = outputs
     # Clipping gives the original's float32 targets to the last bit, which `losses.smoothed` misses:
     # for sure predictions that bit is 1e-4 of the loss.
+    smoothing = config.label_smoothing
     targets = jnp.clip(targets, smoothing / 2, 1 - smoothing / 2)
-    return losses.log_loss_epsilon(logits, targets, mask)
+    return LOSSES[config.loss](logits, targets, mask)
 
 
 def _loss(outputs, targets, mask, config: TabNetConfig):
     _, mask_loss = outputs
-    loss = _smoothed_loss(outputs, targets, mask, config.label_smoothing)
-    return loss - config.lambda_sparse * mask_loss
+    return _smoothed_loss(outputs, targets, mask, config) - config.lambda_sparse * mask_loss
 
 
 def _optimizer(total_steps, scale, config: TabNetConfig):
-    rate = schedules.multi_step(
-        total_steps, config.epochs, config.learning_rate, config.milestones, config.decay
-    )
+    import optax
+
+    from moa_jax.training.optimizers import clip_by_global_norm
+
     return optax.chain(
-        optimizers.clip_by_global_norm(config.clip),
-        optimizers.adam(lambda step: scale * rate(step), weight_decay=config.weight_decay),
+        clip_by_global_norm(config.clip),
+        optimisation.optimizer(
+            total_steps, scale, config, config.learning_rate, config.weight_decay
+        ),
     )

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from moa_jax.data.dataset import Dataset, Levels
-from moa_jax.features.factors import ClusterOneHot, FactorScores
 from moa_jax.features.one_hot import one_hot
-from moa_jax.features.rank_gauss import RankGauss
-from moa_jax.features.row_statistics import row_statistics
 from moa_jax.store.transform_files import Transform
 
 
@@ -104,45 +100,3 @@ def statistics_blocks(present: list[tuple[str, slice]]) -> list[slice]:
 def treatment(rows: Dataset, levels: Levels) -> list[np.ndarray]:
     """Returns one-hot time and one-hot dose of the rows."""
     return [one_hot(rows.cp_time, levels.cp_time), one_hot(rows.cp_dose, levels.cp_dose)]
-
-
-@dataclasses.dataclass(frozen=True)
-class SimpleProfile:
-    """Profile of the Simple NNs.
-
-    Columns, in order: genes and cells (rank-gauss twice), their factor scores (rank-gauss once),
-    one-hot clusters of the gene block and of the cell block, five statistics per row of the gene
-    block, the cell block and both.
-
-    The blocks are cut by position: with `drop_first_column` every block begins one column late,
-    so that the gene block ends with the first cell column and the cell block with the first gene
-    factor, as in the original with old CV.
-
-    Attributes:
-      factors: number of factors by group, `gene` and `cell`.
-      clusters: number of clusters by group, 0 for none.
-      drop_first_column: lose the first column after the first rank-gauss.
-    """
-
-    factors: Mapping[str, int]
-    clusters: Mapping[str, int]
-    drop_first_column: bool
-
-    def columns(self, values: np.ndarray, num_genes: int, steps: Steps) -> np.ndarray:
-        present = groups(num_genes, values.shape[1])
-        values = steps("first_rank_gauss", RankGauss, values, on_train_alone=True)
-        scores = [
-            steps(f"{name}_factors", lambda n=name: FactorScores(self.factors[n]), values[:, block])
-            for name, block in present
-        ]
-        table = np.concatenate([values, *scores], axis=1)[:, int(self.drop_first_column) :]
-        table = steps("second_rank_gauss", RankGauss, table)
-        clusters = [
-            steps(
-                f"{name}_clusters", lambda n=name: ClusterOneHot(self.clusters[n]), table[:, block]
-            )
-            for name, block in present
-            if self.clusters[name]
-        ]
-        statistics = [row_statistics(table[:, block]) for block in statistics_blocks(present)]
-        return np.concatenate([table, *clusters, *statistics], axis=1)

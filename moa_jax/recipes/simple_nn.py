@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from moa_jax.config import choice, number, switch
 from moa_jax.data import folds
-from moa_jax.data.dataset import Dataset, Levels, Targets
+from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.errors import UserError
-from moa_jax.recipes import profile, recipe
-from moa_jax.recipes.chain import Chain, Link
-from moa_jax.recipes.dense import Dense
-from moa_jax.recipes.profile import SimpleProfile
-from moa_jax.recipes.recipe import Context, RecipeResult
-from moa_jax.store.predictions import Predictions
-from moa_jax.training.stage import Stage
+from moa_jax.features.factors import ClusterOneHot, FactorScores
+from moa_jax.features.rank_gauss import RankGauss
+from moa_jax.features.row_statistics import row_statistics
+from moa_jax.recipes import optimisation, profile
+from moa_jax.recipes.dense import DenseTraining
+from moa_jax.recipes.profile import Steps
+from moa_jax.recipes.recipe import Recipe
+
+if TYPE_CHECKING:
+    from moa_jax.recipes.design import StageDesign
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(Dense):
+class Config(Recipe, DenseTraining):
     """The Simple NN; the defaults are the original with old CV.
 
     Attributes:
@@ -55,13 +59,63 @@ class Config(Dense):
     gene_clusters: int = number(45, 0)
     cell_clusters: int = number(15, 0)
 
+    convention = "printed"
+
     def honest(self) -> Config:
-        """Returns the configuration in which no row influences its own score."""
         return dataclasses.replace(self, transforms="per_fold", select_on="holdout")
 
     def original(self) -> Config:
-        """Returns the original that this configuration is compared with."""
         return ORIGINAL[self.cv]
+
+    @property
+    def recorded_score(self) -> float:
+        return {"old": 0.015846, "new": 0.016976}[self.cv]
+
+    def check(self, dataset: Dataset) -> None:
+        super().check(dataset)
+        optimisation.check(self)
+        if self.split == "drug_aware" and dataset.drug_id is None:
+            raise UserError(
+                "train_drug: expected for split=drug_aware, found none; "
+                "add the file or set split=stratified"
+            )
+
+    def stages(self, levels: Levels, nonscored: bool) -> tuple[StageDesign, ...]:
+        from moa_jax.recipes.design import StageDesign, scored
+        from moa_jax.recipes.profile_features import ProfileFeatures
+
+        def inputs(rows: Dataset, columns: np.ndarray, previous: None) -> np.ndarray:
+            return np.concatenate([columns, *profile.treatment(rows, levels)], axis=1)
+
+        described = SimpleProfile(
+            factors={"gene": self.gene_factors, "cell": self.cell_factors},
+            clusters={"gene": self.gene_clusters, "cell": self.cell_clusters},
+            drop_first_column=self.drop_first_gene,
+        )
+        return (
+            StageDesign(
+                name="scored",
+                network=self.network,
+                training=self.stage,
+                targets=scored,
+                folds=self.split_rows,
+                features=ProfileFeatures(inputs, self.transforms, described),
+                select_on=self.select_on,
+            ),
+        )
+
+    def split_rows(self, rows: Dataset) -> Mapping[int, np.ndarray]:
+        """Returns the fold of each row, the same for every seed."""
+        labels = rows.scored.values
+        if self.split == "drug_aware":
+            fold_of_row = folds.drug_aware(labels, rows.drug_id, self.folds, self.split_seed)
+        elif self.split == "k_fold":
+            fold_of_row = folds.k_fold(len(rows), self.folds, self.split_seed)
+        else:
+            fold_of_row = folds.multilabel_stratified(
+                labels, self.folds, self.split_seed, always_true_label=True
+            )
+        return dict.fromkeys(self.seeds, fold_of_row)
 
 
 ORIGINAL = {
@@ -77,65 +131,45 @@ ORIGINAL = {
 }
 
 
-def check(dataset: Dataset, config: Config) -> None:
-    """Checks that the data suit the configuration, before any model is trained.
+@dataclasses.dataclass(frozen=True)
+class SimpleProfile:
+    """Profile of the Simple NNs.
 
-    Raises:
-      UserError: there are fewer treated rows than folds, or the split needs drug ids.
+    Columns, in order: genes and cells (rank-gauss twice), their factor scores (rank-gauss once),
+    one-hot clusters of the gene block and of the cell block, five statistics per row of the gene
+    block, the cell block and both.
+
+    The blocks are cut by position: with `drop_first_column` every block begins one column late,
+    so that the gene block ends with the first cell column and the cell block with the first gene
+    factor, as in the original with old CV.
+
+    Attributes:
+      factors: number of factors by group, `gene` and `cell`.
+      clusters: number of clusters by group, 0 for none.
+      drop_first_column: lose the first column after the first rank-gauss.
     """
-    recipe.check_folds(dataset, config.folds)
-    if config.split == "drug_aware" and dataset.drug_id is None:
-        raise UserError(
-            "train_drug: expected for split=drug_aware, found none; "
-            "add the file or set split=stratified"
-        )
 
+    factors: Mapping[str, int]
+    clusters: Mapping[str, int]
+    drop_first_column: bool
 
-def fit(dataset: Dataset, config: Config, context: Context) -> RecipeResult:
-    """Trains every member and predicts the training rows out of fold, and the test rows."""
-    return _chain(config, context.levels).fit(dataset, context)
-
-
-def outline(dataset: Dataset, config: Config, context: Context) -> tuple[Stage, ...]:
-    """Returns the stages that `fit` would train, see `recipe.outline_folds`."""
-    return _chain(config, context.levels).outline(dataset, context)
-
-
-def load(
-    config: Config, context: Context, targets: tuple[str, ...]
-) -> Callable[[Dataset], Predictions]:
-    """Returns the function that predicts new rows; it needs the work folder only."""
-    return _chain(config, context.levels).load(context, targets)
-
-
-def _chain(config: Config, levels: Levels) -> Chain:
-    described = SimpleProfile(
-        factors={"gene": config.gene_factors, "cell": config.cell_factors},
-        clusters={"gene": config.gene_clusters, "cell": config.cell_clusters},
-        drop_first_column=config.drop_first_gene,
-    )
-
-    def inputs(rows: Dataset, columns: np.ndarray, previous: None) -> np.ndarray:
-        return np.concatenate([columns, *profile.treatment(rows, levels)], axis=1)
-
-    def scored(rows: Dataset) -> Targets:
-        return rows.scored
-
-    def split(rows: Dataset) -> Mapping[int, np.ndarray]:
-        return dict.fromkeys(config.seeds, _split(rows, config))
-
-    link = Link(
-        "scored", config.network, config.stage, scored, config.seeds, split, inputs, described
-    )
-    return Chain.of((link,), config.transforms, config.select_on, config.folds)
-
-
-def _split(rows: Dataset, config: Config) -> np.ndarray:
-    labels = rows.scored.values
-    if config.split == "drug_aware":
-        return folds.drug_aware(labels, rows.drug_id, config.folds, config.split_seed)
-    if config.split == "k_fold":
-        return folds.k_fold(len(rows), config.folds, config.split_seed)
-    return folds.multilabel_stratified(
-        labels, config.folds, config.split_seed, always_true_label=True
-    )
+    def columns(self, values: np.ndarray, num_genes: int, steps: Steps) -> np.ndarray:
+        present = profile.groups(num_genes, values.shape[1])
+        values = steps("first_rank_gauss", RankGauss, values, on_train_alone=True)
+        scores = [
+            steps(f"{name}_factors", lambda n=name: FactorScores(self.factors[n]), values[:, block])
+            for name, block in present
+        ]
+        table = np.concatenate([values, *scores], axis=1)[:, int(self.drop_first_column) :]
+        table = steps("second_rank_gauss", RankGauss, table)
+        clusters = [
+            steps(
+                f"{name}_clusters", lambda n=name: ClusterOneHot(self.clusters[n]), table[:, block]
+            )
+            for name, block in present
+            if self.clusters[name]
+        ]
+        statistics = [
+            row_statistics(table[:, block]) for block in profile.statistics_blocks(present)
+        ]
+        return np.concatenate([table, *clusters, *statistics], axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,20 +14,20 @@ from moa_jax.data.dataset import Dataset, Levels, Targets
 from moa_jax.features.factors import FactorScores
 from moa_jax.features.rank_gauss import RankGauss
 from moa_jax.features.umap import UmapEmbedding
-from moa_jax.recipes import profile, recipe
-from moa_jax.recipes.chain import Chain, Link
-from moa_jax.recipes.dense import Dense
+from moa_jax.recipes import optimisation, profile, recipe
+from moa_jax.recipes.dense import DenseTraining
 from moa_jax.recipes.profile import Steps
-from moa_jax.recipes.recipe import Context, RecipeResult
-from moa_jax.store.predictions import Predictions
-from moa_jax.training.stage import Stage
+from moa_jax.recipes.recipe import Recipe
+
+if TYPE_CHECKING:
+    from moa_jax.recipes.design import StageDesign
 
 NONSCORED, SCORED, STACKED = "nonscored", "scored", "stacked"
 DROPOUT = (0.15, 0.3, 0.25)
 
 
 @dataclasses.dataclass(frozen=True)
-class StageConfig(Dense):
+class StageConfig(DenseTraining):
     """One of the three networks; the defaults are the second's.
 
     Attributes:
@@ -41,8 +42,8 @@ class StageConfig(Dense):
 
 
 @dataclasses.dataclass(frozen=True)
-class Features:
-    """Features beside the genes and cells themselves.
+class FeaturesConfig:
+    """FeaturesConfig beside the genes and cells themselves.
 
     Attributes:
       gene_factors, cell_factors: components of factor analysis.
@@ -58,7 +59,7 @@ class Features:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Recipe):
     """The 3-stage NN; the defaults are the original with 5 folds.
 
     Attributes:
@@ -83,7 +84,7 @@ class Config:
     same_folds: bool = switch(number(False))
     transforms: str = switch(choice("all", "all", "per_fold"))
     select_on: str = switch(choice("fold", "fold", "holdout"))
-    features: Features = dataclasses.field(default_factory=Features)
+    features: FeaturesConfig = dataclasses.field(default_factory=FeaturesConfig)
     nonscored: StageConfig = dataclasses.field(
         default_factory=lambda: StageConfig(
             epochs=15, label_smoothing=1e-3, smooth_validation=True, split_seed=1903
@@ -96,44 +97,72 @@ class Config:
         )
     )
 
+    convention = "printed"
+
     def honest(self) -> Config:
-        """Returns the configuration in which no row influences its own score."""
         return dataclasses.replace(
             self, transforms="per_fold", select_on="holdout", same_folds=True
         )
 
     def original(self) -> Config:
-        """Returns the original that this configuration is compared with."""
         return Config(folds=self.folds)
 
+    @property
+    def recorded_score(self) -> float | None:
+        return {5: 0.015606, 10: 0.015461}.get(self.folds)
 
-def check(dataset: Dataset, config: Config) -> None:
-    """Checks that the data suit the configuration, before any model is trained.
+    def check(self, dataset: Dataset) -> None:
+        super().check(dataset)
+        recipe.check_same_folds(self.transforms, self.same_folds)
+        for stage in (NONSCORED, SCORED, STACKED):
+            optimisation.check(getattr(self, stage), f"{stage}.")
 
-    Raises:
-      UserError: there are fewer treated rows than folds, or the switches contradict each other.
-    """
-    recipe.check_folds(dataset, config.folds)
-    recipe.check_same_folds(config)
+    def stages(self, levels: Levels, nonscored: bool) -> tuple[StageDesign, ...]:
+        """Returns the stages; without non-scored targets the first is left out."""
+        from moa_jax.recipes.design import StageDesign, nonempty_nonscored, scored
+        from moa_jax.recipes.profile_features import ProfileFeatures
 
+        def with_treatment(
+            rows: Dataset, columns: np.ndarray, previous: np.ndarray | None
+        ) -> np.ndarray:
+            earlier = [] if previous is None else [previous]
+            return np.concatenate([columns, *earlier, *profile.treatment(rows, levels)], axis=1)
 
-def fit(dataset: Dataset, config: Config, context: Context) -> RecipeResult:
-    """Trains every stage and predicts the training rows out of fold, and the test rows."""
-    chain = _chain(config, context.levels, recipe.has_nonscored(dataset))
-    return chain.fit(dataset, context, needs_nonscored=True)
+        def predictions_alone(rows: Dataset, columns: None, previous: np.ndarray) -> np.ndarray:
+            return previous
 
+        def design(
+            name: str, targets: Callable[[Dataset], Targets], features: ProfileFeatures
+        ) -> StageDesign:
+            dense: StageConfig = getattr(self, name)
 
-def outline(dataset: Dataset, config: Config, context: Context) -> tuple[Stage, ...]:
-    """Returns the stages that `fit` would train, see `recipe.outline_folds`."""
-    return _chain(config, context.levels, recipe.has_nonscored(dataset)).outline(dataset, context)
+            def split(rows: Dataset) -> Mapping[int, np.ndarray]:
+                return dict.fromkeys(self.seeds, self._split(name, rows, targets(rows)))
 
+            return StageDesign(
+                name, dense.network, dense.stage, targets, split, features, self.select_on,
+                features.predictions_of,
+            )  # fmt: skip
 
-def load(
-    config: Config, context: Context, targets: tuple[str, ...]
-) -> Callable[[Dataset], Predictions]:
-    """Returns the function that predicts new rows; it needs the work folder only."""
-    nonscored = recipe.is_finished(context.folder / NONSCORED)
-    return _chain(config, context.levels, nonscored).load(context, targets)
+        described = ThreeStageProfile(self.features)
+        own = ProfileFeatures(with_treatment, self.transforms, described)
+        after = dataclasses.replace(own, profile_of=NONSCORED, predictions_of=NONSCORED)
+        alone = ProfileFeatures(predictions_alone, self.transforms, predictions_of=SCORED)
+        first = (design(NONSCORED, nonempty_nonscored, own),) if nonscored else ()
+        return (
+            *first,
+            design(SCORED, scored, after if nonscored else own),
+            design(STACKED, scored, alone),
+        )
+
+    def _split(self, stage: str, rows: Dataset, targets: Targets) -> np.ndarray:
+        labels, seed = targets.values, getattr(self, stage).split_seed
+        if self.same_folds:
+            labels, seed = rows.scored.values, self.scored.split_seed
+        elif self.stratify_on == "clipped" and stage != SCORED:
+            # The original clips the targets before it splits: every entry then counts as true.
+            labels = np.ones_like(labels)
+        return folds.multilabel_stratified(labels, self.folds, seed, always_true_label=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +173,7 @@ class ThreeStageProfile:
     rows together.
     """
 
-    features: Features
+    features: FeaturesConfig
 
     def columns(self, values: np.ndarray, num_genes: int, steps: Steps) -> np.ndarray:
         features, made = self.features, []
@@ -159,49 +188,3 @@ class ThreeStageProfile:
             if features.umap:
                 made.append(steps(f"{group}_umap", lambda n=dimensions: UmapEmbedding(n), raw))
         return np.concatenate([steps("rank_gauss", RankGauss, values), *made], axis=1)
-
-
-def _chain(config: Config, levels: Levels, nonscored: bool) -> Chain:
-    """Returns the stages; without non-scored targets the first is left out."""
-
-    def with_treatment(
-        rows: Dataset, columns: np.ndarray, previous: np.ndarray | None
-    ) -> np.ndarray:
-        earlier = [] if previous is None else [previous]
-        return np.concatenate([columns, *earlier, *profile.treatment(rows, levels)], axis=1)
-
-    def predictions_alone(rows: Dataset, columns: None, previous: np.ndarray) -> np.ndarray:
-        return previous
-
-    def scored_targets(rows: Dataset) -> Targets:
-        return rows.scored
-
-    def link(stage: str, targets: Callable[[Dataset], Targets], inputs, **reads) -> Link:
-        dense: StageConfig = getattr(config, stage)
-
-        def split(rows: Dataset) -> Mapping[int, np.ndarray]:
-            return dict.fromkeys(config.seeds, _split(config, stage, rows, targets(rows)))
-
-        return Link(
-            stage, dense.network, dense.stage, targets, config.seeds, split, inputs, **reads
-        )
-
-    described = ThreeStageProfile(config.features)
-    if nonscored:
-        first = (link(NONSCORED, recipe.nonempty_nonscored, with_treatment, profile=described),)
-        reads = {"profile_of": NONSCORED, "predictions_of": NONSCORED}
-    else:
-        first, reads = (), {"profile": described}
-    second = link(SCORED, scored_targets, with_treatment, **reads)
-    third = link(STACKED, scored_targets, predictions_alone, predictions_of=SCORED)
-    return Chain.of((*first, second, third), config.transforms, config.select_on, config.folds)
-
-
-def _split(config: Config, stage: str, rows: Dataset, targets: Targets) -> np.ndarray:
-    labels, seed = targets.values, getattr(config, stage).split_seed
-    if config.same_folds:
-        labels, seed = rows.scored.values, config.scored.split_seed
-    elif config.stratify_on == "clipped" and stage != SCORED:
-        # The original clips the targets before it splits: every entry then counts as true.
-        labels = np.ones_like(labels)
-    return folds.multilabel_stratified(labels, config.folds, seed, always_true_label=True)

@@ -18,7 +18,6 @@ from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.features.factors import PrincipalComponents
 from moa_jax.features.one_hot import one_hot
 from moa_jax.features.standard_scale import StandardScale
-from moa_jax.store import transform_files
 
 GROUPS = ("gene", "cell")
 PREDICTORS = "predictors"
@@ -129,13 +128,6 @@ def member_data(folds: Sequence[Transforms], predictors: np.ndarray) -> dict[str
     arrays = {name: array.astype(jnp.result_type(float)) for name, array in arrays.items()}
     of_each = np.broadcast_to(predictors, (len(folds), np.shape(predictors)[-1]))
     return {**arrays, PREDICTORS: of_each}
-
-
-def stored_member_data(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Returns the `member_data` of members whose transforms and predictors lie in a folder each."""
-    stored = [transform_files.load(folder / name) for name in names]
-    predictors = np.stack([transforms.pop(PREDICTORS).kept_ for transforms in stored])
-    return member_data(stored, predictors)
 
 
 def member_data_shapes(

@@ -18,7 +18,7 @@ import numpy as np
 
 from moa_jax import config as configuration
 from moa_jax.config import RunConfig
-from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
 from moa_jax.store import files, processes
 
@@ -121,12 +121,6 @@ class Workdir:
             stored["resolved"][name] = value
             files.write_json(self._config_file, stored)
         return stored["resolved"][name]
-
-
-def levels(config: RunConfig) -> Levels:
-    """Returns the levels of time, dose and type that the configuration names."""
-    data = config.data
-    return Levels(data.cp_times, data.cp_doses, data.treated_type, data.control_type)
 
 
 def fingerprint(dataset: Dataset) -> str:

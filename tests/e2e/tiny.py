@@ -24,7 +24,7 @@ SIMPLE = {
 THREE_STAGE = three_stage_nn.Config(
     seeds=(0, 1),
     folds=3,
-    features=three_stage_nn.Features(
+    features=three_stage_nn.FeaturesConfig(
         gene_factors=4, cell_factors=2, umap=False, gene_umap=2, cell_umap=2
     ),
 )

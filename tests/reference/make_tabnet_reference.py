@@ -18,9 +18,9 @@ from pytorch_tabnet.tab_network import TabNet
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tabnet_reference import (  # noqa: E402
     CLIP,
-    CONFIGS,
     LAMBDA_SPARSE,
     RATE,
+    RECIPES,
     SMOOTHING,
     WEIGHT_DECAY,
     WINDOWS,
@@ -189,7 +189,7 @@ def train_reference(name, cfg):
 
 
 def main():
-    for name, cfg in CONFIGS.items():
+    for name, cfg in RECIPES.items():
         eval_reference(name, cfg)
         train_reference(name, cfg)
         with open(FOLDER / f"tabnet_{name}_keys.txt", "w") as f:

@@ -1,0 +1,124 @@
+"""Design of a stage: all that its recipe decides before there are data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from moa_jax.data.dataset import Dataset, Targets
+from moa_jax.recipes.features import Arrays, Features
+from moa_jax.recipes.recipe import Context
+from moa_jax.training.members import Member
+from moa_jax.training.stage import Forward, Stage
+
+Start = Callable[[Member], Any]
+
+
+def scored(rows: Dataset) -> Targets:
+    """Returns the scored targets of rows."""
+    if rows.scored is None:
+        raise ValueError("scored: expected targets of training rows, found none")
+    return rows.scored
+
+
+def nonempty_nonscored(rows: Dataset) -> Targets:
+    """Returns the non-scored targets that have a positive row; possibly none."""
+    if rows.nonscored is None:
+        return Targets((), np.zeros((len(rows), 0), np.uint8))
+    some = rows.nonscored.values.any(0)
+    names = tuple(np.asarray(rows.nonscored.names)[some].tolist())
+    return Targets(names, rows.nonscored.values[:, some])
+
+
+def has_nonscored(dataset: Dataset) -> bool:
+    """Tells whether treated rows have positive non-scored targets."""
+    return bool(nonempty_nonscored(dataset.take(np.flatnonzero(~dataset.is_control))).names)
+
+
+def same_rows(member: Member) -> Member:
+    """Leaves a member's rows as cross-validation makes them."""
+    return member
+
+
+def from_scratch(context: Context, num_outputs: int) -> Start | None:
+    """Starts from random weights."""
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class StageDesign:
+    """A stage as its recipe decides it.
+
+    Attributes:
+      name: the stage's name, and that of its folder.
+      network: makes the network for a number of outputs.
+      training: makes the `Stage` from name, forward, members, shared, member_data, targets and
+        start: loss, optimiser, schedule and rules are its own.
+      targets: the targets of the recipe's rows.
+      folds: for every training seed the fold of each of these rows.
+      features: what a network reads of a row.
+      select_on: rows that decide a member's epoch: the `fold` it predicts, or a `holdout` of its
+        training rows.
+      predictions_of: name of the earlier stage whose predictions the features read.
+      rows: changes which rows a member trains on and is selected by.
+      start: from context and number of outputs to the variables that a member starts from.
+      probabilities: maps the network's output to probabilities.
+      inner, shares_batches, rows_at_once: how members run on devices, see `Forward`.
+    """
+
+    name: str
+    network: Callable[[int], nn.Module]
+    training: Callable[..., Stage]
+    targets: Callable[[Dataset], Targets]
+    folds: Callable[[Dataset], Mapping[int, np.ndarray]]
+    features: Features
+    select_on: str = "fold"
+    predictions_of: str | None = None
+    rows: Callable[[Member], Member] = same_rows
+    start: Callable[[Context, int], Start | None] = from_scratch
+    probabilities: Callable[[Any], jax.Array] = jax.nn.sigmoid
+    inner: str = "auto"
+    shares_batches: bool = False
+    rows_at_once: int = 128
+
+    def forward(self, num_outputs: int) -> Forward:
+        return Forward(
+            self.network(num_outputs),
+            self.features.inputs,
+            self.probabilities,
+            self.inner,
+            self.shares_batches,
+            self.rows_at_once,
+        )
+
+    def stage(
+        self,
+        context: Context,
+        members: Sequence[Member],
+        arrays: Arrays,
+        targets: Targets,
+        start: Start | None = None,
+    ) -> Stage:
+        """Returns what is to be fitted.
+
+        Args:
+          context: where and how it runs.
+          members: the stage's members.
+          arrays: what they read.
+          targets: the targets of the recipe's rows.
+          start: the variables that each member starts from; None for random ones.
+        """
+        return self.training(
+            name=f"{context.model}/{self.name}",
+            forward=self.forward(len(targets.names)),
+            members=tuple(members),
+            shared=arrays.table,
+            member_data=arrays.member_data,
+            targets=targets.values.astype(arrays.table.dtype),
+            start=start,
+        )

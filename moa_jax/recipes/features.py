@@ -1,0 +1,157 @@
+"""Features of a fold: fitted on the host, read on the device."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from moa_jax.data.dataset import Dataset
+from moa_jax.recipes.recipe import Context
+from moa_jax.store.transform_files import Transform
+from moa_jax.training.members import Member
+
+Transforms = Mapping[str, Transform]
+
+
+class Passage:
+    """Rows on their way through a system's stages.
+
+    Attributes:
+      rows: the rows.
+      predictions: probabilities [N, L] of them, by the name of each stage so far: out of fold
+        where they are training rows.
+    """
+
+    def __init__(self, rows: Dataset):
+        self.rows = rows
+        self.predictions: dict[str, np.ndarray] = {}
+        self._made: dict[str, Any] = {}
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """Returns what `make` returns, which several stages read and the first one computes."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+
+class Arrays(NamedTuple):
+    """What a stage's members read, or its shapes.
+
+    Attributes:
+      table: [N, ...] what all members read, by row.
+      member_data: arrays of each member, stacked along the first axis to one shape.
+    """
+
+    table: Any
+    member_data: Any
+
+
+class Features(abc.ABC):
+    """What the rows of a fold become, on their way from a data set to a network.
+
+    Transforms that are fitted together are a set. A member reads one set; several members may
+    read the same. Sets are stored under their names, fitted where they are not there yet, and
+    read again for test rows and for new ones.
+    """
+
+    # Classes of the transforms, by which stored ones are read back.
+    classes: Sequence[type[Transform]] = ()
+
+    @property
+    def reads_test(self) -> bool:
+        """Whether transforms look at test rows where there are any."""
+        return False
+
+    @abc.abstractmethod
+    def set_of(self, member: Member) -> str:
+        """Returns the name of the set that a member reads; it may go by seed and fold."""
+
+    def folder(self, context: Context, stage: str) -> Path:
+        """Returns the folder that a stage's sets are stored in, each in one of its name."""
+        return context.folder / stage / "features"
+
+    @abc.abstractmethod
+    def fit(
+        self,
+        dataset: Dataset,
+        passage: Passage,
+        sets: Mapping[str, np.ndarray],
+        missing: Sequence[str],
+    ) -> Iterator[tuple[str, Transforms]]:
+        """Yields name and fitted transforms of the missing sets.
+
+        Args:
+          dataset: all training rows, controls and test rows included.
+          passage: the rows that members train on.
+          sets: for every set which of these rows, [N] bool, belong to no fold that it predicts.
+          missing: names of the sets that are not stored.
+        """
+
+    @abc.abstractmethod
+    def table(
+        self, passage: Passage, stage: str, stored: Callable[[str], Sequence[Transforms]]
+    ) -> np.ndarray:
+        """Returns what all members read of the rows, [N, ...], in the dtype of the devices.
+
+        Args:
+          passage: the rows.
+          stage: the stage's name.
+          stored: returns the sets that a stage stored, of this one's names, in the order in which
+            `member_data` counts them.
+        """
+
+    @abc.abstractmethod
+    def member_data(
+        self, stored: Sequence[Transforms], numbers: np.ndarray, train_rows: Sequence[np.ndarray]
+    ) -> Any:
+        """Returns what each member reads beside the table, stacked along a first axis.
+
+        Args:
+          stored: the sets.
+          numbers: [M] the set of each member.
+          train_rows: each member's training rows; none in prediction.
+        """
+
+    @abc.abstractmethod
+    def inputs(
+        self, table: jax.Array, member_data: Any, rows: jax.Array, key: jax.Array, train: bool
+    ) -> tuple[jax.Array, ...]:
+        """Returns the network's inputs for a batch of one member: the `inputs` of a `Forward`."""
+
+    @abc.abstractmethod
+    def shapes(
+        self,
+        dataset: Dataset,
+        rows: Dataset,
+        sets: Mapping[str, np.ndarray],
+        members: Sequence[Member],
+        widths: Mapping[str, int],
+    ) -> Arrays:
+        """Returns the `ShapeDtypeStruct`s of table and member data, without a fit.
+
+        Args:
+          dataset: all training rows.
+          rows: those that members train on.
+          sets: as in `fit`.
+          members: the stage's members.
+          widths: number of targets of each earlier stage.
+        """
+
+    def num_inputs(self, arrays: Arrays) -> int:
+        """Returns the number of columns of the network's first input."""
+        return arrays.table.shape[-1]
+
+
+def sets_of(features: Features, members: Sequence[Member], num_rows: int) -> dict[str, np.ndarray]:
+    """Returns the sets that members read, in the order of first use: which rows each knows."""
+    found: dict[str, np.ndarray] = {}
+    for member in members:
+        known = np.full(num_rows, True)
+        known[member.valid_rows] = False
+        found.setdefault(features.set_of(member), known)
+    return found

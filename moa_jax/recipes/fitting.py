@@ -1,0 +1,131 @@
+"""Fitting a stage of a system, from its arrays to the files of its folder."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from moa_jax.data import folds as fold_files
+from moa_jax.data.dataset import Targets
+from moa_jax.recipes.recipe import Context
+from moa_jax.store import files
+from moa_jax.store.predictions import Predictions
+from moa_jax.training import loop, weights
+from moa_jax.training.loop import Settings, StageRun
+from moa_jax.training.members import Member
+from moa_jax.training.metrics import mean_log_loss
+from moa_jax.training.parallel import Devices
+from moa_jax.training.predict import Predictor, out_of_fold
+from moa_jax.training.stage import Stage
+
+
+def fit_stage(
+    context: Context,
+    stage: Stage,
+    ids: np.ndarray,
+    targets: Targets,
+    num_inputs: int,
+    feature_seconds: float = 0.0,
+) -> Predictions:
+    """Fits a stage and writes its folder.
+
+    Args:
+      context: where and how.
+      stage: what to fit; its name is `<model>/<stage>`.
+      ids: [N] `sig_id` of the stage's training rows.
+      targets: the hard targets, which predictions are scored with.
+      num_inputs: number of the network's inputs, for the report.
+      feature_seconds: time that building the stage's inputs took, for the report.
+
+    Returns:
+      The out-of-fold predictions, averaged over seeds.
+    """
+    folder = context.folder / stage.name.split("/")[-1]
+    devices = context.devices_for(stage.forward, len(stage.members))
+    members_at_once = context.workdir.resolved(
+        f"{stage.name}: members_at_once",
+        context.parallel.members_at_once
+        or loop.members_that_fit(stage, devices.num_shards, devices.memory_bytes()),
+    )
+    devices = context.devices_for(stage.forward, min(members_at_once, len(stage.members)))
+    if devices.per_member > 1:
+        logging.info("%s: %d devices share each batch", stage.name, devices.per_member)
+    settings = Settings(
+        devices=devices,
+        base_seed=context.config.seed,
+        members_at_once=members_at_once,
+        steps_per_call=context.parallel.steps_per_call,
+        checkpoint_seconds=context.config.checkpoint.seconds,
+    )
+    folds = {member.seed: np.full(len(ids), -1) for member in stage.members}
+    for member in stage.members:
+        folds[member.seed][member.valid_rows] = member.fold
+    fold_files.write(folder / "folds.csv", ids, folds)
+
+    start = time.monotonic()
+    run = StageRun(stage, folder, settings, context.log)
+    run.fit()
+    trained = time.monotonic()
+    predictor = Predictor(
+        stage.name,
+        stage.forward,
+        folder,
+        [member.id for member in stage.members],
+        context.devices_for(stage.forward, len(stage.members)),
+        stage.member_data,
+    )
+    values, scores = out_of_fold(stage, predictor, targets.values)
+    oof = Predictions(ids, targets.names, values)
+    oof.write(folder / "oof.parquet")
+    score = mean_log_loss(targets.values, values)
+    logging.info("%s: out-of-fold log loss %.5f", stage.name, score)
+    files.write_json(
+        folder / "metrics.json",
+        {
+            "network": type(stage.forward.network).__name__,
+            "inputs": num_inputs,
+            "outputs": len(targets.names),
+            "parameters": run.num_parameters,
+            "steps_per_epoch": max(stage.steps_per_epoch(member) for member in stage.members),
+            "members": [_member_record(folder, member) for member in stage.members],
+            "score": score,
+            "fold_scores": scores,
+            "seconds": {
+                "features": feature_seconds,
+                "train": trained - start,
+                "predict": time.monotonic() - trained,
+            },
+            "peak_memory_bytes": peak_memory_bytes(context.devices),
+            "groups": len(run.groups),
+            "slots": run.slots_per_shard * devices.num_shards,
+            "devices_per_member": devices.per_member,
+            "compilations": run.compilations + predictor.compilations,
+        },
+    )
+    return oof
+
+
+def _member_record(folder: Path, member: Member) -> dict[str, Any]:
+    return {
+        "seed": member.seed,
+        "fold": member.fold,
+        "train_rows": len(member.train_rows),
+        "valid_rows": len(member.valid_rows),
+        **weights.read_record(folder / "members" / f"{member.name}.npz"),
+    }
+
+
+def peak_memory_bytes(devices: Devices) -> int:
+    """Returns the peak memory so far: of the devices where they tell, of this process else."""
+    statistics = [device.memory_stats() or {} for device in devices.local]
+    peaks = [s["peak_bytes_in_use"] for s in statistics if "peak_bytes_in_use" in s]
+    if peaks:
+        return sum(peaks)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,106 @@
+"""Features of image networks: scale and pixels of each fold on the host, images on the device."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.deepinsight import inputs
+from moa_jax.deepinsight.feature_map import FeatureMap
+from moa_jax.deepinsight.log_scale import LogScale
+from moa_jax.recipes.features import Arrays, Features, Passage, Transforms
+from moa_jax.recipes.recipe import Context
+from moa_jax.training.members import Member
+
+if TYPE_CHECKING:
+    from moa_jax.recipes.deepinsight_cnn import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFeatures(Features):
+    """The raw table on the devices, and the scale and the pixel table of each member's fold.
+
+    Models that place columns alike share a fold's sets.
+
+    Attributes:
+      config: the recipe's configuration.
+      levels: levels of dose and time.
+    """
+
+    config: Config
+    levels: Levels
+
+    classes = (FeatureMap, LogScale)
+
+    def set_of(self, member: Member) -> str:
+        return f"fold{member.fold}"
+
+    def folder(self, context: Context, stage: str) -> Path:
+        return inputs.folder(context.workdir.path, self.config, fold=0).parent
+
+    def fit(
+        self,
+        dataset: Dataset,
+        passage: Passage,
+        sets: Mapping[str, np.ndarray],
+        missing: Sequence[str],
+    ) -> Iterator[tuple[str, Transforms]]:
+        if not missing:
+            return
+        table = inputs.raw_table(passage.rows, self.levels)
+        for name in missing:
+            yield name, inputs.fit_fold(table[sets[name]], self.config)
+
+    def table(
+        self, passage: Passage, stage: str, stored: Callable[[str], Sequence[Transforms]]
+    ) -> np.ndarray:
+        """Returns the raw table, [N, F]."""
+        return inputs.device_table(passage.rows, self.levels)
+
+    def member_data(
+        self, stored: Sequence[Transforms], numbers: np.ndarray, train_rows: Sequence[np.ndarray]
+    ) -> dict[str, Any]:
+        resolution = self.config.resolution
+        return inputs.member_data([stored[n] for n in numbers], resolution, train_rows)
+
+    def inputs(
+        self,
+        table: jax.Array,
+        member_data: Mapping[str, Any],
+        rows: jax.Array,
+        key: jax.Array,
+        train: bool,
+    ) -> tuple[jax.Array]:
+        return inputs.images(
+            table,
+            member_data,
+            rows,
+            key,
+            train,
+            resolution=self.config.resolution,
+            swap_probability=self.config.swap_probability,
+            swap_portion=self.config.swap_portion,
+        )
+
+    def shapes(
+        self,
+        dataset: Dataset,
+        rows: Dataset,
+        sets: Mapping[str, np.ndarray],
+        members: Sequence[Member],
+        widths: Mapping[str, int],
+    ) -> Arrays:
+        """Every column has a pixel of its own here, while in a fitted map some share one."""
+        columns = inputs.raw_table(rows.take(np.arange(1)), self.levels).shape[1]
+        data = inputs.member_data_outline(
+            columns, self.config.resolution, [member.train_rows for member in members]
+        )
+        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), data)
+        return Arrays(jax.ShapeDtypeStruct((len(rows), columns), jnp.result_type(float)), shapes)

@@ -1,0 +1,97 @@
+"""Loss, optimiser and schedule of a stage, which its configuration names."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from moa_jax.config import suggestion
+from moa_jax.errors import UserError
+
+if TYPE_CHECKING:
+    import jax
+    import optax
+
+
+class Named(Protocol):
+    """A section of a configuration with these fields, and those that its schedule takes.
+
+    Attributes:
+      loss: a name of `losses.LOSSES`.
+      optimizer: a name of `optimizers.OPTIMIZERS`.
+      schedule: a name of `schedules.SCHEDULES`.
+      epochs: length of the schedule.
+    """
+
+    loss: str
+    optimizer: str
+    schedule: str
+    epochs: int
+
+
+def check(section: Named, where: str = "") -> None:
+    """Checks that what a section names exists, and that it has the schedule's own fields.
+
+    Args:
+      section: of a model's configuration.
+      where: its name, with a dot, in that configuration.
+
+    Raises:
+      UserError: naming the field.
+    """
+    from moa_jax.training.losses import LOSSES
+    from moa_jax.training.optimizers import OPTIMIZERS
+    from moa_jax.training.schedules import SCHEDULES, schedule_options
+
+    tables = {"loss": LOSSES, "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+    for field, table in tables.items():
+        found = getattr(section, field)
+        if found not in table:
+            raise UserError(
+                f"{where}{field}: expected one of {', '.join(sorted(table))}; found {found!r}"
+                + suggestion(found, table)
+            )
+    for option in schedule_options(section.schedule):
+        if not hasattr(section, option):
+            raise UserError(
+                f"{where}schedule: {section.schedule} needs {option}, which this model's "
+                "configuration does not have"
+            )
+
+
+def smoothed_loss(name: str, smoothing: float) -> Callable[..., jax.Array]:
+    """Returns a loss `(logits, targets, mask)` on smoothed targets, see `losses.smoothed`."""
+    return functools.partial(_smoothed_loss, name=name, smoothing=smoothing)
+
+
+def _smoothed_loss(logits, targets, mask, name: str, smoothing: float) -> jax.Array:
+    from moa_jax.training import losses
+
+    return losses.LOSSES[name](logits, losses.smoothed(targets, smoothing), mask)
+
+
+def optimizer(
+    total_steps: int | jax.Array,
+    scale: float | jax.Array,
+    section: Named,
+    rate: float,
+    weight_decay: float = 0.0,
+) -> optax.GradientTransformation:
+    """Returns the optimiser that a section names, on the schedule that it names.
+
+    Args:
+      total_steps: the member's number of steps.
+      scale: factor on the rate, which a rule may change between epochs.
+      section: of a model's configuration.
+      rate: the schedule's largest rate.
+      weight_decay: of the optimiser.
+    """
+    from moa_jax.training.optimizers import OPTIMIZERS
+    from moa_jax.training.schedules import SCHEDULES, schedule_options
+
+    options: dict[str, Any] = {
+        name: getattr(section, name) for name in schedule_options(section.schedule)
+    }
+    made = SCHEDULES[section.schedule](total_steps, section.epochs, rate, **options)
+    return OPTIMIZERS[section.optimizer](made.scaled(scale), weight_decay)

@@ -1,0 +1,149 @@
+"""Features of dense networks: columns of a profile, and of what an earlier stage predicted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from moa_jax.data.dataset import Dataset
+from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
+from moa_jax.features.rank_gauss import RankGauss
+from moa_jax.features.selection import VarianceSelection
+from moa_jax.features.umap import UmapEmbedding
+from moa_jax.recipes import profile
+from moa_jax.recipes.features import Arrays, Features, Passage, Transforms
+from moa_jax.recipes.profile import Profile
+from moa_jax.training.members import Member
+
+PREDICTIONS = "predictions"
+# From rows, their profile's columns and the columns made of earlier predictions, either None where
+# the stage has none, to the network's inputs [N, F].
+Arrange = Callable[[Dataset, np.ndarray | None, np.ndarray | None], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class ProfileFeatures(Features):
+    """Rows of a matrix for each set of transforms, computed on the host.
+
+    Attributes:
+      arrange: puts a network's inputs together.
+      transforms: fit them on `all` rows at hand, test rows included, or `per_fold` on the fold's
+        training rows and the controls.
+      profile: the profile that the stage reads.
+      profile_of: name of the earlier stage that has fitted it; None where this stage does.
+      predictions_of: name of the earlier stage whose predictions it reads, through a rank-gauss
+        that is fitted on the out-of-fold predictions of training rows.
+    """
+
+    arrange: Arrange
+    transforms: str = "all"
+    profile: Profile | None = None
+    profile_of: str | None = None
+    predictions_of: str | None = None
+
+    classes = (
+        ClusterOneHot,
+        FactorScores,
+        PrincipalComponents,
+        RankGauss,
+        UmapEmbedding,
+        VarianceSelection,
+    )
+
+    @property
+    def reads_test(self) -> bool:
+        return self.transforms == "all"
+
+    def set_of(self, member: Member) -> str:
+        return "all" if self.transforms == "all" else f"fold{member.fold}"
+
+    def fit(
+        self,
+        dataset: Dataset,
+        passage: Passage,
+        sets: Mapping[str, np.ndarray],
+        missing: Sequence[str],
+    ) -> Iterator[tuple[str, Transforms]]:
+        for name in missing:
+            train, test, known = dataset, dataset.test, np.full(len(passage.rows), True)
+            if self.transforms == "per_fold":
+                known = sets[name]
+                train, test = dataset.take(self._train_rows(dataset, known)), None
+            fitted: dict = {}
+            if self.profile is not None and self.profile_of is None:
+                fitted |= profile.fit(self.profile, train, test)
+            if self.predictions_of is not None:
+                earlier = passage.predictions[self.predictions_of]
+                fitted[PREDICTIONS] = RankGauss().fit(earlier[known])
+            yield name, fitted
+
+    def table(
+        self, passage: Passage, stage: str, stored: Callable[[str], Sequence[Transforms]]
+    ) -> np.ndarray:
+        """Returns the inputs by every set, [N, sets, F]; narrower ones end in zeros."""
+        dtype, rows = jnp.result_type(float), passage.rows
+        columns: Sequence[np.ndarray] | None = None
+        if self.profile is not None:
+            described, owner = self.profile, self.profile_of or stage
+            columns = passage.once(
+                f"profile of {owner}",
+                lambda: [
+                    profile.apply(described, fitted, rows).astype(dtype) for fitted in stored(owner)
+                ],
+            )
+        by_set = []
+        for number, fitted in enumerate(stored(stage)):
+            predicted = None
+            if self.predictions_of is not None:
+                earlier = passage.predictions[self.predictions_of]
+                predicted = fitted[PREDICTIONS].transform(earlier)
+            own = None if columns is None else columns[number]
+            by_set.append(self.arrange(rows, own, predicted).astype(dtype))
+        # A fold may leave out more columns of little variance than another.
+        widest = max(inputs.shape[1] for inputs in by_set)
+        table = np.zeros((len(rows), len(by_set), widest), dtype)
+        for number, inputs in enumerate(by_set):
+            table[:, number, : inputs.shape[1]] = inputs
+        return table
+
+    def member_data(
+        self, stored: Sequence[Transforms], numbers: np.ndarray, train_rows: Sequence[np.ndarray]
+    ) -> np.ndarray:
+        """Returns the number of the set that each member reads, [M]."""
+        return numbers
+
+    def inputs(
+        self, table: jax.Array, member_data: jax.Array, rows: jax.Array, key: jax.Array, train: bool
+    ) -> tuple[jax.Array]:
+        return (table[rows, member_data],)
+
+    def shapes(
+        self,
+        dataset: Dataset,
+        rows: Dataset,
+        sets: Mapping[str, np.ndarray],
+        members: Sequence[Member],
+        widths: Mapping[str, int],
+    ) -> Arrays:
+        first, columns, earlier = rows.take(np.arange(1)), None, None
+        if self.profile is not None:
+            num_train = len(dataset)
+            if self.transforms == "per_fold":
+                num_train = max(len(self._train_rows(dataset, known)) for known in sets.values())
+            columns = profile.outline(self.profile, first, num_train)
+        if self.predictions_of is not None:
+            earlier = np.zeros((1, widths[self.predictions_of]))
+        width = self.arrange(first, columns, earlier).shape[1]
+        return Arrays(
+            jax.ShapeDtypeStruct((len(rows), len(sets), width), jnp.result_type(float)),
+            jax.ShapeDtypeStruct((len(members),), np.int32),
+        )
+
+    def _train_rows(self, dataset: Dataset, known: np.ndarray) -> np.ndarray:
+        """Returns the positions of the known treated rows and of the controls, in their order."""
+        treated = np.flatnonzero(~dataset.is_control)
+        return np.sort(np.concatenate([treated[known], np.flatnonzero(dataset.is_control)]))
