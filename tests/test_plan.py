@@ -15,7 +15,9 @@ from moa_jax.command import plan
 from moa_jax.config import ParallelConfig
 from moa_jax.data import simulate
 from moa_jax.errors import UserError
-from moa_jax.recipes import RECIPES
+from moa_jax.recipes import RECIPES, system
+from moa_jax.recipes.dense import DenseTraining
+from moa_jax.recipes.system import BuiltStage, Training
 from moa_jax.training import shapes
 from moa_jax.training.stage import Forward
 

@@ -8,8 +8,11 @@ import time
 
 import numpy as np
 import pandas as pd
+import plans
 import pytest
 
+from moa_jax.deepinsight.feature_map import FeatureMap
+from moa_jax.deepinsight.log_scale import LogScale
 from moa_jax.store import transform_files
 from moa_jax.store.predictions import Predictions
 
@@ -36,9 +39,10 @@ def test_files_notes_and_scores(trained, data):
     # Type, dose, time, 12 genes and 6 cells; waves of one member.
     assert (stage["inputs"], stage["outputs"], stage["groups"]) == (21, 4, 2)
     assert [member["epochs_run"] for member in stage["members"]] == [3, 3]
+    plans.check(trained)
     maps = list((trained / "feature_maps").glob("*/fold*"))
     assert sorted(folder.name for folder in maps) == ["fold0", "fold1"]
-    assert list(transform_files.load(maps[0])) == ["scale", "map"]
+    assert list(transform_files.load(maps[0], (FeatureMap, LogScale))) == ["scale", "map"]
     table = pd.read_csv(data / "train_features.csv").set_index("sig_id")
     every = Predictions.read(trained / MODEL / "scored" / "oof.parquet")
     assert sorted(every.ids) == sorted(table.index)

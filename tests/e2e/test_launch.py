@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import plans
 import pytest
 
 from moa_jax.store.predictions import Predictions
@@ -18,6 +19,10 @@ RESULTS = ["submission.csv", "blend/oof.parquet"] + [
 
 def contents(workdir):
     return {name: (workdir / name).read_bytes() for name in RESULTS}
+
+
+def test_the_plan_is_of_the_run(finished):
+    plans.check(finished)
 
 
 def test_work_folder_is_complete(finished):

@@ -2,6 +2,7 @@
 
 import json
 
+import plans
 import pytest
 
 
@@ -11,7 +12,9 @@ def test_smoke_on_simulated_data(launch, tmp_path, config):
     simulated = ("--config.data.source=simulated", "--config.data.folder=")
     sizes = ("--config.data.rows=600", "--config.data.scored=20", "--config.data.nonscored=30")
     result = launch(tmp_path / "run", *simulated, *sizes, config=f"configs/{config}.py:smoke")
-    for model in check(result, tmp_path / "run")["weights"]:
+    weights = check(result, tmp_path / "run")["weights"]
+    plans.check(tmp_path / "run", selects=("nn_tabnet/nonscored",))
+    for model in weights:
         notes = json.loads((tmp_path / "run" / model / "metrics.json").read_text())["notes"]
         assert not any("left out" in note for note in notes)
 
@@ -21,6 +24,7 @@ def test_smoke_on_simulated_data(launch, tmp_path, config):
 def test_smoke_of_whole_blends_on_the_embedded_data(launch, tmp_path, config):
     result = launch(tmp_path / "run", "--config.data.folder=", config=f"configs/{config}.py:smoke")
     check(result, tmp_path / "run", fixed=config == "best_lb")
+    plans.check(tmp_path / "run", selects=("nn_tabnet/nonscored",))
 
 
 def check(result, folder, fixed=False):

@@ -5,8 +5,10 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import plans
 import pytest
 
+from moa_jax.recipes.profile_features import ProfileFeatures
 from moa_jax.store import transform_files
 from moa_jax.store.predictions import Predictions
 
@@ -27,6 +29,10 @@ def trained(launch, tmp_path_factory):
     return folders
 
 
+def stored(folder):
+    return transform_files.load(folder, ProfileFeatures.classes)
+
+
 def metrics(folder):
     return json.loads((folder / "metrics.json").read_text())
 
@@ -34,6 +40,7 @@ def metrics(folder):
 def test_stages_hand_on_their_predictions(trained):
     for workdir, embedded in ((trained["plain"], 0), (trained["umap"], 4)):
         model = workdir / MODEL
+        plans.check(workdir)
         assert metrics(model)["stages"] == list(STAGES)
         targets = metrics(model / "nonscored")["outputs"]
         profile = 18 + 4 + 2 + embedded
@@ -41,7 +48,7 @@ def test_stages_hand_on_their_predictions(trained):
         assert metrics(model / "scored")["inputs"] == profile + targets + 5
         assert metrics(model / "stacked")["inputs"] == 4
         for earlier, later in (("nonscored", "scored"), ("scored", "stacked")):
-            fitted = transform_files.load(model / later / "features" / "all")["predictions"]
+            fitted = stored(model / later / "features" / "all")["predictions"]
             oof = Predictions.read(model / earlier / "oof.parquet").values
             expected = np.percentile(oof, 100 * fitted.references_, axis=0)
             np.testing.assert_allclose(fitted.quantiles_, expected, rtol=1e-12)

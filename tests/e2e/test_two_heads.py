@@ -5,8 +5,10 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import plans
 import pytest
 
+from moa_jax.recipes.two_heads_features import TwoHeadsFeatures
 from moa_jax.store import transform_files
 from moa_jax.store.predictions import Predictions
 
@@ -29,6 +31,7 @@ def metrics(folder):
 
 def test_stages_inputs_and_notes(trained):
     model = trained / MODEL
+    plans.check(trained)
     assert metrics(model)["stages"] == STAGES
     assert "after the freeze loop" in metrics(model)["notes"][0]
     # 12 genes, 6 cells, 5 one-hot columns, 2 means, 4 and 2 components.
@@ -36,7 +39,9 @@ def test_stages_inputs_and_notes(trained):
     assert [metrics(model / stage)["outputs"] for stage in STAGES] == [3, 4, 4]
     members = [f"seed{seed}_fold{fold}" for seed in (0, 1) for fold in (0, 1, 2)]
     assert sorted(path.name for path in (model / "scored" / "features").iterdir()) == members
-    fitted = transform_files.load(model / "scored" / "features" / members[0])
+    fitted = transform_files.load(
+        model / "scored" / "features" / members[0], TwoHeadsFeatures.classes
+    )
     assert list(fitted) == ["scale", "gene_components", "cell_components", "predictors"]
     assert len(fitted["predictors"].kept_) == 7
     reported = Predictions.read(model / "oof.parquet").values

@@ -1,0 +1,96 @@
+"""Features of dense networks: sets of transforms, rows they know, and folds of unlike widths."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import systems
+
+from moa_jax.data import simulate
+from moa_jax.features.selection import VarianceSelection
+from moa_jax.recipes.features import Passage, sets_of
+from moa_jax.recipes.profile_features import ProfileFeatures
+from moa_jax.recipes.simple_nn import Config
+from moa_jax.training.members import cross_validation
+
+
+class Selected:
+    """A profile of the columns that vary in the rows it is fitted on."""
+
+    def columns(self, values, num_genes, steps):
+        return steps("selection", lambda: VarianceSelection(1e-6), values, on_train_alone=True)
+
+
+FEATURES = ProfileFeatures(lambda rows, columns, _: columns, "per_fold", Selected())
+
+
+@pytest.fixture
+def data():
+    """Rows of which some columns vary in one fold alone."""
+    data = simulate.make(rows=60, genes=5, cells=2, scored=2, nonscored=0, test_rows=8, seed=1)
+    rows = np.flatnonzero(~data.is_control)
+    values = data.features.copy()
+    values[:, 1:3] = 0
+    values[rows[::2], 1:3] = np.random.default_rng(0).normal(size=(len(rows[::2]), 2))
+    return dataclasses.replace(data, features=values)
+
+
+def fitted(data):
+    rows = data.take(np.flatnonzero(~data.is_control))
+    folds = {0: np.arange(len(rows)) % 2, 5: np.arange(len(rows)) % 2}
+    members, passage = cross_validation(folds, 0), Passage(rows)
+    sets = sets_of(FEATURES, members, len(rows))
+    made = dict(FEATURES.fit(data, passage, sets, list(sets)))
+    return members, passage, sets, made
+
+
+def test_members_of_a_fold_share_a_set(data):
+    members, _, sets, _ = fitted(data)
+    assert list(sets) == ["fold0", "fold1"]
+    assert [FEATURES.set_of(member) for member in members] == ["fold0", "fold1"] * 2
+    for member, known in zip(members[:2], sets.values(), strict=True):
+        assert not known[member.valid_rows].any() and known.sum() == len(member.train_rows)
+
+
+def test_a_fold_that_keeps_fewer_columns_ends_in_zeros(data):
+    """The controls do not vary in the two columns either."""
+    controls = np.flatnonzero(data.is_control)
+    data.features[controls, 1:3] = 0
+    _, passage, sets, made = fitted(data)
+    table = FEATURES.table(passage, "scored", lambda stage: [made[name] for name in sets])
+    assert [len(made[name]["selection"].kept_) for name in sets] == [5, 7]
+    assert table.shape == (len(passage.rows), 2, 7)
+    values = passage.rows.features.astype(np.float32)
+    np.testing.assert_array_equal(table[:, 0, :5], np.delete(values, [1, 2], axis=1))
+    np.testing.assert_array_equal(table[:, 0, 5:], 0)
+    np.testing.assert_array_equal(table[:, 1], values)
+
+
+def test_transforms_of_a_fold_do_not_know_its_rows(data):
+    _, passage, sets, made = fitted(data)
+    rows = np.flatnonzero(~data.is_control)[~sets["fold1"]]
+    values = data.features.copy()
+    values[rows] = 7
+    _, _, _, again = fitted(dataclasses.replace(data, features=values))
+    for name, same in (("fold1", True), ("fold0", False)):
+        here, there = (m[name]["selection"].kept_.tolist() for m in (made, again))
+        assert (here == there) == same
+
+
+def test_a_profile_is_computed_once_for_all_stages(data):
+    _, passage, sets, made = fitted(data)
+    asked = []
+
+    def stored(stage):
+        asked.append(stage)
+        return [made[name] for name in sets]
+
+    first = FEATURES.table(passage, "first", stored)
+    later = dataclasses.replace(FEATURES, profile_of="first")
+    np.testing.assert_array_equal(later.table(passage, "second", stored), first)
+    assert asked == ["first", "first", "second"]
+
+
+def test_reading_test_rows_is_said(data):
+    assert dataclasses.replace(FEATURES, transforms="all").reads_test and not FEATURES.reads_test
+    assert systems.designs(Config())["scored"].features.reads_test
