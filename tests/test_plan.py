@@ -13,10 +13,11 @@ from moa_jax import config as configuration
 from moa_jax.command import plan
 from moa_jax.config import ParallelConfig
 from moa_jax.data import simulate
+from moa_jax.data.dataset import ORIGINAL_LEVELS
 from moa_jax.errors import UserError
 from moa_jax.recipes import CONFIGS, RECIPES, Context, recipe
 from moa_jax.recipes.dense import Dense
-from moa_jax.store.workdir import Workdir, levels
+from moa_jax.store.workdir import Workdir
 from moa_jax.training import shapes
 from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
@@ -54,7 +55,7 @@ def test_an_outline_has_the_members_and_shapes_of_a_fit(
     config = tiny(model, honest=honest)
     settings = config.models[model]
     context = Context(
-        model, Unbound(tmp_path), Devices.available("vmap"), ParallelConfig(), levels(config),
+        model, Unbound(tmp_path), Devices.available("vmap"), ParallelConfig(), ORIGINAL_LEVELS,
         log=MetricsLog(tmp_path, False),
     )  # fmt: skip
     fitted = []

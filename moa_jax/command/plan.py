@@ -16,10 +16,10 @@ import jax
 from jax.experimental import topologies
 
 from moa_jax.config import ParallelConfig, RunConfig, suggestion
-from moa_jax.data.dataset import Dataset
+from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES, Context
-from moa_jax.store.workdir import Workdir, levels
+from moa_jax.store.workdir import Workdir
 from moa_jax.training import shapes
 from moa_jax.training.loop import Layout, members_that_fit, stage_program
 from moa_jax.training.parallel import (
@@ -304,7 +304,7 @@ def outline(config: RunConfig, dataset: Dataset, workdir: Workdir, target: Topol
             workdir=workdir,
             devices=target.compile_for,
             parallel=config.parallel,
-            levels=levels(config),
+            levels=Levels.of(config.data),
             base_seed=config.seed,
         )
         stages += recipe.outline(dataset, model, context)

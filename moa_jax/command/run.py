@@ -15,14 +15,14 @@ from moa_jax.blend.combination import Weight
 from moa_jax.blend.sources import Source
 from moa_jax.config import RunConfig, switches
 from moa_jax.data import simulate, tables
-from moa_jax.data.dataset import Dataset
+from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.deepinsight import inputs as deepinsight_inputs
 from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES, Context, is_finished
 from moa_jax.report import analysis, figures, html, records
 from moa_jax.store import files, transform_files
 from moa_jax.store.predictions import Predictions
-from moa_jax.store.workdir import Workdir, levels
+from moa_jax.store.workdir import Workdir
 from moa_jax.training import metrics
 from moa_jax.training.parallel import Devices, check_per_member
 from moa_jax.training.progress import MetricsLog
@@ -40,7 +40,7 @@ def load_data(config: RunConfig) -> Dataset:
             scored=data.scored,
             nonscored=data.nonscored,
         )
-    return tables.load(data.folder or tables.sample_folder(), levels(config))
+    return tables.load(data.folder or tables.sample_folder(), Levels.of(data))
 
 
 def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
@@ -51,7 +51,7 @@ def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
     check_per_member(config.parallel.devices_per_member, len(devices.devices))
     workdir.bind(config, dataset, devices.strategy)
     treated = ~dataset.is_control
-    labels = dataset.scored.values[treated]
+    labels = dataset.training_targets.values[treated]
     log = MetricsLog(workdir.path, config.logging.tensorboard)
     for name, model in config.models.items():
         context = dataclasses.replace(_context(config, workdir, name), log=log)
@@ -103,7 +103,7 @@ def blend(
     blended = {name: sources.of_model(workdir.path / name, dataset) for name in config.models}
     blended |= outside
     sources.check_tests(blended)
-    labels = dataset.scored.values[~dataset.is_control]
+    labels = dataset.training_targets.values[~dataset.is_control]
     oof = {name: source.oof for name, source in blended.items()}
     weighed = weighing.weigh(
         config.blend, oof, labels, int(dataset.is_control.sum()), config.seed, config.honest
@@ -167,7 +167,7 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
                 file,
                 tuple(columns["genes"]),
                 tuple(columns["cells"]),
-                levels(config),
+                Levels.of(config.data),
                 config.parallel.predict_rows,
             ):
                 append(predict(rows))
@@ -184,7 +184,7 @@ def _context(config: RunConfig, workdir: Workdir, name: str) -> Context:
         workdir=workdir,
         devices=Devices.available(config.parallel.strategy),
         parallel=config.parallel,
-        levels=levels(config),
+        levels=Levels.of(config.data),
         base_seed=config.seed,
         checkpoint_seconds=config.checkpoint.seconds,
     )
@@ -197,8 +197,10 @@ def _feature_maps(config: RunConfig, workdir: Workdir, dataset: Dataset) -> list
         for model in config.models.values()
         if model.recipe == "deepinsight_cnn"
     }
-    table = deepinsight_inputs.raw_table(dataset, levels(config)) if folders else None
     stored = [folder for folder in sorted(folders) if transform_files.exists(folder)]
+    if not stored:
+        return []
+    table = deepinsight_inputs.raw_table(dataset, Levels.of(config.data))
     return [analysis.feature_map(folder, table, dataset) for folder in stored]
 
 
