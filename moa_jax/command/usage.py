@@ -23,7 +23,7 @@ def text() -> str:
     described = {f"--{flag.name}{_VALUES.get(flag.name, '')}": flag.help for flag in own}
     described |= {
         "--config.FIELD=VALUE": "Another value of a field.\n"
-        "moa-jax --config=simple_nn:old --config.models.simple_nn_old.epochs=40",
+        "moa-jax --config=simple_nn:old --config.parallel.strategy=vmap",
         "--helpfull": "Show the libraries' flags too.\nmoa-jax --helpfull",
     }
     summaries = {name: summary(path) for name, path in flags.packaged().items()}
