@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-import types
-import typing
 from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
 
 from moa_jax.errors import UserError
+from moa_jax.schema import build, choice, number, suggestion
+from moa_jax.schema import switch as switch
 
 # Fields that change how a run proceeds but not what it computes, or that the blend applies anew.
 WITHOUT_EFFECT_ON_TRAINING = (
@@ -26,22 +25,6 @@ WITHOUT_EFFECT_ON_TRAINING = (
 )
 
 
-def number(default, low=None, high=None, **metadata):
-    """A dataclass field whose value, or whose elements, lie in [low, high]."""
-    return dataclasses.field(default=default, metadata={"low": low, "high": high, **metadata})
-
-
-def choice(default: str, *options: str, **metadata):
-    """A dataclass field that takes one of the options."""
-    return dataclasses.field(default=default, metadata={"options": options, **metadata})
-
-
-def switch(field):
-    """Marks a field as a fidelity switch: a documented quirk of the original behind a name."""
-    field.metadata = types.MappingProxyType({**field.metadata, "switch": True})
-    return field
-
-
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     """Where the data come from.
@@ -50,9 +33,12 @@ class DataConfig:
       source: `folder` reads files of the competition's layout, `simulated` makes data.
       folder: the folder; empty for the embedded sample.
       test_features: file of new rows for inference.
-      cp_times, cp_doses, treated_type, control_type: the levels that the columns `cp_time`,
-        `cp_dose` and `cp_type` may take.
-      rows, seed, genes, cells, scored, nonscored: size and seed of simulated data.
+      cp_times, cp_doses: values that the columns `cp_time` (hours) and `cp_dose` may take.
+      treated_type, control_type: values of the column `cp_type` that tell both kinds apart.
+      rows: training rows of simulated data, controls included.
+      seed: seed of simulated data.
+      genes, cells: feature columns of simulated data; one of the two may be 0.
+      scored, nonscored: targets of simulated data.
     """
 
     source: str = choice("folder", "folder", "simulated")
@@ -214,7 +200,7 @@ def plain(value: Any) -> Any:
 
 def flat(value: Mapping, prefix: str = "") -> dict[str, Any]:
     """Returns a nested dict as `{dotted.name: value}`."""
-    result = {}
+    result: dict[str, Any] = {}
     for name, inner in value.items():
         if isinstance(inner, Mapping):
             result.update(flat(inner, f"{prefix}{name}."))
@@ -252,10 +238,10 @@ def parse(values: Mapping[str, Any], recipes: Mapping[str, type]) -> RunConfig:
         recipe = model.get("recipe")
         if recipe not in recipes:
             raise UserError(f"{where}.recipe: expected one of {sorted(recipes)}, found {recipe!r}")
-        parsed[name] = _build(recipes[recipe], model, where)
-    config = _build(RunConfig, {**values, "models": parsed}, "config")
+        parsed[name] = build(recipes[recipe], model, where)
+    config = build(RunConfig, {**values, "models": parsed}, "config")
     files = {
-        name: _build(PredictionFiles, entry, f"config.blend.files.{name}")
+        name: build(PredictionFiles, entry, f"config.blend.files.{name}")
         for name, entry in config.blend.files.items()
     }
     config = dataclasses.replace(config, blend=dataclasses.replace(config.blend, files=files))
@@ -324,7 +310,7 @@ def _check_blend(config: RunConfig) -> None:
 
 def switches(recipe: Any, prefix: str = "") -> dict[str, Any]:
     """Returns the fidelity switches of a recipe's configuration, by dotted name."""
-    found = {}
+    found: dict[str, Any] = {}
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
         if dataclasses.is_dataclass(value):
@@ -332,60 +318,6 @@ def switches(recipe: Any, prefix: str = "") -> dict[str, Any]:
         elif field.metadata.get("switch"):
             found[prefix + field.name] = value
     return found
-
-
-def suggestion(name: str, known) -> str:
-    """Returns `; did you mean X?` for a misspelt name, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _build(cls: type, values: Any, where: str) -> Any:
-    if isinstance(values, cls):
-        return values
-    if not isinstance(values, Mapping):
-        raise UserError(f"{where}: expected a section, found {values!r}")
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    for name in values:
-        if name not in fields:
-            raise UserError(f"{where}.{name}: unknown field" + suggestion(name, fields))
-    hints = typing.get_type_hints(cls)
-    checked = {
-        name: _check(value, hints[name], fields[name].metadata, f"{where}.{name}")
-        for name, value in values.items()
-    }
-    return cls(**checked)
-
-
-def _check(value: Any, hint: Any, metadata: Mapping, where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value, where)
-    origin = typing.get_origin(hint)
-    if origin is tuple:
-        if not isinstance(value, (tuple, list)) or not value:
-            raise UserError(f"{where}: expected at least one value, found {value!r}")
-        length = metadata.get("length", len(value))
-        if len(value) != length:
-            raise UserError(f"{where}: expected {length} values, found {len(value)}")
-        element = typing.get_args(hint)[0]
-        return tuple(_check(item, element, metadata, where) for item in value)
-    if origin is not None:  # a mapping; its entries are checked where they are understood
-        return dict(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
-        raise UserError(f"{where}: expected {hint.__name__}, found {value!r}")
-    options = metadata.get("options")
-    if options and value not in options:
-        expected = ", ".join(options)
-        raise UserError(f"{where}: expected one of {expected}; found {value!r}")
-    if hint is float and not math.isfinite(value):
-        raise UserError(f"{where}: expected a finite number, found {value}")
-    low, high = metadata.get("low"), metadata.get("high")
-    if (low is not None and value < low) or (high is not None and value > high):
-        bounds = f"at least {low}" if high is None else f"between {low} and {high}"
-        raise UserError(f"{where}: expected {bounds}, found {value}")
-    return value
 
 
 def variants(text: str, *known: str) -> set[str]:

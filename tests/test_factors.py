@@ -134,7 +134,7 @@ def test_equal_rows(log):
 
 def test_no_convergence_is_logged(values, log, monkeypatch):
     monkeypatch.setattr(
-        "moa_jax.features.factors.FactorAnalysis",
+        "sklearn.decomposition.FactorAnalysis",
         lambda count, random_state: FactorAnalysis(count, max_iter=1, random_state=random_state),
     )
     FactorScores(2).fit(values)

@@ -1,5 +1,6 @@
 """Reading a data folder: what is accepted, and one clear line for what is not."""
 
+import dataclasses
 import gzip
 import io
 import itertools
@@ -157,7 +158,8 @@ def test_other_levels(tmp_path):
     content["train_features"]["cp_time"] = 6
     content.pop("test_features")
     write(tmp_path / "a", content)
-    assert tables.load(tmp_path / "a", tables.Levels(cp_time=(6,))).cp_time.tolist() == [6] * 12
+    levels = dataclasses.replace(tables.ORIGINAL_LEVELS, cp_time=(6,))
+    assert tables.load(tmp_path / "a", levels).cp_time.tolist() == [6] * 12
 
 
 def test_embedded_sample():
@@ -178,7 +180,7 @@ def test_streaming_gives_the_rows_of_load_in_parts(tmp_path, monkeypatch, suffix
     write(tmp_path, frames(rows=230), suffix)
     data = tables.load(tmp_path)
     file = tmp_path / f"train_features{suffix}"
-    parts = list(tables.stream(file, data.genes, data.cells, tables.Levels(), rows=100))
+    parts = list(tables.stream(file, data.genes, data.cells, tables.ORIGINAL_LEVELS, rows=100))
     assert [len(part) for part in parts] == [100, 100, 30]
     for field in ("ids", "features", "cp_time", "cp_dose", "is_control"):
         joined = np.concatenate([getattr(part, field) for part in parts])

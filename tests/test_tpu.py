@@ -44,16 +44,15 @@ PROGRAM = r"""
 import json, re, sys
 import jax
 jax.config.update("jax_platforms", "cpu")
-from moa_jax import config as configuration, launch, plan
+from moa_jax.command import flags, plan
 from moa_jax.data import simulate
-from moa_jax.recipes import RECIPES
 from moa_jax.training import shapes
 from moa_jax.training.loop import Layout
 from moa_jax.store.workdir import Workdir
 
 arguments, topology, strategy, per_member, collectives = json.loads(sys.argv[1])
-launch.parse_flags(["launch", *arguments])
-config = configuration.parse(launch._CONFIG.value.to_dict(), RECIPES)
+flags.parse(["launch", *arguments])
+config = flags.configuration()
 data = simulate.make(rows=2400, seed=0, genes=772, cells=100, scored=206, nonscored=402)
 target = plan.topology(topology, strategy)
 for stage in plan.outline(config, data, Workdir("none"), target):

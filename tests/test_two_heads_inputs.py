@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.data.dataset import ORIGINAL_LEVELS as LEVELS
+from moa_jax.data.dataset import Dataset
 from moa_jax.recipes import two_heads_inputs
 from moa_jax.store import transform_files
 
 REFERENCE = dict(np.load(Path(__file__).parent / "reference" / "resnet_preprocess.npz"))
 GENES, CELLS, TRAIN = 24, 10, 80
-LEVELS = Levels()
 VERSIONS = {"v1": (None, (2, 10)), "v2": (LEVELS, (4, 5))}
 PREDICTORS = np.array([0, 3, 7, 23, 24, 30, 33], np.int32)
 

@@ -80,7 +80,7 @@ def blend(
     blended = {name: sources.of_model(workdir.path / name, dataset) for name in config.models}
     blended |= outside
     sources.check_tests(blended)
-    labels = dataset.scored.values[~dataset.is_control]
+    labels = dataset.training_targets.values[~dataset.is_control]
     oof = {name: source.oof for name, source in blended.items()}
     weighed = weighing.weigh(
         config.blend, oof, labels, int(dataset.is_control.sum()), config.seed, config.honest

@@ -11,14 +11,14 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 
 from moa_jax.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".parquet")
 # Bytes of CSV that are parsed together, and of one parquet column that are read together.
@@ -78,7 +78,7 @@ class Columns:
         Raises:
           UserError: a cell is empty.
         """
-        values = _cast(self.table.column(name), pa.string())
+        values = _cast(self.table.column(name), "string")
         self.check(name, values.astype(bool), "a text")
         return values
 
@@ -90,7 +90,7 @@ class Columns:
         """
         values = np.empty((len(self.ids), len(names)))
         for index, name in enumerate(names):
-            column = _cast(self.table.column(name), pa.float64())
+            column = _cast(self.table.column(name), "double")
             self.check(name, np.isfinite(column), "a finite number")
             values[:, index] = column
         return values
@@ -102,7 +102,7 @@ class Columns:
           UserError: a cell is none of `allowed`, which the configuration's `field` sets.
         """
         text = any(isinstance(level, str) for level in allowed)
-        values = _cast(self.table.column(name), pa.string() if text else pa.float64())
+        values = _cast(self.table.column(name), "string" if text else "double")
         self.check(
             name,
             np.isin(values, allowed),
@@ -142,6 +142,8 @@ def read(path: Path) -> Columns:
     Raises:
       UserError: see `parts`.
     """
+    import pyarrow as pa
+
     found = list(parts(path, rows=8192))
     return Columns(
         path,
@@ -174,6 +176,9 @@ def parts(path: Path, rows: int) -> Iterator[Columns]:
 
 
 def _csv(path: Path) -> Iterator[pa.Table]:
+    import pyarrow as pa
+    import pyarrow.csv
+
     with _reading(path, "CSV in UTF-8"), _opened(path) as opened:
         names = next(csv.reader([opened.readline().decode("utf-8-sig")]), [])
         _check_header(path, names)
@@ -182,13 +187,16 @@ def _csv(path: Path) -> Iterator[pa.Table]:
         with pa.csv.open_csv(
             opened,
             pa.csv.ReadOptions(column_names=names, block_size=CSV_BLOCK),
-            convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+            convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(names, "string")),
         ) as batches:
             for batch in batches:
                 yield pa.Table.from_batches([batch])
 
 
 def _parquet(path: Path) -> Iterator[pa.Table]:
+    import pyarrow as pa
+    import pyarrow.parquet
+
     # Only the two options together keep pyarrow from holding a whole row group.
     buffering = {"buffer_size": PARQUET_BUFFER, "pre_buffer": False}
     with _reading(path, "parquet"), pa.parquet.ParquetFile(path, **buffering) as opened:
@@ -218,6 +226,8 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def _reading(path: Path, kind: str) -> Iterator[None]:
+    import pyarrow as pa
+
     try:
         yield
     except (
@@ -235,6 +245,8 @@ def _reading(path: Path, kind: str) -> Iterator[None]:
 
 
 def _regrouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
     held = None
     for table in tables:
         held = table if held is None else pa.concat_tables([held, table])
@@ -261,7 +273,7 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
 
 
 def _ids(path: Path, table: pa.Table, seen: set[str]) -> np.ndarray:
-    ids = _cast(table.column("sig_id"), pa.string())
+    ids = _cast(table.column("sig_id"), "string")
     for sig_id in ids:
         if not sig_id:
             raise UserError(
@@ -273,20 +285,21 @@ def _ids(path: Path, table: pa.Table, seen: set[str]) -> np.ndarray:
     return ids
 
 
-def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> np.ndarray:
+def _cast(column: pa.ChunkedArray, kind: str) -> np.ndarray:
     """Returns the cells as `kind`; None or NaN for those that are empty or cannot be cast."""
+    import pyarrow as pa
+
+    def cast_cell(cell: pa.Scalar) -> str | float | None:
+        try:
+            return cell.cast(kind).as_py()
+        except pa.ArrowException:
+            return None
+
     try:
         cells = column.cast(kind)
     except pa.ArrowException:
-        cells = pa.chunked_array([pa.array([_cast_cell(c, kind) for c in column], kind)])
+        cells = pa.chunked_array([pa.array([cast_cell(cell) for cell in column], kind)])
     return cells.to_numpy()
-
-
-def _cast_cell(cell: pa.Scalar, kind: pa.DataType) -> str | float | None:
-    try:
-        return cell.cast(kind).as_py()
-    except pa.ArrowException:
-        return None
 
 
 def _difference(found: Iterable[str], expected: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -19,10 +19,10 @@ class Levels:
       treated, control: values of `cp_type`.
     """
 
-    cp_time: tuple[int, ...] = (24, 48, 72)
-    cp_dose: tuple[str, ...] = ("D1", "D2")
-    treated: str = "trt_cp"
-    control: str = "ctl_vehicle"
+    cp_time: tuple[int, ...]
+    cp_dose: tuple[str, ...]
+    treated: str
+    control: str
 
     @classmethod
     def of(cls, data: DataConfig) -> Levels:
@@ -30,7 +30,7 @@ class Levels:
         return cls(data.cp_times, data.cp_doses, data.treated_type, data.control_type)
 
 
-ORIGINAL_LEVELS = Levels()
+ORIGINAL_LEVELS = Levels.of(DataConfig())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +88,13 @@ class Dataset:
     def cell_values(self) -> np.ndarray:
         """[N, cells], a view."""
         return self.features[:, len(self.genes) :]
+
+    @property
+    def training_targets(self) -> Targets:
+        """The scored targets of training rows, which have them."""
+        if self.scored is None:
+            raise ValueError("these rows have no targets")
+        return self.scored
 
     def take(self, rows: np.ndarray) -> Dataset:
         """Returns the rows at the given positions, without test rows and submission."""

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from iterstrat.ml_stratifiers import IterativeStratification
-from sklearn.model_selection import KFold
 
 from moa_jax.errors import UserError
 from moa_jax.store import files
@@ -34,6 +31,8 @@ def multilabel_stratified(
       always_true_label: add a first label that every row has. The original hands `sig_id` over
         as one. It changes the draws only where all labels are tied.
     """
+    from iterstrat.ml_stratifiers import IterativeStratification
+
     labels = np.asarray(labels) != 0
     num_rows = len(labels)
     if always_true_label:
@@ -69,6 +68,8 @@ def drug_aware(
       seed: seed of both stratifications.
       frequent_above: drugs with more rows than this are frequent.
     """
+    import pandas as pd
+
     labels = np.asarray(labels) != 0
     codes, _ = pd.factorize(np.asarray(drug_ids))
     counts = np.bincount(codes)
@@ -87,6 +88,8 @@ def drug_aware(
 
 def k_fold(num_rows: int, num_folds: int, seed: int) -> np.ndarray:
     """Returns the fold of each row by a shuffled K-fold split, as scikit-learn draws it."""
+    from sklearn.model_selection import KFold
+
     folds = np.empty(num_rows, np.int64)
     splitter = KFold(num_folds, shuffle=True, random_state=seed)
     for fold, (_, rows) in enumerate(splitter.split(folds)):
@@ -96,6 +99,8 @@ def k_fold(num_rows: int, num_folds: int, seed: int) -> np.ndarray:
 
 def write(path: str | Path, ids: np.ndarray, folds: Mapping[int, np.ndarray]) -> None:
     """Writes columns sig_id, seed, fold: one row for every id and seed."""
+    import pandas as pd
+
     parts = [
         pd.DataFrame({"sig_id": ids, "seed": seed, "fold": fold}) for seed, fold in folds.items()
     ]
@@ -109,6 +114,8 @@ def read(path: str | Path, ids: np.ndarray) -> dict[int, np.ndarray]:
     Raises:
       UserError: the file is missing or damaged, or its ids are others.
     """
+    import pandas as pd
+
     path = Path(path)
     try:
         table = pd.read_csv(path, dtype={"sig_id": str, "seed": int, "fold": int})

@@ -21,12 +21,15 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from moa_jax.data.dataset import Dataset, Levels, Targets
+from moa_jax.data.dataset import ORIGINAL_LEVELS, Dataset, Targets
 from moa_jax.store import files
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Latent dimensions beside the calibrated gene factors, and the variance they explain together.
 FINE_FACTORS, FINE_SHARE = 60, 0.15
@@ -123,10 +126,13 @@ def write(folder: str | Path, rows: int = 24_000, seed: int = 0, **sizes: int | 
     Raises:
       UserError: the folder cannot be written or the disk is full.
     """
+    import pandas as pd
+
     data = make(rows, seed, **sizes)
+    targets = data.training_targets
     tables = {
         "train_features": _features_table(data),
-        "train_targets_scored": _targets_table(data.ids, data.scored),
+        "train_targets_scored": _targets_table(data.ids, targets),
         "train_drug": pd.DataFrame({"sig_id": data.ids, "drug_id": data.drug_id}),
     }
     if data.nonscored is not None:
@@ -134,7 +140,7 @@ def write(folder: str | Path, rows: int = 24_000, seed: int = 0, **sizes: int | 
     if data.test is not None:
         tables["test_features"] = _features_table(data.test)
         tables["sample_submission"] = pd.DataFrame(
-            {"sig_id": data.submission_ids, **dict.fromkeys(data.scored.names, 0.5)}
+            {"sig_id": data.submission_ids, **dict.fromkeys(targets.names, 0.5)}
         )
     for stem, table in tables.items():
         with files.replacing(Path(folder) / f"{stem}.csv") as temporary:
@@ -366,20 +372,21 @@ def _target_names(kind: str, count: int) -> tuple[str, ...]:
 
 
 def _dataset(ids: np.ndarray, wells: _Wells, marginals: _Marginals, genes: int) -> Dataset:
-    levels = Levels()
     return Dataset(
         ids=ids,
         genes=tuple(f"g-{i}" for i in range(genes)),
         cells=tuple(f"c-{i}" for i in range(wells.latent.shape[1] - genes)),
         features=marginals(wells.latent),
-        cp_time=np.asarray(levels.cp_time)[wells.time],
-        cp_dose=np.asarray(levels.cp_dose, object)[wells.dose],
+        cp_time=np.asarray(ORIGINAL_LEVELS.cp_time)[wells.time],
+        cp_dose=np.asarray(ORIGINAL_LEVELS.cp_dose, object)[wells.dose],
         is_control=wells.drug < 0,
     )
 
 
 def _features_table(data: Dataset) -> pd.DataFrame:
-    levels = Levels()
+    import pandas as pd
+
+    levels = ORIGINAL_LEVELS
     meta = {
         "sig_id": data.ids,
         "cp_type": np.where(data.is_control, levels.control, levels.treated),
@@ -391,6 +398,8 @@ def _features_table(data: Dataset) -> pd.DataFrame:
 
 
 def _targets_table(ids: np.ndarray, targets: Targets) -> pd.DataFrame:
+    import pandas as pd
+
     table = pd.DataFrame(targets.values, columns=list(targets.names))
     table.insert(0, "sig_id", ids)
     return table

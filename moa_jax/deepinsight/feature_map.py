@@ -7,10 +7,6 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from scipy.spatial import ConvexHull, QhullError
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
-from sklearn.metrics import pairwise_distances
 
 from moa_jax.features.factors import warnings_logged
 
@@ -111,6 +107,9 @@ class FeatureMap:
         return restored
 
     def _tsne(self, columns: np.ndarray) -> np.ndarray:
+        from sklearn.manifold import TSNE
+        from sklearn.metrics import pairwise_distances
+
         # More would find no more neighbours to weigh than there are.
         perplexity = min(self.perplexity, max(1.0, (len(columns) - 1) / 3))
         if perplexity < self.perplexity:
@@ -146,6 +145,8 @@ class FeatureMap:
         ).fit_transform(columns)
 
     def _pca(self, columns: np.ndarray) -> np.ndarray:
+        from sklearn.decomposition import PCA
+
         scores = PCA(min(2, columns.shape[1]), random_state=self.random_state).fit_transform(
             columns
         )
@@ -162,6 +163,8 @@ def turn(points: np.ndarray, closing_edge: bool = False) -> np.ndarray:
       points: of any float dtype, which is kept.
       closing_edge: consider the edge between the last and the first corner of the hull too.
     """
+    from scipy.spatial import ConvexHull, QhullError
+
     try:
         corners = points[ConvexHull(points).vertices]
     except QhullError:

@@ -9,10 +9,6 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA, FactorAnalysis
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import pairwise_distances_argmin
 
 
 def bounded(wanted: int, shape: tuple[int, int], what: str, most: int | None = None) -> int:
@@ -27,10 +23,16 @@ def bounded(wanted: int, shape: tuple[int, int], what: str, most: int | None = N
 
 
 @contextlib.contextmanager
-def warnings_logged(
-    what: str, categories: tuple[type[Warning], ...] = (ConvergenceWarning, RuntimeWarning)
-) -> Iterator[None]:
-    """Logs what a fit to little data or to equal rows warns of; its result will do."""
+def warnings_logged(what: str, categories: tuple[type[Warning], ...] = ()) -> Iterator[None]:
+    """Logs what a fit to little data or to equal rows warns of; its result will do.
+
+    Args:
+      what: what is fitted.
+      categories: what is logged; by default RuntimeWarning and scikit-learn's ConvergenceWarning.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
+    categories = categories or (ConvergenceWarning, RuntimeWarning)
     with warnings.catch_warnings(record=True) as caught:
         for category in categories:
             warnings.simplefilter("always", category)
@@ -53,6 +55,8 @@ class FactorScores:
 
     def fit(self, values: np.ndarray) -> FactorScores:
         """Learns the factors of [N, columns]; at most min(N, columns) - 1 of them, at least 1."""
+        from sklearn.decomposition import FactorAnalysis
+
         count = self.width(values.shape)
         with warnings_logged("factors"):
             fitted = FactorAnalysis(count, random_state=self.seed).fit(values)
@@ -66,6 +70,8 @@ class FactorScores:
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Returns the posterior means of the factors, [N, components]."""
+        from sklearn.decomposition import FactorAnalysis
+
         model = FactorAnalysis(len(self.components_))
         model.components_, model.mean_ = self.components_, self.mean_
         model.noise_variance_ = self.noise_variance_
@@ -105,6 +111,8 @@ class PrincipalComponents:
 
     def fit(self, values: np.ndarray) -> PrincipalComponents:
         """Learns the components of two or more rows [N, columns]; at most min(N - 1, columns)."""
+        from sklearn.decomposition import PCA
+
         count = self.width(values.shape)
         # Many rows of few columns: the covariance is several times faster.
         with warnings_logged("components"):
@@ -160,6 +168,8 @@ class ClusterOneHot:
         The best of ten k-means++ starts is kept, as scikit-learn's default was in 2020. Fewer
         distinct rows than clusters leave some clusters empty.
         """
+        from sklearn.cluster import KMeans
+
         count = self.width(values.shape)
         with warnings_logged("clusters"):
             fitted = KMeans(count, n_init=10, random_state=self.seed, algorithm=self.algorithm).fit(
@@ -174,6 +184,8 @@ class ClusterOneHot:
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Returns 1 for the nearest center of each row and 0 for the others."""
+        from sklearn.metrics import pairwise_distances_argmin
+
         return np.eye(len(self.centers_))[pairwise_distances_argmin(values, self.centers_)]
 
     def parameters(self) -> dict[str, Any]:

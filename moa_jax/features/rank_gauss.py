@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from sklearn.preprocessing import QuantileTransformer
+
+if TYPE_CHECKING:
+    from sklearn.preprocessing import QuantileTransformer
 
 
 class RankGauss:
@@ -52,6 +56,8 @@ class RankGauss:
 
     @staticmethod
     def _transformer(num_quantiles: int) -> QuantileTransformer:
+        from sklearn.preprocessing import QuantileTransformer
+
         return QuantileTransformer(
             n_quantiles=num_quantiles, output_distribution="normal", subsample=None
         )

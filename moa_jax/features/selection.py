@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
-from scipy import stats
 
 # Of a column's p-values over the targets, the one that it is judged by.
 P_VALUE_QUANTILE = 0.25
@@ -115,6 +114,8 @@ def t_test_p_values(values: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
     A column without any variance has p = 1.
     """
+    from scipy import stats
+
     rows = len(values)
     # Three rows are the fewest that leave a degree of freedom.
     positive = targets.sum(0)

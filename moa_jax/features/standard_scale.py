@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.preprocessing import StandardScaler
 
 
 class StandardScale:
@@ -16,6 +15,8 @@ class StandardScale:
 
     def fit(self, values: np.ndarray) -> StandardScale:
         """Learns the scale of [N, columns]."""
+        from sklearn.preprocessing import StandardScaler
+
         fitted = StandardScaler().fit(values)
         self.mean_, self.scale_ = fitted.mean_, fitted.scale_
         return self

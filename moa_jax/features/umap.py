@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from sklearn.utils import check_array
 
 from moa_jax.features.factors import bounded, warnings_logged
 
@@ -125,7 +124,7 @@ class UmapEmbedding:
 
     def _learn(self, table: np.ndarray, embedding: np.ndarray, curve: np.ndarray) -> None:
         self.table_, self.embedding_, self.curve_ = table, embedding, curve
-        self._first = {}
+        self._first: dict[bytes, int] = {}
         if self.keep_fitted:
             for i, digest in enumerate(self._digests(table)):
                 self._first.setdefault(digest, i)
@@ -170,4 +169,6 @@ def _num_neighbors(table: np.ndarray) -> int:
 
 def _float32(values: np.ndarray) -> np.ndarray:
     """Returns finite values in umap-learn's precision; -0 becomes 0, its equal."""
+    from sklearn.utils import check_array
+
     return check_array(values, dtype=np.float32, order="C", ensure_min_samples=0) + np.float32(0)

@@ -21,9 +21,7 @@ Start = Callable[[Member], Any]
 
 def scored(rows: Dataset) -> Targets:
     """Returns the scored targets of rows."""
-    if rows.scored is None:
-        raise ValueError("scored: expected targets of training rows, found none")
-    return rows.scored
+    return rows.training_targets
 
 
 def nonempty_nonscored(rows: Dataset) -> Targets:

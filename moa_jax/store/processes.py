@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import sys
 
-import numpy as np
-
 from moa_jax.errors import UserError
 
 
@@ -69,6 +67,7 @@ def agree(decision: bool) -> bool:
     """Returns the first process's decision, about what processes may see differently, as time."""
     if not are_several():
         return decision
+    import numpy as np
     from jax.experimental import multihost_utils
 
     return bool(multihost_utils.broadcast_one_to_all(np.asarray(decision)))

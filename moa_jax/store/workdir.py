@@ -11,9 +11,8 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import jax
 import numpy as np
 
 from moa_jax import config as configuration
@@ -22,6 +21,8 @@ from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
 from moa_jax.store import files, processes
 
+# Of what stands in a work folder and how; a folder of another version is not read.
+VERSION = 2
 PACKAGES = (
     "moa_jax",
     "jax",
@@ -40,8 +41,8 @@ PACKAGES = (
 class Workdir:
     """A work folder and what its `config.json` says.
 
-    `config.json` holds the resolved configuration, its hash, the command, the columns of the data
-    and what was resolved on this machine (`members_at_once` of each stage).
+    `config.json` holds its format's version, the resolved configuration, its hash, the command, the
+    columns of the data and what was resolved on this machine (`members_at_once` of each stage).
     """
 
     def __init__(self, path: str | Path):
@@ -50,7 +51,7 @@ class Workdir:
                 f"--workdir: expected a folder, found {path}; a bucket can be mounted as one"
             )
         self.path = Path(path)
-        self._lock = None
+        self._lock: IO[str] | None = None
 
     @property
     def _config_file(self) -> Path:
@@ -67,9 +68,10 @@ class Workdir:
         if processes.is_first():
             with files.writing(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)
-                self._lock = open(self.path / ".lock", "w")  # held until the process ends
+                # Held until the process ends.
+                self._lock = lock = open(self.path / ".lock", "w", encoding="utf-8")
             try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise UserError(f"{self.path}: another run is using this work folder") from None
         processes.wait("work folder")
@@ -91,6 +93,7 @@ class Workdir:
         else:
             stored = {"resolved": {}}
         stored |= {
+            "version": VERSION,
             "config": configuration.plain(config),
             "fields": fields,
             "hash": hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16],
@@ -104,11 +107,19 @@ class Workdir:
         """Returns what `config.json` holds.
 
         Raises:
-          UserError: there is none, or it is damaged.
+          UserError: there is none, it is damaged, or another version of the package made it.
         """
         if not self._config_file.exists():
             raise UserError(f"{self.path}: expected a work folder with a config.json, found none")
         stored = files.read_json(self._config_file)
+        version = stored.get("version") if isinstance(stored, dict) else None
+        if version != VERSION:
+            made_by = "a newer" if isinstance(version, int) and version > VERSION else "an older"
+            raise UserError(
+                f"{self._config_file}: expected format version {VERSION}, found "
+                f"{'none' if version is None else repr(version)}: made by {made_by} moa_jax; use "
+                "another --workdir or that version"
+            )
         missing = {"config", "fields", "hash", "data", "resolved"} - set(stored)
         if missing:
             raise UserError(f"{self._config_file}: damaged, expected {sorted(missing)}")
@@ -127,9 +138,11 @@ def fingerprint(dataset: Dataset) -> str:
     """Returns a hash of everything in the rows of a data set, whatever file they came from."""
     digest = hashlib.sha256()
     targets = [t for t in (dataset.scored, dataset.nonscored) if t is not None]
-    words: list[Sequence[str]] = [dataset.ids, dataset.genes, dataset.cells, dataset.cp_dose]
-    words += [t.names for t in targets]
-    words += [dataset.drug_id] if dataset.drug_id is not None else []
+    words: list[Sequence[str] | np.ndarray]
+    words = [dataset.ids, dataset.genes, dataset.cells, dataset.cp_dose]
+    words.extend(t.names for t in targets)
+    if dataset.drug_id is not None:
+        words.append(dataset.drug_id)
     for part in words:
         digest.update(json.dumps(list(part)).encode())
     arrays = [dataset.features, dataset.cp_time, dataset.is_control, *(t.values for t in targets)]
@@ -140,6 +153,7 @@ def fingerprint(dataset: Dataset) -> str:
 
 def _describe(dataset: Dataset, source: str) -> dict[str, Any]:
     controls = int(dataset.is_control.sum())
+    scored = dataset.training_targets.names
     return {
         "source": source,
         "rows": len(dataset),
@@ -147,18 +161,20 @@ def _describe(dataset: Dataset, source: str) -> dict[str, Any]:
         "controls": controls,
         "genes": len(dataset.genes),
         "cells": len(dataset.cells),
-        "scored": len(dataset.scored.names),
+        "scored": len(scored),
         "nonscored": len(dataset.nonscored.names) if dataset.nonscored else 0,
         "test_rows": len(dataset.test) if dataset.test else 0,
         "columns": {
             "genes": list(dataset.genes),
             "cells": list(dataset.cells),
-            "scored": list(dataset.scored.names),
+            "scored": list(scored),
         },
     }
 
 
 def _environment(strategy: str) -> dict[str, Any]:
+    import jax
+
     versions = {}
     for package in PACKAGES:
         try:

@@ -1,0 +1,74 @@
+"""From the command line to one mode; what the mode needs is imported when the flags are right."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from absl import app
+
+from moa_jax.command import flags, usage
+from moa_jax.errors import UserError
+
+
+def main(argv: Sequence[str]) -> None:
+    """Does what the parsed flags say.
+
+    Args:
+      argv: the command and what is left of its arguments, which must be nothing.
+
+    Raises:
+      UserError: a mistake in a flag or a field, in the data or in the work folder.
+    """
+    if len(argv) > 1:
+        raise UserError(f"unexpected argument {argv[1]!r}; see --help")
+    config = flags.configuration()
+    if flags.FIELDS.value:
+        from moa_jax.command import fields
+
+        print(fields.text(config))
+        return
+
+    from moa_jax.command import console, run
+    from moa_jax.store import processes
+    from moa_jax.store.workdir import Workdir
+
+    if flags.DISTRIBUTED.value:
+        processes.start()
+    workdir = Workdir(flags.WORKDIR.value)
+    mode = flags.MODE.value
+    if mode == "plan":
+        import jax
+
+        from moa_jax.command import plan
+
+        console.use_compilation_cache()
+        jax.config.update("jax_platforms", "cpu")  # what is planned for need not be there
+        print(plan.report(config, run.load_data(config), workdir))
+        return
+    if mode == "infer":
+        workdir.read()  # a missing work folder is told before one is made
+    workdir.lock()
+    console.start_log(workdir.path / "log.txt")
+    console.use_compilation_cache()
+    if mode in ("all", "train", "blend"):
+        dataset = run.load_data(config)
+        outside = run.outside_sources(config, dataset)
+        if mode != "blend":
+            run.train(config, workdir, dataset)
+        if mode != "train":
+            run.blend(config, workdir, dataset, outside)
+    if mode == "infer" or (mode == "all" and config.data.test_features):
+        run.infer(config, workdir)
+
+
+def cli() -> None:
+    """Runs the command line; a user's mistake is one line and exit status 1."""
+    if not {"--help", "-help", "-h"}.isdisjoint(sys.argv[1:]):
+        print(usage.text())
+        return
+    try:
+        app.run(main, flags_parser=flags.parse)
+    except UserError as error:
+        print(f"moa-jax: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,169 @@
+"""Flags of the command line, and the configuration that they name and refine.
+
+What a flag or a mode is for is followed by an example on a line of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from moa_jax import config as sections
+from moa_jax import configs
+from moa_jax.config import RunConfig, suggestion
+from moa_jax.errors import UserError
+
+MODES = {
+    "all": "train and blend, and infer where config.data.test_features is given\n"
+    "moa-jax --config=quickstart --workdir=runs/quickstart",
+    "train": "fit every model; what an earlier run finished is left as it is\n"
+    "moa-jax --config=simple_nn:smoke --mode=train --workdir=runs/mine",
+    "infer": "predict config.data.test_features with a finished work folder\n"
+    "moa-jax --mode=infer --workdir=runs/mine --config.data.test_features=new.csv",
+    "blend": "weigh the models, write submission and report\n"
+    "moa-jax --config=simple_nn:smoke --mode=blend --workdir=runs/mine",
+    "plan": "print members, memory, FLOPs and time on config.plan.topology without training\n"
+    "moa-jax --config=best_cv --mode=plan --config.plan.topology=v5e:2x4",
+}
+CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "Configuration file, or the name of a packaged one; variants follow a colon. Mode infer may "
+    "leave it out.\n"
+    "moa-jax --config=simple_nn:old,smoke",
+    lock_config=True,
+)
+FIELDS = flags.DEFINE_bool(
+    "fields",
+    False,
+    "List every field of the configuration with its meaning, and do nothing else.\n"
+    "moa-jax --config=simple_nn:old --fields",
+)
+WORKDIR = flags.DEFINE_string(
+    "workdir",
+    "runs/default",
+    "Folder that everything is written to.\nmoa-jax --config=quickstart --workdir=runs/quickstart",
+)
+MODE = flags.DEFINE_enum(
+    "mode",
+    "all",
+    list(MODES),
+    "One of the modes above.\nmoa-jax --config=quickstart --mode=train",
+)
+DISTRIBUTED = flags.DEFINE_bool(
+    "distributed",
+    False,
+    "This is one of several processes that train as one: give every one the same command.\n"
+    "srun moa-jax --distributed --config=best_cv --workdir=/shared/run",
+)
+_STORED = Path(__file__).with_name("stored_config.py")
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+    """Parses flags and returns the other arguments.
+
+    Raises:
+      UserError: an unknown flag, configuration or field, a wrong type, or no configuration.
+    """
+    # config_flags reads the overrides of the configuration's fields from sys.argv.
+    sys.argv = _with_config(argv)
+    try:
+        rest = flags.FLAGS(sys.argv)
+    # These it raises for an unknown flag or field, a wrong type, and an unreadable file.
+    except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        cause = error
+        while cause.args and isinstance(cause.args[0], Exception):
+            cause = cause.args[0]
+        if isinstance(cause, KeyError):
+            raise UserError(_unknown_field(str(cause.args[0]))) from error
+        message = " ".join(str(error).split())
+        raise UserError(f"flags: {message}") from error
+    if CONFIG.value is None:
+        raise UserError(
+            "--config: expected a configuration, such as --config=quickstart; see --help"
+        )
+    return rest
+
+
+def configuration() -> RunConfig:
+    """Returns the configuration of the parsed flags, checked.
+
+    Raises:
+      UserError: naming the field, what was expected and what was found.
+    """
+    from moa_jax.recipes import RECIPES
+
+    return sections.parse(CONFIG.value.to_dict(), RECIPES)
+
+
+def packaged() -> dict[str, Path]:
+    """Returns the files of the packaged configurations by name, in the order of the names."""
+    found = Path(configs.__path__[0]).glob("[!_]*.py")
+    return {path.stem: path for path in sorted(found)}
+
+
+def _unknown_field(found: str) -> str:
+    """Returns the line about a field that ml_collections does not find.
+
+    Args:
+      found: the field's last name and, on a line of its own, whether another is meant.
+    """
+    quoted, _, similar = found.partition("\n")
+    name = quoted.strip("'")
+    fields = [word.partition("=")[0] for word in sys.argv if word.startswith("--config.")]
+    flag = next((field for field in fields if name in field.split(".")), "--config")
+    return f"{flag}: the configuration has no {name!r}" + (f". {similar}" if similar else "")
+
+
+def _with_config(argv: Sequence[str]) -> list[str]:
+    """Returns the arguments with `--config` first, as the path of a file that exists.
+
+    A name without a path stands for a packaged configuration. Mode infer may leave `--config`
+    out: the work folder's own is used.
+    """
+    argv = list(argv)
+    value = _take(argv, "config")
+    if value is None and _peek(argv, "mode") == "infer":
+        value = f"{_STORED}:{_peek(argv, 'workdir') or WORKDIR.default}"
+    elif value is not None:
+        value = _existing(value)
+    # Overrides such as --config.seed=1 must follow the file they refine.
+    return argv if value is None else [argv[0], f"--config={value}", *argv[1:]]
+
+
+def _peek(argv: Sequence[str], name: str) -> str | None:
+    return _take(list(argv), name)
+
+
+def _take(argv: list[str], name: str) -> str | None:
+    """Removes `--name=value` or `--name value` and returns the value; the last one counts."""
+    value, index = None, 1
+    while index < len(argv):
+        flag, equals, given = argv[index].partition("=")
+        if flag.lstrip("-") != name or not flag.startswith("-"):
+            index += 1
+            continue
+        del argv[index]
+        if equals:
+            value = given
+        elif index < len(argv):
+            value = argv.pop(index)
+    return value
+
+
+def _existing(value: str) -> str:
+    name, colon, variant = value.partition(":")
+    if name == str(_STORED) or Path(name).is_file():
+        return value
+    known = packaged()
+    found = known.get(name.removesuffix(".py"))
+    if found is not None:
+        return f"{found}{colon}{variant}"
+    raise UserError(
+        f"--config: {name}: not found; packaged are {', '.join(known)}"
+        + suggestion(Path(name).stem, known)
+    )

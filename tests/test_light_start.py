@@ -1,0 +1,97 @@
+"""Light start: help and a user's mistake do not wait for what only a run needs."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = {"flax", "iterstrat", "jax", "numba", "optax", "orbax", "pandas", "pyarrow", "scipy",
+         "sklearn", "umap"}  # fmt: skip
+# Of these the configurations and whatever names a recipe's fields are made.
+LIGHT = """
+    config errors schema
+    command.console command.entry command.fields command.flags command.stored_config command.usage
+    data.columns data.dataset data.folds data.simulate data.tables
+    deepinsight.feature_map deepinsight.log_scale
+    features.factors features.one_hot features.rank_gauss features.row_statistics
+    features.selection features.standard_scale features.umap
+    store.files store.predictions store.processes store.transform_files store.workdir
+""".split()
+COMMAND = """
+import atexit, json, sys
+atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))
+from moa_jax import launch
+launch.cli()
+"""
+# A slow machine's share; an idle core takes about 0.2 s for help and 0.6 s for a mistake.
+SECONDS = 6.0
+
+
+def run(program, *arguments):
+    """Returns the finished process, the modules that it had at its end and its CPU seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    result = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    modules = set(json.loads(result.stderr.splitlines()[-1]))
+    return result, modules, seconds
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help(flag):
+    result, modules, seconds = run(COMMAND, flag)
+    assert result.returncode == 0
+    assert result.stdout.startswith("moa-jax ")
+    assert not modules & (HEAVY | {"numpy"})
+    assert seconds < SECONDS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config=quickstart", "--wrkdir=runs/mine"], "Unknown command line flag 'wrkdir'"),
+        (["--config=quickstat"], "did you mean quickstart?"),
+        (["--config=simple_nn:odl"], "did you mean old?"),
+        (["--config=simple_nn:old", "--config.models.simple_nn_old.epoch=3"], "Did you mean"),
+        (["--config=simple_nn:old", "--config.models.simple_nn_old.epochs=0"], "at least 1"),
+        ([], "--config: expected a configuration"),
+    ],
+)
+def test_a_mistake(arguments, message):
+    result, modules, seconds = run(COMMAND, *arguments)
+    assert result.returncode == 1
+    assert message in result.stderr.splitlines()[-2]
+    assert not modules & HEAVY
+    assert seconds < SECONDS
+
+
+def test_fields():
+    result, modules, seconds = run(COMMAND, "--config=quickstart", "--fields")
+    assert result.returncode == 0
+    assert "models.three_stage_nn.scored.epochs" in result.stdout
+    assert not modules & HEAVY
+    assert seconds < SECONDS
+
+
+def test_light_modules():
+    program = """
+import importlib, json, sys
+for name in sys.argv[1:]:
+    importlib.import_module(f"moa_jax.{name}")
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+    result, modules, _ = run(program, *LIGHT)
+    assert result.returncode == 0, result.stderr
+    assert not modules & HEAVY

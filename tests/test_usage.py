@@ -1,0 +1,44 @@
+"""Tests of the page that `--help` prints."""
+
+import importlib
+import shlex
+
+from absl import flags as absl_flags
+
+from moa_jax.command import flags, usage
+
+
+def test_modes_flags_and_configurations_with_examples():
+    lines = usage.text().splitlines()
+    names = [line.split()[0] for line in lines if line[:2] == "  " and line[2] != " "]
+    own = [f"--{f.name}" for f in absl_flags.FLAGS.get_flags_for_module(flags.__name__)]
+    assert own == ["--config", "--fields", "--workdir", "--mode", "--distributed"]
+    flagged = {name.partition("=")[0] for name in names}
+    assert {*flags.MODES, *own, "--config.FIELD", *flags.packaged()} <= flagged
+    examples = [line.strip() for line in lines if line.strip().startswith(("moa-jax -", "srun"))]
+    assert len(examples) >= len(flags.MODES) + len(own)
+    assert max(map(len, lines)) <= usage.WIDTH
+
+
+def test_examples_name_what_exists():
+    known = absl_flags.FLAGS
+    for line in usage.text().splitlines():
+        if not line.strip().startswith(("moa-jax --", "srun")) or "NAME" in line:
+            continue
+        for word in shlex.split(line.partition("moa-jax")[2]):
+            name, _, value = word.removeprefix("--").partition("=")
+            assert name.startswith("config.") or name in known or name == "helpfull", word
+            if name == "mode":
+                assert value in flags.MODES
+            if name == "config":
+                stem, _, variant = value.partition(":")
+                module = importlib.import_module(f"moa_jax.configs.{stem}")
+                module.get_config(*[variant][: bool(variant)])
+
+
+def test_a_configuration_is_summed_up_without_running_it(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text('"""Mine.\n\nMore."""\nraise RuntimeError\n')
+    assert usage.summary(file) == "Mine."
+    file.write_text("x = 1\n")
+    assert usage.summary(file) == ""

@@ -1,0 +1,46 @@
+"""Tests of the work folder's format version."""
+
+import pytest
+
+from moa_jax.config import RunConfig
+from moa_jax.data import simulate
+from moa_jax.errors import UserError
+from moa_jax.store import files
+from moa_jax.store.workdir import VERSION, Workdir
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    bound = Workdir(tmp_path / "run")
+    data = simulate.make(rows=50, genes=3, cells=2, scored=2, nonscored=0, test_rows=0)
+    bound.bind(RunConfig({}), data, "vmap")
+    return bound
+
+
+def test_version_is_written_and_read(workdir):
+    assert files.read_json(workdir.path / "config.json")["version"] == VERSION == 2
+    assert workdir.read()["data"]["rows"] == 50
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        (None, "expected format version 2, found none: made by an older moa_jax; use another "),
+        (1, "expected format version 2, found 1: made by an older moa_jax; use another --workdir"),
+        (3, "expected format version 2, found 3: made by a newer moa_jax; use another --workdir"),
+        ("2", "expected format version 2, found '2'"),
+    ],
+)
+def test_another_version_is_refused(workdir, version, message):
+    file = workdir.path / "config.json"
+    stored = files.read_json(file)
+    stored.pop("version")
+    files.write_json(file, stored if version is None else stored | {"version": version})
+    with pytest.raises(UserError, match=f"config.json: {message}"):
+        workdir.read()
+
+
+def test_what_is_not_an_object_is_refused(workdir):
+    (workdir.path / "config.json").write_text("[1]\n")
+    with pytest.raises(UserError, match="config.json: expected format version 2, found none"):
+        workdir.read()
