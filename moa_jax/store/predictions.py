@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 
 from moa_jax.errors import UserError
@@ -37,7 +36,7 @@ class Predictions:
                 f"values {self.values.shape} for {len(self.ids)} ids, {len(self.targets)} targets"
             )
 
-    def aligned(self, ids: Sequence[str], source: str = "predictions") -> Predictions:
+    def aligned(self, ids: Sequence[str] | np.ndarray, source: str = "predictions") -> Predictions:
         """Returns the rows `ids`, in that order.
 
         Raises:
@@ -69,18 +68,14 @@ class Predictions:
 
     @classmethod
     def read(cls, path: str | Path) -> Predictions:
-        """Reads a CSV or parquet file with `sig_id` and one column of numbers per target.
+        """Reads a parquet file with `sig_id` and one column of numbers per target.
 
         Raises:
           UserError: the file is missing, damaged, or not of that layout.
         """
         path = Path(path)
         with _reading(path):
-            if path.suffix == ".parquet":
-                table = pa.parquet.read_table(path)
-            else:
-                as_text = pa.csv.ConvertOptions(column_types={"sig_id": pa.string()})
-                table = pa.csv.read_csv(path, convert_options=as_text)
+            table = pa.parquet.read_table(path)
         predictions = cls._from_table(table, path)
         if len(set(predictions.ids)) != len(predictions.ids):
             raise UserError(f"{path}: sig_id: expected unique ids, found repeated ones")
