@@ -1,4 +1,4 @@
-"""Weights of a blend by model's name: stored, and applied to predictions."""
+"""Combination: predictions of several models joined by name into their weighted sum."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from moa_jax.store.predictions import Predictions
 
 # A model's weight, or its weight for each target.
 Weight = float | Mapping[str, float]
+Names = Sequence[str] | np.ndarray
 
 
 def named(
@@ -72,9 +73,7 @@ def _row(name: str, weight: Weight, targets: Sequence[str]) -> float | np.ndarra
     return np.array([weight[target] for target in targets])
 
 
-def _check_same(
-    noun: str, first: str, expected: Sequence[str], second: str, found: Sequence[str]
-) -> None:
+def _check_same(noun: str, first: str, expected: Names, second: str, found: Names) -> None:
     differing = pd.Index(expected).symmetric_difference(pd.Index(found), sort=False)
     if len(differing):
         owner = first if differing[0] in set(expected) else second

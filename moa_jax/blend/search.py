@@ -90,7 +90,7 @@ def slsqp(predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
     ones = np.ones(num_models)
     # Per positive label rather than per cell the loss has a curvature near the unit matrix that
     # SLSQP starts from: a quarter of the steps where positives are rare.
-    scale = targets.size / max(np.count_nonzero(targets), 1)
+    scale = targets.size / max(int(np.count_nonzero(targets)), 1)
 
     def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
         loss, gradient = log_loss_and_gradient(weights, predictions, targets)

@@ -73,6 +73,17 @@ class Dataset:
         return len(self.ids)
 
     @property
+    def targets(self) -> Targets:
+        """The scored targets of training rows.
+
+        Raises:
+          ValueError: the rows have none.
+        """
+        if self.scored is None:
+            raise ValueError("expected training rows, found rows without scored targets")
+        return self.scored
+
+    @property
     def gene_values(self) -> np.ndarray:
         """[N, genes], a view."""
         return self.features[:, : len(self.genes)]

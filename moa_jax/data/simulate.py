@@ -113,20 +113,26 @@ def make(
     return dataclasses.replace(data, test=rows_to_predict, submission_ids=rows_to_predict.ids)
 
 
-def write(folder: str | Path, rows: int = 24_000, seed: int = 0, **sizes: int | None) -> None:
+def write(
+    folder: str | Path,
+    rows: int = 24_000,
+    seed: int = 0,
+    drugs: int | None = None,
+    **sizes: int,
+) -> None:
     """Writes simulated data as CSV files of the competition's layout.
 
     Args:
       folder: made where it does not exist.
-      rows, seed, **sizes: see `make`.
+      rows, seed, drugs, **sizes: see `make`.
 
     Raises:
       UserError: the folder cannot be written or the disk is full.
     """
-    data = make(rows, seed, **sizes)
+    data = make(rows, seed, drugs=drugs, **sizes)
     tables = {
         "train_features": _features_table(data),
-        "train_targets_scored": _targets_table(data.ids, data.scored),
+        "train_targets_scored": _targets_table(data.ids, data.targets),
         "train_drug": pd.DataFrame({"sig_id": data.ids, "drug_id": data.drug_id}),
     }
     if data.nonscored is not None:
@@ -134,7 +140,7 @@ def write(folder: str | Path, rows: int = 24_000, seed: int = 0, **sizes: int | 
     if data.test is not None:
         tables["test_features"] = _features_table(data.test)
         tables["sample_submission"] = pd.DataFrame(
-            {"sig_id": data.submission_ids, **dict.fromkeys(data.scored.names, 0.5)}
+            {"sig_id": data.submission_ids, **dict.fromkeys(data.targets.names, 0.5)}
         )
     for stem, table in tables.items():
         with files.replacing(Path(folder) / f"{stem}.csv") as temporary:

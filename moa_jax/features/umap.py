@@ -125,7 +125,7 @@ class UmapEmbedding:
 
     def _learn(self, table: np.ndarray, embedding: np.ndarray, curve: np.ndarray) -> None:
         self.table_, self.embedding_, self.curve_ = table, embedding, curve
-        self._first = {}
+        self._first: dict[bytes, int] = {}
         if self.keep_fitted:
             for i, digest in enumerate(self._digests(table)):
                 self._first.setdefault(digest, i)
@@ -139,6 +139,7 @@ class UmapEmbedding:
         from moa_jax.features import umap_layout
 
         table = self.table_.astype(np.float64)
+        a, b = self.curve_
         norms = np.einsum("ij,ij->i", table, table)
         # Bounds the rounding errors of the squared distances below and of their exact sums.
         relative = 2 * (table.shape[1] + 4) * np.finfo(np.float64).eps
@@ -157,7 +158,8 @@ class UmapEmbedding:
                     self.table_,
                     self.embedding_,
                     _num_neighbors(table),
-                    *self.curve_,
+                    a,
+                    b,
                     REPULSION,
                 )
             )
