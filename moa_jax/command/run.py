@@ -16,9 +16,8 @@ from moa_jax.blend.sources import Source
 from moa_jax.config import RunConfig, switches
 from moa_jax.data import simulate, tables
 from moa_jax.data.dataset import Dataset
-from moa_jax.deepinsight import inputs as deepinsight_inputs
 from moa_jax.errors import UserError
-from moa_jax.recipes import RECIPES, Context, is_finished
+from moa_jax.recipes import RECIPES, Context, drawn_maps, is_finished
 from moa_jax.report import analysis, figures, html, records
 from moa_jax.store import files, transform_files
 from moa_jax.store.predictions import Predictions
@@ -51,7 +50,7 @@ def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
     check_per_member(config.parallel.devices_per_member, len(devices.devices))
     workdir.bind(config, dataset, devices.strategy)
     treated = ~dataset.is_control
-    labels = dataset.scored.values[treated]
+    labels = dataset.targets.values[treated]
     log = MetricsLog(workdir.path, config.logging.tensorboard)
     for name, model in config.models.items():
         context = dataclasses.replace(_context(config, workdir, name), log=log)
@@ -68,6 +67,8 @@ def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
             context.folder / "metrics.json",
             {
                 "recipe": model.recipe,
+                "recorded": model.recorded_score,
+                "convention": model.convention,
                 "scores": metrics.conventions(
                     labels, result.oof.values, int(dataset.is_control.sum())
                 ),
@@ -103,7 +104,7 @@ def blend(
     blended = {name: sources.of_model(workdir.path / name, dataset) for name in config.models}
     blended |= outside
     sources.check_tests(blended)
-    labels = dataset.scored.values[~dataset.is_control]
+    labels = dataset.targets.values[~dataset.is_control]
     oof = {name: source.oof for name, source in blended.items()}
     weighed = weighing.weigh(
         config.blend, oof, labels, int(dataset.is_control.sum()), config.seed, config.honest
@@ -138,9 +139,9 @@ def blend(
     else:
         files.remove(workdir.path / "submission.csv")
         logging.info("no test features: no submission")
-    recorded = records.collect(workdir.path)
-    html.write(folder / "report.html", recorded)
-    figures.write(folder, recorded)
+    collected = records.collect(workdir.path)
+    html.write(folder / "report.html", collected)
+    figures.write(folder, collected)
 
 
 def infer(config: RunConfig, workdir: Workdir) -> Path:
@@ -192,14 +193,16 @@ def _context(config: RunConfig, workdir: Workdir, name: str) -> Context:
 
 def _feature_maps(config: RunConfig, workdir: Workdir, dataset: Dataset) -> list[dict[str, Any]]:
     """Returns the first fold's map of every way that a finished model places the columns."""
-    folders = {
-        deepinsight_inputs.folder(workdir.path, model, fold=0)
+    drawn = {
+        folder: model
         for model in config.models.values()
-        if model.recipe == "deepinsight_cnn"
+        for folder in drawn_maps(model, workdir.path)
     }
-    table = deepinsight_inputs.raw_table(dataset, levels(config)) if folders else None
-    stored = [folder for folder in sorted(folders) if transform_files.exists(folder)]
-    return [analysis.feature_map(folder, table, dataset) for folder in stored]
+    return [
+        analysis.feature_map(folder, drawn[folder].raw_table(dataset, levels(config)), dataset)
+        for folder in sorted(drawn)
+        if transform_files.exists(folder)
+    ]
 
 
 def _stored_weights(workdir: Workdir, models: list[str]) -> dict[str, Weight]:

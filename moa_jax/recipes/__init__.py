@@ -7,7 +7,7 @@ from moa_jax.recipes import (
     three_stage_nn,
     two_heads_resnet,
 )
-from moa_jax.recipes.recipe import Context, RecipeResult, is_finished
+from moa_jax.recipes.recipe import Context, RecipeResult, drawn_maps, is_finished
 
 RECIPES = {
     "deepinsight_cnn": deepinsight_cnn,
@@ -18,4 +18,4 @@ RECIPES = {
 }
 CONFIGS = {name: recipe.Config for name, recipe in RECIPES.items()}
 
-__all__ = ["CONFIGS", "RECIPES", "Context", "RecipeResult", "is_finished"]
+__all__ = ["CONFIGS", "RECIPES", "Context", "RecipeResult", "drawn_maps", "is_finished"]

@@ -6,7 +6,8 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from absl import logging
 
 from moa_jax.config import choice, number, switch
 from moa_jax.data import folds
-from moa_jax.data.dataset import Dataset
+from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.deepinsight import inputs as deepinsight_inputs
 from moa_jax.errors import UserError
 from moa_jax.models import efficientnet, resnest
@@ -80,6 +81,8 @@ class Config:
         `holdout` of the training rows.
     """
 
+    convention: ClassVar[str] = "epsilon_all"  # of `metrics.conventions`, as it was printed
+
     recipe: str = "deepinsight_cnn"
     version: str = choice("efficientnet_b3", "efficientnet_b3", "resnest_v1", "resnest_v2")
     network: str = choice("efficientnet_b3", *NETWORKS)
@@ -117,6 +120,19 @@ class Config:
     def original(self) -> Config:
         """Returns the original that this configuration is compared with."""
         return ORIGINAL[self.version]
+
+    @property
+    def recorded_score(self) -> float:
+        """Treated-row log loss that the original recorded on its own data."""
+        return RECORDED[self.version]
+
+    def drawn_maps(self, workdir: Path) -> tuple[Path, ...]:
+        """Returns the folders of the feature maps that the report draws: the first fold's."""
+        return (deepinsight_inputs.folder(workdir, self, fold=0),)
+
+    def raw_table(self, dataset: Dataset, levels: Levels) -> np.ndarray:
+        """Returns the columns [N, F] that these maps place, see `deepinsight.inputs.raw_table`."""
+        return deepinsight_inputs.raw_table(dataset, levels)
 
     def image_network(self, num_outputs: int) -> nn.Module:
         """Returns the network for a number of targets."""
@@ -161,6 +177,9 @@ ORIGINAL = {
     "resnest_v1": _RESNEST,
     "resnest_v2": dataclasses.replace(_RESNEST, version="resnest_v2", drop_rate=0.2),
 }
+
+
+RECORDED = {"efficientnet_b3": 0.016016, "resnest_v1": 0.015819, "resnest_v2": 0.015756}
 
 
 def check(dataset: Dataset, config: Config) -> None:

@@ -270,6 +270,11 @@ def data_notes(dataset: Dataset, needs_nonscored: bool, reads_test: bool = True)
     return notes
 
 
+def drawn_maps(config, workdir: Path) -> tuple[Path, ...]:
+    """Returns the folders of the feature maps that the report draws; none for most recipes."""
+    return config.drawn_maps(workdir) if hasattr(config, "drawn_maps") else ()
+
+
 def is_finished(folder: Path) -> bool:
     """Tells whether a model's or stage's folder is complete: its metrics are written last."""
     return (folder / "metrics.json").exists()
