@@ -24,6 +24,11 @@ def named(
       values: [K] weights, or [K, L] for each target.
       models: K names.
       targets: L names, for weights of each target.
+
+    >>> named(np.array([0.25, 0.75]), ["mlp", "tabnet"])
+    {'mlp': 0.25, 'tabnet': 0.75}
+    >>> named(np.array([[0.25, 1.0], [0.75, 0.0]]), ["mlp", "tabnet"], ["x", "y"])
+    {'mlp': {'x': 0.25, 'y': 1.0}, 'tabnet': {'x': 0.75, 'y': 0.0}}
     """
     if values.ndim == 1:
         return dict(zip(models, values.tolist(), strict=True))
@@ -46,6 +51,12 @@ def combine(models: Mapping[str, Predictions], weights: Mapping[str, Weight]) ->
     Raises:
       UserError: weights and models do not name the same models, or two models do not predict the
         same rows and targets.
+
+    >>> mlp = Predictions(np.array(["a", "b"]), ("x",), np.array([[0.5], [0.25]]))
+    >>> tabnet = Predictions(np.array(["b", "a"]), ("x",), np.array([[0.75], [0.0]]))
+    >>> blended = combine({"mlp": mlp, "tabnet": tabnet}, {"mlp": 0.5, "tabnet": 0.5})
+    >>> dict(zip(blended.ids.tolist(), blended.values[:, 0].tolist()))
+    {'a': 0.25, 'b': 0.5}
     """
     for name in weights:
         if name not in models:

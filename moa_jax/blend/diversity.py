@@ -20,6 +20,10 @@ def correlations(predictions: np.ndarray, method: str = "pearson") -> np.ndarray
     Args:
       predictions: [K, N, L] probabilities of K models.
       method: `pearson` or `spearman`.
+
+    >>> one, other = np.array([[0.1], [0.2], [0.4]]), np.array([[0.2], [0.1], [0.3]])
+    >>> correlations(np.stack([one, other]), "spearman").round(3).tolist()
+    [[1.0, 0.5], [0.5, 1.0]]
     """
     if method == "spearman":
         predictions = np.stack([stats.rankdata(model, axis=0) for model in predictions])

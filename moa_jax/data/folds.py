@@ -20,7 +20,7 @@ def multilabel_stratified(
     shuffle: bool = False,
     always_true_label: bool = False,
 ) -> np.ndarray:
-    """Returns the fold of each row by iterative stratification (Sechidis et al., 2011).
+    """Returns the fold of each row by iterative stratification.
 
     Ties are broken by a fresh `numpy.random.RandomState(seed)`, the generator that the original's
     unshuffled splitter finds; current splitters refuse that combination.
@@ -32,6 +32,15 @@ def multilabel_stratified(
       shuffle: permute the rows before they are assigned.
       always_true_label: add a first label that every row has. The original hands `sig_id` over
         as one. It changes the draws only where all labels are tied.
+
+    References:
+      K. Sechidis, G. Tsoumakas and I. Vlahavas (2011), On the stratification of multi-label data,
+      ECML PKDD.
+
+    >>> labels = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [0, 0], [0, 0]])
+    >>> folds = multilabel_stratified(labels, num_folds=2, seed=0, shuffle=True)
+    >>> [labels[folds == fold].sum(0).tolist() for fold in (0, 1)]
+    [[1, 1], [1, 1]]
     """
     labels = np.asarray(labels) != 0
     num_rows = len(labels)
@@ -67,6 +76,11 @@ def drug_aware(
       num_folds: number of folds.
       seed: seed of both stratifications.
       frequent_above: drugs with more rows than this are frequent.
+
+    >>> drugs = np.array(["rare", "rare", "other", "other", *["control"] * 4])
+    >>> folds = drug_aware(np.ones((8, 1)), drugs, num_folds=2, seed=0, frequent_above=3)
+    >>> {drug: sorted(set(folds[drugs == drug].tolist())) for drug in ("rare", "control")}
+    {'rare': [0], 'control': [0, 1]}
     """
     labels = np.asarray(labels) != 0
     codes, _ = pd.factorize(np.asarray(drug_ids))
@@ -85,7 +99,11 @@ def drug_aware(
 
 
 def k_fold(num_rows: int, num_folds: int, seed: int) -> np.ndarray:
-    """Returns the fold of each row by a shuffled K-fold split, as scikit-learn draws it."""
+    """Returns the fold of each row by a shuffled K-fold split, as scikit-learn draws it.
+
+    >>> k_fold(num_rows=7, num_folds=3, seed=0).tolist()
+    [1, 0, 0, 1, 2, 2, 0]
+    """
     folds = np.empty(num_rows, np.int64)
     splitter = KFold(num_folds, shuffle=True, random_state=seed)
     for fold, (_, rows) in enumerate(splitter.split(folds)):

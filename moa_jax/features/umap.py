@@ -22,7 +22,7 @@ MAX_DISTANCES = 2**23
 
 
 class UmapEmbedding:
-    """Coordinates in a UMAP embedding (McInnes, Healy and Melville 2018), [N, components] float32.
+    """Coordinates in a UMAP embedding, [N, components] float32.
 
     A row's coordinates depend on that row alone. A row that was fitted has its coordinates of the
     fit; equal fitted rows have those of the first. A new row starts at the mean of its nearest
@@ -40,6 +40,10 @@ class UmapEmbedding:
       table_: [M, columns] float32 fitted rows.
       embedding_: [M, components] float32, their coordinates.
       curve_: [2] float64, a and b of the low-dimensional membership 1 / (1 + a d^2b).
+
+    References:
+      L. McInnes, J. Healy and J. Melville (2018), UMAP: uniform manifold approximation and
+      projection for dimension reduction, https://arxiv.org/abs/1802.03426
     """
 
     def __init__(self, num_components: int, seed: int = 1903, keep_fitted: bool = True):

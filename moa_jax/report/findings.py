@@ -121,19 +121,12 @@ class DrawnMap:
 
     def image_charts(self) -> list[tuple[str, str, Markup]]:
         """Returns id, mechanism and drawing of each profile."""
-        return [
-            (
-                image["sig_id"],
-                image["target"],
-                charts.image(
-                    f"Profile {image['sig_id']} as an image",
-                    self.pixels,
-                    np.array(image["values"]),
-                    self.side,
-                ),
-            )
-            for image in self.images
-        ]
+        charted = []
+        for image in self.images:
+            title, values = f"Profile {image['sig_id']} as an image", np.array(image["values"])
+            svg = charts.image(title, self.pixels, values, self.side)
+            charted.append((image["sig_id"], image["target"], svg))
+        return charted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,20 +236,7 @@ def _curves(workdir: Path) -> tuple[Curve, ...]:
     for stage, of_stage in table.groupby("stage", sort=False):
         by_epoch = of_stage.groupby("epoch")[["train_loss", "valid_loss"]]
         medians, lowest, highest = by_epoch.median(), by_epoch.min(), by_epoch.max()
-        curves.append(
-            Curve(
-                stage,
-                of_stage[["seed", "fold"]].drop_duplicates().shape[0],
-                *(
-                    tuple(values.tolist())
-                    for values in (
-                        medians.index,
-                        medians["train_loss"],
-                        medians["valid_loss"],
-                        lowest["valid_loss"],
-                        highest["valid_loss"],
-                    )
-                ),
-            )
-        )
+        losses = medians["train_loss"], *(t["valid_loss"] for t in (medians, lowest, highest))
+        by_field = (tuple(values.tolist()) for values in (medians.index, *losses))
+        curves.append(Curve(stage, len(of_stage.groupby(["seed", "fold"])), *by_field))
     return tuple(curves)

@@ -294,20 +294,17 @@ def collect(workdir: str | Path) -> Report:
 def _model(workdir: Path, name: str, scores: Mapping[str, Mapping[str, float]]) -> ModelRecord:
     metrics = _read(workdir / name / "metrics.json")
     original = metrics.get("faithful", {})
-    switches = tuple(
-        Switch(field, value, original.get(field, value))
-        for field, value in metrics.get("fidelity", {}).items()
-    )
-    stages = tuple(_stage(workdir / name / stage) for stage in metrics.get("stages", []))
-    notes = tuple(metrics.get("notes", []))
     return _pick(
         ModelRecord,
         metrics,
         name=name,
         scores=scores.get(name, metrics.get("scores", {})),
-        switches=switches,
-        notes=notes,
-        stages=stages,
+        switches=tuple(
+            Switch(field, value, original.get(field, value))
+            for field, value in metrics.get("fidelity", {}).items()
+        ),
+        notes=tuple(metrics.get("notes", [])),
+        stages=tuple(_stage(workdir / name / stage) for stage in metrics.get("stages", [])),
     )
 
 
