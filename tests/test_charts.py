@@ -1,5 +1,6 @@
 """Tests of the report's charts: scales, ticks, and what is drawn where."""
 
+import dataclasses
 import re
 import xml.etree.ElementTree as ElementTree
 
@@ -7,11 +8,12 @@ import numpy as np
 import pytest
 
 from moa_jax.report import charts
-from moa_jax.report.charts import Axis
+from moa_jax.report.charts import Axis, Chart
+from moa_jax.report.findings import Bin, Curve, Findings
 
 
-def parse(svg):
-    return ElementTree.fromstring(str(svg))
+def parse(drawn):
+    return ElementTree.fromstring(str(drawn.svg() if isinstance(drawn, Chart) else drawn))
 
 
 def of_class(svg, name):
@@ -22,17 +24,22 @@ def points(element):
     return [tuple(map(float, pair.split(","))) for pair in element.get("points").split()]
 
 
+def calibration(predicted, observed):
+    bins = (Bin(p, o, 1, 0) for p, o in zip(predicted, observed, strict=True))
+    return Findings(calibration=tuple(bins)).calibration_chart()
+
+
 def test_linear_axis():
-    axis = Axis(10, 30, 100, 200)
-    assert [axis.at(v) for v in (10, 15, 30)] == [100, 125, 200]
-    assert [axis.at(v) for v in (-5, 99)] == [100, 200]
-    assert axis.ticks() == [10, 15, 20, 25, 30]
+    axis = Axis(10, 30)
+    assert [axis.at(v, 100, 200) for v in (10, 15, 30)] == [100, 125, 200]
+    assert [axis.at(v, 100, 200) for v in (-5, 99)] == [100, 200]
+    assert list(axis.ticks()) == [10, 15, 20, 25, 30]
 
 
 def test_logarithmic_axis_runs_upwards():
-    axis = Axis(0.001, 1, 200, 50, logarithmic=True)
-    assert [axis.at(v) for v in (0.001, 0.01, 0.1, 1)] == [200, 150, 100, 50]
-    np.testing.assert_allclose(axis.ticks(), [0.001, 0.01, 0.1, 1], rtol=1e-12)
+    axis = Axis(0.001, 1, logarithmic=True)
+    assert [axis.at(v, 200, 50) for v in (0.001, 0.01, 0.1, 1)] == [200, 150, 100, 50]
+    np.testing.assert_allclose(list(axis.ticks()), [0.001, 0.01, 0.1, 1], rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -46,21 +53,22 @@ def test_logarithmic_axis_runs_upwards():
     ],
 )
 def test_ticks_are_round_and_within(low, high, logarithmic, expected):
-    ticks = Axis(low, high, 0, 1, logarithmic).ticks()
+    ticks = list(Axis(low, high, logarithmic).ticks())
     np.testing.assert_allclose(ticks, expected, rtol=1e-9)
 
 
 def test_ticks_of_what_is_counted_are_whole():
-    assert Axis(1, 2, 0, 1, whole=True).ticks() == [1, 2]
-    assert Axis(1, 8, 0, 1, whole=True).ticks() == [2, 4, 6, 8]
+    assert list(Axis(1, 2, whole=True).ticks()) == [1, 2]
+    assert list(Axis(1, 8, whole=True).ticks()) == [2, 4, 6, 8]
 
 
 def test_axis_of_a_single_value():
-    assert Axis(0.5, 0.5, 0, 100, logarithmic=True).at(0.5) == 50
+    assert Axis(0.5, 0.5, logarithmic=True).at(0.5, 0, 100) == 50
 
 
 def test_learning_curve():
-    svg = charts.learning_curve("a < b", [1, 2, 3], [4, 2, 1], [8, 4, 2], [7, 3, 1], [9, 5, 3])
+    curve = Curve("stage", 5, (1, 2, 3), (4, 2, 1), (8, 4, 2), (7, 3, 1), (9, 5, 3))
+    svg = dataclasses.replace(curve.chart(), title="a < b")
     assert parse(svg).get("aria-label") == "a < b"
     valid, train = points(of_class(svg, "line")[1]), points(of_class(svg, "line")[0])
     assert [x for x, _ in valid] == [60, 189, 318]
@@ -72,12 +80,12 @@ def test_learning_curve():
 
 
 def test_learning_curve_of_one_epoch_is_a_dot():
-    svg = charts.learning_curve("one", [1], [0.3], [0.2], [0.2], [0.2])
+    svg = Curve("one", 1, (1,), (0.3,), (0.2,), (0.2,), (0.2,)).chart()
     assert len(of_class(svg, "dot")) == 1
 
 
 def test_calibration_on_the_diagonal():
-    svg = charts.calibration("c", [0.001, 0.1], [0.001, 0.1])
+    svg = calibration([0.001, 0.1], [0.001, 0.1])
     (guide,), (line,) = of_class(svg, "guide"), of_class(svg, "line")
     (x0, y0), (x1, y1) = points(guide)
     for x, y in points(line):
@@ -85,11 +93,11 @@ def test_calibration_on_the_diagonal():
 
 
 def test_calibration_without_positives_is_hollow_at_the_lower_end():
-    svg = charts.calibration("c", [0.0001, 0.1], [0.0, 0.2])
+    svg = calibration([0.0001, 0.1], [0.0, 0.2])
     (hollow,) = of_class(svg, "hollow")
-    assert float(hollow.get("cy")) == charts.HEIGHT - charts.BOTTOM
+    assert float(hollow.get("cy")) == charts.BOTTOM
     assert len(points(of_class(svg, "line")[0])) == 1
-    assert of_class(charts.calibration("c", [0.0], [0.0]), "hollow")
+    assert of_class(calibration([0.0], [0.0]), "hollow")
 
 
 def test_feature_map_is_stretched_like_the_image():

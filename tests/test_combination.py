@@ -1,4 +1,4 @@
-"""Tests of weights by name: stored, and applied to predictions."""
+"""Tests of the combination: weights by name, and the weighted sum of predictions."""
 
 from pathlib import Path
 

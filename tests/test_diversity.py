@@ -18,7 +18,7 @@ def case():
         return dict(stored)
 
 
-@pytest.mark.parametrize("method", ["pearson", "spearman", "kendall"])
+@pytest.mark.parametrize("method", ["pearson", "spearman"])
 def test_correlations_of_the_reference_case(case, method):
     found = diversity.correlations(case["oof"], method)
     np.testing.assert_allclose(found, case[f"corr_{method}"], rtol=0, atol=1e-12)
@@ -32,7 +32,7 @@ def test_literal_correlations():
     np.testing.assert_allclose(found, [[1, -0.25], [-0.25, 1]], rtol=0, atol=1e-15)
 
 
-@pytest.mark.parametrize("method", ["pearson", "spearman", "kendall"])
+@pytest.mark.parametrize("method", ["pearson", "spearman"])
 def test_constant_targets_are_left_out(case, method):
     oof = case["oof"][:3, :60].copy()
     oof[1, :, 4] = 0.1  # its mean is not 0.1 in float64

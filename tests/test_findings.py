@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from page import Page
 
-from moa_jax.report import figures, findings, html, recorded, records
+from moa_jax.recipes import CONFIGS
+from moa_jax.report import figures, findings, html, original, records
 from moa_jax.store import files
+from moa_jax.training import metrics
 
 CORRELATIONS = {"models": ["a", "b"], "rows": 7, "pearson": [[1.0, 0.625], [0.625, 1.0]],
                 "spearman": [[1.0, None], [None, 1.0]]}  # fmt: skip
@@ -36,6 +38,8 @@ def workdir(tmp_path):
             "data": {"source": "folder"},
         },
     )
+    recorded = {"recorded": 0.015606, "convention": "printed"}
+    files.write_json(tmp_path / "a" / "metrics.json", recorded)
     lines = [*epochs("a/scored", [[0.7, 0.4, 0.1], [0.5, 0.2], [0.6, 0.3, 0.2]])]
     lines += [*epochs("a/stacked", [[0.3]])]
     files.write_text(tmp_path / "metrics.jsonl", "".join(json.dumps(s) + "\n" for s in lines))
@@ -151,20 +155,20 @@ def test_models_from_files_stand_beside_the_own(page):
     assert "What the predictions of b have seen, which come from files, is not known" in page.text
 
 
-@pytest.mark.parametrize("original", [True, False])
-def test_recorded_scores_stand_beside_those_on_the_original_data_only(workdir, original):
-    data = {**recorded.SIZES, "source": "folder"}
+@pytest.mark.parametrize("same", [True, False])
+def test_recorded_scores_stand_beside_those_on_the_original_data_only(workdir, same):
+    data = {**original.SIZES, "source": "folder"}
     stored = files.read_json(workdir / "config.json")
     files.write_json(workdir / "config.json", stored | {"data": data})
-    counts = recorded.POSITIVES if original else {"nfkb_inhibitor": 831}
+    counts = original.POSITIVES if same else {"nfkb_inhibitor": 831}
     positives = pd.DataFrame({"target": counts.keys(), "positives": counts.values()})
     positives.assign(mean_prediction=0.1, loss=0.1, **{"loss of a": 0.1}).to_csv(
         workdir / "blend" / "targets.csv", index=False
     )
     html.write(workdir / "report.html", records.collect(workdir))
     scores = Page((workdir / "report.html").read_text(encoding="utf-8")).tables[0]
-    assert ("The original’s" in scores[0]) == original
-    if original:
+    assert ("The original’s" in scores[0]) == same
+    if same:
         assert [row[2] for row in scores[1:]] == ["0.01561", "–", "0.01511"]
 
 
@@ -176,17 +180,26 @@ def test_recorded_scores_stand_beside_those_on_the_original_data_only(workdir, o
         ({"recipe": "two_heads_resnet", "version": "v2"}, 0.015660),
         ({"recipe": "deepinsight_cnn", "version": "resnest_v2"}, 0.015756),
         ({"recipe": "nn_tabnet"}, 0.016234),
-        ({}, None),
     ],
 )
 def test_recorded_score_of_a_model(config, score):
-    assert recorded.score(config) == score
+    assert CONFIGS[config["recipe"]](**config).recorded_score == score
+
+
+def test_every_recipe_prints_a_known_convention():
+    known = metrics.conventions(np.zeros((1, 1)), np.zeros((1, 1)), 0)
+    assert {config.convention for config in CONFIGS.values()} <= known.keys()
+
+
+def test_models_without_a_recorded_score_have_none(workdir):
+    files.write_json(workdir / "a" / "metrics.json", {})
+    assert records.collect(workdir).models[0].recorded is None
 
 
 def test_simulated_data_are_never_the_original():
-    data = {**recorded.SIZES, "source": "simulated"}
-    assert not recorded.is_original_data(data, recorded.POSITIVES)
-    assert recorded.is_original_data({**data, "source": "folder"}, recorded.POSITIVES)
+    data = {**original.SIZES, "source": "simulated"}
+    assert not original.is_original_data(data, original.POSITIVES)
+    assert original.is_original_data({**data, "source": "folder"}, original.POSITIVES)
 
 
 def test_honest_runs_report_the_nested_score(workdir):

@@ -8,7 +8,7 @@ from page import Page
 
 from moa_jax.errors import UserError
 from moa_jax.report import html, records
-from moa_jax.report.records import Blend, FoldScore, Stage
+from moa_jax.report.records import BlendRecord, FoldScore, StageRecord
 from moa_jax.store import files
 
 UGLY = 'nn <b>"new" & old</b>'
@@ -51,6 +51,7 @@ def workdir(tmp_path):
                 "fidelity": {"split": "k_fold", "drop_first_gene": True, "rates": [0, 0.25]},
                 "faithful": {"split": "stratified", "drop_first_gene": True, "rates": [0, 0.25]},
                 "notes": [f"a note on {name}", "a note on both"],
+                "convention": "printed" if name == "plain" else None,
                 "stages": ["scored"],
             },
         )
@@ -160,8 +161,8 @@ def test_blend_weights_with_bars_and_nested_range(workdir):
 
 
 def test_bars_of_weights_above_one_are_relative_to_the_largest():
-    assert Blend(weights={"a": 2.0, "b": 0.5}).longest == 2.0
-    assert Blend(weights={"a": 0.5, "b": 0.25}).longest == 1.0
+    assert BlendRecord(weights={"a": 2.0, "b": 0.5}).longest == 2.0
+    assert BlendRecord(weights={"a": 0.5, "b": 0.25}).longest == 1.0
 
 
 def test_folds_by_seed_with_their_rows(workdir):
@@ -175,7 +176,7 @@ def test_folds_by_seed_with_their_rows(workdir):
 
 
 def test_folds_of_unequal_size_and_missing_folds():
-    stage = Stage(
+    stage = StageRecord(
         "scored",
         fold_scores=(
             FoldScore(3, 0, 10, 0.1),

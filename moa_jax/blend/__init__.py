@@ -1,1 +1,1 @@
-"""Blending: weights of models, and the report of a run."""
+"""Blending: what is blended, search for weights, the weighted sum, diversity of the models."""

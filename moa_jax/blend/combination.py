@@ -1,4 +1,4 @@
-"""Weights of a blend by model's name: stored, and applied to predictions."""
+"""Combination: predictions of several models joined by name into their weighted sum."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from moa_jax.store.predictions import Predictions
 
 # A model's weight, or its weight for each target.
 Weight = float | Mapping[str, float]
+Names = Sequence[str] | np.ndarray
 
 
 def named(
@@ -23,6 +24,11 @@ def named(
       values: [K] weights, or [K, L] for each target.
       models: K names.
       targets: L names, for weights of each target.
+
+    >>> named(np.array([0.25, 0.75]), ["mlp", "tabnet"])
+    {'mlp': 0.25, 'tabnet': 0.75}
+    >>> named(np.array([[0.25, 1.0], [0.75, 0.0]]), ["mlp", "tabnet"], ["x", "y"])
+    {'mlp': {'x': 0.25, 'y': 1.0}, 'tabnet': {'x': 0.75, 'y': 0.0}}
     """
     if values.ndim == 1:
         return dict(zip(models, values.tolist(), strict=True))
@@ -45,6 +51,12 @@ def combine(models: Mapping[str, Predictions], weights: Mapping[str, Weight]) ->
     Raises:
       UserError: weights and models do not name the same models, or two models do not predict the
         same rows and targets.
+
+    >>> mlp = Predictions(np.array(["a", "b"]), ("x",), np.array([[0.5], [0.25]]))
+    >>> tabnet = Predictions(np.array(["b", "a"]), ("x",), np.array([[0.75], [0.0]]))
+    >>> blended = combine({"mlp": mlp, "tabnet": tabnet}, {"mlp": 0.5, "tabnet": 0.5})
+    >>> dict(zip(blended.ids.tolist(), blended.values[:, 0].tolist()))
+    {'a': 0.25, 'b': 0.5}
     """
     for name in weights:
         if name not in models:
@@ -72,9 +84,7 @@ def _row(name: str, weight: Weight, targets: Sequence[str]) -> float | np.ndarra
     return np.array([weight[target] for target in targets])
 
 
-def _check_same(
-    noun: str, first: str, expected: Sequence[str], second: str, found: Sequence[str]
-) -> None:
+def _check_same(noun: str, first: str, expected: Names, second: str, found: Names) -> None:
     differing = pd.Index(expected).symmetric_difference(pd.Index(found), sort=False)
     if len(differing):
         owner = first if differing[0] in set(expected) else second

@@ -19,15 +19,12 @@ def correlations(predictions: np.ndarray, method: str = "pearson") -> np.ndarray
 
     Args:
       predictions: [K, N, L] probabilities of K models.
-      method: `pearson`, `spearman` or `kendall` (tau-b, which takes minutes for 10,000s of rows).
+      method: `pearson` or `spearman`.
+
+    >>> one, other = np.array([[0.1], [0.2], [0.4]]), np.array([[0.2], [0.1], [0.3]])
+    >>> correlations(np.stack([one, other]), "spearman").round(3).tolist()
+    [[1.0, 0.5], [0.5, 1.0]]
     """
-    num_models, _, num_targets = predictions.shape
-    if method == "kendall":
-        each = np.ones((num_models, num_models, num_targets))
-        for i, j in zip(*np.triu_indices(num_models, 1), strict=True):
-            pairs = zip(predictions[i].T, predictions[j].T, strict=True)
-            each[i, j] = each[j, i] = [stats.kendalltau(x, y).statistic for x, y in pairs]
-        return _mean_of_known(each)
     if method == "spearman":
         predictions = np.stack([stats.rankdata(model, axis=0) for model in predictions])
     # A constant's deviations from its mean may be rounding errors: they would correlate.
@@ -35,7 +32,10 @@ def correlations(predictions: np.ndarray, method: str = "pearson") -> np.ndarray
     deviations = predictions - predictions.mean(1, keepdims=True)
     norms = np.where(constant, np.nan, np.linalg.norm(deviations, axis=1, keepdims=True))
     unit = deviations / norms
-    return _mean_of_known(np.einsum("inl,jnl->ijl", unit, unit, optimize=True))
+    each = np.einsum("inl,jnl->ijl", unit, unit, optimize=True)
+    known = ~np.isnan(each)
+    total = np.where(known, each, 0).sum(-1)
+    return np.divide(total, known.sum(-1), out=np.full(total.shape, np.nan), where=known.any(-1))
 
 
 def losses_without(
@@ -59,9 +59,3 @@ def losses_without(
         others = predictions[kept]
         losses.append(log_loss(weigh(kept, others), others, targets))
     return np.array(losses)
-
-
-def _mean_of_known(each: np.ndarray) -> np.ndarray:
-    known = ~np.isnan(each)
-    total = np.where(known, each, 0).sum(-1)
-    return np.divide(total, known.sum(-1), out=np.full(total.shape, np.nan), where=known.any(-1))

@@ -27,6 +27,12 @@ def blended(weights: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     Args:
       weights: [K] weights, or [K, L] with weights of their own for each target.
       predictions: [K, N, L] probabilities of K models.
+
+    >>> two_models = np.array([[[0.5, 0.25]], [[0.0, 0.75]]])
+    >>> blended(np.array([0.5, 0.5]), two_models).tolist()
+    [[0.25, 0.5]]
+    >>> blended(np.array([[1.0, 0.0], [0.0, 1.0]]), two_models).tolist()
+    [[0.5, 0.75]]
     """
     if np.ndim(weights) == 2:
         return np.einsum("kl,knl->nl", weights, predictions)
@@ -40,6 +46,10 @@ def log_loss(weights: np.ndarray, predictions: np.ndarray, targets: np.ndarray) 
       weights: [K] or [K, L] weights.
       predictions: [K, N, L] probabilities of K models.
       targets: [N, L] labels, 0 or 1.
+
+    >>> predictions = np.array([[[0.2], [0.9]], [[0.4], [0.7]]])
+    >>> print(f"{log_loss(np.array([0.5, 0.5]), predictions, np.array([[0], [1]])):.4f}")
+    0.2899
     """
     if np.ndim(weights) == 2:
         return mean_log_loss(targets, blended(weights, predictions))
@@ -74,7 +84,7 @@ def log_loss_and_gradient(
 def slsqp(predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Finds the weights in [0, 1] that sum to 1 and minimise `log_loss`.
 
-    Sequential least squares (Kraft 1988) from equal weights, to a tolerance of 1e-10, as the
+    Sequential least squares from equal weights, to a tolerance of 1e-10, as the
     original does it, but with the analytic gradient. What it finds is rounded to multiples of
     2^-40, the largest weight taking up the difference: bounds and sum hold exactly. Should a
     single model be better than that, it gets the whole weight.
@@ -85,12 +95,19 @@ def slsqp(predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
     Returns:
       [K] weights.
+
+    References:
+      D. Kraft (1988), A software package for sequential quadratic programming, DFVLR-FB 88-28.
+
+    >>> predictions = np.array([[[0.3], [0.9], [0.1]], [[0.1], [0.6], [0.3]]])
+    >>> slsqp(predictions, np.array([[0], [1], [0]])).round(3).tolist()
+    [1.0, 0.0]
     """
     num_models = len(predictions)
     ones = np.ones(num_models)
     # Per positive label rather than per cell the loss has a curvature near the unit matrix that
     # SLSQP starts from: a quarter of the steps where positives are rare.
-    scale = targets.size / max(np.count_nonzero(targets), 1)
+    scale = targets.size / max(int(np.count_nonzero(targets)), 1)
 
     def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
         loss, gradient = log_loss_and_gradient(weights, predictions, targets)
@@ -147,6 +164,10 @@ def tpe(predictions: np.ndarray, targets: np.ndarray, trials: int, seed: int) ->
     Returns:
       [K] weights of the best trial, as found; see `normalised`.
 
+    References:
+      J. Bergstra, R. Bardenet, Y. Bengio and B. Kégl (2011), Algorithms for hyper-parameter
+      optimization, NIPS 24.
+
     Raises:
       UserError: Optuna is not installed.
     """
@@ -167,7 +188,13 @@ def tpe(predictions: np.ndarray, targets: np.ndarray, trials: int, seed: int) ->
 
 
 def normalised(weights: np.ndarray) -> np.ndarray:
-    """Returns the weights [K] divided by their sum; equal ones where all are 0."""
+    """Returns the weights [K] divided by their sum; equal ones where all are 0.
+
+    >>> normalised(np.array([1.0, 0.5, 0.5])).tolist()
+    [0.5, 0.25, 0.25]
+    >>> normalised(np.zeros(2)).tolist()
+    [0.5, 0.5]
+    """
     total = weights.sum()
     return weights / total if total > 0 else np.full_like(weights, 1 / len(weights))
 
@@ -207,6 +234,18 @@ def nested(
     Returns:
       The loss over all rows; [F, K] or [F, K, L] weights, those of f found without the f-th fold;
       [N, L] blended probabilities.
+
+    >>> def better_of_two(predictions, targets):
+    ...     first, second = np.eye(2)
+    ...     found = [log_loss(weights, predictions, targets) for weights in (first, second)]
+    ...     return first if found[0] < found[1] else second
+    >>> predictions = np.array([[[0.1], [0.6]], [[0.2], [0.9]]])
+    >>> labels, folds = np.array([[0], [1]]), np.array([0, 1])
+    >>> loss, weights, blend = nested(better_of_two, predictions, labels, folds)
+    >>> weights.tolist()  # the first row's were found on the second
+    [[0.0, 1.0], [1.0, 0.0]]
+    >>> blend.tolist()
+    [[0.2], [0.6]]
     """
     blend = np.empty(targets.shape)
     found = []

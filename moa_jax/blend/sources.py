@@ -84,9 +84,9 @@ def _finished(path: Path, dataset: Dataset) -> Predictions:
             f"{path}: expected predictions of a finished model, found none; train first"
         )
     predictions = Predictions.read(path)
-    if predictions.targets != dataset.scored.names:
+    if predictions.targets != dataset.targets.names:
         raise UserError(
-            f"{path}: expected the {len(dataset.scored.names)} targets of train_targets_scored, "
+            f"{path}: expected the {len(dataset.targets.names)} targets of train_targets_scored, "
             f"found {len(predictions.targets)} others; the model was trained on other data"
         )
     return predictions
@@ -95,7 +95,7 @@ def _finished(path: Path, dataset: Dataset) -> Predictions:
 def _probabilities(
     table: columns.Columns, dataset: Dataset, ids: np.ndarray, owner: str
 ) -> Predictions:
-    targets = dataset.scored.names
+    targets = dataset.targets.names
     table.expect(targets)
     rows = table.rows_of(ids, owner)
     values = table.numbers(targets)

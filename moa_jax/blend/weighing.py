@@ -56,10 +56,11 @@ def weigh(
     """
     known = {name: p for name, p in oof.items() if p is not None}
     losses = {name: metrics.mean_log_loss(labels, p.values) for name, p in known.items()}
-    record = {"method": config.method, "losses": losses, "rows": len(labels)}
+    record: dict[str, Any] = {"method": config.method, "losses": losses, "rows": len(labels)}
     if losses:
-        best = min(losses, key=losses.get)
+        best = min(losses, key=losses.__getitem__)
         record |= {"best_model": best, "best_model_loss": losses[best]}
+    chosen: dict[str, Weight]
     if config.method == "fixed":
         chosen = {name: float(config.weights.get(name, 1.0)) for name in oof}
     else:
@@ -101,7 +102,7 @@ def losses_without(
     found = diversity.losses_without(
         scaled if config.method == "fixed" else searched, _stacked(oof), labels
     )
-    return named(found, list(oof))
+    return dict(zip(oof, found.tolist(), strict=True))
 
 
 def _searched(

@@ -80,7 +80,7 @@ def blend(
     blended = {name: sources.of_model(workdir.path / name, dataset) for name in config.models}
     blended |= outside
     sources.check_tests(blended)
-    labels = dataset.training_targets.values[~dataset.is_control]
+    labels = dataset.targets.values[~dataset.is_control]
     oof = {name: source.oof for name, source in blended.items()}
     weighed = weighing.weigh(
         config.blend, oof, labels, int(dataset.is_control.sum()), config.seed, config.honest
@@ -115,9 +115,9 @@ def blend(
     else:
         files.remove(workdir.path / "submission.csv")
         logging.info("no test features: no submission")
-    recorded = records.collect(workdir.path)
-    html.write(folder / "report.html", recorded)
-    figures.write(folder, recorded)
+    collected = records.collect(workdir.path)
+    html.write(folder / "report.html", collected)
+    figures.write(folder, collected)
 
 
 def infer(config: RunConfig, workdir: Workdir) -> Path:

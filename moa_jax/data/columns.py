@@ -7,11 +7,12 @@ import csv
 import dataclasses
 import difflib
 import gzip
+import io
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -24,6 +25,8 @@ SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".parquet")
 # Bytes of CSV that are parsed together, and of one parquet column that are read together.
 CSV_BLOCK = 1 << 23
 PARQUET_BUFFER = 1 << 16
+# Bytes of a file as they are unpacked, which can be looked at before they are read.
+Opened = gzip.GzipFile | zipfile.ZipExtFile | io.BufferedReader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,20 +211,20 @@ def _parquet(path: Path) -> Iterator[pa.Table]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def _opened(path: Path) -> Iterator[Opened]:
     if path.suffix == ".gz":
-        with gzip.open(path) as opened:
-            yield opened
+        with gzip.open(path) as unpacked:
+            yield unpacked
     elif path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             if len(names) != 1:
                 raise UserError(f"{path}: expected one file within, found {len(names)}")
-            with archive.open(names[0]) as opened:
-                yield opened
+            with archive.open(names[0]) as member:
+                yield cast(zipfile.ZipExtFile, member)  # declared as less than it is
     else:
-        with open(path, "rb") as opened:
-            yield opened
+        with open(path, "rb") as plain:
+            yield plain
 
 
 @contextlib.contextmanager

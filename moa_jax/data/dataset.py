@@ -80,6 +80,17 @@ class Dataset:
         return len(self.ids)
 
     @property
+    def targets(self) -> Targets:
+        """The scored targets of training rows.
+
+        Raises:
+          ValueError: the rows have none.
+        """
+        if self.scored is None:
+            raise ValueError("expected training rows, found rows without scored targets")
+        return self.scored
+
+    @property
     def gene_values(self) -> np.ndarray:
         """[N, genes], a view."""
         return self.features[:, : len(self.genes)]
@@ -88,13 +99,6 @@ class Dataset:
     def cell_values(self) -> np.ndarray:
         """[N, cells], a view."""
         return self.features[:, len(self.genes) :]
-
-    @property
-    def training_targets(self) -> Targets:
-        """The scored targets of training rows, which have them."""
-        if self.scored is None:
-            raise ValueError("these rows have no targets")
-        return self.scored
 
     def take(self, rows: np.ndarray) -> Dataset:
         """Returns the rows at the given positions, without test rows and submission."""

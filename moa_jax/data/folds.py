@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from moa_jax.errors import UserError
 from moa_jax.store import files
 
 
@@ -18,7 +17,7 @@ def multilabel_stratified(
     shuffle: bool = False,
     always_true_label: bool = False,
 ) -> np.ndarray:
-    """Returns the fold of each row by iterative stratification (Sechidis et al., 2011).
+    """Returns the fold of each row by iterative stratification.
 
     Ties are broken by a fresh `numpy.random.RandomState(seed)`, the generator that the original's
     unshuffled splitter finds; current splitters refuse that combination.
@@ -30,6 +29,15 @@ def multilabel_stratified(
       shuffle: permute the rows before they are assigned.
       always_true_label: add a first label that every row has. The original hands `sig_id` over
         as one. It changes the draws only where all labels are tied.
+
+    References:
+      K. Sechidis, G. Tsoumakas and I. Vlahavas (2011), On the stratification of multi-label data,
+      ECML PKDD.
+
+    >>> labels = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [0, 0], [0, 0]])
+    >>> folds = multilabel_stratified(labels, num_folds=2, seed=0, shuffle=True)
+    >>> [labels[folds == fold].sum(0).tolist() for fold in (0, 1)]
+    [[1, 1], [1, 1]]
     """
     from iterstrat.ml_stratifiers import IterativeStratification
 
@@ -67,6 +75,11 @@ def drug_aware(
       num_folds: number of folds.
       seed: seed of both stratifications.
       frequent_above: drugs with more rows than this are frequent.
+
+    >>> drugs = np.array(["rare", "rare", "other", "other", *["control"] * 4])
+    >>> folds = drug_aware(np.ones((8, 1)), drugs, num_folds=2, seed=0, frequent_above=3)
+    >>> {drug: sorted(set(folds[drugs == drug].tolist())) for drug in ("rare", "control")}
+    {'rare': [0], 'control': [0, 1]}
     """
     import pandas as pd
 
@@ -87,7 +100,11 @@ def drug_aware(
 
 
 def k_fold(num_rows: int, num_folds: int, seed: int) -> np.ndarray:
-    """Returns the fold of each row by a shuffled K-fold split, as scikit-learn draws it."""
+    """Returns the fold of each row by a shuffled K-fold split, as scikit-learn draws it.
+
+    >>> k_fold(num_rows=7, num_folds=3, seed=0).tolist()
+    [1, 0, 0, 1, 2, 2, 0]
+    """
     from sklearn.model_selection import KFold
 
     folds = np.empty(num_rows, np.int64)
@@ -106,33 +123,6 @@ def write(path: str | Path, ids: np.ndarray, folds: Mapping[int, np.ndarray]) ->
     ]
     with files.replacing(path) as temporary:
         pd.concat(parts).to_csv(temporary, index=False)
-
-
-def read(path: str | Path, ids: np.ndarray) -> dict[int, np.ndarray]:
-    """Returns the fold of each of `ids`, for every seed in the file.
-
-    Raises:
-      UserError: the file is missing or damaged, or its ids are others.
-    """
-    import pandas as pd
-
-    path = Path(path)
-    try:
-        table = pd.read_csv(path, dtype={"sig_id": str, "seed": int, "fold": int})
-        groups = dict(iter(table.groupby("seed", sort=False)))
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found") from None
-    except (ValueError, KeyError, OSError) as error:
-        raise UserError(
-            f"{path}: damaged, expected columns sig_id, seed, fold: {str(error).splitlines()[0]}"
-        ) from None
-    found = {}
-    for seed, group in groups.items():
-        position = pd.Index(group["sig_id"])
-        if len(position) != len(ids) or set(position) != set(ids):
-            raise UserError(f"{path}: seed {seed}: expected the {len(ids)} sig_ids of the data")
-        found[int(seed)] = group["fold"].to_numpy()[position.get_indexer(pd.Index(ids))]
-    return found
 
 
 def _stratified_or_dealt(labels: np.ndarray, num_folds: int, seed: int) -> np.ndarray:

@@ -116,20 +116,26 @@ def make(
     return dataclasses.replace(data, test=rows_to_predict, submission_ids=rows_to_predict.ids)
 
 
-def write(folder: str | Path, rows: int = 24_000, seed: int = 0, **sizes: int | None) -> None:
+def write(
+    folder: str | Path,
+    rows: int = 24_000,
+    seed: int = 0,
+    drugs: int | None = None,
+    **sizes: int,
+) -> None:
     """Writes simulated data as CSV files of the competition's layout.
 
     Args:
       folder: made where it does not exist.
-      rows, seed, **sizes: see `make`.
+      rows, seed, drugs, **sizes: see `make`.
 
     Raises:
       UserError: the folder cannot be written or the disk is full.
     """
     import pandas as pd
 
-    data = make(rows, seed, **sizes)
-    targets = data.training_targets
+    data = make(rows, seed, drugs=drugs, **sizes)
+    targets = data.targets
     tables = {
         "train_features": _features_table(data),
         "train_targets_scored": _targets_table(data.ids, targets),

@@ -14,6 +14,7 @@ from moa_jax.deepinsight import images
 from moa_jax.deepinsight.feature_map import FeatureMap
 from moa_jax.deepinsight.log_scale import LogScale
 from moa_jax.errors import UserError
+from moa_jax.report import figures
 
 # Rows per device call, of which one program is compiled.
 _ROWS = 32
@@ -124,19 +125,9 @@ class DeepInsight(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         try:
-            from matplotlib.figure import Figure
+            return figures.shared_pixels(self.pixels_, self.resolution_)
         except ImportError:
             raise UserError("plot: needs matplotlib: pip install 'moa-jax[plots]'") from None
-        places, counts = np.unique(self.pixels_, axis=0, return_counts=True)
-        figure = Figure(layout="constrained")
-        axes = figure.subplots()
-        points = axes.scatter(places[:, 1], places[:, 0], c=counts, s=6)
-        # As in an image: row 0 is at the top, and all pixels are in view.
-        axes.set(xlim=(-0.5, self.resolution_ - 0.5), ylim=(self.resolution_ - 0.5, -0.5))
-        axes.set(xlabel="column", ylabel="row", aspect="equal")
-        axes.set_title(f"{len(self.pixels_)} features on {len(places)} pixels")
-        figure.colorbar(points, label="features per pixel")
-        return figure
 
 
 _paint = jax.jit(images.paint, static_argnames="resolution")

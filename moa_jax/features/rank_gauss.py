@@ -19,6 +19,10 @@ class RankGauss:
     Attributes:
       quantiles_: [Q, columns] landmarks.
       references_: [Q] their ranks in [0, 1].
+
+    >>> ranks = RankGauss(num_quantiles=5).fit(np.array([[1.0], [2.0], [4.0], [8.0], [16.0]]))
+    >>> ranks.transform(np.array([[0.0], [2.0], [4.0], [6.0]])).round(2).tolist()
+    [[-5.2], [-0.67], [0.0], [0.32]]
     """
 
     def __init__(self, num_quantiles: int = 100):

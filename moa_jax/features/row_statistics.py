@@ -14,6 +14,9 @@ def row_statistics(values: np.ndarray) -> np.ndarray:
 
     Args:
       values: [N, columns].
+
+    >>> row_statistics(np.array([[1.0, 2.0, 3.0, 6.0]])).round(3).tolist()
+    [[12.0, 3.0, 2.16, 1.5, 1.19]]
     """
     n = values.shape[1]
     total = values.sum(1)

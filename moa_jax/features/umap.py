@@ -21,7 +21,7 @@ MAX_DISTANCES = 2**23
 
 
 class UmapEmbedding:
-    """Coordinates in a UMAP embedding (McInnes, Healy and Melville 2018), [N, components] float32.
+    """Coordinates in a UMAP embedding, [N, components] float32.
 
     A row's coordinates depend on that row alone. A row that was fitted has its coordinates of the
     fit; equal fitted rows have those of the first. A new row starts at the mean of its nearest
@@ -39,6 +39,10 @@ class UmapEmbedding:
       table_: [M, columns] float32 fitted rows.
       embedding_: [M, components] float32, their coordinates.
       curve_: [2] float64, a and b of the low-dimensional membership 1 / (1 + a d^2b).
+
+    References:
+      L. McInnes, J. Healy and J. Melville (2018), UMAP: uniform manifold approximation and
+      projection for dimension reduction, https://arxiv.org/abs/1802.03426
     """
 
     def __init__(self, num_components: int, seed: int = 1903, keep_fitted: bool = True):
@@ -138,6 +142,7 @@ class UmapEmbedding:
         from moa_jax.features import umap_layout
 
         table = self.table_.astype(np.float64)
+        a, b = self.curve_
         norms = np.einsum("ij,ij->i", table, table)
         # Bounds the rounding errors of the squared distances below and of their exact sums.
         relative = 2 * (table.shape[1] + 4) * np.finfo(np.float64).eps
@@ -156,7 +161,8 @@ class UmapEmbedding:
                     self.table_,
                     self.embedding_,
                     _num_neighbors(table),
-                    *self.curve_,
+                    a,
+                    b,
                     REPULSION,
                 )
             )

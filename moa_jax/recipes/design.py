@@ -21,7 +21,7 @@ Start = Callable[[Member], Any]
 
 def scored(rows: Dataset) -> Targets:
     """Returns the scored targets of rows."""
-    return rows.training_targets
+    return rows.targets
 
 
 def nonempty_nonscored(rows: Dataset) -> Targets:

@@ -12,6 +12,9 @@ import pandas as pd
 from moa_jax.blend import diversity, weighing
 from moa_jax.config import BlendConfig
 from moa_jax.data.dataset import Dataset
+from moa_jax.deepinsight.feature_map import FeatureMap
+from moa_jax.deepinsight.log_scale import LogScale
+from moa_jax.errors import UserError
 from moa_jax.store import transform_files
 from moa_jax.store.predictions import Predictions
 from moa_jax.training import metrics
@@ -78,7 +81,7 @@ def correlations(models: Mapping[str, Predictions], ids: np.ndarray) -> dict[str
       where two models have no correlation.
     """
     stacked = np.stack([p.aligned(ids, name).values for name, p in models.items()])
-    found = {"models": list(models), "rows": len(ids)}
+    found: dict[str, Any] = {"models": list(models), "rows": len(ids)}
     for method in METHODS:
         matrix = diversity.correlations(stacked, method)
         found[method] = [[None if np.isnan(v) else float(v) for v in row] for row in matrix]
@@ -90,12 +93,13 @@ def example_rows(dataset: Dataset) -> list[tuple[int, str]]:
 
     A row that has several of them stands for the first.
     """
-    examples = {}
-    frequent = np.argsort(-dataset.scored.values.sum(0, dtype=np.int64), kind="stable")
+    examples: dict[int, str] = {}
+    targets = dataset.targets
+    frequent = np.argsort(-targets.values.sum(0, dtype=np.int64), kind="stable")
     for target in frequent.tolist():
-        having = np.flatnonzero(dataset.scored.values[:, target] & ~dataset.is_control)
+        having = np.flatnonzero(targets.values[:, target] & ~dataset.is_control)
         if len(having) and len(examples) < EXAMPLES:
-            examples.setdefault(int(having[0]), dataset.scored.names[target])
+            examples.setdefault(int(having[0]), targets.names[target])
     return list(examples.items())
 
 
@@ -107,11 +111,16 @@ def feature_map(folder: Path, table: np.ndarray, dataset: Dataset) -> dict[str, 
       table: [N, F] columns of the profiles before scaling: three of the treatment, then genes and
         cells.
       dataset: the rows of the table.
+
+    Raises:
+      UserError: the folder's files are damaged, or hold other transforms.
     """
     transforms = transform_files.load(folder)
-    found = transforms["map"]
+    scale, found = transforms.get("scale"), transforms.get("map")
+    if not isinstance(scale, LogScale) or not isinstance(found, FeatureMap):
+        raise UserError(f"{folder}: expected a scale and a map, found {list(transforms)}")
     examples = example_rows(dataset)
-    scaled = transforms["scale"].transform(table[[row for row, _ in examples]])
+    scaled = scale.transform(table[[row for row, _ in examples]])
     treatment = table.shape[1] - len(dataset.genes) - len(dataset.cells)
     groups = ["treatment"] * treatment + ["gene"] * len(dataset.genes)
     return {
@@ -144,8 +153,8 @@ def analyse(
       blended: out-of-fold predictions of the blend, or None.
     """
     treated = ~dataset.is_control
-    labels, controls = dataset.scored.values[treated], int(dataset.is_control.sum())
-    found = {
+    labels, controls = dataset.targets.values[treated], int(dataset.is_control.sum())
+    found: dict[str, Any] = {
         "scores": {name: metrics.conventions(labels, p.values, controls) for name, p in oof.items()}
     }
     if blended is not None:

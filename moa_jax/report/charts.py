@@ -1,27 +1,29 @@
-"""Charts of the report as SVG for an HTML page, whose style sheet colours them."""
+"""Charts of the report, and their SVG for a page whose style sheet colours them."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from markupsafe import Markup
 
 # Pixels. Three charts stand beside each other; on a telephone one is as wide as the page.
 WIDTH, HEIGHT = 330, 215
-LEFT, RIGHT, TOP, BOTTOM = 60, 12, 10, 40
+LEFT, RIGHT, TOP, BOTTOM = 60, 318, 10, 175  # between its axes
+DOT_RADIUS = 3.5
 SHADES = 8
+
+Points = Sequence[tuple[float, float]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """A linear or logarithmic scale from values to pixels.
+    """A linear or logarithmic scale.
 
     Attributes:
       low, high: the values at its ends, both above 0 if it is logarithmic.
-      start, end: the pixels there.
       logarithmic: equal ratios rather than equal differences are equally far apart.
       label: what it measures.
       whole: it counts: ticks are whole numbers.
@@ -29,20 +31,22 @@ class Axis:
 
     low: float
     high: float
-    start: float
-    end: float
     logarithmic: bool = False
     label: str = ""
     whole: bool = False
 
-    def at(self, value: float) -> float:
-        """Returns the pixel of a value; values outside are drawn at the nearer end."""
-        low, high, value = (self._scaled(v) for v in (self.low, self.high, self._inside(value)))
-        share = (value - low) / (high - low) if high > low else 0.5
-        return round(self.start + share * (self.end - self.start), 1)
+    def inside(self, value: float) -> float:
+        """Returns the value, or the nearer end for one outside, which is drawn there."""
+        return min(max(value, self.low), self.high)
 
-    def ticks(self) -> list[float]:
-        """Returns a handful of round values within the axis."""
+    def at(self, value: float, start: float, end: float) -> float:
+        """Returns where a value lies between the places `start` of `low` and `end` of `high`."""
+        low, high, value = (self._scaled(v) for v in (self.low, self.high, self.inside(value)))
+        share = (value - low) / (high - low) if high > low else 0.5
+        return round(start + share * (end - start), 1)
+
+    def ticks(self) -> dict[float, str]:
+        """Returns a handful of round values within the axis, and how they are written."""
         if self.logarithmic and self.high / self.low >= 8:
             exponents = range(
                 math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1
@@ -55,71 +59,58 @@ class Axis:
             first = math.ceil(self.low / step - 1e-9)
             found = [step * (first + index) for index in range(9)]
         margin = 1e-9 * abs(self.high)
-        return [tick for tick in found if self.low - margin <= tick <= self.high + margin]
-
-    def _inside(self, value: float) -> float:
-        return min(max(value, self.low), self.high)
+        low, high = self.low - margin, self.high + margin
+        return {tick: f"{tick:.4g}" for tick in found if low <= tick <= high}
 
     def _scaled(self, value: float) -> float:
         return math.log(value) if self.logarithmic else value
 
 
-def learning_curve(
-    title: str,
-    epochs: Sequence[int],
-    train: Sequence[float],
-    valid: Sequence[float],
-    lowest: Sequence[float],
-    highest: Sequence[float],
-) -> Markup:
-    """Draws training and validation loss by epoch.
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """Two axes and what is drawn between them.
 
-    Args:
+    Attributes:
       title: what a screen reader says of the chart.
-      epochs: [E] from 1.
-      train, valid: [E] median loss of the members, above 0.
-      lowest, highest: [E] range of the members' validation losses, shown as a band.
+      x, y: its axes.
+      marks: points by the way they are drawn, one way upon the other: `band`, the area within;
+        `line`, `line second` or `guide`, joined; `dot` or `dot hollow`, each by itself.
     """
-    losses = [*train, *lowest, *highest]
-    x = Axis(1, max(max(epochs), 2), LEFT, WIDTH - RIGHT, label="Epoch", whole=True)
-    y = Axis(min(losses), max(losses), HEIGHT - BOTTOM, TOP, logarithmic=True, label="Loss")
-    band = [*zip(epochs, highest, strict=True), *reversed([*zip(epochs, lowest, strict=True)])]
-    shapes = [
-        Markup('<polygon class="band" points="{}"/>').format(_points(x, y, band)),
-        Markup('<polyline class="line second" points="{}"/>').format(
-            _points(x, y, zip(epochs, train, strict=True))
-        ),
-        Markup('<polyline class="line" points="{}"/>').format(
-            _points(x, y, zip(epochs, valid, strict=True))
-        ),
-    ]
-    if len(epochs) == 1:  # a line of one point cannot be seen
-        shapes.append(_dot(x.at(epochs[0]), y.at(valid[0]), 3))
-    return _chart(title, x, y, shapes)
 
+    title: str
+    x: Axis
+    y: Axis
+    marks: Mapping[str, Points]
 
-def calibration(title: str, predicted: Sequence[float], observed: Sequence[float]) -> Markup:
-    """Draws observed frequency by predicted probability on logarithmic axes.
-
-    Shares of 0 are drawn hollow at the lower end, which stands for everything below it.
-
-    Args:
-      title: what a screen reader says of the chart.
-      predicted, observed: [B] mean prediction and share of positive cells of each bin.
-    """
-    known = [value for value in (*predicted, *observed) if value > 0]
-    low = 10.0 ** math.floor(math.log10(min(known, default=0.1)))
-    x = Axis(low, 1, LEFT, WIDTH - RIGHT, logarithmic=True, label="Predicted probability")
-    y = Axis(low, 1, HEIGHT - BOTTOM, TOP, logarithmic=True, label="Share positive")
-    points = [*zip(predicted, observed, strict=True)]
-    shapes = [
-        Markup('<polyline class="guide" points="{}"/>').format(_points(x, y, [(low, low), (1, 1)])),
-        Markup('<polyline class="line" points="{}"/>').format(
-            _points(x, y, [point for point in points if point[1] > 0])
-        ),
-        *(_dot(x.at(p), y.at(o), 3.5, hollow=o == 0) for p, o in points),
-    ]
-    return _chart(title, x, y, shapes)
+    def svg(self) -> Markup:
+        """Draws the chart in shapes whose classes are the ways of drawing."""
+        parts = []
+        for tick, label in self.y.ticks().items():
+            height = self.y.at(tick, BOTTOM, TOP)
+            parts.append(
+                Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
+                    LEFT, RIGHT, height, height
+                )
+            )
+            parts.append(_text(LEFT - 6, height + 4, label, "end"))
+        for tick, label in self.x.ticks().items():
+            parts.append(_text(self.x.at(tick, LEFT, RIGHT), BOTTOM + 18, label, "middle"))
+        parts.append(_text((LEFT + RIGHT) / 2, HEIGHT - 6, self.x.label, "middle"))
+        middle = (BOTTOM + TOP) / 2
+        parts.append(
+            Markup('<g transform="rotate(-90 11 {})">{}</g>').format(
+                middle, _text(11, middle, self.y.label, "middle")
+            )
+        )
+        for kind, points in self.marks.items():
+            places = [(self.x.at(a, LEFT, RIGHT), self.y.at(b, BOTTOM, TOP)) for a, b in points]
+            if kind in ("dot", "dot hollow"):
+                parts += [_circle(kind, a, b, DOT_RADIUS) for a, b in places]
+                continue
+            shape = "polygon" if kind == "band" else "polyline"
+            joined = " ".join(f"{a},{b}" for a, b in places)
+            parts.append(Markup('<{} class="{}" points="{}"/>').format(shape, kind, joined))
+        return _svg(self.title, WIDTH, HEIGHT, parts)
 
 
 def feature_map(title: str, positions: np.ndarray, groups: Sequence[str]) -> Markup:
@@ -131,13 +122,9 @@ def feature_map(title: str, positions: np.ndarray, groups: Sequence[str]) -> Mar
       groups: [F] `gene`, `cell` or `treatment`, the class of each dot; treatment is drawn last.
     """
     places = _square(positions, WIDTH - 20) + 10
-    order = sorted(range(len(groups)), key=lambda i: ("gene", "cell", "treatment").index(groups[i]))
-    dots = [
-        Markup('<circle class="{}" cx="{}" cy="{}" r="{}"/>').format(
-            groups[i], places[i, 1], places[i, 0], 5 if groups[i] == "treatment" else 2
-        )
-        for i in order
-    ]
+    radii = {"gene": 2, "cell": 2, "treatment": 5}
+    order = sorted(range(len(groups)), key=lambda i: list(radii).index(groups[i]))
+    dots = [_circle(groups[i], places[i, 1], places[i, 0], radii[groups[i]]) for i in order]
     return _svg(title, WIDTH, WIDTH, dots)
 
 
@@ -164,27 +151,6 @@ def image(title: str, pixels: np.ndarray, values: np.ndarray, side: int) -> Mark
     return _svg(title, side, side, paths, "image")
 
 
-def _chart(title: str, x: Axis, y: Axis, shapes: Sequence[Markup]) -> Markup:
-    parts = []
-    for tick in y.ticks():
-        parts.append(
-            Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
-                x.start, x.end, y.at(tick), y.at(tick)
-            )
-        )
-        parts.append(_text(x.start - 6, y.at(tick) + 4, f"{tick:.4g}", "end"))
-    for tick in x.ticks():
-        parts.append(_text(x.at(tick), y.start + 18, f"{tick:.4g}", "middle"))
-    parts.append(_text((x.start + x.end) / 2, HEIGHT - 6, x.label, "middle"))
-    middle = (y.start + y.end) / 2
-    parts.append(
-        Markup('<g transform="rotate(-90 11 {})">{}</g>').format(
-            middle, _text(11, middle, y.label, "middle")
-        )
-    )
-    return _svg(title, WIDTH, HEIGHT, [*parts, *shapes])
-
-
 def _svg(
     title: str, width: int, height: int, parts: Sequence[Markup], shape: str = "chart"
 ) -> Markup:
@@ -197,14 +163,8 @@ def _text(x: float, y: float, text: str, anchor: str) -> Markup:
     return Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(x, y, anchor, text)
 
 
-def _dot(x: float, y: float, radius: float, hollow: bool = False) -> Markup:
-    return Markup('<circle class="{}" cx="{}" cy="{}" r="{}"/>').format(
-        "dot hollow" if hollow else "dot", x, y, radius
-    )
-
-
-def _points(x: Axis, y: Axis, points) -> str:
-    return " ".join(f"{x.at(a)},{y.at(b)}" for a, b in points)
+def _circle(kind: str, x: float, y: float, radius: float) -> Markup:
+    return Markup('<circle class="{}" cx="{}" cy="{}" r="{}"/>').format(kind, x, y, radius)
 
 
 def _square(positions: np.ndarray, side: float) -> np.ndarray:

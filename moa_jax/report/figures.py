@@ -1,20 +1,29 @@
-"""The report's charts as PNG files beside it, where matplotlib is installed."""
+"""Figures by matplotlib, where it is installed: the report's charts as PNG files beside it."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import logging
 
-from moa_jax.report.findings import Correlations, Findings
+from moa_jax.report.charts import Chart
+from moa_jax.report.findings import Correlations, Findings, Matrix
 from moa_jax.report.records import Report
 from moa_jax.store import files
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Pixels per inch, and inches of one chart.
 RESOLUTION = 150
 WIDTH, HEIGHT = 4.5, 3.2
+# How the points of a chart are drawn.
+FORMATS = {"line": "C0", "line second": "C1", "guide": "C7--", "dot": "C0o", "dot hollow": "C0o"}
 
 
 def write(folder: Path, report: Report) -> None:
@@ -34,7 +43,7 @@ def write(folder: Path, report: Report) -> None:
         "learning_curves": _learning_curves(found) if found.curves else None,
         "calibration": _calibration(found) if found.calibration else None,
         "correlations": _correlations(found) if found.oof or found.test else None,
-        "weights": _weights(report) if report.blend else None,
+        "weights": _weights(report.blend.weights) if report.blend else None,
     }
     for name, figure in drawn.items():
         path = folder / f"{name}.png"
@@ -45,7 +54,22 @@ def write(folder: Path, report: Report) -> None:
             figure.savefig(temporary, dpi=RESOLUTION)
 
 
-def _figure(columns: int, rows: int, width: float = WIDTH, height: float = HEIGHT):
+def shared_pixels(pixels: np.ndarray, resolution: int) -> Figure:
+    """Returns the occupied ones of the features' pixels [F, 2], coloured by how many share one."""
+    figure, (axes,) = _figure(1, 1, 6.4, 4.8)
+    places, counts = np.unique(pixels, axis=0, return_counts=True)
+    points = axes.scatter(places[:, 1], places[:, 0], c=counts, s=6)
+    # As in an image: row 0 is at the top, and all pixels are in view.
+    axes.set(xlim=(-0.5, resolution - 0.5), ylim=(resolution - 0.5, -0.5))
+    axes.set(xlabel="column", ylabel="row", aspect="equal")
+    axes.set_title(f"{len(pixels)} features on {len(places)} pixels")
+    figure.colorbar(points, label="features per pixel")
+    return figure
+
+
+def _figure(
+    columns: int, rows: int, width: float = WIDTH, height: float = HEIGHT
+) -> tuple[Figure, np.ndarray]:
     # A figure without pyplot, which would look for a screen and keep every figure alive.
     from matplotlib.figure import Figure
 
@@ -53,31 +77,40 @@ def _figure(columns: int, rows: int, width: float = WIDTH, height: float = HEIGH
     return figure, figure.subplots(rows, columns, squeeze=False).ravel()
 
 
-def _learning_curves(found: Findings):
+def _learning_curves(found: Findings) -> Figure:
     columns = min(3, len(found.curves))
     figure, axes = _figure(columns, -(-len(found.curves) // columns))
     for curve, axis in zip(found.curves, axes, strict=False):
-        axis.fill_between(curve.epochs, curve.lowest, curve.highest, alpha=0.2)
-        axis.plot(curve.epochs, curve.valid, label="validation")
-        axis.plot(curve.epochs, curve.train, label="training")
-        axis.set(title=curve.stage, xlabel="epoch", ylabel="loss", yscale="log")
+        _draw(axis, curve.chart(), {"line": "validation", "line second": "training"})
+        axis.set_title(curve.stage)
         axis.legend()
     for axis in axes[len(found.curves) :]:
         axis.set_axis_off()
     return figure
 
 
-def _calibration(found: Findings):
+def _calibration(found: Findings) -> Figure:
     figure, (axis,) = _figure(1, 1)
-    known = [part for part in found.calibration if part.observed > 0 and part.predicted > 0]
-    axis.plot([part.predicted for part in known], [part.observed for part in known], marker="o")
-    low = min([0.1, *(min(part.predicted, part.observed) for part in known)])
-    axis.plot([low, 1], [low, 1], linestyle="--", color="gray")
-    axis.set(xscale="log", yscale="log", xlabel="predicted probability", ylabel="share positive")
+    _draw(axis, found.calibration_chart(), {})
     return figure
 
 
-def _correlations(found: Findings):
+def _draw(axes: Axes, chart: Chart, labels: Mapping[str, str]) -> None:
+    for kind, points in chart.marks.items():
+        x, y = [chart.x.inside(a) for a, _ in points], [chart.y.inside(b) for _, b in points]
+        if kind == "band":
+            axes.fill(x, y, alpha=0.2)
+        else:
+            fill = "none" if kind == "dot hollow" else "full"
+            axes.plot(x, y, FORMATS[kind], fillstyle=fill, label=labels.get(kind))
+    for which, scale in (("x", chart.x), ("y", chart.y)):
+        kind, ticks = "log" if scale.logarithmic else "linear", scale.ticks()
+        axes.set(**{f"{which}scale": kind, f"{which}label": scale.label})
+        axes.set(**{f"{which}ticks": list(ticks), f"{which}ticklabels": list(ticks.values())})
+    axes.minorticks_off()
+
+
+def _correlations(found: Findings) -> Figure:
     shown = [(n, c) for n, c in (("out-of-fold", found.oof), ("test", found.test)) if c]
     side = 2.5 + 0.6 * max(len(c.models) for _, c in shown)
     figure, axes = _figure(2, len(shown), side, side)
@@ -89,7 +122,7 @@ def _correlations(found: Findings):
     return figure
 
 
-def _heatmap(axis, correlations: Correlations, matrix) -> None:
+def _heatmap(axis: Axes, correlations: Correlations, matrix: Matrix) -> None:
     values = np.array([[np.nan if value is None else value for value in row] for row in matrix])
     axis.imshow(values, cmap="viridis", vmin=0, vmax=1)
     for (row, column), value in np.ndenumerate(values):
@@ -101,8 +134,7 @@ def _heatmap(axis, correlations: Correlations, matrix) -> None:
     axis.set_yticks(places, correlations.models)
 
 
-def _weights(report: Report):
-    weights = report.blend.weights
+def _weights(weights: Mapping[str, float]) -> Figure:
     figure, (axis,) = _figure(1, 1, height=1 + 0.35 * len(weights))
     bars = axis.barh(list(weights), list(weights.values()))
     axis.bar_label(bars, fmt="%.3f", padding=3)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from markupsafe import Markup
 from scipy import stats
 
 from moa_jax.report import charts
+from moa_jax.report.charts import Axis, Chart
 from moa_jax.store import files
 from moa_jax.training.progress import MetricsLog
 
 SHOWN_TARGETS = 12
+
+Matrix = Sequence[Sequence[float | None]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,14 +35,22 @@ class Curve:
     lowest: tuple[float, ...]
     highest: tuple[float, ...]
 
-    def chart(self) -> Markup:
+    def chart(self) -> Chart:
+        """Returns both losses by epoch, the validation losses within the band of their range."""
         title = (
             f"Learning curve of {self.stage}: median validation loss {self.valid[0]:.3g} after "
             f"epoch {self.epochs[0]}, {self.valid[-1]:.3g} after epoch {self.epochs[-1]}"
         )
-        return charts.learning_curve(
-            title, self.epochs, self.train, self.valid, self.lowest, self.highest
+        lower, upper, second, line = (
+            [*zip(self.epochs, losses, strict=True)]
+            for losses in (self.lowest, self.highest, self.train, self.valid)
         )
+        marks = {"band": upper + lower[::-1], "line second": second, "line": line}
+        if len(line) == 1:  # a line of one point cannot be seen
+            marks["dot"] = line
+        losses = [*self.train, *self.lowest, *self.highest]
+        x = Axis(1, max(*self.epochs, 2), label="Epoch", whole=True)
+        return Chart(title, x, Axis(min(losses), max(losses), True, "Loss"), marks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,10 +69,10 @@ class Correlations:
 
     models: tuple[str, ...]
     rows: int
-    pearson: tuple[tuple[float | None, ...], ...]
-    spearman: tuple[tuple[float | None, ...], ...]
+    pearson: Matrix
+    spearman: Matrix
 
-    def tables(self) -> dict[str, tuple[tuple[float | None, ...], ...]]:
+    def tables(self) -> dict[str, Matrix]:
         return {"Pearson": self.pearson, "Spearman": self.spearman}
 
 
@@ -81,7 +93,7 @@ class Target:
 
 
 @dataclasses.dataclass(frozen=True)
-class FeatureMap:
+class DrawnMap:
     """A DeepInsight map and a few profiles as its images.
 
     Attributes:
@@ -109,19 +121,12 @@ class FeatureMap:
 
     def image_charts(self) -> list[tuple[str, str, Markup]]:
         """Returns id, mechanism and drawing of each profile."""
-        return [
-            (
-                image["sig_id"],
-                image["target"],
-                charts.image(
-                    f"Profile {image['sig_id']} as an image",
-                    self.pixels,
-                    np.array(image["values"]),
-                    self.side,
-                ),
-            )
-            for image in self.images
-        ]
+        charted = []
+        for image in self.images:
+            title, values = f"Profile {image['sig_id']} as an image", np.array(image["values"])
+            svg = charts.image(title, self.pixels, values, self.side)
+            charted.append((image["sig_id"], image["target"], svg))
+        return charted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +150,7 @@ class Findings:
     without: Mapping[str, float] = dataclasses.field(default_factory=dict)
     targets: tuple[Target, ...] = ()
     curves: tuple[Curve, ...] = ()
-    maps: tuple[FeatureMap, ...] = ()
+    maps: tuple[DrawnMap, ...] = ()
 
     def hardest(self) -> tuple[Target, ...]:
         return self.targets[:SHOWN_TARGETS]
@@ -155,11 +160,25 @@ class Findings:
         ordered = sorted(self.targets, key=lambda target: target.positives, reverse=True)
         return tuple(ordered[:SHOWN_TARGETS])
 
-    def calibration_chart(self) -> Markup:
-        return charts.calibration(
+    def calibration_chart(self) -> Chart:
+        """Returns the share of positive cells by predicted probability.
+
+        Shares of 0 are hollow dots at the lower end, which stands for everything below it.
+        """
+        points = [(part.predicted, part.observed) for part in self.calibration]
+        known = [value for point in points for value in point if value > 0]
+        low = 10.0 ** math.floor(math.log10(min(known, default=0.1)))
+        positive = [point for point in points if point[1] > 0]
+        return Chart(
             "Calibration of the blend: share of positive cells by predicted probability",
-            [part.predicted for part in self.calibration],
-            [part.observed for part in self.calibration],
+            Axis(low, 1, True, "Predicted probability"),
+            Axis(low, 1, True, "Share positive"),
+            {
+                "guide": [(low, low), (1, 1)],
+                "line": positive,
+                "dot": positive,
+                "dot hollow": [point for point in points if point[1] == 0],
+            },
         )
 
 
@@ -187,9 +206,9 @@ def _correlations(stored: Mapping[str, Any] | None) -> Correlations | None:
     return None if stored is None else Correlations(**stored)
 
 
-def _map(stored: Mapping[str, Any]) -> FeatureMap:
+def _map(stored: Mapping[str, Any]) -> DrawnMap:
     arrays = {name: np.array(stored[name]) for name in ("positions", "pixels")}
-    return FeatureMap(**{**stored, **arrays, "groups": tuple(stored["groups"])})
+    return DrawnMap(**{**stored, **arrays, "groups": tuple(stored["groups"])})
 
 
 def _targets(path: Path) -> tuple[Target, ...]:
@@ -217,20 +236,7 @@ def _curves(workdir: Path) -> tuple[Curve, ...]:
     for stage, of_stage in table.groupby("stage", sort=False):
         by_epoch = of_stage.groupby("epoch")[["train_loss", "valid_loss"]]
         medians, lowest, highest = by_epoch.median(), by_epoch.min(), by_epoch.max()
-        curves.append(
-            Curve(
-                stage,
-                of_stage[["seed", "fold"]].drop_duplicates().shape[0],
-                *(
-                    tuple(values.tolist())
-                    for values in (
-                        medians.index,
-                        medians["train_loss"],
-                        medians["valid_loss"],
-                        lowest["valid_loss"],
-                        highest["valid_loss"],
-                    )
-                ),
-            )
-        )
+        losses = medians["train_loss"], *(t["valid_loss"] for t in (medians, lowest, highest))
+        by_field = (tuple(values.tolist()) for values in (medians.index, *losses))
+        curves.append(Curve(stage, len(of_stage.groupby(["seed", "fold"])), *by_field))
     return tuple(curves)

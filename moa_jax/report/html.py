@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from moa_jax.report.recorded import BEST_CV_BLEND
+from moa_jax.report.original import BLEND_SCORE
 from moa_jax.report.records import Report
 from moa_jax.store import files
 
@@ -39,7 +39,7 @@ def write(path: str | Path, report: Report) -> None:
     page = environment.get_template("report.html.j2").render(
         report=report,
         config=json.dumps(report.config, indent=2, ensure_ascii=False),
-        best_cv_blend=BEST_CV_BLEND,
+        original_blend=BLEND_SCORE,
     )
     files.write_text(path, page)
 

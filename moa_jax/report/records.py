@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moa_jax.report import findings, recorded
+from moa_jax.report import findings
 from moa_jax.report.findings import Findings
+from moa_jax.report.original import is_original_data
 from moa_jax.store import files
 
 # The recipe of a model whose predictions come from elsewhere.
@@ -37,7 +38,7 @@ class FoldRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class Member:
+class MemberRecord:
     """One trained network: its seed and fold, the epoch that was kept and its validation loss."""
 
     seed: int | None = None
@@ -50,7 +51,7 @@ class Member:
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
+class StageRecord:
     """One stage of a model: its network, its members and what they cost.
 
     Attributes:
@@ -73,7 +74,7 @@ class Stage:
     inputs: int | None = None
     outputs: int | None = None
     parameters: int | None = None
-    members: tuple[Member, ...] = ()
+    members: tuple[MemberRecord, ...] = ()
     score: float | None = None
     fold_scores: tuple[FoldScore, ...] = ()
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -111,7 +112,7 @@ class Stage:
         )
 
     def _by_seed(self) -> Iterable[tuple[str, Mapping[int, FoldScore]]]:
-        seeds = collections.defaultdict(dict)
+        seeds: dict[int | None, dict[int, FoldScore]] = collections.defaultdict(dict)
         for score in self.fold_scores:
             seeds[score.seed][score.fold] = score
         for seed in sorted(seeds, key=lambda seed: seed is None):
@@ -135,14 +136,14 @@ class Switch:
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
+class ModelRecord:
     """One model of the blend.
 
     Attributes:
       name: its name in the configuration.
       recipe: its recipe.
       scores: out-of-fold log loss by convention, see `metrics.conventions`.
-      own_convention: the one that the recipe's original prints.
+      convention: the one that the recipe's original prints.
       recorded: treated-row score that the original recorded on its own data.
       seconds: time for all of its stages.
       switches: its fidelity switches.
@@ -153,16 +154,16 @@ class Model:
     name: str
     recipe: str | None = None
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    own_convention: str | None = None
+    convention: str | None = None
     recorded: float | None = None
     seconds: float | None = None
     switches: tuple[Switch, ...] = ()
     notes: tuple[str, ...] = ()
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[StageRecord, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
-class Blend:
+class BlendRecord:
     """The blend of all models.
 
     Attributes:
@@ -232,8 +233,8 @@ class Report:
     command: str | None
     data: Mapping[str, Any]
     environment: Mapping[str, Any]
-    blend: Blend | None
-    models: tuple[Model, ...]
+    blend: BlendRecord | None
+    models: tuple[ModelRecord, ...]
     findings: Findings
     original_data: bool
     notes: tuple[str, ...]
@@ -265,12 +266,9 @@ def collect(workdir: str | Path) -> Report:
     config = stored["config"]
     data = stored.get("data", {})
     found = findings.collect(workdir)
-    models = tuple(
-        _model(workdir, name, model, found.scores)
-        for name, model in config.get("models", {}).items()
-    )
+    models = tuple(_model(workdir, name, found.scores) for name in config.get("models", {}))
     models += tuple(
-        Model(name, FROM_FILE, found.scores.get(name, {}))
+        ModelRecord(name, FROM_FILE, found.scores.get(name, {}))
         for name in config.get("blend", {}).get("files", {})
     )
     submission = workdir / "submission.csv"
@@ -286,52 +284,42 @@ def collect(workdir: str | Path) -> Report:
         blend=_blend(_read(workdir / "blend" / "weights.json")),
         models=models,
         findings=found,
-        original_data=recorded.is_original_data(
+        original_data=is_original_data(
             data, {target.name: target.positives for target in found.targets}
         ),
         notes=(*_absent_data(data), *_unfinished(models)),
     )
 
 
-def _model(
-    workdir: Path,
-    name: str,
-    config: Mapping[str, Any],
-    scores: Mapping[str, Mapping[str, float]],
-) -> Model:
+def _model(workdir: Path, name: str, scores: Mapping[str, Mapping[str, float]]) -> ModelRecord:
     metrics = _read(workdir / name / "metrics.json")
     original = metrics.get("faithful", {})
-    switches = tuple(
-        Switch(field, value, original.get(field, value))
-        for field, value in metrics.get("fidelity", {}).items()
-    )
-    stages = tuple(_stage(workdir / name / stage) for stage in metrics.get("stages", []))
-    notes = tuple(metrics.get("notes", []))
     return _pick(
-        Model,
+        ModelRecord,
         metrics,
         name=name,
         scores=scores.get(name, metrics.get("scores", {})),
-        own_convention=recorded.CONVENTIONS.get(config.get("recipe")),
-        recorded=recorded.score(config),
-        switches=switches,
-        notes=notes,
-        stages=stages,
+        switches=tuple(
+            Switch(field, value, original.get(field, value))
+            for field, value in metrics.get("fidelity", {}).items()
+        ),
+        notes=tuple(metrics.get("notes", [])),
+        stages=tuple(_stage(workdir / name / stage) for stage in metrics.get("stages", [])),
     )
 
 
-def _stage(folder: Path) -> Stage:
+def _stage(folder: Path) -> StageRecord:
     metrics = _read(folder / "metrics.json")
     return _pick(
-        Stage,
+        StageRecord,
         metrics,
         name=folder.name,
-        members=tuple(_pick(Member, member) for member in metrics.get("members", [])),
+        members=tuple(_pick(MemberRecord, member) for member in metrics.get("members", [])),
         fold_scores=tuple(_pick(FoldScore, score) for score in metrics.get("fold_scores", [])),
     )
 
 
-def _blend(stored: Mapping[str, Any]) -> Blend | None:
+def _blend(stored: Mapping[str, Any]) -> BlendRecord | None:
     if not stored:
         return None
     nested, tpe = stored.get("nested", {}), stored.get("tpe", {})
@@ -344,7 +332,7 @@ def _blend(stored: Mapping[str, Any]) -> Blend | None:
         else:
             weights[name] = weight
     return _pick(
-        Blend,
+        BlendRecord,
         stored,
         weights=weights,
         corners=corners,
@@ -366,7 +354,7 @@ def _absent_data(data: Mapping[str, Any]) -> Iterable[str]:
         yield "There was no test file when the models were fitted: no test rows, no submission."
 
 
-def _unfinished(models: Sequence[Model]) -> Iterable[str]:
+def _unfinished(models: Sequence[ModelRecord]) -> Iterable[str]:
     for model in models:
         if not model.scores and model.recipe == FROM_FILE:
             yield f"The file of {model.name} has no out-of-fold predictions: it has no score."

@@ -71,22 +71,17 @@ class Predictions:
 
     @classmethod
     def read(cls, path: str | Path) -> Predictions:
-        """Reads a CSV or parquet file with `sig_id` and one column of numbers per target.
+        """Reads a parquet file with `sig_id` and one column of numbers per target.
 
         Raises:
           UserError: the file is missing, damaged, or not of that layout.
         """
         import pyarrow as pa
-        import pyarrow.csv
         import pyarrow.parquet
 
         path = Path(path)
         with _reading(path):
-            if path.suffix == ".parquet":
-                table = pa.parquet.read_table(path)
-            else:
-                as_text = pa.csv.ConvertOptions(column_types={"sig_id": pa.string()})
-                table = pa.csv.read_csv(path, convert_options=as_text)
+            table = pa.parquet.read_table(path)
         predictions = cls._from_table(table, path)
         if len(set(predictions.ids)) != len(predictions.ids):
             raise UserError(f"{path}: sig_id: expected unique ids, found repeated ones")

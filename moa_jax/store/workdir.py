@@ -153,7 +153,7 @@ def fingerprint(dataset: Dataset) -> str:
 
 def _describe(dataset: Dataset, source: str) -> dict[str, Any]:
     controls = int(dataset.is_control.sum())
-    scored = dataset.training_targets.names
+    scored = dataset.targets.names
     return {
         "source": source,
         "rows": len(dataset),

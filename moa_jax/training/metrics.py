@@ -19,12 +19,25 @@ def mean_log_loss(y: np.ndarray, p: np.ndarray) -> float:
     Args:
       y: [N, L] targets, 0 or 1.
       p: [N, L] probabilities.
+
+    References:
+      Evaluation of https://www.kaggle.com/competitions/lish-moa
+
+    >>> round(mean_log_loss(np.array([[0, 1]]), np.array([[0.5, 0.25]])), 4)
+    1.0397
+    >>> round(mean_log_loss(np.array([[0]]), np.array([[1.0]])), 4)  # sure and wrong
+    34.5396
     """
     return float(target_log_losses(y, p).mean())
 
 
 def target_log_losses(y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Returns the clipped log loss of each target, [L]."""
+    """Returns the clipped log loss of each target, [L].
+
+    >>> labels, probabilities = np.array([[0, 1], [0, 0]]), np.full((2, 2), [0.5, 0.25])
+    >>> target_log_losses(labels, probabilities).round(4).tolist()
+    [0.6931, 0.837]
+    """
     y, p = np.asarray(y, np.float64), np.asarray(p, np.float64)
     p = np.clip(p, EPSILON, 1 - EPSILON)
     return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p), axis=0)
@@ -45,6 +58,10 @@ def printed_log_loss(y: np.ndarray, p: np.ndarray, num_controls: int) -> float:
       y: [N, L] targets of the treated rows.
       p: [N, L] probabilities of the treated rows.
       num_controls: number of control rows beside them.
+
+    >>> labels, probabilities = np.array([[0]]), np.array([[0.5]])
+    >>> printed_log_loss(labels, probabilities, 1) == mean_log_loss(labels, probabilities) / 4
+    True
     """
     rows, targets = np.shape(y)
     return mean_log_loss(y, p) * rows / (rows + num_controls) * targets / (targets + 1)
@@ -61,6 +78,15 @@ def conventions(y: np.ndarray, p: np.ndarray, num_controls: int) -> dict[str, fl
       y: [N, L] targets of the treated rows.
       p: [N, L] probabilities of the treated rows.
       num_controls: number of control rows, whose labels and predictions are 0.
+
+    >>> scores = conventions(np.array([[0, 1]]), np.array([[0.5, 0.25]]), num_controls=1)
+    >>> for name, score in scores.items():
+    ...     print(name, round(score, 4))
+    treated 1.0397
+    epsilon 1.0397
+    epsilon_all 0.5199
+    printed 0.3466
+    printed_treated 0.6931
     """
     rows = len(y)
     epsilon = mean_log_loss_epsilon(y, p)

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import submissions
 
 from moa_jax.store.predictions import Predictions
 from moa_jax.training.metrics import mean_log_loss
@@ -47,10 +48,11 @@ def test_files_from_elsewhere_are_blended(launch, outside, data, tmp_path):
     assert found["score"] == pytest.approx(mean_log_loss(labels, blended.values), rel=1e-14)
     assert found["score"] < found["best_model_loss"] and found["best_model"] == "mine"
     paths = [flag.split("=")[1] for flag in outside if ".test=" in flag]
-    submission = Predictions.read(tmp_path / "run" / "submission.csv")
+    submission = submissions.read(tmp_path / "run" / "submission.csv")
+    tests = [pd.read_csv(paths[0]), pd.read_parquet(paths[1])]
     expected = sum(
-        weight * pd.DataFrame(p.values, p.ids, p.targets).loc[submission.ids, submission.targets]
-        for weight, p in zip(found["weights"].values(), map(Predictions.read, paths), strict=True)
+        weight * table.set_index("sig_id").loc[submission.ids, list(submission.targets)]
+        for weight, table in zip(found["weights"].values(), tests, strict=True)
     )
     np.testing.assert_allclose(submission.values, expected, rtol=1e-14)
     targets = pd.read_csv(tmp_path / "run" / "blend" / "targets.csv")
@@ -128,8 +130,8 @@ def test_inference_by_every_method_from_a_copied_folder(launch, finished, data, 
         tmp_path / "there", "--mode=infer", new, "--config.data.folder=absent", config=None
     )
     assert result.returncode == 0, result.stderr
-    expected = Predictions.read(tmp_path / "there" / "submission.csv")
-    predicted = Predictions.read(tmp_path / "there" / "infer" / "new" / "submission.csv")
+    expected = submissions.read(tmp_path / "there" / "submission.csv")
+    predicted = submissions.read(tmp_path / "there" / "infer" / "new" / "submission.csv")
     np.testing.assert_allclose(
         predicted.aligned(expected.ids).values, expected.values, rtol=0, atol=1e-6
     )

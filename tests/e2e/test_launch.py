@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import plans
 import pytest
+import submissions
 
 from moa_jax.store.predictions import Predictions
 from moa_jax.training.metrics import mean_log_loss
@@ -108,11 +109,11 @@ def moved(finished, tmp_path):
 def infer(launch, workdir, features):
     result = launch(workdir, "--mode=infer", f"--config.data.test_features={features}", config=None)
     assert result.returncode == 0, result.stderr
-    return Predictions.read(workdir / "infer" / features.name.split(".")[0] / "submission.csv")
+    return submissions.read(workdir / "infer" / features.name.split(".")[0] / "submission.csv")
 
 
 def test_inference_needs_the_work_folder_only(moved, launch, data, tmp_path):
-    trained = Predictions.read(moved / "submission.csv")
+    trained = submissions.read(moved / "submission.csv")
     table = pd.read_csv(data / "test_features.csv", dtype={"sig_id": str})
     # Other order, other columns' order, repeated many times under new names: more than a chunk.
     many = pd.concat(
@@ -134,7 +135,7 @@ def test_inference_of_a_single_row(moved, launch, data, tmp_path):
     table = pd.read_csv(data / "test_features.csv")
     table[table["cp_type"] == "trt_cp"].head(1).to_parquet(tmp_path / "one.parquet")
     found = infer(launch, moved, tmp_path / "one.parquet")
-    expected = Predictions.read(moved / "submission.csv").aligned(found.ids)
+    expected = submissions.read(moved / "submission.csv").aligned(found.ids)
     np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-6)
 
 
@@ -144,7 +145,7 @@ def test_one_recipe_alone_writes_a_submission(launch, tmp_path):
     weights = json.loads((tmp_path / "run" / "blend" / "weights.json").read_text())
     assert weights["weights"] == {"simple_nn_new": 1.0}
     single = Predictions.read(tmp_path / "run" / "simple_nn_new" / "test.parquet")
-    submission = Predictions.read(tmp_path / "run" / "submission.csv")
+    submission = submissions.read(tmp_path / "run" / "submission.csv")
     np.testing.assert_array_equal(submission.values, single.aligned(submission.ids).values)
 
 
@@ -160,7 +161,7 @@ def test_fixed_weights(launch, moved):
     result = launch(moved, "--mode=blend", "--config.blend.method=fixed", *weights)
     assert result.returncode == 0, result.stderr
     parts = [Predictions.read(moved / f"simple_nn_{cv}" / "test.parquet") for cv in ("old", "new")]
-    submission = Predictions.read(moved / "submission.csv")
+    submission = submissions.read(moved / "submission.csv")
     expected = 0.25 * parts[0].values + 0.5 * parts[1].values
     np.testing.assert_allclose(
         submission.values,
