@@ -12,7 +12,6 @@ from moa_jax.data.dataset import ORIGINAL_LEVELS
 from moa_jax.deepinsight import inputs as deepinsight_inputs
 from moa_jax.deepinsight.inputs import NUM_TREATMENT
 from moa_jax.recipes.deepinsight_cnn import ORIGINAL, Config
-from moa_jax.store import transform_files
 
 SIDE = 12
 CONFIG = Config(embedding="pca", resolution=SIDE)
@@ -36,7 +35,7 @@ def folds(table, tmp_path_factory):
     for fold, train_rows in enumerate(TRAIN):
         folder = deepinsight_inputs.folder(tmp_path_factory.mktemp("maps"), CONFIG, fold)
         deepinsight_inputs.fit_fold(folder, table[train_rows], CONFIG)
-        stored.append(transform_files.load(folder))
+        stored.append(deepinsight_inputs.load_fold(folder))
     return stored
 
 

@@ -68,6 +68,15 @@ def fit_fold(folder: Path, table: np.ndarray, config) -> None:
     transform_files.save(folder, {SCALE: scale, MAP: feature_map})
 
 
+def load_fold(folder: Path) -> Transforms:
+    """Returns what `fit_fold` stored: `LogScale` and `FeatureMap` by name.
+
+    Raises:
+      UserError: a file is missing or damaged.
+    """
+    return transform_files.load(folder, (LogScale, FeatureMap))
+
+
 def member_data(
     folds: Sequence[Transforms], resolution: int, train_rows: Sequence[np.ndarray] = ()
 ) -> dict[str, Any]:

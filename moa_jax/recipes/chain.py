@@ -16,6 +16,7 @@ from absl import logging
 
 from moa_jax.data.dataset import Dataset, Targets
 from moa_jax.features.rank_gauss import RankGauss
+from moa_jax.features.transforms import TRANSFORMS
 from moa_jax.recipes import profile, recipe
 from moa_jax.recipes.profile import Profile
 from moa_jax.recipes.recipe import Context, RecipeResult
@@ -211,7 +212,8 @@ class Chain:
         """Returns the stored transforms of a stage, by pipeline; none where it has none."""
         if link.profile is None and link.predictions_of is None:
             return [{} for _ in self.pipelines]
-        return [transform_files.load(self.folder(link, name, context)) for name in self.pipelines]
+        folders = [self.folder(link, name, context) for name in self.pipelines]
+        return [transform_files.load(folder, TRANSFORMS) for folder in folders]
 
     def folder(self, link: Link, pipeline: str, context: Context) -> Path:
         return context.folder / link.name / "features" / pipeline

@@ -328,7 +328,9 @@ class _Training:
 
 
 def _transforms(config: Config, context: Context, fold: int) -> deepinsight_inputs.Transforms:
-    return transform_files.load(deepinsight_inputs.folder(context.workdir.path, config, fold))
+    return deepinsight_inputs.load_fold(
+        deepinsight_inputs.folder(context.workdir.path, config, fold)
+    )
 
 
 def _forward(config: Config, num_outputs: int) -> Forward:

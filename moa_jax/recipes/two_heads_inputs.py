@@ -18,6 +18,7 @@ from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.features.factors import PrincipalComponents
 from moa_jax.features.one_hot import one_hot
 from moa_jax.features.standard_scale import StandardScale
+from moa_jax.features.transforms import TRANSFORMS
 from moa_jax.store import transform_files
 
 GROUPS = ("gene", "cell")
@@ -133,7 +134,7 @@ def member_data(folds: Sequence[Transforms], predictors: np.ndarray) -> dict[str
 
 def stored_member_data(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Returns the `member_data` of members whose transforms and predictors lie in a folder each."""
-    stored = [transform_files.load(folder / name) for name in names]
+    stored = [transform_files.load(folder / name, TRANSFORMS) for name in names]
     predictors = np.stack([transforms.pop(PREDICTORS).kept_ for transforms in stored])
     return member_data(stored, predictors)
 

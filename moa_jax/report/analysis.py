@@ -12,7 +12,7 @@ import pandas as pd
 from moa_jax.blend import diversity, weighing
 from moa_jax.config import BlendConfig
 from moa_jax.data.dataset import Dataset
-from moa_jax.store import transform_files
+from moa_jax.deepinsight import inputs
 from moa_jax.store.predictions import Predictions
 from moa_jax.training import metrics
 
@@ -108,10 +108,10 @@ def feature_map(folder: Path, table: np.ndarray, dataset: Dataset) -> dict[str, 
         cells.
       dataset: the rows of the table.
     """
-    transforms = transform_files.load(folder)
-    found = transforms["map"]
+    transforms = inputs.load_fold(folder)
+    found = transforms[inputs.MAP]
     examples = example_rows(dataset)
-    scaled = transforms["scale"].transform(table[[row for row, _ in examples]])
+    scaled = transforms[inputs.SCALE].transform(table[[row for row, _ in examples]])
     treatment = table.shape[1] - len(dataset.genes) - len(dataset.cells)
     groups = ["treatment"] * treatment + ["gene"] * len(dataset.genes)
     return {

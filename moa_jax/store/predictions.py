@@ -37,7 +37,7 @@ class Predictions:
                 f"values {self.values.shape} for {len(self.ids)} ids, {len(self.targets)} targets"
             )
 
-    def aligned(self, ids: Sequence[str], source: str = "predictions") -> Predictions:
+    def aligned(self, ids: Sequence[str] | np.ndarray, source: str = "predictions") -> Predictions:
         """Returns the rows `ids`, in that order.
 
         Raises:

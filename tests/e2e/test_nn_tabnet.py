@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from moa_jax.features.transforms import TRANSFORMS
 from moa_jax.store import transform_files
 from moa_jax.store.predictions import Predictions
 from moa_jax.training import weights
@@ -32,12 +33,13 @@ def test_the_first_stage_hands_its_predictions_on(trained):
     model = trained / MODEL
     assert metrics(model)["stages"] == STAGES
     first, second = metrics(model / "nonscored"), metrics(model / "scored")
-    selected = transform_files.load(model / "nonscored" / "features" / "all")["selection"].kept_
+    fitted = transform_files.load(model / "nonscored" / "features" / "all", TRANSFORMS)
+    selected = fitted["selection"].kept_
     assert first["inputs"] == len(selected) + 5
     # Codes, columns, 2 + 2 factors in pairs twice and 2 more, clusters, statistics, predictions.
     assert second["inputs"] == 2 + 18 + 4 + 2 + 4 + 5 + 12 + first["outputs"]
     assert (first["network"], second["network"]) == ("TwoLayerMLP", "TabNet")
-    fitted = transform_files.load(model / "scored" / "features" / "all")["predictions"]
+    fitted = transform_files.load(model / "scored" / "features" / "all", TRANSFORMS)["predictions"]
     oof = Predictions.read(model / "nonscored" / "oof.parquet").values
     expected = np.percentile(oof, 100 * fitted.references_, axis=0)
     np.testing.assert_allclose(fitted.quantiles_, expected, rtol=1e-12)
