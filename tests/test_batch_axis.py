@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from moa_jax.training import weights
+
 FOLDER = Path(__file__).parent
 # Six members of unequal folds that stop at different epochs; 16 rows to a batch, the last ones
 # with fewer, which three devices do not divide.
@@ -139,6 +141,8 @@ def agree(folder, alone):
     found, expected = (np.load(f / "values.npy") for f in (folder, alone))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
     for file in sorted((alone / "members").iterdir()):
+        losses = [weights.read_record(f / "members" / file.name)["loss"] for f in (folder, alone)]
+        np.testing.assert_allclose(*losses, rtol=1e-8, atol=1e-9)
         with np.load(file) as one, np.load(folder / "members" / file.name) as other:
             assert sorted(one) == sorted(other)
             for name in one:

@@ -12,7 +12,7 @@ from moa_jax.config import switches
 from moa_jax.data import folds, simulate
 from moa_jax.errors import UserError
 from moa_jax.models.efficientnet import EfficientNet
-from moa_jax.pretrained import weight_files as files
+from moa_jax.pretrained import weight_files
 from moa_jax.recipes.deepinsight_cnn import ORIGINAL, Config
 from moa_jax.training import loop
 
@@ -110,7 +110,8 @@ def weights_file(tmp_path_factory):
     images = jnp.zeros((1, 32, 32, 3))
     variables = jax.device_get(jax.jit(network.init)(jax.random.key(7), images))
     path = tmp_path_factory.mktemp("weights") / "b0.npz"
-    files.write(path, files.Pretrained(variables, "efficientnet_b0", "b0.pth", "0" * 64))
+    pretrained = weight_files.Pretrained(variables, "efficientnet_b0", "b0.pth", "0" * 64)
+    weight_files.write(path, pretrained)
     return path
 
 
@@ -121,7 +122,7 @@ def test_weights_start_from_a_file(rows, tmp_path, weights_file, head_width):
     config.check(rows)
     stage = built(config, rows, tmp_path, "scored")
     start = stage.start(stage.members[0])
-    stored = files.read(weights_file).variables
+    stored = weight_files.read(weights_file).variables
     assert ("head" in start["params"]) == (head_width == 8)
     jax.tree.map(
         np.testing.assert_array_equal, start["params"]["conv_stem"], stored["params"]["conv_stem"]

@@ -10,9 +10,7 @@ import pytest
 from moa_jax.data import simulate
 from moa_jax.data.dataset import ORIGINAL_LEVELS
 from moa_jax.deepinsight import inputs as deepinsight_inputs
-from moa_jax.deepinsight.feature_map import FeatureMap
 from moa_jax.deepinsight.inputs import NUM_TREATMENT
-from moa_jax.deepinsight.log_scale import LogScale
 from moa_jax.recipes.deepinsight_cnn import ORIGINAL, Config
 from moa_jax.store import transform_files
 
@@ -38,7 +36,7 @@ def folds(table, tmp_path_factory):
     for fold, train_rows in enumerate(TRAIN):
         folder = deepinsight_inputs.folder(tmp_path_factory.mktemp("maps"), CONFIG, fold)
         transform_files.save(folder, deepinsight_inputs.fit_fold(table[train_rows], CONFIG))
-        stored.append(transform_files.load(folder, (FeatureMap, LogScale)))
+        stored.append(deepinsight_inputs.load_fold(folder))
     return stored
 
 

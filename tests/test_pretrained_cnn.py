@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -18,8 +19,13 @@ from image_networks import cast, keys, quick, state_dict, to_torch
 from moa_jax.errors import UserError
 from moa_jax.models.efficientnet import EfficientNet
 from moa_jax.models.resnest import VARIANTS, ResNeSt
-from moa_jax.pretrained import architectures, efficientnet_from_torch, hub, resnest_from_torch
-from moa_jax.pretrained import weight_files as files
+from moa_jax.pretrained import (
+    architectures,
+    efficientnet_from_torch,
+    hub,
+    resnest_from_torch,
+    weight_files,
+)
 from moa_jax.training import programs
 from moa_jax.training.members import Member
 from moa_jax.training.stage import Forward, Stage
@@ -230,19 +236,19 @@ def test_a_stage_joins_a_public_backbone_with_a_new_head(small):
 
 def test_converted_weights_are_stored_without_pickle(small, tmp_path):
     _, variables, _ = small
-    written = files.Pretrained(variables, "efficientnet_b3", "some-1234.pth", "0" * 64)
-    files.write(tmp_path / "weights.npz", written)
-    found = files.read(tmp_path / "weights.npz")
+    written = weight_files.Pretrained(variables, "efficientnet_b3", "some-1234.pth", "0" * 64)
+    weight_files.write(tmp_path / "weights.npz", written)
+    found = weight_files.read(tmp_path / "weights.npz")
     assert found[1:] == written[1:]
     same(found.variables, variables)
     with np.load(tmp_path / "weights.npz", allow_pickle=False) as stored:
-        assert str(stored["source_sha256"]) == "0" * 64
+        assert json.loads(str(stored["description"]))["record"]["source_sha256"] == "0" * 64
         assert "params/stage1_block0/conv2/fc1/bias" in stored.files
     with pytest.raises(UserError, match=r"absent.npz: not found$"):
-        files.read(tmp_path / "absent.npz")
+        weight_files.read(tmp_path / "absent.npz")
     (tmp_path / "weights.npz").write_bytes(b"PK")
     with pytest.raises(UserError, match=r"weights.npz: damaged, expected converted weights"):
-        files.read(tmp_path / "weights.npz")
+        weight_files.read(tmp_path / "weights.npz")
 
 
 def test_a_file_becomes_variables_and_their_origin(case, tmp_path, monkeypatch):
@@ -268,14 +274,14 @@ def test_a_missing_library_is_named(name, library, extra, tmp_path, monkeypatch)
     for module in [m for m in sys.modules if m.split(".")[0] == library] + [library]:
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=rf"{name}: .* pip install 'moa-jax\[{extra}\]'$"):
-        files.read_state_dict(tmp_path / name)
+        weight_files.read_state_dict(tmp_path / name)
 
 
 def test_files_of_another_kind_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"a.txt: expected one of .*, found '.txt'$"):
-        files.read_state_dict(tmp_path / "a.txt")
+        weight_files.read_state_dict(tmp_path / "a.txt")
     with pytest.raises(UserError, match=r"a.pth: not found$"):
-        files.read_state_dict(tmp_path / "a.pth")
+        weight_files.read_state_dict(tmp_path / "a.pth")
 
 
 def test_a_safetensors_file(small, tmp_path):
@@ -283,10 +289,10 @@ def test_a_safetensors_file(small, tmp_path):
     _, variables, arrays = small
     path = tmp_path / "a.safetensors"
     safetensors.save_file(arrays, path)
-    same(convert_small(files.read_state_dict(path)), variables)
+    same(convert_small(weight_files.read_state_dict(path)), variables)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match="a.safetensors: damaged, expected tensors: "):
-        files.read_state_dict(path)
+        weight_files.read_state_dict(path)
 
 
 class _Executed:
@@ -304,9 +310,9 @@ def test_pytorchs_files(small, tmp_path, monkeypatch):
         ("lightning.ckpt", {"epoch": 3, "state_dict": prefixed(tensors)}),
     ):
         torch.save(content, name)
-        same(convert_small(files.read_state_dict(name)), variables)
+        same(convert_small(weight_files.read_state_dict(name)), variables)
     torch.save(tensors, "old.pth", _use_new_zipfile_serialization=False)
-    same(convert_small(files.read_state_dict("old.pth")), variables)
+    same(convert_small(weight_files.read_state_dict("old.pth")), variables)
     for content, message in (
         ({"a": 3}, "a: expected a tensor, found int"),
         ([tensors["bn1.bias"]], "expected a state dict, found list"),
@@ -315,13 +321,13 @@ def test_pytorchs_files(small, tmp_path, monkeypatch):
     ):
         torch.save(content, "bad.pth")
         with pytest.raises(UserError, match=rf"^bad.pth: {message}$"):
-            files.read_state_dict("bad.pth")
+            weight_files.read_state_dict("bad.pth")
     Path("bad.pth").write_bytes(b"nothing")
     with pytest.raises(UserError, match="^bad.pth: "):
-        files.read_state_dict("bad.pth")
+        weight_files.read_state_dict("bad.pth")
     Path("bad.pth").write_bytes(Path("flat.pth").read_bytes()[:2000])
     with pytest.raises(UserError, match="^bad.pth: damaged"):
-        files.read_state_dict("bad.pth")
+        weight_files.read_state_dict("bad.pth")
     assert not Path("executed").exists()
 
 
@@ -377,4 +383,4 @@ def test_the_command_line_converts(tmp_path):
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     assert (done.returncode, done.stderr) == (0, "")
     assert "10,696,232 parameters of a.safetensors" in done.stdout and digest in done.stdout
-    assert files.read(output)[1:] == ("efficientnet_b3", "a.safetensors", digest)
+    assert weight_files.read(output)[1:] == ("efficientnet_b3", "a.safetensors", digest)

@@ -17,8 +17,10 @@ from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalCompo
 from moa_jax.features.rank_gauss import RankGauss
 from moa_jax.features.selection import ChosenColumns, VarianceSelection
 from moa_jax.features.standard_scale import StandardScale
-from moa_jax.store import files, transform_files
+from moa_jax.features.transforms import TRANSFORMS
+from moa_jax.store import arrays, files, transform_files
 
+CLASSES = (*TRANSFORMS, FeatureMap, LogScale)
 VALUES = np.random.default_rng(0).gamma(0.5, size=(80, 6))
 
 
@@ -43,7 +45,7 @@ def folder(transforms, tmp_path):
 
 
 def test_loaded_transforms_are_the_saved(transforms, folder):
-    loaded = transform_files.load(folder)
+    loaded = transform_files.load(folder, CLASSES)
     assert list(loaded) == list(transforms)
     for name, transform in transforms.items():
         assert type(loaded[name]) is type(transform)
@@ -56,10 +58,12 @@ def test_another_process_gives_the_same_bits(transforms, folder):
     program = """
 import pathlib, sys
 import numpy as np
+from moa_jax.deepinsight.log_scale import LogScale
+from moa_jax.features.transforms import TRANSFORMS
 from moa_jax.store import transform_files
 folder = pathlib.Path(sys.argv[1])
 values = np.load(folder / "values.npy")
-loaded = transform_files.load(folder)
+loaded = transform_files.load(folder, [*TRANSFORMS, LogScale])
 np.savez(folder / "found.npz", **{k: t.transform(values) for k, t in loaded.items()})
 assert "jax" not in sys.modules
 """
@@ -75,7 +79,7 @@ def test_a_feature_map_is_kept(tmp_path):
     parameters = {"embedding": "pca", "closing_edge": True, "random_state": 3}
     fitted = FeatureMap(**parameters).fit(VALUES)
     transform_files.save(tmp_path, {"map": fitted})
-    loaded = transform_files.load(tmp_path)["map"]
+    loaded = transform_files.load(tmp_path, CLASSES)["map"]
     assert loaded.parameters() == {**parameters, "tsne": "legacy", "perplexity": 5.0}
     np.testing.assert_array_equal(loaded.positions_, fitted.positions_)
     np.testing.assert_array_equal(loaded.pixels(224), fitted.pixels(224))
@@ -119,11 +123,11 @@ def test_description_is_renamed_last(transforms, tmp_path, monkeypatch):
 def test_a_full_disk_leaves_the_earlier_files_whole(transforms, folder, monkeypatch):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    def full(path, **arrays):
+    def full(path, *content):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(arrays, "pack", full)
     with pytest.raises(UserError, match="transforms.npz: cannot be written: No space left"):
         transform_files.save(folder, {"other": transforms["factors"]})
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -148,11 +152,15 @@ class Trap:
 
 
 def test_loading_executes_nothing(folder):
-    arrays = {"factors/components": np.array([Trap(folder / "sprung")], object)}
-    np.savez(folder / "transforms.npz", **arrays)
+    name = "factors/components"
+    described = {"kind": "transforms", "version": arrays.VERSION, "arrays": [name], "record": {}}
+    trap = np.array([Trap(folder / "sprung")], object)
+    np.savez(folder / "transforms.npz", description=json.dumps(described), **{name: trap})
     edit(folder, lambda described: described.update(sha256=files.sha256(folder / "transforms.npz")))
-    with pytest.raises(UserError, match="transforms.json: damaged"):
-        transform_files.load(folder)
+    with pytest.raises(
+        UserError, match="transforms.npz: damaged, .*: Object arrays cannot be load"
+    ):
+        transform_files.load(folder, CLASSES)
     assert not (folder / "sprung").exists()
 
 
@@ -206,6 +214,6 @@ def factors(change):
 def test_damage_is_named(folder, damage, message):
     damage(folder)
     with pytest.raises(UserError, match=message) as caught:
-        transform_files.load(folder)
+        transform_files.load(folder, CLASSES)
     assert str(caught.value).startswith(f"{folder}{os.sep}transforms.")
     assert "\n" not in str(caught.value)

@@ -9,6 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from moa_jax.data.dataset import ORIGINAL_LEVELS as LEVELS
 from moa_jax.data.dataset import Dataset
+from moa_jax.features.transforms import TRANSFORMS
 from moa_jax.recipes import two_heads_inputs
 from moa_jax.store import transform_files
 
@@ -202,7 +203,7 @@ def test_constant_columns_become_zero():
 def test_transforms_are_stored(tmp_path):
     table, fold = fitted("v2")
     transform_files.save(tmp_path, fold)
-    loaded = transform_files.load(tmp_path)
+    loaded = transform_files.load(tmp_path, TRANSFORMS)
     assert list(loaded) == list(fold)
     with jax.enable_x64(True):
         for found, expected in zip(

@@ -275,9 +275,10 @@ def test_another_process_gives_the_same_bits(rows, embedding, placed, tmp_path):
     program = """
 import pathlib, sys
 import numpy as np
+from moa_jax.features.umap import UmapEmbedding
 from moa_jax.store import transform_files
 folder = pathlib.Path(sys.argv[1])
-embedding = transform_files.load(folder)["umap"]
+embedding = transform_files.load(folder, [UmapEmbedding])["umap"]
 assert "numba" not in sys.modules
 np.save(folder / "found.npy", embedding.transform(np.load(folder / "values.npy")))
 assert "umap" not in sys.modules

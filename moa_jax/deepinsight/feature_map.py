@@ -24,6 +24,10 @@ class FeatureMap:
     Attributes:
       positions_: [F, 2] float32, the turned coordinates; the first axis runs along the rows of an
         image, the second along its columns.
+
+    References:
+      Sharma et al. (2019), DeepInsight: A methodology to transform a non-image data to an image
+      for convolution neural network architecture, https://doi.org/10.1038/s41598-019-47765-6.
     """
 
     def __init__(
@@ -162,6 +166,10 @@ def turn(points: np.ndarray, closing_edge: bool = False) -> np.ndarray:
     Args:
       points: of any float dtype, which is kept.
       closing_edge: consider the edge between the last and the first corner of the hull too.
+
+    >>> diamond = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, -1.0], [-1.0, 0.0]])
+    >>> np.ptp(turn(diamond), axis=0).round(4).tolist()
+    [1.4142, 1.4142]
     """
     from scipy.spatial import ConvexHull, QhullError
 
@@ -188,6 +196,9 @@ def digitize(values: np.ndarray, count: int) -> np.ndarray:
 
     Pixels are the intervals between `count` equidistant edges and include their left one, so that
     the last pixel has the largest value alone. Equal values are all in the last one.
+
+    >>> digitize(np.array([0.0, 0.4, 0.6, 1.0]), 3)
+    array([0, 0, 1, 2], dtype=int32)
     """
     # Edges in float64, as numpy made them in 2020 also of float32 values.
     edges = np.linspace(float(values.min()), float(values.max()), count)

@@ -36,18 +36,18 @@ def pixel_tables(pixels: Sequence[np.ndarray], resolution: int) -> dict[str, np.
     Raises:
       ValueError: a pixel outside the image.
     """
-    pixels = np.stack([np.asarray(fold, np.int32) for fold in pixels])
-    if pixels.size and not (0 <= pixels.min() and pixels.max() < resolution):
+    stacked = np.stack([np.asarray(fold, np.int32) for fold in pixels])
+    if stacked.size and not (0 <= stacked.min() and stacked.max() < resolution):
         raise ValueError(
-            f"pixels: expected 0 to {resolution - 1}, found {pixels.min()} to {pixels.max()}"
+            f"pixels: expected 0 to {resolution - 1}, found {stacked.min()} to {stacked.max()}"
         )
-    places = pixels[..., 0] * resolution + pixels[..., 1]
+    places = stacked[..., 0] * resolution + stacked[..., 1]
     order = np.argsort(places, axis=1, kind="stable").astype(np.int32)
     found = [np.unique(fold, return_counts=True) for fold in places]
     num_slots = max(len(occupied) for occupied, _ in found)
     most = max(counts.max() for _, counts in found)
-    slots = np.full((len(pixels), resolution**2), num_slots, np.int32)
-    counts = np.ones((len(pixels), num_slots), np.int32)
+    slots = np.full((len(stacked), resolution**2), num_slots, np.int32)
+    counts = np.ones((len(stacked), num_slots), np.int32)
     first = np.zeros_like(counts)
     for fold, (occupied, numbers) in enumerate(found):
         slots[fold, occupied] = np.arange(len(occupied))
@@ -71,10 +71,21 @@ def paint(values: jax.Array, tables: Mapping[str, jax.Array], resolution: int) -
     2019, with the channels of the original). Differentiable in `values`; works under `jit` and
     `vmap`.
 
+    >>> tables = pixel_tables([np.array([[0, 0], [0, 0], [1, 0]])], 2)
+    >>> tables = {name: jnp.asarray(table[0]) for name, table in tables.items()}
+    >>> image = paint(jnp.array([[0.0, 0.5, 1.0]]), tables, 2)[0]
+    >>> mean, least, greatest = jnp.moveaxis(image, 2, 0)
+    >>> mean.tolist(), greatest.tolist()
+    ([[0.25, 0.0], [1.0, 0.0]], [[0.5, 0.0], [1.0, 0.0]])
+
     Args:
       values: [B, F] scaled rows.
       tables: one fold's part of `pixel_tables`.
       resolution: side of the image in pixels, as in `pixel_tables`.
+
+    References:
+      Sharma et al. (2019), DeepInsight: A methodology to transform a non-image data to an image
+      for convolution neural network architecture, https://doi.org/10.1038/s41598-019-47765-6.
     """
     # Features along the first axis: what is gathered from here on are whole rows.
     features = jnp.clip(values, 0, 1).T

@@ -17,6 +17,7 @@ from moa_jax.deepinsight.feature_map import FeatureMap
 from moa_jax.deepinsight.images import paint, pixel_tables
 from moa_jax.deepinsight.log_scale import LogScale
 from moa_jax.deepinsight.swap_noise import swap_noise
+from moa_jax.store import transform_files
 
 # Columns before the genes: type, dose and time.
 NUM_TREATMENT = 3
@@ -64,6 +65,15 @@ def fit_fold(table: np.ndarray, config) -> dict[str, LogScale | FeatureMap]:
         config.embedding, config.tsne, config.closing_edge, config.perplexity, config.fold_seed
     ).fit(scale.transform(table))
     return {SCALE: scale, MAP: feature_map}
+
+
+def load_fold(folder: Path) -> Transforms:
+    """Returns what `fit_fold` stored: `LogScale` and `FeatureMap` by name.
+
+    Raises:
+      UserError: a file is missing or damaged.
+    """
+    return transform_files.load(folder, (LogScale, FeatureMap))
 
 
 def member_data(

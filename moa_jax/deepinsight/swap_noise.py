@@ -29,7 +29,8 @@ def swap_noise(
       portion: share of the F columns that change in such a row, rounded down; all that are not
         treatment columns if it is more than those.
     """
-    changed = swapped(key, values.shape, treatment_columns, probability, portion)
+    rows, columns = values.shape
+    changed = swapped(key, (rows, columns), treatment_columns, probability, portion)
     return jnp.where(changed, donors, values)
 
 

@@ -28,6 +28,10 @@ class DeepInsight(TransformerMixin, BaseEstimator):
     the input of the image networks of the winning solution; `EfficientNet` and `ResNeSt` take it
     as it is.
 
+    >>> table = np.random.default_rng(0).normal(size=(20, 5))
+    >>> DeepInsight(resolution=8, embedding="pca").fit(table).transform(table).shape
+    (20, 8, 8, 3)
+
     Args:
       resolution: side of the image in pixels.
       embedding, tsne, closing_edge, perplexity: see `FeatureMap`.
@@ -40,6 +44,10 @@ class DeepInsight(TransformerMixin, BaseEstimator):
       map_: the fitted `FeatureMap`.
       pixels_: [F, 2] int32 row and column of every feature.
       resolution_: side of the images.
+
+    References:
+      Sharma et al. (2019), DeepInsight: A methodology to transform a non-image data to an image
+      for convolution neural network architecture, https://doi.org/10.1038/s41598-019-47765-6.
     """
 
     def __init__(
@@ -81,7 +89,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
         self.map_ = FeatureMap(
             self.embedding, self.tsne, self.closing_edge, self.perplexity, self.random_state
         ).fit(self.scale_.transform(X))
-        self.pixels_ = self.map_.pixels(self.resolution)
+        self.pixels_ = self.map_.pixels(int(self.resolution))
         self.resolution_ = int(self.resolution)
         return self
 

@@ -1,4 +1,4 @@
-"""The folder of a fitted estimator: its weights as npz, everything else as JSON."""
+"""The folder of a fitted estimator: its weights as arrays, everything else as JSON."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,8 +20,17 @@ from sklearn.utils import check_array, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from moa_jax.estimators import saved as estimator_files
-from moa_jax.models.tabnet import MASKS, Table, TabNet, embedding_tables, importances
+from moa_jax.config import number
+from moa_jax.estimators import saved
+from moa_jax.models.tabnet import (
+    HYPERPARAMETERS,
+    MASKS,
+    Table,
+    TabNet,
+    embedding_tables,
+    importances,
+    tabnet_of,
+)
 from moa_jax.training import losses, optimizers, rules, weights
 from moa_jax.training.loop import SMALLEST_BATCH, Settings, StageRun
 from moa_jax.training.members import Member
@@ -30,16 +40,16 @@ from moa_jax.training.stage import Forward, Stage, by_row
 
 # Rows per device call of a prediction, of which one program is compiled.
 _ROWS = 256
-_LEAST = {
-    "n_d": 1, "n_a": 1, "n_steps": 1, "n_independent": 0, "n_shared": 0, "virtual_batch_size": 2,
-    "batch_size": 2, "max_epochs": 1, "patience": 0,
-}  # fmt: skip
-# Smallest and largest value of what is a real number.
-_RANGES = {
-    "gamma": (1.0, np.inf), "momentum": (0.0, 1.0), "lambda_sparse": (0.0, np.inf),
-    "learning_rate": (1e-12, np.inf), "weight_decay": (0.0, np.inf),
-    "validation_fraction": (0.0, 0.9),
-}  # fmt: skip
+# What training has beside the hyperparameters of `TabNet`, as its fields have them.
+_TRAINING = {
+    "batch_size": number(1024, 2),
+    "max_epochs": number(100, 1),
+    "patience": number(10, 0),
+    "lambda_sparse": number(1e-3, 0.0),
+    "learning_rate": number(2e-2, 1e-12),
+    "weight_decay": number(0.0, 0.0),
+    "validation_fraction": number(0.1, 0.0, 0.9),
+}
 
 
 class TabNetClassifier(ClassifierMixin, BaseEstimator):
@@ -53,12 +63,21 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
     the training rows, where pytorch-tabnet's start at 0 and 1 and need hundreds of steps. Numbers
     are float32; the same seed gives the same network.
 
+    >>> table = np.random.default_rng(0).normal(size=(64, 3))
+    >>> labels = np.where(table[:, 0] > 0, "high", "low")
+    >>> small = {"n_steps": 1, "n_shared": 1, "n_independent": 0, "momentum": 0.3}
+    >>> classifier = TabNetClassifier(max_epochs=20, learning_rate=0.1, **small)
+    >>> classifier = classifier.fit(table, labels)
+    >>> classifier.classes_.tolist(), classifier.predict_proba(table).shape
+    (['high', 'low'], (64, 2))
+    >>> int(classifier.feature_importances_.argmax())
+    0
+
     Args:
-      n_d, n_a, n_steps, gamma, n_independent, n_shared, momentum, mask_type: see `TabNet`.
-      cat_idxs, cat_dims, cat_emb_dim: columns of X that hold codes 0, 1, ..., their numbers of
-        categories, and the widths of their embeddings (one for all, or one each).
+      n_d, n_a, n_steps, gamma, n_independent, n_shared, momentum, mask_type, virtual_batch_size:
+        see `moa_jax.models.tabnet.TabNet`.
+      cat_idxs, cat_dims, cat_emb_dim: see there too; of X they are columns of codes 0, 1, ...
       lambda_sparse: factor on the entropy of the masks, which the loss adds.
-      virtual_batch_size: largest ghost batch.
       batch_size: rows per step.
       max_epochs: longest training.
       patience: epochs without a lower validation loss after which training ends; 0 for never.
@@ -78,6 +97,10 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
       multi_label_: whether it was fitted on a matrix of labels.
       seed_: the seed that was drawn from `random_state`.
       weights_: the kept weights and how they were found.
+
+    References:
+      Arik and Pfister (2021), TabNet: Attentive interpretable tabular learning,
+      https://arxiv.org/abs/1908.07442.
     """
 
     def __init__(
@@ -211,7 +234,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
           UserError: the folder cannot be written.
         """
         check_is_fitted(self)
-        estimator_files.write(self, Path(path))
+        saved.write(self, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -220,22 +243,14 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
         Raises:
           UserError: a file is missing, damaged, or of another estimator or format.
         """
-        return estimator_files.read(cls, Path(path))
+        return saved.read(cls, Path(path))
 
     def _check_parameters(self) -> None:
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-                raise ValueError(
-                    f"{name}: expected an integer of at least {least}, found {value!r}"
-                )
-        for name, (least, most) in _RANGES.items():
-            value = getattr(self, name)
-            if not isinstance(value, Real) or not least <= value <= most:
-                raise ValueError(f"{name}: expected {least} to {most}, found {value!r}")
+        for name, field in {**HYPERPARAMETERS, **_TRAINING}.items():
+            if "low" in field.metadata:
+                _check_number(name, getattr(self, name), field)
         if self.clip_value is not None and not self.clip_value > 0:
             raise ValueError(f"clip_value: expected above 0 or None, found {self.clip_value!r}")
-
         if self.mask_type not in MASKS:
             raise ValueError(
                 f"mask_type: expected one of {sorted(MASKS)}, found {self.mask_type!r}"
@@ -288,20 +303,12 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
 
     def _network(self) -> TabNet:
         width = self.cat_emb_dim
-        return TabNet(
+        return tabnet_of(
+            self,
             len(self.classes_),
-            self.n_d,
-            self.n_a,
-            self.n_steps,
-            self.gamma,
-            self.n_independent,
-            self.n_shared,
-            tuple(self.cat_idxs),
-            tuple(self.cat_dims),
-            width if isinstance(width, Integral) else tuple(width),
-            self.virtual_batch_size,
-            self.momentum,
-            mask_type=self.mask_type,
+            cat_idxs=tuple(self.cat_idxs),
+            cat_dims=tuple(self.cat_dims),
+            cat_emb_dim=int(width) if isinstance(width, Integral) else tuple(width),
         )
 
     def _tables(self) -> list[Table]:
@@ -386,3 +393,14 @@ def _seed(random_state) -> int:
     if isinstance(random_state, Integral):
         return int(random_state)
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def _check_number(name: str, value: Any, field: dataclasses.Field) -> None:
+    least, most = field.metadata["low"], field.metadata["high"]
+    if isinstance(field.default, int):
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name}: expected an integer of at least {least}, found {value!r}")
+        return
+    most = np.inf if most is None else most
+    if not isinstance(value, Real) or not least <= float(value) <= most:
+        raise ValueError(f"{name}: expected {least} to {most}, found {value!r}")

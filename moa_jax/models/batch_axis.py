@@ -6,13 +6,11 @@ whole batch, so that the number of devices changes none of them.
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-Tree = Any
+from moa_jax.models.types import ArrayTree
 
 
 def num_rows(rows: int, axis_name: str | None) -> int:
@@ -20,7 +18,7 @@ def num_rows(rows: int, axis_name: str | None) -> int:
     return rows if axis_name is None else rows * jax.lax.axis_size(axis_name)
 
 
-def part(tree: Tree, axis_name: str | None) -> Tree:
+def part(tree: ArrayTree, axis_name: str | None) -> ArrayTree:
     """Returns this device's rows of arrays [rows, ...] that hold the whole batch.
 
     Parts are equally long: where the devices do not divide the rows, zeros are appended.
@@ -37,7 +35,7 @@ def part(tree: Tree, axis_name: str | None) -> Tree:
     return jax.tree.map(cut, tree)
 
 
-def whole(tree: Tree, rows: int, axis_name: str | None) -> Tree:
+def whole(tree: ArrayTree, rows: int, axis_name: str | None) -> ArrayTree:
     """Returns the arrays [rows, ...] of the whole batch, on every device."""
     if axis_name is None:
         return tree
@@ -49,7 +47,7 @@ def total(array: jax.Array, axis_name: str | None) -> jax.Array:
     return array if axis_name is None else jax.lax.psum(array, axis_name)
 
 
-def mean(tree: Tree, axis_name: str | None) -> Tree:
+def mean(tree: ArrayTree, axis_name: str | None) -> ArrayTree:
     """Returns the mean over the devices, exchanged as one array: networks have hundreds."""
     if axis_name is None:
         return tree

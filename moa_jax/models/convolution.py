@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from moa_jax.models.layers import parameter_dtype
+from moa_jax.models.types import Dtype
 
 Padding = int | str
 Pads = tuple[tuple[int, int], tuple[int, int]]
@@ -38,10 +38,12 @@ def convolve(
       [rows, out_height, out_width, outputs].
     """
     if isinstance(padding, str):
-        pads = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride, stride), padding)
+        first, second = jax.lax.padtype_to_pads(
+            x.shape[1:3], kernel.shape[:2], (stride, stride), padding
+        )
     else:
-        pads = [(padding, padding)] * 2
-    pads = tuple(map(tuple, pads))
+        first = second = (padding, padding)
+    pads = tuple(first), tuple(second)
     if kernel.shape[:2] == (1, 1) and stride == 1 and pads == ((0, 0), (0, 0)):
         return _pointwise(x, kernel[0, 0], groups)
     return _by_platform(x, kernel, stride, pads, groups)
@@ -74,12 +76,14 @@ def _library(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads, groups: i
 def _by_platform(
     x: jax.Array, kernel: jax.Array, stride: int, pads: Pads, groups: int
 ) -> jax.Array:
-    options = {"stride": stride, "pads": pads, "groups": groups}
+    def of(convolve: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+        return functools.partial(convolve, stride=stride, pads=pads, groups=groups)
+
     return jax.lax.platform_dependent(
         x,
         kernel,
-        cpu=functools.partial(_on_cpu, **options),
-        default=functools.partial(_library, **options),
+        cpu=of(_on_cpu),
+        default=of(_library),
     )
 
 
@@ -203,7 +207,7 @@ _per_channel.defvjp(_per_channel_forward, _per_channel_backward)
 def _shifted_sum(image: jax.Array, kernel: jax.Array, stride: int, pads: Sequence) -> jax.Array:
     weights = kernel.reshape(-1, kernel.shape[-1]).astype(parameter_dtype(kernel))
     shifts = _shifts(image, kernel.shape[0], stride, pads)
-    return sum(map(jnp.multiply, shifts, weights)).astype(image.dtype)
+    return functools.reduce(jnp.add, map(jnp.multiply, shifts, weights)).astype(image.dtype)
 
 
 def _shifts(image: jax.Array, size: int, stride: int, pads: Sequence) -> list[jax.Array]:
@@ -241,7 +245,7 @@ class Convolution(nn.Module):
     padding: Padding = "SAME"
     groups: int = 1
     bias_init: nn.initializers.Initializer | None = None
-    dtype: Any = None
+    dtype: Dtype | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from moa_jax.models import batch_axis
 from moa_jax.models.convolution import Convolution
 from moa_jax.models.layers import BatchNorm, ImageHead, parameter_dtype
+from moa_jax.models.types import Dtype
 from moa_jax.models.variants import EFFICIENTNETS as VARIANTS
 
 EPSILON = 1e-3
@@ -38,7 +39,7 @@ class BlockShape(NamedTuple):
     """Place and shape of one block; expansion 1 stands for a depthwise separable one."""
 
     stage: int
-    index: int
+    number: int
     size: int
     stride: int
     expansion: int
@@ -98,7 +99,7 @@ class SqueezeExcite(nn.Module):
     """
 
     hidden: int
-    dtype: Any = None
+    dtype: Dtype | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -127,7 +128,7 @@ class Block(nn.Module):
 
     shape: BlockShape
     drop_rate: float
-    dtype: Any
+    dtype: Dtype | None
     axis_name: str | None
     train: bool
 
@@ -158,7 +159,7 @@ class Block(nn.Module):
         x = SqueezeExcite(max(1, (inputs + 2) // 4), self.dtype, name="se")(x)
         last = "conv_pwl" if shape.expansion > 1 else "conv_pw"
         x = normalise(convolve(shape.features, last)(x))
-        if shape.index == 0:
+        if shape.number == 0:
             return x
         if self.train and self.drop_rate > 0:
             x = drop_connect(x, self.drop_rate, self.make_rng("dropout"), self.axis_name)
@@ -187,7 +188,7 @@ class EfficientNet(nn.Module):
     head_width: int = 512
     drop_rate: float = 0.3
     drop_connect_rate: float = 0.2
-    dtype: Any = None
+    dtype: Dtype | None = None
     remat: bool = False
     axis_name: str | None = None
 
@@ -220,10 +221,10 @@ class EfficientNet(nn.Module):
         block = nn.remat(Block) if self.remat else Block
         shapes = list(block_shapes(self.variant))
         for number, shape in enumerate(shapes):
-            if shape.index == 0 and shape.stage > 0:
+            if shape.number == 0 and shape.stage > 0:
                 self.sow("intermediates", f"stage{shape.stage - 1}", x)
             rate = self.drop_connect_rate * number / len(shapes)
-            name = f"stage{shape.stage}_block{shape.index}"
+            name = f"stage{shape.stage}_block{shape.number}"
             x = block(shape, rate, self.dtype, self.axis_name, train, name=name)(x, mask)
         self.sow("intermediates", f"stage{shapes[-1].stage}", x)
 

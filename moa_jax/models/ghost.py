@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from moa_jax.models.layers import Dtype, parameter_dtype
+from moa_jax.models.layers import parameter_dtype
+from moa_jax.models.types import Dtype
 
 
 class GhostParts(NamedTuple):
@@ -51,6 +52,7 @@ def ghost_parts(batch: int, virtual_batch_size: int, mask: jax.Array | None = No
       mask: [batch], true for real rows, which come first; may be traced. None: all are real.
     """
     num_parts = -(-batch // virtual_batch_size)
+    count: int | jax.Array
     if mask is None:
         count, width = batch, -(-batch // num_parts)
     else:
@@ -64,7 +66,7 @@ def ghost_parts(batch: int, virtual_batch_size: int, mask: jax.Array | None = No
     slots = every // size * width + every % size
     return GhostParts(
         rows=jnp.minimum(row, batch - 1).reshape(-1),
-        mask=real,
+        mask=jnp.asarray(real),
         slots=jnp.minimum(slots, num_parts * width - 1),
     )
 

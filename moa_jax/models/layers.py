@@ -7,15 +7,13 @@ network; a lower compute dtype can be given. Parameters and statistics are float
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from moa_jax.models import batch_axis
-
-Dtype = Any
+from moa_jax.models.types import Dtype
 
 
 def parameter_dtype(x: jax.Array) -> Dtype:
@@ -88,7 +86,7 @@ class BatchNorm(nn.Module):
         axis_name = None if self.is_initializing() else self.axis_name
         weight = jnp.ones(x.shape[0], x.dtype) if mask is None else mask.astype(x.dtype)
         weight = weight.reshape(-1, *[1] * (x.ndim - 1))
-        momentum = self.momentum
+        momentum: float | jax.Array = self.momentum
         if frozen is None:
             result, statistics = _normalise_batch(x, weight, scale, bias, self.epsilon, axis_name)
             mean, var, count = statistics

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 
 from moa_jax.models.layers import BatchNorm, Dense, WeightNormDense
+from moa_jax.models.types import Dtype
 
 NEGATIVE_SLOPE = 0.01
 
@@ -25,7 +24,7 @@ class MLP(nn.Module):
     hidden: int = 2048
     num_outputs: int = 206
     dropout: tuple[float, float, float] = (0.0, 0.25, 0.25)
-    dtype: Any = None
+    dtype: Dtype | None = None
 
     @nn.compact
     def __call__(
@@ -65,7 +64,7 @@ class TwoLayerMLP(nn.Module):
     hidden: int = 2048
     num_outputs: int = 331
     dropout: tuple[float, float] = (0.2, 0.25)
-    dtype: Any = None
+    dtype: Dtype | None = None
 
     @nn.compact
     def __call__(
@@ -80,7 +79,12 @@ class TwoLayerMLP(nn.Module):
 
 
 def _prepare(
-    x: jax.Array, mask: jax.Array | None, train: bool, layer: int, dropout: float, dtype: Any
+    x: jax.Array,
+    mask: jax.Array | None,
+    train: bool,
+    layer: int,
+    dropout: float,
+    dtype: Dtype | None,
 ) -> jax.Array:
     """What stands before dense layer number `layer` of the module that calls."""
     x = BatchNorm(dtype=dtype, name=f"batch_norm{layer}")(x, mask, train)

@@ -6,8 +6,8 @@ underneath: a stem of three convolutions, and shortcuts that average before they
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -16,6 +16,7 @@ import numpy as np
 
 from moa_jax.models.convolution import Convolution
 from moa_jax.models.layers import BatchNorm, ImageHead, parameter_dtype, torch_uniform
+from moa_jax.models.types import Dtype
 
 _BASE_WIDTH, _EXPANSION = 64, 4
 # Channels per input channel of the attention's narrow layer, and its least width.
@@ -24,7 +25,7 @@ _REDUCTION, _LEAST_WIDTH = 4, 32
 fan_out_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
-def _conv(features: int, dtype: Any, name: str, size: int = 1, **options) -> Convolution:
+def _conv(features: int, dtype: Dtype | None, name: str, size: int = 1, **options) -> Convolution:
     """A convolution that keeps the size of the image, unless it has a stride."""
     return Convolution(
         features, fan_out_normal, size, padding=size // 2, dtype=dtype, name=name, **options
@@ -81,7 +82,7 @@ class SplitAttention(nn.Module):
 
     radix: int
     cardinality: int
-    dtype: Any
+    dtype: Dtype | None
     axis_name: str | None
     train: bool
 
@@ -107,13 +108,14 @@ class SplitAttention(nn.Module):
         )
         x = nn.relu(normalise(convolve(x), "bn0"))
         splits = jnp.split(x, self.radix, axis=-1)
-        gate = sum(jnp.mean(split, (1, 2), dtype, keepdims=True) for split in splits)
+        means = [jnp.mean(split, (1, 2), dtype, keepdims=True) for split in splits]
+        gate = functools.reduce(jnp.add, means)
         hidden = max(channels * self.radix // _REDUCTION, _LEAST_WIDTH)
         gate = nn.relu(normalise(gate_layer(gate, hidden, "fc1"), "bn1"))
         gate = gate_layer(gate, channels * self.radix, "fc2")
         weights = radix_softmax(gate[:, 0, 0].astype(dtype), self.radix, self.cardinality)
         weights = weights.astype(x.dtype)[:, :, None, None]
-        return sum(split * weights[:, index] for index, split in enumerate(splits))
+        return functools.reduce(jnp.add, [s * weights[:, i] for i, s in enumerate(splits)])
 
 
 class Bottleneck(nn.Module):
@@ -132,7 +134,7 @@ class Bottleneck(nn.Module):
     cardinality: int
     bottleneck_width: int
     avd_first: bool
-    dtype: Any
+    dtype: Dtype | None
     axis_name: str | None
     stride: int
     projects: bool
@@ -193,7 +195,7 @@ class ResNeSt(nn.Module):
     num_outputs: int = 206
     head_width: int = 512
     drop_rate: float = 0.0
-    dtype: Any = None
+    dtype: Dtype | None = None
     remat: bool = False
     axis_name: str | None = None
 

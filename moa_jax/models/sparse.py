@@ -37,6 +37,12 @@ def sparsemax(z: jax.Array) -> jax.Array:
 
     p = max(z - tau, 0) with tau such that the sum is 1 (Martins and Astudillo, 2016). Where a
     column is about to enter or leave the support, the derivative is that of the columns inside.
+
+    >>> sparsemax(jnp.array([1.0, 0.5, -1.0])).tolist()
+    [0.75, 0.25, 0.0]
+
+    References:
+      Martins and Astudillo (2016), From softmax to sparsemax, https://arxiv.org/abs/1602.02068.
     """
 
     def step(above: jax.Array) -> jax.Array:
@@ -60,6 +66,13 @@ def entmax15(z: jax.Array) -> jax.Array:
     """Returns the 1.5-entmax probabilities [..., columns] of the scores z along the last axis.
 
     p = max(z / 2 - tau, 0)^2 with tau such that the sum is 1 (Peters, Niculae and Martins, 2019).
+
+    >>> entmax15(jnp.array([2.0, 2.0, -1.0])).round(4).tolist()
+    [0.5, 0.5, 0.0]
+
+    References:
+      Peters, Niculae and Martins (2019), Sparse sequence-to-sequence models,
+      https://arxiv.org/abs/1905.05702.
     """
 
     def step(above: jax.Array) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -10,9 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from moa_jax.config import choice, number
 from moa_jax.models.ghost import GhostBatchNorm, GhostParts, ghost_parts
-from moa_jax.models.layers import BatchNorm, Dtype, parameter_dtype
+from moa_jax.models.layers import BatchNorm, parameter_dtype
 from moa_jax.models.sparse import entmax15, sparsemax
+from moa_jax.models.types import Dtype
 
 MASKS = {"sparsemax": sparsemax, "entmax": entmax15}
 INITIAL_MOMENTUM = 0.01
@@ -172,6 +175,9 @@ class Embedder(nn.Module):
 class TabNet(nn.Module):
     """TabNet (Arik and Pfister, 2021) with the arithmetic of pytorch-tabnet 2.0.0.
 
+    This is where its hyperparameters are described; those of `HYPERPARAMETERS` have their range or
+    their options here as well.
+
     Attributes:
       output_dim: number of targets.
       n_d, n_a: widths of a step's decision and of its attention.
@@ -186,23 +192,27 @@ class TabNet(nn.Module):
       epsilon: added to the masks inside the logarithm of their entropy.
       mask_type: `sparsemax` or `entmax` (1.5).
       dtype: compute dtype; None for that of input and variables. Masks stay float32.
+
+    References:
+      Arik and Pfister (2021), TabNet: Attentive interpretable tabular learning,
+      https://arxiv.org/abs/1908.07442.
     """
 
     output_dim: int = 206
-    n_d: int = 8
-    n_a: int = 8
-    n_steps: int = 3
-    gamma: float = 1.3
-    n_independent: int = 2
-    n_shared: int = 2
+    n_d: int = number(8, 1)
+    n_a: int = number(8, 1)
+    n_steps: int = number(3, 1)
+    gamma: float = number(1.3, 1.0)
+    n_independent: int = number(2, 0)
+    n_shared: int = number(2, 0)
     cat_idxs: tuple[int, ...] = ()
     cat_dims: tuple[int, ...] = ()
     cat_emb_dim: int | tuple[int, ...] = 1
-    virtual_batch_size: int = 128
-    momentum: float = 0.02
+    virtual_batch_size: int = number(128, 2)
+    momentum: float = number(0.02, 0.0, 1.0)
     epsilon: float = 1e-15
-    mask_type: str = "sparsemax"
-    dtype: Any = None
+    mask_type: str = choice("sparsemax", *sorted(MASKS))
+    dtype: Dtype | None = None
 
     def setup(self):
         if self.n_steps < 1:
@@ -252,10 +262,12 @@ class TabNet(nn.Module):
         if parts:
             x, mask = parts.cut(x), parts.mask.reshape(-1)
         masks, decisions = self._steps(x, parts)
-        entropies = sum(jnp.sum(m * jnp.log(m + self.epsilon), axis=-1) for m in masks)
+        entropies = functools.reduce(
+            jnp.add, [jnp.sum(m * jnp.log(m + self.epsilon), axis=-1) for m in masks]
+        )
         weight = jnp.ones_like(entropies) if mask is None else mask.astype(entropies.dtype)
         mask_loss = jnp.sum(entropies * weight) / jnp.maximum(weight.sum(), 1) / self.n_steps
-        decision = sum(decisions)
+        decision = functools.reduce(jnp.add, decisions)
         return self.final(parts.join(decision) if parts else decision), mask_loss
 
     def explain(self, x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
@@ -266,7 +278,7 @@ class TabNet(nn.Module):
         masks, decisions = self._steps(x, None)
         merged = tuple(map(self.embedder.merge, masks))
         weights = [jnp.sum(d, axis=-1, keepdims=True) for d in decisions]
-        return sum(m * w for m, w in zip(merged, weights, strict=True)), merged
+        return functools.reduce(jnp.add, map(jnp.multiply, merged, weights)), merged
 
     def _steps(
         self, x: jax.Array, parts: GhostParts | None
@@ -287,7 +299,40 @@ class TabNet(nn.Module):
         return masks, decisions
 
 
-def importances(explanation: jax.Array) -> jax.Array:
+# The fields of `TabNet` that configurations and estimators have under the same name.
+HYPERPARAMETERS = {
+    field.name: field
+    for field in dataclasses.fields(TabNet)
+    if field.metadata.keys() & {"low", "options"}
+}
+
+
+def hyperparameter(name: str, default: Any) -> Any:
+    """Returns a dataclass field with the range or the options of TabNet's, and another default.
+
+    >>> hyperparameter("n_d", 32).metadata["low"]
+    1
+    """
+    return dataclasses.field(default=default, metadata=HYPERPARAMETERS[name].metadata)
+
+
+def tabnet_of(source: Any, output_dim: int, **fields: Any) -> TabNet:
+    """Returns the network with the hyperparameters that `source` has as attributes.
+
+    >>> import types
+    >>> tabnet_of(types.SimpleNamespace(n_d=32, patience=5), 206).n_d
+    32
+
+    Args:
+      source: a configuration or an estimator; what it lacks keeps TabNet's default.
+      output_dim: number of targets.
+      **fields: other fields of the network.
+    """
+    found = {name: getattr(source, name) for name in HYPERPARAMETERS if hasattr(source, name)}
+    return TabNet(output_dim, **found, **fields)
+
+
+def importances(explanation: jax.Array | np.ndarray) -> jax.Array:
     """Returns the share [inputs] of each input in an explanation [rows, inputs]; they sum to 1."""
     total = jnp.sum(explanation, axis=0)
     return total / jnp.sum(total)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from moa_jax.models.layers import BatchNorm, Dense
+from moa_jax.models.types import Dtype, Variables
 
 HEAD = "head"
 # Keras's defaults, as weight of the new batch and with its biased running variance.
@@ -34,7 +34,7 @@ class Block(nn.Module):
     dropout: float = 0.0
     kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
     frozen_norms: int = 0
-    dtype: Any = None
+    dtype: Dtype | None = None
 
     @nn.compact
     def __call__(
@@ -73,7 +73,7 @@ class TwoHeads(nn.Module):
     """
 
     num_outputs: int
-    dtype: Any = None
+    dtype: Dtype | None = None
     dropout: tuple[float, float] = (0.2, 0.3)
     hidden: int = 512
 
@@ -121,7 +121,7 @@ class TwoHeads(nn.Module):
         return block(HEAD, [answer4], (self.num_outputs, lambda logits: logits), frozen_norms=0)
 
 
-def trunk(variables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def trunk(variables: Variables) -> Variables:
     """Returns the variables of a `TwoHeads` without its head."""
     return {
         collection: {name: block for name, block in blocks.items() if name != HEAD}

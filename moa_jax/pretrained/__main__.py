@@ -29,25 +29,29 @@ _OUTPUT = flags.DEFINE_string("output", None, "The .npz file to write.")
 def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise UserError(f"unexpected argument {argv[1]!r}; see --help")
-    for flag in (_ARCH, _OUTPUT):
-        if flag.value is None:
-            raise UserError(f"--{flag.name}: expected a value; see --help")
+    architecture, output = _required(_ARCH), Path(_required(_OUTPUT))
     if (_INPUT.value is None) == (_HUB.value is None):
         raise UserError("expected either --input or --hub")
-    output = Path(_OUTPUT.value)
     if output.suffix != ".npz":
         raise UserError(f"--output: {output}: expected a name that ends in .npz")
     if _HUB.value is not None:
         path, source = download(_HUB.value, _HUB_FILE.value), f"{_HUB.value}/{_HUB_FILE.value}"
     else:
-        path, source = Path(_INPUT.value), Path(_INPUT.value).name
-    pretrained = convert(_ARCH.value, path, source)
+        path = Path(_required(_INPUT))
+        source = path.name
+    pretrained = convert(architecture, path, source)
     write(output, pretrained)
     count = sum(leaf.size for leaf in jax.tree.leaves(pretrained.variables["params"]))
     print(
-        f"{output}: {_ARCH.value}, {count:,} parameters of {source}, "
+        f"{output}: {architecture}, {count:,} parameters of {source}, "
         f"SHA-256 {pretrained.source_sha256}"
     )
+
+
+def _required(flag: flags.FlagHolder[str | None]) -> str:
+    if flag.value is None:
+        raise UserError(f"--{flag.name}: expected a value; see --help")
+    return flag.value
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:

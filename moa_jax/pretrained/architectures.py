@@ -9,6 +9,7 @@ from typing import Any
 
 from moa_jax.errors import UserError
 from moa_jax.models import efficientnet, resnest
+from moa_jax.models.types import Variables
 from moa_jax.pretrained.efficientnet import efficientnet_from_torch
 from moa_jax.pretrained.hub import download
 from moa_jax.pretrained.resnest import resnest_from_torch
@@ -18,9 +19,9 @@ from moa_jax.store import files
 HUB = "hub"
 
 
-def converters() -> dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]]:
+def converters() -> dict[str, Callable[[Mapping[str, Any]], Variables]]:
     """Returns for every network the function that turns its state dict into variables."""
-    found: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {}
+    found: dict[str, Callable[[Mapping[str, Any]], Variables]] = {}
     for variant in efficientnet.VARIANTS:
         convert = functools.partial(efficientnet_from_torch, variant=variant)
         found[f"efficientnet_{variant}"] = convert

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from moa_jax.models.efficientnet import VARIANTS, EfficientNet
+from moa_jax.models.types import Variables
 from moa_jax.pretrained.state_dict import image_network_from_torch
 
 _BLOCK = re.compile(r"stage(\d+)_block(\d+)")
 
 
-def efficientnet_from_torch(state_dict: Mapping[str, Any], variant: str) -> dict[str, Any]:
+def efficientnet_from_torch(state_dict: Mapping[str, Any], variant: str) -> Variables:
     """Returns the variables of an `EfficientNet` from a state dict of geffnet or timm.
 
     The names are those of the `tf_efficientnet` networks: `conv_stem.weight`,

@@ -9,6 +9,7 @@ import numpy as np
 from flax import traverse_util
 
 from moa_jax.errors import UserError
+from moa_jax.models.types import Variables
 
 _BATCH_NORM = {
     "weight": ("params", "scale"),
@@ -22,7 +23,7 @@ _DENSE = {"weight": "kernel", "bias": "bias"}
 _IGNORED = "num_batches_tracked"
 
 
-def mlp_from_torch(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+def mlp_from_torch(state_dict: Mapping[str, Any]) -> Variables:
     """Returns the variables of an `MLP` from the state dict of its PyTorch twin.
 
     Args:
@@ -35,7 +36,7 @@ def mlp_from_torch(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     return _variables(state_dict, {1: _WEIGHT_NORM, 2: _DENSE, 3: _WEIGHT_NORM})
 
 
-def two_layer_mlp_from_torch(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+def two_layer_mlp_from_torch(state_dict: Mapping[str, Any]) -> Variables:
     """Returns the variables of a `TwoLayerMLP`; its layers are numbered 1 and 3.
 
     Arguments and errors are those of `mlp_from_torch`.
@@ -43,9 +44,7 @@ def two_layer_mlp_from_torch(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     return _variables(state_dict, {1: _WEIGHT_NORM, 3: _WEIGHT_NORM})
 
 
-def _variables(
-    state_dict: Mapping[str, Any], layers: Mapping[int, Mapping[str, str]]
-) -> dict[str, Any]:
+def _variables(state_dict: Mapping[str, Any], layers: Mapping[int, Mapping[str, str]]) -> Variables:
     """Reads dense layers, given by number with their names, each behind a batch normalisation."""
     arrays = {name: np.asarray(value) for name, value in state_dict.items() if _IGNORED not in name}
     names = {}

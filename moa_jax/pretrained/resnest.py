@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moa_jax.models.resnest import ResNeSt
+from moa_jax.models.types import Variables
 from moa_jax.pretrained.state_dict import image_network_from_torch
 
 _BLOCK = re.compile(r"stage(\d+)_block(\d+)")
@@ -31,7 +32,7 @@ def resnest_from_torch(
     bottleneck_width: int,
     stem_width: int,
     avd_first: bool,
-) -> dict[str, Any]:
+) -> Variables:
     """Returns the variables of a `ResNeSt` from a state dict of the authors' package.
 
     The names are `conv1.0.weight`, `layer1.0.conv2.fc1.bias`, `fc.bias` and so on.

@@ -11,6 +11,7 @@ import numpy as np
 from flax import traverse_util
 
 from moa_jax.errors import UserError
+from moa_jax.models.types import Variables
 
 # Classes of the published checkpoints.
 PUBLIC_CLASSES = 1000
@@ -40,7 +41,7 @@ def image_network_from_torch(
     network: Callable[..., nn.Module],
     torch_module: Callable[[Path], str],
     head: str,
-) -> dict[str, Any]:
+) -> Variables:
     """Returns the variables of an image network from the state dict of its PyTorch twin.
 
     Args:

@@ -14,7 +14,8 @@ import numpy as np
 from flax import traverse_util
 
 from moa_jax.errors import UserError
-from moa_jax.models.tabnet import TabNet, embedding_tables
+from moa_jax.models.tabnet import Table, TabNet, embedding_tables
+from moa_jax.models.types import Variables
 
 _BATCH_NORM = {
     "weight": ("params", "scale"),
@@ -27,7 +28,7 @@ _NETWORK_FILE, _PARAMS_FILE = "network.pt", "model_params.json"
 VariablePath = tuple[str, ...]
 
 
-def tabnet_from_torch(state_dict: Mapping[str, Any], model: TabNet) -> dict[str, Any]:
+def tabnet_from_torch(state_dict: Mapping[str, Any], model: TabNet) -> Variables:
     """Returns the variables of `model` from the state dict of its pytorch-tabnet twin.
 
     Args:
@@ -55,7 +56,8 @@ def tabnet_from_torch(state_dict: Mapping[str, Any], model: TabNet) -> dict[str,
             f"state dict: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}"
         )
     shapes = _shapes(model, given["tabnet.initial_bn.weight"])
-    variables, first = {}, {}
+    variables: dict[VariablePath, np.ndarray] = {}
+    first: dict[VariablePath, str] = {}
     for name, path in paths.items():
         if name not in given:
             continue
@@ -70,7 +72,7 @@ def tabnet_from_torch(state_dict: Mapping[str, Any], model: TabNet) -> dict[str,
     return traverse_util.unflatten_dict(variables)
 
 
-def tabnet_to_torch(variables: Mapping[str, Any], model: TabNet) -> dict[str, np.ndarray]:
+def tabnet_to_torch(variables: Variables, model: TabNet) -> dict[str, np.ndarray]:
     """Returns the state dict of pytorch-tabnet 2.0.0 in its own order, counters at zero."""
     flat = traverse_util.flatten_dict(variables)
     return {
@@ -122,8 +124,12 @@ def _names(model: TabNet) -> Iterator[tuple[str, VariablePath]]:
         yield f"{prefix}.{_COUNTER}", ()
 
     def feature_transformer(prefix: str, module: str) -> Iterator[tuple[str, VariablePath]]:
-        shared = [("params", f"shared_{i}", "kernel") for i in range(model.n_shared)]
-        own = [("params", module, f"independent_{i}", "kernel") for i in range(model.n_independent)]
+        shared: list[VariablePath] = [
+            ("params", f"shared_{i}", "kernel") for i in range(model.n_shared)
+        ]
+        own: list[VariablePath] = [
+            ("params", module, f"independent_{i}", "kernel") for i in range(model.n_independent)
+        ]
         for i, kernel in enumerate(shared):
             yield f"{prefix}.shared.shared_layers.{i}.weight", kernel
         for block, ours, kernels in (
@@ -148,7 +154,7 @@ def _names(model: TabNet) -> Iterator[tuple[str, VariablePath]]:
     yield "tabnet.final_mapping.weight", ("params", "final", "kernel")
 
 
-def _tables(model: TabNet):
+def _tables(model: TabNet) -> list[Table]:
     return embedding_tables(model.cat_idxs, model.cat_dims, model.cat_emb_dim)
 
 

@@ -11,6 +11,7 @@ from flax import traverse_util
 
 from moa_jax.errors import UserError
 from moa_jax.models.two_heads import HEAD, TwoHeads
+from moa_jax.models.types import Variables
 
 _PARAMETERS = {
     ("params", "scale"): "gamma",
@@ -22,7 +23,7 @@ _PARAMETERS = {
 _HEADS = ("head_scored", "head_nonscored")
 
 
-def two_heads_from_keras(weights: Mapping[str, Any]) -> dict[str, Any]:
+def two_heads_from_keras(weights: Mapping[str, Any]) -> Variables:
     """Returns the variables of a `TwoHeads` from the arrays of its Keras twin.
 
     Args:

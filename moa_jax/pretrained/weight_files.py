@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from flax import traverse_util
 
 from moa_jax.errors import UserError
-from moa_jax.store import files
+from moa_jax.models.types import Variables
+from moa_jax.store import arrays
 
 PICKLED = (".pth", ".pt", ".bin", ".ckpt")
 SAFETENSORS = ".safetensors"
 # What Lightning's checkpoints hold the state dict in.
 _STATE_DICT = "state_dict"
-_RECORD = ("architecture", "source", "source_sha256")
+_KIND = "converted weights"
 
 
 class Pretrained(NamedTuple):
@@ -30,7 +29,7 @@ class Pretrained(NamedTuple):
       source_sha256: its SHA-256 as hexadecimal digits.
     """
 
-    variables: Mapping[str, Any]
+    variables: Variables
     architecture: str
     source: str
     source_sha256: str
@@ -87,23 +86,21 @@ def _read_pickled(path: Path) -> dict[str, np.ndarray]:
         loaded = loaded[_STATE_DICT]
     if not isinstance(loaded, Mapping):
         raise UserError(f"{path}: expected a state dict, found {type(loaded).__name__}")
-    arrays = {}
+    found = {}
     for name, tensor in loaded.items():
         if not isinstance(tensor, torch.Tensor):
             raise UserError(f"{path}: {name}: expected a tensor, found {type(tensor).__name__}")
         try:
-            arrays[name] = tensor.detach().numpy()
+            found[name] = tensor.detach().numpy()
         except TypeError:
             raise UserError(f"{path}: {name}: no array is of type {tensor.dtype}") from None
-    return arrays
+    return found
 
 
 def write(path: str | Path, pretrained: Pretrained) -> None:
     """Writes arrays under their path in the network, such as `params/conv_stem/kernel`."""
-    arrays = traverse_util.flatten_dict(dict(pretrained.variables), sep="/")
-    record = {name: getattr(pretrained, name) for name in _RECORD}
-    with files.replacing(path) as temporary:
-        np.savez(temporary, **arrays, **record)
+    record = pretrained._asdict()
+    arrays.write(path, _KIND, record.pop("variables"), record)
 
 
 def read(path: str | Path) -> Pretrained:
@@ -112,15 +109,8 @@ def read(path: str | Path) -> Pretrained:
     Raises:
       UserError: the file is missing or damaged.
     """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        record = {name: arrays.pop(name).item() for name in _RECORD}
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found") from None
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise _damaged(path, "converted weights", error) from None
-    return Pretrained(traverse_util.unflatten_dict(arrays, sep="/"), **record)
+    variables, record = arrays.read(path, _KIND)
+    return Pretrained(variables, **record)
 
 
 def _damaged(path: str | Path, expected: str, error: Exception) -> UserError:

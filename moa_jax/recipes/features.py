@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from moa_jax.data.dataset import Dataset
+from moa_jax.features.transforms import TRANSFORMS
 from moa_jax.recipes.recipe import Context
 from moa_jax.store.transform_files import Transform
 from moa_jax.training.members import Member
@@ -60,7 +61,7 @@ class Features(abc.ABC):
     """
 
     # Classes of the transforms, by which stored ones are read back.
-    classes: Sequence[type[Transform]] = ()
+    classes: Sequence[type[Transform]] = TRANSFORMS
 
     @property
     def reads_test(self) -> bool:

@@ -10,10 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from moa_jax.data.dataset import Dataset
-from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
 from moa_jax.features.rank_gauss import RankGauss
-from moa_jax.features.selection import VarianceSelection
-from moa_jax.features.umap import UmapEmbedding
 from moa_jax.recipes import profile
 from moa_jax.recipes.features import Arrays, Features, Passage, Transforms
 from moa_jax.recipes.profile import Profile
@@ -44,15 +41,6 @@ class ProfileFeatures(Features):
     profile: Profile | None = None
     profile_of: str | None = None
     predictions_of: str | None = None
-
-    classes = (
-        ClusterOneHot,
-        FactorScores,
-        PrincipalComponents,
-        RankGauss,
-        UmapEmbedding,
-        VarianceSelection,
-    )
 
     @property
     def reads_test(self) -> bool:

@@ -11,9 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from moa_jax.data.dataset import Dataset, Levels
-from moa_jax.features.factors import PrincipalComponents
 from moa_jax.features.selection import ChosenColumns, t_test_columns
-from moa_jax.features.standard_scale import StandardScale
 from moa_jax.recipes import two_heads_inputs
 from moa_jax.recipes.features import Arrays, Features, Passage, Transforms
 from moa_jax.recipes.recipe import Context
@@ -38,8 +36,6 @@ class TwoHeadsFeatures(Features):
     components: tuple[int, int]
     listed: bool
     num_predictors: int
-
-    classes = (ChosenColumns, PrincipalComponents, StandardScale)
 
     def is_listed(self, rows: Dataset) -> bool:
         """Tells whether the second input has the columns of the original."""

@@ -12,10 +12,7 @@ import pandas as pd
 from moa_jax.blend import diversity, weighing
 from moa_jax.config import BlendConfig
 from moa_jax.data.dataset import Dataset
-from moa_jax.deepinsight.feature_map import FeatureMap
-from moa_jax.deepinsight.log_scale import LogScale
-from moa_jax.errors import UserError
-from moa_jax.store import transform_files
+from moa_jax.deepinsight import inputs
 from moa_jax.store.predictions import Predictions
 from moa_jax.training import metrics
 
@@ -115,12 +112,10 @@ def feature_map(folder: Path, table: np.ndarray, dataset: Dataset) -> dict[str, 
     Raises:
       UserError: the folder's files are damaged, or hold other transforms.
     """
-    transforms = transform_files.load(folder)
-    scale, found = transforms.get("scale"), transforms.get("map")
-    if not isinstance(scale, LogScale) or not isinstance(found, FeatureMap):
-        raise UserError(f"{folder}: expected a scale and a map, found {list(transforms)}")
+    transforms = inputs.load_fold(folder)
+    found = transforms[inputs.MAP]
     examples = example_rows(dataset)
-    scaled = scale.transform(table[[row for row, _ in examples]])
+    scaled = transforms[inputs.SCALE].transform(table[[row for row, _ in examples]])
     treatment = table.shape[1] - len(dataset.genes) - len(dataset.cells)
     groups = ["treatment"] * treatment + ["gene"] * len(dataset.genes)
     return {

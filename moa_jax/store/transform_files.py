@@ -1,40 +1,19 @@
-"""Fitted transforms on disk: arrays as npz, everything else as JSON. Loading executes nothing."""
+"""Fitted transforms on disk: what they learned as arrays, everything else as JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
 
-from moa_jax.deepinsight.feature_map import FeatureMap
-from moa_jax.deepinsight.log_scale import LogScale
 from moa_jax.errors import UserError
-from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
-from moa_jax.features.rank_gauss import RankGauss
-from moa_jax.features.selection import ChosenColumns, VarianceSelection
-from moa_jax.features.standard_scale import StandardScale
-from moa_jax.features.umap import UmapEmbedding
-from moa_jax.store import files
+from moa_jax.store import arrays, files
 
 VERSION = 1
-_CLASSES = {
-    cls.__name__: cls
-    for cls in (
-        ChosenColumns,
-        ClusterOneHot,
-        FactorScores,
-        FeatureMap,
-        LogScale,
-        PrincipalComponents,
-        RankGauss,
-        StandardScale,
-        UmapEmbedding,
-        VarianceSelection,
-    )
-}
+_KIND = "transforms"
 
 
 class Transform(Protocol):
@@ -59,25 +38,19 @@ def exists(folder: Path) -> bool:
 def save(folder: Path, transforms: Mapping[str, Transform]) -> None:
     """Writes `transforms.npz` and `transforms.json`, which has its checksum.
 
+    The description ties both files together, and names each transform's class and parameters.
     Equal transforms give equal bytes. Both files are complete before either takes its name; the
     description comes last and says that the arrays are there.
 
     Raises:
       UserError: the folder cannot be written.
     """
-    arrays = {
-        f"{name}/{key}": array
-        for name, transform in transforms.items()
-        for key, array in transform.state().items()
-    }
-    for name, array in arrays.items():
-        if array.dtype.hasobject:
-            raise TypeError(f"{name}: an array of objects cannot be stored without pickle")
+    states = {name: transform.state() for name, transform in transforms.items()}
     with (
         files.replacing(folder / "transforms.json") as description,
         files.replacing(folder / "transforms.npz") as archive,
     ):
-        np.savez(archive, **arrays)
+        arrays.pack(archive, _KIND, states, {})
         described = {
             "version": VERSION,
             "sha256": files.sha256(archive),
@@ -89,11 +62,15 @@ def save(folder: Path, transforms: Mapping[str, Transform]) -> None:
         description.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
 
 
-def load(folder: Path) -> dict[str, Transform]:
-    """Reads what `save` wrote.
+def load(folder: Path, classes: Sequence[type[Transform]]) -> dict[str, Transform]:
+    """Reads what `save` wrote; nothing in either file is executed.
+
+    Args:
+      folder: where they lie.
+      classes: those that may be there; a file names one of them and never a place to import from.
 
     Raises:
-      UserError: a file is missing, damaged, of another version or names an unknown class.
+      UserError: a file is missing, damaged, of another version or names another class.
     """
     description, archive = folder / "transforms.json", folder / "transforms.npz"
     described = files.read_json(description)
@@ -104,19 +81,19 @@ def load(folder: Path) -> dict[str, Transform]:
         raise UserError(f"{archive}: not found")
     if files.sha256(archive) != described.get("sha256"):
         raise UserError(f"{archive}: damaged, its checksum is not the one in {description.name}")
+    states, _ = arrays.read(archive, _KIND)
+    known = {cls.__name__: cls for cls in classes}
+    loaded = {}
     try:
-        states = {name: {} for name in described["transforms"]}
-        with np.load(archive, allow_pickle=False) as arrays:
-            for stored in arrays.files:
-                name, _, key = stored.rpartition("/")
-                states[name][key] = arrays[stored]
-        loaded = {}
         for name, entry in described["transforms"].items():
-            if entry["class"] not in _CLASSES:
+            if entry["class"] not in known:
                 raise ValueError(
-                    f"{name} is of class {entry['class']!r}, expected {' or '.join(_CLASSES)}"
+                    f"{name} is of class {entry['class']!r}, expected {' or '.join(known)}"
                 )
-            loaded[name] = _CLASSES[entry["class"]].restore(entry["parameters"], states[name])
+            cls = known[entry["class"]]
+            loaded[name] = cls.restore(entry["parameters"], states.pop(name, {}))
+        if states:
+            raise ValueError(f"it lacks {' and '.join(states)}")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{description}: damaged: {error!r}") from error
     return loaded

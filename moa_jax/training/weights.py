@@ -1,20 +1,14 @@
-"""Weights of finished members: one npz per member, readable without JAX."""
+"""Weights of finished members: one file of arrays per member, readable without JAX."""
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from flax import traverse_util
+from moa_jax.store import arrays
 
-from moa_jax.errors import UserError
-from moa_jax.store import files
-
-Tree = Any
-RECORD = ("epoch", "epochs_run", "loss")
+KIND = "a member's weights"
 
 
 class MemberWeights(NamedTuple):
@@ -27,7 +21,7 @@ class MemberWeights(NamedTuple):
       loss: validation loss of the kept epoch.
     """
 
-    variables: Mapping[str, Tree]
+    variables: Mapping[str, Any]
     epoch: int
     epochs_run: int
     loss: float
@@ -35,10 +29,8 @@ class MemberWeights(NamedTuple):
 
 def write(path: Path, weights: MemberWeights) -> None:
     """Writes arrays under their path in the network, such as `params/dense1/bias`."""
-    arrays = traverse_util.flatten_dict(dict(weights.variables), sep="/")
-    record = {name: getattr(weights, name) for name in RECORD}
-    with files.replacing(path) as temporary:
-        np.savez(temporary, **arrays, **record)
+    record = weights._asdict()
+    arrays.write(path, KIND, record.pop("variables"), record)
 
 
 def num_bytes(path: Path) -> int:
@@ -47,16 +39,12 @@ def num_bytes(path: Path) -> int:
     Raises:
       UserError: the file is missing.
     """
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        raise _missing(path) from None
+    return arrays.num_bytes(path)
 
 
 def read_record(path: Path) -> dict[str, float]:
     """Returns epoch, epochs run and loss of a member, without reading its variables."""
-    with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name].item() for name in RECORD}
+    return arrays.read_record(path, KIND)
 
 
 def read(path: Path) -> MemberWeights:
@@ -65,17 +53,5 @@ def read(path: Path) -> MemberWeights:
     Raises:
       UserError: the file is missing or damaged.
     """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        record = {name: arrays.pop(name).item() for name in RECORD}
-    except FileNotFoundError:
-        raise _missing(path) from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: damaged, expected a member's weights: {reason}") from None
-    return MemberWeights(traverse_util.unflatten_dict(arrays, sep="/"), **record)
-
-
-def _missing(path: Path) -> UserError:
-    return UserError(f"{path}: not found, the work folder is not complete")
+    variables, record = arrays.read(path, KIND)
+    return MemberWeights(variables, **record)

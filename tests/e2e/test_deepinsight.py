@@ -11,9 +11,7 @@ import pandas as pd
 import plans
 import pytest
 
-from moa_jax.deepinsight.feature_map import FeatureMap
-from moa_jax.deepinsight.log_scale import LogScale
-from moa_jax.store import transform_files
+from moa_jax.deepinsight import inputs
 from moa_jax.store.predictions import Predictions
 
 MODEL = "efficientnet"
@@ -42,7 +40,7 @@ def test_files_notes_and_scores(trained, data):
     plans.check(trained)
     maps = list((trained / "feature_maps").glob("*/fold*"))
     assert sorted(folder.name for folder in maps) == ["fold0", "fold1"]
-    assert list(transform_files.load(maps[0], (FeatureMap, LogScale))) == ["scale", "map"]
+    assert list(inputs.load_fold(maps[0])) == ["scale", "map"]
     table = pd.read_csv(data / "train_features.csv").set_index("sig_id")
     every = Predictions.read(trained / MODEL / "scored" / "oof.parquet")
     assert sorted(every.ids) == sorted(table.index)

@@ -8,7 +8,7 @@ import pandas as pd
 import plans
 import pytest
 
-from moa_jax.recipes.profile_features import ProfileFeatures
+from moa_jax.features.transforms import TRANSFORMS
 from moa_jax.store import transform_files
 from moa_jax.store.predictions import Predictions
 from moa_jax.training import weights
@@ -26,10 +26,6 @@ def trained(launch, tmp_path_factory):
     return workdir
 
 
-def stored(folder):
-    return transform_files.load(folder, ProfileFeatures.classes)
-
-
 def metrics(folder):
     return json.loads((folder / "metrics.json").read_text())
 
@@ -39,12 +35,13 @@ def test_the_first_stage_hands_its_predictions_on(trained):
     plans.check(trained, selects=(f"{MODEL}/nonscored",))
     assert metrics(model)["stages"] == STAGES
     first, second = metrics(model / "nonscored"), metrics(model / "scored")
-    selected = stored(model / "nonscored" / "features" / "all")["selection"].kept_
+    fitted = transform_files.load(model / "nonscored" / "features" / "all", TRANSFORMS)
+    selected = fitted["selection"].kept_
     assert first["inputs"] == len(selected) + 5
     # Codes, columns, 2 + 2 factors in pairs twice and 2 more, clusters, statistics, predictions.
     assert second["inputs"] == 2 + 18 + 4 + 2 + 4 + 5 + 12 + first["outputs"]
     assert (first["network"], second["network"]) == ("TwoLayerMLP", "TabNet")
-    fitted = stored(model / "scored" / "features" / "all")["predictions"]
+    fitted = transform_files.load(model / "scored" / "features" / "all", TRANSFORMS)["predictions"]
     oof = Predictions.read(model / "nonscored" / "oof.parquet").values
     expected = np.percentile(oof, 100 * fitted.references_, axis=0)
     np.testing.assert_allclose(fitted.quantiles_, expected, rtol=1e-12)

@@ -8,7 +8,7 @@ import pandas as pd
 import plans
 import pytest
 
-from moa_jax.recipes.profile_features import ProfileFeatures
+from moa_jax.features.transforms import TRANSFORMS
 from moa_jax.store import transform_files
 from moa_jax.store.predictions import Predictions
 
@@ -29,10 +29,6 @@ def trained(launch, tmp_path_factory):
     return folders
 
 
-def stored(folder):
-    return transform_files.load(folder, ProfileFeatures.classes)
-
-
 def metrics(folder):
     return json.loads((folder / "metrics.json").read_text())
 
@@ -48,7 +44,8 @@ def test_stages_hand_on_their_predictions(trained):
         assert metrics(model / "scored")["inputs"] == profile + targets + 5
         assert metrics(model / "stacked")["inputs"] == 4
         for earlier, later in (("nonscored", "scored"), ("scored", "stacked")):
-            fitted = stored(model / later / "features" / "all")["predictions"]
+            folder = model / later / "features" / "all"
+            fitted = transform_files.load(folder, TRANSFORMS)["predictions"]
             oof = Predictions.read(model / earlier / "oof.parquet").values
             expected = np.percentile(oof, 100 * fitted.references_, axis=0)
             np.testing.assert_allclose(fitted.quantiles_, expected, rtol=1e-12)
@@ -135,7 +132,8 @@ def test_honest_run_has_one_pipeline_and_one_split_per_fold(launch, tmp_path):
     # The rank-gauss of fold 0 knows the earlier predictions of the other folds' rows only.
     oof = Predictions.read(model / "nonscored" / "oof.parquet")
     folds = pd.read_csv(model / "scored" / "folds.csv").query("seed == 0")["fold"].to_numpy()
-    fitted = transform_files.load(model / "scored" / "features" / "fold0")["predictions"]
+    folder = model / "scored" / "features" / "fold0"
+    fitted = transform_files.load(folder, TRANSFORMS)["predictions"]
     np.testing.assert_allclose(fitted.quantiles_[0], oof.values[folds != 0].min(0), rtol=1e-12)
     np.testing.assert_allclose(fitted.quantiles_[-1], oof.values[folds != 0].max(0), rtol=1e-12)
 

@@ -8,7 +8,7 @@ import pandas as pd
 import plans
 import pytest
 
-from moa_jax.recipes.two_heads_features import TwoHeadsFeatures
+from moa_jax.features.transforms import TRANSFORMS
 from moa_jax.store import transform_files
 from moa_jax.store.predictions import Predictions
 
@@ -39,9 +39,7 @@ def test_stages_inputs_and_notes(trained):
     assert [metrics(model / stage)["outputs"] for stage in STAGES] == [3, 4, 4]
     members = [f"seed{seed}_fold{fold}" for seed in (0, 1) for fold in (0, 1, 2)]
     assert sorted(path.name for path in (model / "scored" / "features").iterdir()) == members
-    fitted = transform_files.load(
-        model / "scored" / "features" / members[0], TwoHeadsFeatures.classes
-    )
+    fitted = transform_files.load(model / "scored" / "features" / members[0], TRANSFORMS)
     assert list(fitted) == ["scale", "gene_components", "cell_components", "predictors"]
     assert len(fitted["predictors"].kept_) == 7
     reported = Predictions.read(model / "oof.parquet").values
