@@ -22,8 +22,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from moa_jax.config import number
 from moa_jax.estimators import saved
+from moa_jax.models.hyperparameters import TABNET
 from moa_jax.models.tabnet import (
-    HYPERPARAMETERS,
     MASKS,
     Table,
     TabNet,
@@ -246,7 +246,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
         return saved.read(cls, Path(path))
 
     def _check_parameters(self) -> None:
-        for name, field in {**HYPERPARAMETERS, **_TRAINING}.items():
+        for name, field in {**TABNET, **_TRAINING}.items():
             if "low" in field.metadata:
                 _check_number(name, getattr(self, name), field)
         if self.clip_value is not None and not self.clip_value > 0:

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 
 from moa_jax.models import batch_axis
 from moa_jax.models.convolution import Convolution
+from moa_jax.models.hyperparameters import EFFICIENTNETS as VARIANTS
 from moa_jax.models.layers import BatchNorm, ImageHead, parameter_dtype
 from moa_jax.models.types import Dtype
-from moa_jax.models.variants import EFFICIENTNETS as VARIANTS
 
 EPSILON = 1e-3
 STEM_WIDTH, TOP_WIDTH = 32, 1280

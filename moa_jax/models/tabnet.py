@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -11,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from moa_jax.config import choice, number
 from moa_jax.models.ghost import GhostBatchNorm, GhostParts, ghost_parts
+from moa_jax.models.hyperparameters import TABNET, tabnet_field
 from moa_jax.models.layers import BatchNorm, parameter_dtype
 from moa_jax.models.sparse import entmax15, sparsemax
 from moa_jax.models.types import Dtype
@@ -175,8 +174,8 @@ class Embedder(nn.Module):
 class TabNet(nn.Module):
     """TabNet (Arik and Pfister, 2021) with the arithmetic of pytorch-tabnet 2.0.0.
 
-    This is where its hyperparameters are described; those of `HYPERPARAMETERS` have their range or
-    their options here as well.
+    This is where its hyperparameters are described; the range or the options of
+    those that others have too are in `hyperparameters.TABNET`.
 
     Attributes:
       output_dim: number of targets.
@@ -199,19 +198,19 @@ class TabNet(nn.Module):
     """
 
     output_dim: int = 206
-    n_d: int = number(8, 1)
-    n_a: int = number(8, 1)
-    n_steps: int = number(3, 1)
-    gamma: float = number(1.3, 1.0)
-    n_independent: int = number(2, 0)
-    n_shared: int = number(2, 0)
+    n_d: int = tabnet_field("n_d")
+    n_a: int = tabnet_field("n_a")
+    n_steps: int = tabnet_field("n_steps")
+    gamma: float = tabnet_field("gamma")
+    n_independent: int = tabnet_field("n_independent")
+    n_shared: int = tabnet_field("n_shared")
     cat_idxs: tuple[int, ...] = ()
     cat_dims: tuple[int, ...] = ()
     cat_emb_dim: int | tuple[int, ...] = 1
-    virtual_batch_size: int = number(128, 2)
-    momentum: float = number(0.02, 0.0, 1.0)
+    virtual_batch_size: int = tabnet_field("virtual_batch_size")
+    momentum: float = tabnet_field("momentum")
     epsilon: float = 1e-15
-    mask_type: str = choice("sparsemax", *sorted(MASKS))
+    mask_type: str = tabnet_field("mask_type")
     dtype: Dtype | None = None
 
     def setup(self):
@@ -299,23 +298,6 @@ class TabNet(nn.Module):
         return masks, decisions
 
 
-# The fields of `TabNet` that configurations and estimators have under the same name.
-HYPERPARAMETERS = {
-    field.name: field
-    for field in dataclasses.fields(TabNet)
-    if field.metadata.keys() & {"low", "options"}
-}
-
-
-def hyperparameter(name: str, default: Any) -> Any:
-    """Returns a dataclass field with the range or the options of TabNet's, and another default.
-
-    >>> hyperparameter("n_d", 32).metadata["low"]
-    1
-    """
-    return dataclasses.field(default=default, metadata=HYPERPARAMETERS[name].metadata)
-
-
 def tabnet_of(source: Any, output_dim: int, **fields: Any) -> TabNet:
     """Returns the network with the hyperparameters that `source` has as attributes.
 
@@ -328,7 +310,7 @@ def tabnet_of(source: Any, output_dim: int, **fields: Any) -> TabNet:
       output_dim: number of targets.
       **fields: other fields of the network.
     """
-    found = {name: getattr(source, name) for name in HYPERPARAMETERS if hasattr(source, name)}
+    found = {name: getattr(source, name) for name in TABNET if hasattr(source, name)}
     return TabNet(output_dim, **found, **fields)
 
 

@@ -15,7 +15,7 @@ from moa_jax.config import choice, number, switch
 from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.errors import UserError
-from moa_jax.models.variants import EFFICIENTNETS, RESNESTS
+from moa_jax.models.hyperparameters import EFFICIENTNETS, RESNESTS
 from moa_jax.recipes import optimisation
 from moa_jax.recipes.recipe import Context, Recipe
 

@@ -17,6 +17,7 @@ from moa_jax.features.rank_gauss import RankGauss
 from moa_jax.features.row_statistics import row_statistics
 from moa_jax.features.selection import VarianceSelection
 from moa_jax.features.umap import UmapEmbedding
+from moa_jax.models.hyperparameters import tabnet_field
 from moa_jax.recipes import optimisation, profile, recipe
 from moa_jax.recipes.dense import DenseTraining
 from moa_jax.recipes.profile import Steps
@@ -96,14 +97,14 @@ class TabNetConfig:
     gene_clusters: int = number(35, 0)
     cell_clusters: int = number(5, 0)
     duplicate_factor_columns: bool = switch(number(True))
-    n_d: int = number(32, 1)
-    n_a: int = number(32, 1)
-    n_steps: int = number(1, 1)
-    gamma: float = number(1.3, 1.0)
-    n_independent: int = number(2, 0)
-    n_shared: int = number(2, 0)
-    mask_type: str = choice("entmax", "entmax", "sparsemax")
-    virtual_batch_size: int = number(128, 2)
+    n_d: int = tabnet_field("n_d", 32)
+    n_a: int = tabnet_field("n_a", 32)
+    n_steps: int = tabnet_field("n_steps", 1)
+    gamma: float = tabnet_field("gamma", 1.3)
+    n_independent: int = tabnet_field("n_independent", 2)
+    n_shared: int = tabnet_field("n_shared", 2)
+    mask_type: str = tabnet_field("mask_type", "entmax")
+    virtual_batch_size: int = tabnet_field("virtual_batch_size", 128)
     lambda_sparse: float = number(0.0, 0.0)
     epochs: int = number(200, 1)
     batch_size: int = number(1024, 2)
@@ -120,21 +121,14 @@ class TabNetConfig:
     share_init_across_folds: bool = switch(number(True))
 
     def network(self, levels: Levels, num_outputs: int) -> nn.Module:
-        from moa_jax.models.tabnet import TabNet
+        from moa_jax.models.tabnet import tabnet_of
 
-        return TabNet(
+        return tabnet_of(
+            self,
             num_outputs,
-            self.n_d,
-            self.n_a,
-            self.n_steps,
-            self.gamma,
-            self.n_independent,
-            self.n_shared,
             cat_idxs=(0, 1),
             cat_dims=(len(levels.cp_time), len(levels.cp_dose)),
             cat_emb_dim=(1, 1),
-            virtual_batch_size=self.virtual_batch_size,
-            mask_type=self.mask_type,
         )
 
     def stage(self, **parts) -> Stage:

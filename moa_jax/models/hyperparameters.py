@@ -1,8 +1,11 @@
-"""Published variants of the image networks, by name; read without JAX."""
+"""Hyperparameters of networks: published variants by name, and TabNet's ranges; without JAX."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
+
+from moa_jax.config import choice, number
 
 # Factors on width and depth.
 EFFICIENTNETS = {
@@ -40,3 +43,33 @@ for _radix, _cardinality, _width in (
         "cardinality": _cardinality,
         "bottleneck_width": _width,
     }
+
+# The fields of `TabNet` that configurations and estimators have under the same name, with their
+# ranges and options, and pytorch-tabnet's defaults.
+TABNET = {
+    "n_d": number(8, 1),
+    "n_a": number(8, 1),
+    "n_steps": number(3, 1),
+    "gamma": number(1.3, 1.0),
+    "n_independent": number(2, 0),
+    "n_shared": number(2, 0),
+    "virtual_batch_size": number(128, 2),
+    "momentum": number(0.02, 0.0, 1.0),
+    "mask_type": choice("sparsemax", "sparsemax", "entmax"),
+}
+
+
+def tabnet_field(name: str, default: Any = None) -> Any:
+    """Returns a dataclass field with the range or the options of TabNet's.
+
+    >>> tabnet_field("n_d", 32).metadata["low"]
+    1
+
+    Args:
+      name: one of `TABNET`.
+      default: another default than there.
+    """
+    field = TABNET[name]
+    return dataclasses.field(
+        default=field.default if default is None else default, metadata=field.metadata
+    )
