@@ -32,6 +32,11 @@ def stages(config=None, nonscored=True):
     return designs(config or nn_tabnet.Config(), nonscored)
 
 
+def nothing(rows):
+    """Stands for columns that a stage does not have."""
+    return np.zeros((len(rows), 0))
+
+
 class Numbered:
     """A fitted transform whose columns are numbers that tell it from others."""
 
@@ -90,7 +95,7 @@ def test_inputs_of_the_first_stage(rows):
     """949 columns, as many as the threshold keeps of the real data, then time and dose."""
     left_out = range(920, 928)
     kept = profile_columns("nonscored", rows, FIRST_PROFILE | {"selection": Without(*left_out)})
-    found = stages()["nonscored"].features.arrange(rows, kept, None)
+    found = stages()["nonscored"].features.arrange(rows, kept, nothing(rows))
     assert found.shape == (len(rows), 954)
     np.testing.assert_array_equal(found[0, :949], np.delete(FIRST_COLUMNS, left_out))
     np.testing.assert_array_equal(found[:, 949:952], rows.cp_time[:, None] == TIMES)
@@ -364,5 +369,8 @@ def test_without_non_scored_targets_tabnet_reads_its_own_profile(rows):
     assert list(without) == ["scored"]
     assert without["scored"].predictions_of is None
     assert (
-        without["scored"].features.arrange(rows, np.zeros((len(rows), 1164)), None).shape[1] == 1166
+        without["scored"]
+        .features.arrange(rows, np.zeros((len(rows), 1164)), nothing(rows))
+        .shape[1]
+        == 1166
     )

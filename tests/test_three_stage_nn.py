@@ -28,6 +28,11 @@ def stages(config=None, nonscored=True):
     return designs(config or three_stage_nn.Config(), nonscored)
 
 
+def nothing(rows):
+    """Stands for columns that a stage does not have."""
+    return np.zeros((len(rows), 0))
+
+
 class Numbered:
     """A fitted transform whose columns are numbers that tell it from others."""
 
@@ -51,7 +56,7 @@ def numbered_profile(rows):
 
 
 def test_column_order_of_the_first_stage(rows):
-    found = stages()["nonscored"].features.arrange(rows, numbered_profile(rows), None)
+    found = stages()["nonscored"].features.arrange(rows, numbered_profile(rows), nothing(rows))
     assert found.shape == (len(rows), 1087)
     expected = [
         *range(GENES + CELLS), *range(1000, 1090), *range(2000, 2045),
@@ -77,7 +82,9 @@ def test_the_third_stage_reads_predictions_alone(rows):
     third = stages()["stacked"]
     assert third.features.profile is None
     predictions = np.random.default_rng(0).random((len(rows), 206))
-    np.testing.assert_array_equal(third.features.arrange(rows, None, predictions), predictions)
+    np.testing.assert_array_equal(
+        third.features.arrange(rows, nothing(rows), predictions), predictions
+    )
 
 
 def test_transforms_of_the_profile_are_fitted_on_the_raw_columns(rows):
@@ -200,5 +207,5 @@ def test_without_non_scored_targets_the_second_stage_reads_its_own_profile(rows)
     assert (
         without["scored"].features.profile is not None and without["scored"].predictions_of is None
     )
-    found = without["scored"].features.arrange(rows, numbered_profile(rows), None)
+    found = without["scored"].features.arrange(rows, numbered_profile(rows), nothing(rows))
     assert found.shape == (len(rows), 1087)

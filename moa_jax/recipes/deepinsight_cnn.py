@@ -217,7 +217,7 @@ class Config(Recipe):
     def split_rows(self, rows: Dataset) -> Mapping[int, np.ndarray]:
         """Returns the fold of each row, the same for every seed."""
         fold_of_row = folds.multilabel_stratified(
-            rows.scored.values, self.folds, self.fold_seed, shuffle=True
+            rows.targets.values, self.folds, self.fold_seed, shuffle=True
         )
         return dict.fromkeys(self.seeds, fold_of_row)
 

@@ -16,7 +16,8 @@ from moa_jax.recipes.recipe import Context
 from moa_jax.store.transform_files import Transform
 from moa_jax.training.members import Member
 
-Transforms = Mapping[str, Transform]
+# Fitted transforms by name; which classes they are of is known to who fitted them.
+Transforms = Mapping[str, Any]
 
 
 class Passage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +20,7 @@ from moa_jax.features.umap import UmapEmbedding
 from moa_jax.models.hyperparameters import tabnet_field
 from moa_jax.recipes import optimisation, profile, recipe
 from moa_jax.recipes.dense import DenseTraining
-from moa_jax.recipes.profile import Steps
+from moa_jax.recipes.profile import ColumnTransform, Steps
 from moa_jax.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -199,20 +199,17 @@ class Config(Recipe):
         from moa_jax.recipes.design import StageDesign, nonempty_nonscored, scored
         from moa_jax.recipes.profile_features import ProfileFeatures
 
-        def dense_inputs(rows: Dataset, columns: np.ndarray, previous: None) -> np.ndarray:
+        def dense_inputs(rows: Dataset, columns: np.ndarray, earlier: np.ndarray) -> np.ndarray:
             return np.concatenate([columns, *profile.treatment(rows, levels)], axis=1)
 
-        def tabnet_inputs(
-            rows: Dataset, columns: np.ndarray, previous: np.ndarray | None
-        ) -> np.ndarray:
+        def tabnet_inputs(rows: Dataset, columns: np.ndarray, earlier: np.ndarray) -> np.ndarray:
             codes = [
                 np.argmax(one_hot, axis=1)[:, None] for one_hot in profile.treatment(rows, levels)
             ]
-            earlier = [] if previous is None else [previous]
-            return np.concatenate([*codes, columns, *earlier], axis=1)
+            return np.concatenate([*codes, columns, earlier], axis=1)
 
         dense, tabnet = self.nonscored, self.scored
-        earlier = NONSCORED if nonscored else None
+        predictions_of = NONSCORED if nonscored else None
         first = StageDesign(
             name=NONSCORED,
             network=dense.network,
@@ -229,10 +226,10 @@ class Config(Recipe):
             targets=scored,
             folds=self._tabnet_folds,
             features=ProfileFeatures(
-                tabnet_inputs, self.transforms, TabNetProfile(tabnet), predictions_of=earlier
+                tabnet_inputs, self.transforms, TabNetProfile(tabnet), predictions_of=predictions_of
             ),
             select_on=self.select_on,
-            predictions_of=earlier,
+            predictions_of=predictions_of,
             probabilities=_probabilities,
         )
         return (first, second) if nonscored else (second,)
@@ -249,11 +246,11 @@ class Config(Recipe):
     def _tabnet_folds(self, rows: Dataset) -> Mapping[int, np.ndarray]:
         if self.same_folds:
             return dict.fromkeys(self.scored.seeds, self._common_folds(rows))
-        labels = rows.scored.values
+        labels = rows.targets.values
         return {seed: _split(labels, self.folds, seed) for seed in self.scored.seeds}
 
     def _common_folds(self, rows: Dataset) -> np.ndarray:
-        return _split(rows.scored.values, self.folds, self.scored.seeds[0])
+        return _split(rows.targets.values, self.folds, self.scored.seeds[0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,7 +272,9 @@ class DenseProfile:
         table = steps("rank_gauss", RankGauss, values)
         made = []
         for group, block in profile.groups(num_genes, values.shape[1]):
-            new = {"components": functools.partial(PrincipalComponents, sizes[group][0])}
+            new: dict[str, Callable[[], ColumnTransform]] = {
+                "components": functools.partial(PrincipalComponents, sizes[group][0])
+            }
             if config.umap:
                 new["umap"] = functools.partial(
                     UmapEmbedding, sizes[group][1], UMAP_SEED, keep_fitted=False
@@ -309,11 +308,14 @@ class TabNetProfile:
         factors, clusters = [], []
         for group, block in present:
             number_of_factors, number_of_clusters = sizes[group]
-            new = functools.partial(FactorScores, number_of_factors, FACTOR_SEED)
-            factors.append(steps(f"{group}_factors", new, table[:, block]))
+            block_of_group = table[:, block]
+            make_factors = functools.partial(FactorScores, number_of_factors, FACTOR_SEED)
+            factors.append(steps(f"{group}_factors", make_factors, block_of_group))
             if number_of_clusters:
-                new = functools.partial(ClusterOneHot, number_of_clusters, algorithm="elkan")
-                clusters.append(steps(f"{group}_clusters", new, table[:, block]))
+                make_clusters = functools.partial(
+                    ClusterOneHot, number_of_clusters, algorithm="elkan"
+                )
+                clusters.append(steps(f"{group}_clusters", make_clusters, block_of_group))
         blocks = profile.statistics_blocks(present)
         # Unlike in the Simple NN there is no sum.
         statistics = [row_statistics(table[:, block])[:, 1:] for block in blocks]

@@ -15,19 +15,23 @@ if TYPE_CHECKING:
 
 
 class Named(Protocol):
-    """A section of a configuration with these fields, and those that its schedule takes.
+    """A section of a configuration with these fields, and those that its schedule takes."""
 
-    Attributes:
-      loss: a name of `losses.LOSSES`.
-      optimizer: a name of `optimizers.OPTIMIZERS`.
-      schedule: a name of `schedules.SCHEDULES`.
-      epochs: length of the schedule.
-    """
+    @property
+    def loss(self) -> str:
+        """A name of `losses.LOSSES`."""
 
-    loss: str
-    optimizer: str
-    schedule: str
-    epochs: int
+    @property
+    def optimizer(self) -> str:
+        """A name of `optimizers.OPTIMIZERS`."""
+
+    @property
+    def schedule(self) -> str:
+        """A name of `schedules.SCHEDULES`."""
+
+    @property
+    def epochs(self) -> int:
+        """Length of the schedule."""
 
 
 def check(section: Named, where: str = "") -> None:

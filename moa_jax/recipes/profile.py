@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -19,13 +19,23 @@ class Profile(Protocol):
         """Returns the columns [N, F] of [N, genes + cells], fitting or applying `steps`."""
 
 
+class ColumnTransform(Transform, Protocol):
+    """A transform of the columns of a table."""
+
+    def fit(self, values: np.ndarray) -> Self:
+        """Learns from [N, columns]."""
+
+    def transform(self, values: np.ndarray) -> np.ndarray:
+        """Returns the columns that it makes of [N, columns]."""
+
+
 class Steps:
     """Named transforms that are fitted where they are first used, and applied ever after.
 
     One function describes a profile, and serves fitting and applying alike.
     """
 
-    def __init__(self, num_train: int = 0, fitted: Mapping[str, Transform] | None = None):
+    def __init__(self, num_train: int = 0, fitted: Mapping[str, Any] | None = None):
         """`num_train` first rows are training rows; `fitted` transforms are applied as they are."""
         self.num_train = num_train
         self.fitted = {} if fitted is None else dict(fitted)
@@ -34,7 +44,7 @@ class Steps:
     def __call__(
         self,
         name: str,
-        new: Callable[[], Transform],
+        new: Callable[[], ColumnTransform],
         values: np.ndarray,
         on_train_alone: bool = False,
     ) -> np.ndarray:

@@ -14,12 +14,13 @@ from moa_jax.features.rank_gauss import RankGauss
 from moa_jax.recipes import profile
 from moa_jax.recipes.features import Arrays, Features, Passage, Transforms
 from moa_jax.recipes.profile import Profile
+from moa_jax.store.transform_files import Transform
 from moa_jax.training.members import Member
 
 PREDICTIONS = "predictions"
-# From rows, their profile's columns and the columns made of earlier predictions, either None where
-# the stage has none, to the network's inputs [N, F].
-Arrange = Callable[[Dataset, np.ndarray | None, np.ndarray | None], np.ndarray]
+# From rows, their profile's columns and the columns made of earlier predictions, either of width 0
+# where the stage has none, to the network's inputs [N, F].
+Arrange = Callable[[Dataset, np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ class ProfileFeatures(Features):
             if self.transforms == "per_fold":
                 known = sets[name]
                 train, test = dataset.take(self._train_rows(dataset, known)), None
-            fitted: dict = {}
+            fitted: dict[str, Transform] = {}
             if self.profile is not None and self.profile_of is None:
                 fitted |= profile.fit(self.profile, train, test)
             if self.predictions_of is not None:
@@ -85,11 +86,12 @@ class ProfileFeatures(Features):
             )
         by_set = []
         for number, fitted in enumerate(stored(stage)):
-            predicted = None
+            predicted = own = np.zeros((len(rows), 0), dtype)
             if self.predictions_of is not None:
                 earlier = passage.predictions[self.predictions_of]
                 predicted = fitted[PREDICTIONS].transform(earlier)
-            own = None if columns is None else columns[number]
+            if columns is not None:
+                own = columns[number]
             by_set.append(self.arrange(rows, own, predicted).astype(dtype))
         # A fold may leave out more columns of little variance than another.
         widest = max(inputs.shape[1] for inputs in by_set)
@@ -117,7 +119,8 @@ class ProfileFeatures(Features):
         members: Sequence[Member],
         widths: Mapping[str, int],
     ) -> Arrays:
-        first, columns, earlier = rows.take(np.arange(1)), None, None
+        first = rows.take(np.arange(1))
+        columns = earlier = np.zeros((1, 0))
         if self.profile is not None:
             num_train = len(dataset)
             if self.transforms == "per_fold":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,7 @@ class Config(Recipe, DenseTraining):
         from moa_jax.recipes.design import StageDesign, scored
         from moa_jax.recipes.profile_features import ProfileFeatures
 
-        def inputs(rows: Dataset, columns: np.ndarray, previous: None) -> np.ndarray:
+        def inputs(rows: Dataset, columns: np.ndarray, earlier: np.ndarray) -> np.ndarray:
             return np.concatenate([columns, *profile.treatment(rows, levels)], axis=1)
 
         described = SimpleProfile(
@@ -106,8 +107,8 @@ class Config(Recipe, DenseTraining):
 
     def split_rows(self, rows: Dataset) -> Mapping[int, np.ndarray]:
         """Returns the fold of each row, the same for every seed."""
-        labels = rows.scored.values
-        if self.split == "drug_aware":
+        labels = rows.targets.values
+        if self.split == "drug_aware" and rows.drug_id is not None:
             fold_of_row = folds.drug_aware(labels, rows.drug_id, self.folds, self.split_seed)
         elif self.split == "k_fold":
             fold_of_row = folds.k_fold(len(rows), self.folds, self.split_seed)
@@ -157,14 +158,20 @@ class SimpleProfile:
         present = profile.groups(num_genes, values.shape[1])
         values = steps("first_rank_gauss", RankGauss, values, on_train_alone=True)
         scores = [
-            steps(f"{name}_factors", lambda n=name: FactorScores(self.factors[n]), values[:, block])
+            steps(
+                f"{name}_factors",
+                functools.partial(FactorScores, self.factors[name]),
+                values[:, block],
+            )
             for name, block in present
         ]
         table = np.concatenate([values, *scores], axis=1)[:, int(self.drop_first_column) :]
         table = steps("second_rank_gauss", RankGauss, table)
         clusters = [
             steps(
-                f"{name}_clusters", lambda n=name: ClusterOneHot(self.clusters[n]), table[:, block]
+                f"{name}_clusters",
+                functools.partial(ClusterOneHot, self.clusters[name]),
+                table[:, block],
             )
             for name, block in present
             if self.clusters[name]

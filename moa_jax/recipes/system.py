@@ -205,7 +205,8 @@ def _members(design: StageDesign, rows: Dataset, context: Context) -> list[Membe
 
 def _used(designs: Sequence[StageDesign]) -> list[StageDesign]:
     """Returns the last stage and, before it, those whose predictions lead to it."""
-    wanted, used = designs[-1].name, []
+    wanted: str | None = designs[-1].name
+    used = []
     for design in reversed(designs):
         if design.name == wanted:
             used.append(design)

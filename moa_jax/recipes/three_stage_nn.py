@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -122,14 +123,13 @@ class Config(Recipe):
         from moa_jax.recipes.design import StageDesign, nonempty_nonscored, scored
         from moa_jax.recipes.profile_features import ProfileFeatures
 
-        def with_treatment(
-            rows: Dataset, columns: np.ndarray, previous: np.ndarray | None
-        ) -> np.ndarray:
-            earlier = [] if previous is None else [previous]
-            return np.concatenate([columns, *earlier, *profile.treatment(rows, levels)], axis=1)
+        def with_treatment(rows: Dataset, columns: np.ndarray, earlier: np.ndarray) -> np.ndarray:
+            return np.concatenate([columns, earlier, *profile.treatment(rows, levels)], axis=1)
 
-        def predictions_alone(rows: Dataset, columns: None, previous: np.ndarray) -> np.ndarray:
-            return previous
+        def predictions_alone(
+            rows: Dataset, columns: np.ndarray, earlier: np.ndarray
+        ) -> np.ndarray:
+            return earlier
 
         def design(
             name: str, targets: Callable[[Dataset], Targets], features: ProfileFeatures
@@ -158,7 +158,7 @@ class Config(Recipe):
     def _split(self, stage: str, rows: Dataset, targets: Targets) -> np.ndarray:
         labels, seed = targets.values, getattr(self, stage).split_seed
         if self.same_folds:
-            labels, seed = rows.scored.values, self.scored.split_seed
+            labels, seed = rows.targets.values, self.scored.split_seed
         elif self.stratify_on == "clipped" and stage != SCORED:
             # The original clips the targets before it splits: every entry then counts as true.
             labels = np.ones_like(labels)
@@ -184,7 +184,9 @@ class ThreeStageProfile:
         for group, block in profile.groups(num_genes, values.shape[1]):
             factors, dimensions = sizes[group]
             raw = values[:, block]
-            made.append(steps(f"{group}_factors", lambda n=factors: FactorScores(n), raw))
+            made.append(steps(f"{group}_factors", functools.partial(FactorScores, factors), raw))
             if features.umap:
-                made.append(steps(f"{group}_umap", lambda n=dimensions: UmapEmbedding(n), raw))
+                made.append(
+                    steps(f"{group}_umap", functools.partial(UmapEmbedding, dimensions), raw)
+                )
         return np.concatenate([steps("rank_gauss", RankGauss, values), *made], axis=1)

@@ -124,7 +124,7 @@ class TwoHeadsFeatures(Features):
     def _predictors(self, rows: Dataset, train: np.ndarray) -> np.ndarray:
         if self.is_listed(rows):
             return two_heads_inputs.main_predictors(rows)
-        values, labels = rows.features[train], rows.scored.values[train]
+        values, labels = rows.features[train], rows.targets.values[train]
         return t_test_columns(values, labels, self.num_predictors)
 
 

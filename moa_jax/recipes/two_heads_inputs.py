@@ -89,8 +89,9 @@ def fit_fold(
       `scale`, and `gene_components` and `cell_components` of the groups that there are.
     """
     train = table[train_rows]
-    transforms = {"scale": StandardScale().fit(train)}
-    scaled, start = transforms["scale"].transform(train), 0
+    scale = StandardScale().fit(train)
+    transforms: dict[str, StandardScale | PrincipalComponents] = {"scale": scale}
+    scaled, start = scale.transform(train), 0
     for group, size, count in zip(GROUPS, sizes, components, strict=True):
         if size:
             block = scaled[:, start : start + size]

@@ -234,7 +234,7 @@ class Config(Recipe):
         from moa_jax.training import rules
 
         repeats = rules.repeats(REPEATS, TOLERANCE)
-        rates = (UNFROZEN_RATE,)
+        rates: tuple[float, ...] = (UNFROZEN_RATE,)
         if self.freeze_loop == "intended":
             rates = (FROZEN_RATE, UNFROZEN_RATE)
             parts["keywords"] = _frozen_in_first_phase
