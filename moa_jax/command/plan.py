@@ -11,6 +11,7 @@ import importlib.util
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from jax.experimental import topologies
@@ -153,7 +154,7 @@ def _tpu_devices(kind: str, grid: Sequence[int]) -> tuple[jax.Device, ...]:
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     bounds = [*grid, 1, 1][:3]
     # JAX runs both cores of a v4 chip as one device. Its hosts have four chips, others' vary.
-    options = {"chip_config_name": "megacore" if kind == "v4" else "default"}
+    options: dict[str, Any] = {"chip_config_name": "megacore" if kind == "v4" else "default"}
     if kind != "v4":
         options["chips_per_host_bounds"] = tuple(bounds)
     name = f"{kind}:{'x'.join(map(str, bounds if kind == 'v4' else bounds[:2]))}"
@@ -192,10 +193,10 @@ class StagePlan:
     epochs: int
     steps: int
     parameters: int
-    memory_bytes: int | None
-    flops: float | None
-    flops_seconds: float | None
-    bytes_seconds: float | None
+    memory_bytes: int | None = None
+    flops: float | None = None
+    flops_seconds: float | None = None
+    bytes_seconds: float | None = None
 
 
 def plan_stage(
@@ -223,25 +224,23 @@ def plan_stage(
     layout = Layout.of(stage, count // per_member, at_once, parallel.steps_per_call)
     per_shard, steps = layout.slots_per_shard, max(map(stage.steps_per_epoch, stage.members))
     member = shapes.state(stage)
-    known = {
-        "name": stage.name,
-        "inputs": built.num_inputs,
-        "members": len(stage.members),
-        "groups": len(layout.groups),
-        "slots": per_shard * count // per_member,
-        "per_member": per_member,
-        "epochs": stage.epochs,
-        "steps": steps,
-        "parameters": shapes.num_parameters(member),
-    }
+    known = StagePlan(
+        name=stage.name,
+        inputs=built.num_inputs,
+        members=len(stage.members),
+        groups=len(layout.groups),
+        slots=per_shard * count // per_member,
+        per_member=per_member,
+        epochs=stage.epochs,
+        steps=steps,
+        parameters=shapes.num_parameters(member),
+    )
     inner = choose_inner(stage.forward.inner, hardware.platform)
     part, devices = target.to_compile(stage, per_member)
     compiled = compiled_step(part, devices, inner, per_shard, layout.steps_per_call)
     if compiled is None:
-        return StagePlan(
-            **known, memory_bytes=None, flops=None, flops_seconds=None, bytes_seconds=None
-        )
-    cost = compiled.cost_analysis()
+        return known
+    cost: Any = compiled.cost_analysis()
     # XLA counts the body of a loop once: one step of all members of a device, or of one of them
     # where they run in turn; of a batch that devices share, one device's part.
     counted = per_shard if inner == "vmap" else 1
@@ -249,8 +248,8 @@ def plan_stage(
     forward_steps = FORWARD_SHARE * shapes.validation_steps(stage)
     total_steps = stage.epochs * (steps + forward_steps)
     steps_in_turn = len(layout.groups) * per_shard * total_steps / efficiency
-    return StagePlan(
-        **known,
+    return dataclasses.replace(
+        known,
         memory_bytes=peak_bytes(compiled),
         flops=len(stage.members) * per_member * total_steps * flops,
         flops_seconds=steps_in_turn * flops / hardware.flops,
@@ -284,7 +283,7 @@ def compiled_step(
 
 def peak_bytes(compiled: jax.stages.Compiled) -> int:
     """Returns the memory that a program needs on one device, by XLA's analysis."""
-    memory = compiled.memory_analysis()
+    memory: Any = compiled.memory_analysis()
     return (
         memory.argument_size_in_bytes
         + memory.output_size_in_bytes
@@ -351,11 +350,11 @@ def _table(rows: Sequence[StagePlan], target: Topology) -> list[str]:
             f"| {row.epochs} x {row.steps} | {row.parameters:,} | {_memory(row, target)} "
             f"| {flops} | {_duration(row.flops_seconds)} | {_duration(row.bytes_seconds)} |"
         )
-    if all(row.flops is not None for row in rows):
-        flops = sum(row.flops for row in rows)
+    every = [row.flops for row in rows if row.flops is not None]
+    if len(every) == len(rows):
         times = (sum(getattr(r, f"{by}_seconds") for r in rows) for by in ("flops", "bytes"))
         lines.append(
-            f"| together | | {sum(row.members for row in rows)} | | | | | {_peta(flops)} | "
+            f"| together | | {sum(row.members for row in rows)} | | | | | {_peta(sum(every))} | "
             + " | ".join(map(_duration, times))
             + " |"
         )

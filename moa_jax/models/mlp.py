@@ -23,7 +23,7 @@ class MLP(nn.Module):
 
     hidden: int = 2048
     num_outputs: int = 206
-    dropout: tuple[float, float, float] = (0.0, 0.25, 0.25)
+    dropout: tuple[float, ...] = (0.0, 0.25, 0.25)
     dtype: Dtype | None = None
 
     @nn.compact
@@ -63,7 +63,7 @@ class TwoLayerMLP(nn.Module):
 
     hidden: int = 2048
     num_outputs: int = 331
-    dropout: tuple[float, float] = (0.2, 0.25)
+    dropout: tuple[float, ...] = (0.2, 0.25)
     dtype: Dtype | None = None
 
     @nn.compact

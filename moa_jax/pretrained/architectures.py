@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from moa_jax.errors import UserError
-from moa_jax.models import efficientnet, resnest
+from moa_jax.models.hyperparameters import EFFICIENTNETS, RESNESTS
 from moa_jax.models.types import Variables
 from moa_jax.pretrained.efficientnet import efficientnet_from_torch
 from moa_jax.pretrained.hub import download
@@ -22,10 +22,10 @@ HUB = "hub"
 def converters() -> dict[str, Callable[[Mapping[str, Any]], Variables]]:
     """Returns for every network the function that turns its state dict into variables."""
     found: dict[str, Callable[[Mapping[str, Any]], Variables]] = {}
-    for variant in efficientnet.VARIANTS:
+    for variant in EFFICIENTNETS:
         convert = functools.partial(efficientnet_from_torch, variant=variant)
         found[f"efficientnet_{variant}"] = convert
-    for name, options in resnest.VARIANTS.items():
+    for name, options in RESNESTS.items():
         found[name] = functools.partial(resnest_from_torch, **options)
     return found
 
@@ -63,7 +63,7 @@ def find(architecture: str, source: str) -> Pretrained:
     """
     if source == HUB:
         variant = architecture.removeprefix("efficientnet_")
-        if variant not in efficientnet.VARIANTS:
+        if variant not in EFFICIENTNETS:
             raise UserError(
                 f"pretrained: expected a file for {architecture}, found hub, which lacks it: its "
                 "authors publish it at https://github.com/zhanghang1989/ResNeSt"

@@ -75,11 +75,8 @@ class Config(Recipe, DenseTraining):
     def check(self, dataset: Dataset) -> None:
         super().check(dataset)
         optimisation.check(self)
-        if self.split == "drug_aware" and dataset.drug_id is None:
-            raise UserError(
-                "train_drug: expected for split=drug_aware, found none; "
-                "add the file or set split=stratified"
-            )
+        if self.split == "drug_aware":
+            _drugs(dataset)
 
     def stages(self, levels: Levels, nonscored: bool) -> tuple[StageDesign, ...]:
         from moa_jax.recipes.design import StageDesign, scored
@@ -108,8 +105,8 @@ class Config(Recipe, DenseTraining):
     def split_rows(self, rows: Dataset) -> Mapping[int, np.ndarray]:
         """Returns the fold of each row, the same for every seed."""
         labels = rows.targets.values
-        if self.split == "drug_aware" and rows.drug_id is not None:
-            fold_of_row = folds.drug_aware(labels, rows.drug_id, self.folds, self.split_seed)
+        if self.split == "drug_aware":
+            fold_of_row = folds.drug_aware(labels, _drugs(rows), self.folds, self.split_seed)
         elif self.split == "k_fold":
             fold_of_row = folds.k_fold(len(rows), self.folds, self.split_seed)
         else:
@@ -130,6 +127,15 @@ ORIGINAL = {
         cell_clusters=0,
     ),
 }
+
+
+def _drugs(rows: Dataset) -> np.ndarray:
+    if rows.drug_id is None:
+        raise UserError(
+            "train_drug: expected for split=drug_aware, found none; "
+            "add the file or set split=stratified"
+        )
+    return rows.drug_id
 
 
 @dataclasses.dataclass(frozen=True)

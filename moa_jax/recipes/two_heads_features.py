@@ -63,7 +63,10 @@ class TwoHeadsFeatures(Features):
             # Rows that are held out to decide the epoch are training rows of the fold.
             train = np.flatnonzero(sets[name])
             fitted = two_heads_inputs.fit_fold(table, train, sizes, components)
-            yield name, {**fitted, PREDICTORS: ChosenColumns(self._predictors(rows, train))}
+            yield (
+                name,
+                {**fitted, PREDICTORS: ChosenColumns(self._predictors(rows, train).tolist())},
+            )
 
     def table(
         self, passage: Passage, stage: str, stored: Callable[[str], Sequence[Transforms]]
