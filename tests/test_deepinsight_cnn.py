@@ -17,7 +17,7 @@ from moa_jax.recipes import deepinsight_cnn
 from moa_jax.recipes.deepinsight_cnn import ORIGINAL, Config, _Training
 from moa_jax.recipes.recipe import Context
 from moa_jax.store.workdir import Workdir
-from moa_jax.training import loop
+from moa_jax.training.layout import members_that_fit
 from moa_jax.training.parallel import Devices
 
 TINY = Config(
@@ -91,7 +91,7 @@ def test_members_train_in_waves_of_one_per_device(rows, tmp_path):
     stage = training.stage()
     assert stage.forward.inner == "loop"
     assert [m.name for m in stage.members] == [f"seed1120_fold{fold}" for fold in range(3)]
-    assert loop.members_that_fit(stage, num_shards=1, memory_bytes=2**40) == 1
+    assert members_that_fit(stage, num_shards=1, memory_bytes=2**40) == 1
     # Control rows are rows like any other, in the order of the ids.
     assert len(stage.shared) == len(rows) > (~rows.is_control).sum()
     assert sorted(rows.ids) == training.rows.ids.tolist()

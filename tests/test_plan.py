@@ -129,7 +129,7 @@ def test_time_follows_peaks_efficiency_and_devices():
 
 
 def test_devices_without_a_member_share_batches():
-    stage = dataclasses.replace(toy.stage(folds=2, seeds=(0,), inner="loop"), batch_size=64)
+    stage = toy.stage(folds=2, seeds=(0,), inner="loop", shares_batches=True, batch_size=64)
     alone = plan.plan_stage(stage, plan.topology("gpu:2"), ParallelConfig(), 0.4)
     shared = plan.plan_stage(stage, plan.topology("gpu:8"), ParallelConfig(), 0.4)
     assert (alone.groups, alone.slots, alone.per_member) == (1, 2, 1)

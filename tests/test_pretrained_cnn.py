@@ -20,9 +20,10 @@ from moa_jax.models.efficientnet import EfficientNet
 from moa_jax.models.resnest import VARIANTS, ResNeSt
 from moa_jax.pretrained import architectures, efficientnet_from_torch, hub, resnest_from_torch
 from moa_jax.pretrained import weight_files as files
-from moa_jax.training import programs
+from moa_jax.training.initial import initialise
 from moa_jax.training.members import Member
 from moa_jax.training.stage import Forward, Stage
+from moa_jax.training.types import Own, Shared
 
 NETWORKS = {
     "effnet_b3": (
@@ -216,9 +217,9 @@ def test_a_stage_joins_a_public_backbone_with_a_new_head(small):
         epochs=1,
         batch_size=2,
     )
-    own = {"data": (), "total_steps": np.int32(1), "start": start}
+    own = Own((), np.int32(1), start)
     key = jax.random.key_data(jax.random.key(0))
-    state, _ = quick(programs.initialise(stage))(key, own, {"inputs": stage.shared})
+    state, _ = quick(initialise(stage))(key, own, Shared(stage.shared, stage.targets))
     params = dict(state.params)
     head = params.pop("head")
     assert head["dense1"]["kernel"].shape == (256, 4) and np.any(head["dense1"]["kernel"])

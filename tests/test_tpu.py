@@ -48,7 +48,7 @@ from moa_jax import config as configuration, launch, plan
 from moa_jax.data import simulate
 from moa_jax.recipes import CONFIGS
 from moa_jax.training import shapes
-from moa_jax.training.loop import Layout
+from moa_jax.training.layout import Layout
 from moa_jax.store.workdir import Workdir
 
 arguments, topology, strategy, per_member, collectives = json.loads(sys.argv[1])

@@ -20,10 +20,12 @@ from moa_jax.recipes.two_heads_resnet import LOOP, NONSCORED, ORIGINAL, SCORED, 
 from moa_jax.store import files, transform_files
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
-from moa_jax.training import programs, shapes, weights
+from moa_jax.training import shapes, weights
+from moa_jax.training.initial import initialise
 from moa_jax.training.members import member_key
 from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
+from moa_jax.training.types import Own, Shared
 
 REFERENCE = Path(__file__).parent / "reference"
 COUNTS = json.loads((REFERENCE / "resnet_param_counts.json").read_text())
@@ -259,13 +261,10 @@ def test_the_trunk_is_carried_from_stage_to_stage(fitted):
     member = stage.members[index]
     path = fitted.folder / NONSCORED / "members" / f"{member.name}.npz"
     earlier = trunk(weights.read(path).variables)
-    own = {
-        "data": jax.tree.map(lambda a: a[index], stage.member_data),
-        "total_steps": 1,
-        "start": stage.start(member),
-    }
+    data = jax.tree.map(lambda a: a[index], stage.member_data)
+    own = Own(data, 1, stage.start(member))
     key = jax.random.key_data(member_key(0, member, False))
-    state, _ = jax.jit(programs.initialise(stage))(key, own, {"inputs": stage.shared})
+    state, _ = jax.jit(initialise(stage))(key, own, Shared(stage.shared, stage.targets))
     start = trunk({"params": state.params, "batch_stats": state.batch_stats})
     jax.tree.map(np.testing.assert_array_equal, start, earlier)
     assert all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(state.opt))

@@ -21,7 +21,8 @@ from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES, Context
 from moa_jax.store.workdir import Workdir, levels
 from moa_jax.training import shapes
-from moa_jax.training.loop import Layout, members_that_fit, stage_program
+from moa_jax.training.layout import Layout, members_that_fit
+from moa_jax.training.loop import stage_programs
 from moa_jax.training.parallel import (
     Devices,
     check_per_member,
@@ -210,7 +211,7 @@ def plan_stage(
 
     def shared_by(num_members: int) -> int:
         wanted, strategy = parallel.devices_per_member, parallel.strategy
-        return choose_per_member(wanted, strategy, stage.forward.inner, count, num_members)
+        return choose_per_member(wanted, strategy, stage.forward.shares_batches, count, num_members)
 
     at_once = parallel.members_at_once or members_that_fit(
         stage, count // shared_by(len(stage.members)), count * hardware.memory_bytes
@@ -266,7 +267,7 @@ def compiled_step(
     """
     try:
         # It never runs: what LLVM does to it for a CPU changes neither memory nor FLOPs.
-        return stage_program(stage, "train", devices, inner, runs_once=True).compiled(
+        return stage_programs(stage, devices, inner, runs_once=True).train.compiled(
             devices.member_shapes(shapes.state(stage), per_shard),
             devices.member_shapes(shapes.train(stage, steps), per_shard),
             devices.shared_shapes(shapes.shared(stage)),

@@ -71,20 +71,20 @@ class Chain:
       links: the stages.
       num_folds: number of folds of every stage.
       pipelines: names of the sets of transforms, `all` alone or one per fold.
-      holdout: a tenth of a member's training rows decides its epoch, not the fold it predicts.
+      select_on: the rows that decide a member's epoch, see `members.cross_validation`.
     """
 
     links: tuple[Link, ...]
     num_folds: int
     pipelines: tuple[str, ...] = ("all",)
-    holdout: bool = False
+    select_on: str = "fold"
 
     @classmethod
     def of(cls, links: tuple[Link, ...], transforms: str, select_on: str, folds: int) -> Chain:
         """Returns the chain for the switches `transforms` and `select_on` of a recipe."""
         per_fold = tuple(f"fold{fold}" for fold in range(folds))
         pipelines = ("all",) if transforms == "all" else per_fold
-        return cls(links, folds, pipelines, select_on == "holdout")
+        return cls(links, folds, pipelines, select_on)
 
     def fit(
         self, dataset: Dataset, context: Context, needs_nonscored: bool = False
@@ -151,7 +151,7 @@ class Chain:
           inputs: the network's inputs by every pipeline, [N, pipelines, F].
           targets: the targets of treated rows.
         """
-        stage_members = members.cross_validation(folds, context.base_seed, self.holdout)
+        stage_members = members.cross_validation(folds, context.base_seed, self.select_on)
         return link.stage(
             name=f"{context.model}/{link.name}",
             forward=_forward(link, len(targets.names)),
@@ -178,13 +178,13 @@ class Chain:
         predictors = {}
         for link in self.links:
             metrics = files.read_json(context.folder / link.name / "metrics.json")
-            names = recipe.member_names(metrics)
+            ids = recipe.member_ids(metrics)
             predictors[link.name] = recipe.stage_predictor(
                 context,
                 f"{context.model}/{link.name}",
                 _forward(link, metrics["outputs"]),
-                names,
-                self.pipeline_of([int(name.split("_fold")[1]) for name in names]),
+                ids,
+                self.pipeline_of([own.fold for own in ids]),
                 share=1 / len(self.links),
             )
 

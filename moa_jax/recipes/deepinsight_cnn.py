@@ -202,13 +202,13 @@ def load(
 ) -> Callable[[Dataset], Predictions]:
     """Returns the function that predicts new rows; it needs the work folder only."""
     metrics = files.read_json(context.folder / SCORED / "metrics.json")
-    names = recipe.member_names(metrics)
+    ids = recipe.member_ids(metrics)
     data = deepinsight_inputs.member_data(
-        [_transforms(config, context, int(name.split("_fold")[1])) for name in names],
+        [_transforms(config, context, own.fold) for own in ids],
         config.resolution,
     )
     predictor = recipe.stage_predictor(
-        context, f"{context.model}/{SCORED}", _forward(config, metrics["outputs"]), names, data
+        context, f"{context.model}/{SCORED}", _forward(config, metrics["outputs"]), ids, data
     )
 
     def probabilities(rows: Dataset) -> dict[str, np.ndarray]:
@@ -287,8 +287,8 @@ class _Training:
         return self._stage(stage_members, table, member_data)
 
     def _members(self, folds_of_rows: Mapping[int, np.ndarray]) -> tuple[Member, ...]:
-        holdout = self.config.select_on == "holdout"
-        return tuple(members.cross_validation(folds_of_rows, self.context.base_seed, holdout))
+        base_seed, select_on = self.context.base_seed, self.config.select_on
+        return tuple(members.cross_validation(folds_of_rows, base_seed, select_on))
 
     def _stage(
         self, stage_members: tuple[Member, ...], table: np.ndarray, member_data: Tree
@@ -339,12 +339,20 @@ def _forward(config: Config, num_outputs: int) -> Forward:
         swap_portion=config.swap_portion,
     )
     network = config.image_network(num_outputs)
-    return Forward(network, inputs, inner="loop", rows_at_once=PREDICTED_AT_ONCE)
+    return Forward(
+        network,
+        inputs,
+        inner="loop",
+        rows_at_once=PREDICTED_AT_ONCE,
+        shares_batches=True,
+    )
 
 
 def _optimizer(total_steps, scale, config: Config):
-    rate = schedules.cosine(total_steps, config.epochs, config.learning_rate, config.half_period)
+    moved = schedules.cosine(
+        total_steps, config.epochs, config.learning_rate, half_period=config.half_period
+    )
     return optax.chain(
         optimizers.clip_by_global_norm(config.clip_norm, CLIP_EPSILON),
-        optimizers.radam(lambda step: scale * rate(step), weight_decay=config.weight_decay),
+        optimizers.radam(moved.scaled(scale).rate, weight_decay=config.weight_decay),
     )

@@ -62,5 +62,7 @@ def smoothed_loss(logits, targets, mask, smoothing):
 
 
 def one_cycle_adam(total_steps, scale, config: Dense):
-    rate, beta1 = schedules.one_cycle(total_steps, config.pct_start, config.max_learning_rate)
-    return optimizers.adam(lambda step: scale * rate(step), beta1, config.weight_decay)
+    moved = schedules.one_cycle(
+        total_steps, config.epochs, config.max_learning_rate, pct_start=config.pct_start
+    )
+    return optimizers.adam(*moved.scaled(scale), config.weight_decay)

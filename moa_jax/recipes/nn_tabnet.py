@@ -371,10 +371,14 @@ def _loss(outputs, targets, mask, config: TabNetConfig):
 
 
 def _optimizer(total_steps, scale, config: TabNetConfig):
-    rate = schedules.multi_step(
-        total_steps, config.epochs, config.learning_rate, config.milestones, config.decay
+    moved = schedules.multi_step(
+        total_steps,
+        config.epochs,
+        config.learning_rate,
+        milestones=config.milestones,
+        decay=config.decay,
     )
     return optax.chain(
         optimizers.clip_by_global_norm(config.clip),
-        optimizers.adam(lambda step: scale * rate(step), weight_decay=config.weight_decay),
+        optimizers.adam(moved.scaled(scale).rate, weight_decay=config.weight_decay),
     )

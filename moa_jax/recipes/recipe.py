@@ -21,9 +21,10 @@ from moa_jax.errors import UserError
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
-from moa_jax.training import loop, weights
-from moa_jax.training.loop import Settings, StageRun
-from moa_jax.training.members import Member
+from moa_jax.training import weights
+from moa_jax.training.layout import Settings, members_that_fit
+from moa_jax.training.loop import StageRun
+from moa_jax.training.members import Member, MemberId
 from moa_jax.training.metrics import mean_log_loss
 from moa_jax.training.parallel import Devices, choose_per_member
 from moa_jax.training.predict import Predictor, out_of_fold
@@ -67,7 +68,7 @@ class Context:
         per_member = choose_per_member(
             parallel.devices_per_member,
             parallel.strategy,
-            forward.inner,
+            forward.shares_batches,
             len(self.devices.devices),
             num_members,
         )
@@ -117,7 +118,7 @@ def fit_stage(
     members_at_once = context.workdir.resolved(
         f"{stage.name}: members_at_once",
         context.parallel.members_at_once
-        or loop.members_that_fit(stage, devices.num_shards, devices.memory_bytes()),
+        or members_that_fit(stage, devices.num_shards, devices.memory_bytes()),
     )
     devices = context.devices_for(stage.forward, min(members_at_once, len(stage.members)))
     if devices.per_member > 1:
@@ -139,7 +140,7 @@ def fit_stage(
     run.fit()
     trained = time.monotonic()
     predictor = stage_predictor(
-        context, stage.name, stage.forward, [m.name for m in stage.members], stage.member_data
+        context, stage.name, stage.forward, [m.id for m in stage.members], stage.member_data
     )
     values, scores = out_of_fold(stage, predictor, targets.values)
     oof = Predictions(ids, targets.names, values)
@@ -284,16 +285,16 @@ def finished_predictions(context: Context, stage: str) -> Predictions | None:
     return Predictions.read(folder / "oof.parquet")
 
 
-def member_names(metrics: Mapping[str, Any]) -> list[str]:
-    """Returns the names of a stage's members from its metrics, in the order of training."""
-    return [f"seed{member['seed']}_fold{member['fold']}" for member in metrics["members"]]
+def member_ids(metrics: Mapping[str, Any]) -> list[MemberId]:
+    """Returns who a stage's members are from its metrics, in the order of training."""
+    return [MemberId(member["seed"], member["fold"]) for member in metrics["members"]]
 
 
 def stage_predictor(
     context: Context,
     stage_name: str,
     forward: Forward,
-    members: Sequence[str],
+    members: Sequence[MemberId],
     member_data: Tree = (),
     share: float = 1.0,
 ) -> Predictor:

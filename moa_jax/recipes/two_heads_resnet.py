@@ -197,13 +197,13 @@ def load(
     """Returns the function that predicts new rows; it needs the work folder only."""
     last = SCORED if config.freeze_loop == "off" else LOOP
     metrics = files.read_json(context.folder / last / "metrics.json")
-    names = recipe.member_names(metrics)
+    ids = recipe.member_ids(metrics)
     predictor = recipe.stage_predictor(
         context,
         f"{context.model}/{last}",
         _forward(config, metrics["outputs"]),
-        names,
-        two_heads_inputs.stored_member_data(_features(context), names),
+        ids,
+        two_heads_inputs.stored_member_data(_features(context), [own.name for own in ids]),
     )
 
     def probabilities(rows: Dataset) -> dict[str, np.ndarray]:
@@ -233,7 +233,7 @@ class _Training:
             seed: folds.k_fold(len(self.rows), config.folds, seed) for seed in config.seeds
         }
         self.members = tuple(
-            members.cross_validation(fold_of_row, context.base_seed, config.select_on == "holdout")
+            members.cross_validation(fold_of_row, context.base_seed, config.select_on)
         )
         self.listed = config.predictors == "listed" and two_heads_inputs.has_listed_predictors(
             self.rows

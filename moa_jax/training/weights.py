@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from flax import traverse_util
 
 from moa_jax.errors import UserError
 from moa_jax.store import files
+from moa_jax.training.types import Variables
 
-Tree = Any
 RECORD = ("epoch", "epochs_run", "loss")
 
 
@@ -27,7 +26,7 @@ class MemberWeights(NamedTuple):
       loss: validation loss of the kept epoch.
     """
 
-    variables: Mapping[str, Tree]
+    variables: Variables
     epoch: int
     epochs_run: int
     loss: float
