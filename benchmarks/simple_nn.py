@@ -26,9 +26,11 @@ import numpy as np
 
 from moa_jax.recipes import simple_nn
 from moa_jax.training import members
-from moa_jax.training.loop import Settings, StageRun
-from moa_jax.training.parallel import Devices, Slots
+from moa_jax.training.layout import Settings
+from moa_jax.training.loop import StageRun
+from moa_jax.training.parallel import Devices
 from moa_jax.training.stage import Forward
+from moa_jax.training.types import Batches
 
 try:
     import torch
@@ -186,7 +188,6 @@ def machine_rates(
 
 def moa_jax_steps(x: np.ndarray, y: np.ndarray, sizes: argparse.Namespace) -> Callable[[], None]:
     """Returns a function that runs the package's train program: `steps` of every member."""
-    devices = Devices.available("vmap")
     fold_of_row = np.arange(len(x)) % FOLDS
     config = simple_nn.Config(hidden=sizes.hidden, batch_size=sizes.batch)
     stage = config.stage(
@@ -197,25 +198,16 @@ def moa_jax_steps(x: np.ndarray, y: np.ndarray, sizes: argparse.Namespace) -> Ca
         shared=x,
         targets=y,
     )
-    programs = StageRun(stage, Path(), Settings(devices, members_at_once=FOLDS), None).programs
-    slots = Slots.fitting(FOLDS, 1)
-    shared = devices.put_shared({"inputs": stage.shared, "targets": stage.targets})
+    settings = Settings(Devices.available("vmap"), members_at_once=FOLDS)
+    group = StageRun(stage, Path(), settings, None).group(0)
     used = sizes.steps * sizes.batch
     orders = [members.epoch_order(0, member, 0, True)[:used] for member in stage.members]
-    rows, counts = members.stacked_tables(orders, sizes.batch, sizes.steps)
-    total_steps = np.array([stage.epochs * stage.steps_per_epoch(m) for m in stage.members])
-    own = {"data": stage.member_data, "total_steps": total_steps.astype(np.int32)}
-    keys = [jax.random.key_data(members.member_key(0, m, True)) for m in stage.members]
-
-    def put(tree):
-        return devices.put_members(slots.pad(tree))
-
-    state, _ = programs["initialise"](put(np.stack(keys)), put(own), shared)
-    own = put({**own, "rows": rows, "counts": counts})
+    table = members.stacked_tables(orders, sizes.batch, sizes.steps)
+    state, batches = group.init(), group.put(Batches(*table))
 
     def run():
         nonlocal state
-        state, _ = programs["train"](state, own, shared)
+        state = group.take_steps(state, batches)
         jax.block_until_ready(state)
 
     return run

@@ -21,7 +21,6 @@ import dataclasses
 import importlib.metadata
 import io
 import os
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -35,12 +34,12 @@ from moa_jax.data import folds, simulate, tables
 from moa_jax.models.tabnet import TabNet
 from moa_jax.recipes import nn_tabnet
 from moa_jax.training import members
-from moa_jax.training.loop import Settings, StageRun
+from moa_jax.training.layout import Settings
+from moa_jax.training.loop import StageRun
 from moa_jax.training.metrics import mean_log_loss
-from moa_jax.training.parallel import Devices, Slots
-from moa_jax.training.predict import Predictor
-from moa_jax.training.progress import MetricsLog
+from moa_jax.training.parallel import Devices
 from moa_jax.training.stage import Forward, Stage
+from moa_jax.training.types import Batches
 
 try:
     import torch
@@ -155,28 +154,18 @@ def our_steps(
     inner: str,
 ) -> Callable[[], None]:
     """Returns a function that runs the package's train program: `steps` of every member."""
-    devices = Devices.available("vmap")
     every = members.cross_validation({0: np.arange(len(x)) % FOLDS}, base_seed=0)
     stage = our_stage(x, y, config, tuple(every[:count]), inner)
-    programs = StageRun(stage, Path(), Settings(devices, members_at_once=count), None).programs
-    slots = Slots.fitting(count, 1)
-    shared = devices.put_shared({"inputs": stage.shared, "targets": stage.targets})
+    settings = Settings(Devices.available("vmap"), members_at_once=count)
+    group = StageRun(stage, Path(), settings, None).group(0)
     used = steps * config.batch_size
     orders = [members.epoch_order(0, member, 0, True)[:used] for member in stage.members]
-    rows, counts = members.stacked_tables(orders, config.batch_size, steps)
-    total_steps = [stage.epochs * stage.steps_per_epoch(member) for member in stage.members]
-    own = {"data": (), "total_steps": np.array(total_steps, np.int32)}
-    keys = [jax.random.key_data(members.member_key(0, m, True)) for m in stage.members]
-
-    def put(tree):
-        return devices.put_members(slots.pad(tree))
-
-    state, _ = programs["initialise"](put(np.stack(keys)), put(own), shared)
-    own = put({**own, "rows": rows, "counts": counts})
+    table = members.stacked_tables(orders, config.batch_size, steps)
+    state, batches = group.init(), group.put(Batches(*table))
 
     def run():
         nonlocal state
-        state, _ = programs["train"](state, own, shared)
+        state = group.take_steps(state, batches)
         jax.block_until_ready(state)
 
     return run
@@ -312,19 +301,14 @@ def quality(sizes: argparse.Namespace) -> None:
 def our_losses(x, y, train, valid, config, seeds: int) -> list[float]:
     """Returns the fold's log loss for each seed."""
     every = tuple(members.Member(seed, 0, train, valid, valid) for seed in range(seeds))
-    stage, devices = our_stage(x, y, config, every), Devices.available("vmap")
-    with tempfile.TemporaryDirectory() as folder:
-        log = MetricsLog(Path(folder), tensorboard=False)
-        settings = Settings(devices, members_at_once=seeds, checkpoint_seconds=np.inf)
-        StageRun(stage, Path(folder), settings, log).fit()
-        names = [member.name for member in every]
-        predictor = Predictor("benchmark", stage.forward, Path(folder), names, devices)
-        steps = members.num_batches(len(valid), 128)
-        table = members.stacked_tables([valid] * seeds, 128, steps)[0]
-        shared = devices.put_shared(x)
-        ((_, predicted),) = predictor(shared, lambda group: table)
-    values = predicted.reshape(seeds, -1, y.shape[1])[:, : len(valid)]
-    return [mean_log_loss(y[valid], p) for p in values]
+    settings = Settings(Devices.available("vmap"), members_at_once=seeds)
+    group = StageRun(our_stage(x, y, config, every), Path(), settings, None).group(0)
+    state = group.init()
+    for epoch in range(config.epochs):
+        state, _ = group.validate(group.train_steps(state, epoch))
+        if not state.active.any():
+            break
+    return [mean_log_loss(y[valid], p) for p in group.predict(state, valid)]
 
 
 def library_loss(x, y, train, valid, config, seed: int) -> float:

@@ -66,8 +66,6 @@ def data(options) -> tuple[np.ndarray, np.ndarray]:
 
 def jax_seconds(options) -> dict[int, float]:
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from tempfile import TemporaryDirectory
-
     import jax
 
     from moa_jax.features.factors import PrincipalComponents
@@ -75,10 +73,11 @@ def jax_seconds(options) -> dict[int, float]:
     from moa_jax.models.two_heads import TwoHeads
     from moa_jax.recipes import two_heads_inputs
     from moa_jax.recipes.two_heads_resnet import Config
-    from moa_jax.training import loop, rules
+    from moa_jax.training import rules
+    from moa_jax.training.layout import Settings
+    from moa_jax.training.loop import StageRun
     from moa_jax.training.members import Member
     from moa_jax.training.parallel import Devices
-    from moa_jax.training.progress import MetricsLog
     from moa_jax.training.stage import Forward
 
     table, targets = data(options)
@@ -100,24 +99,15 @@ def jax_seconds(options) -> dict[int, float]:
                 [fold] * count, np.arange(PREDICTORS, dtype=np.int32)
             ),
         )
-        settings = loop.Settings(Devices.available(), members_at_once=count)
-        with TemporaryDirectory() as folder:
-            log = MetricsLog(Path(folder), tensorboard=False)
-            training = loop.StageRun(stage, Path(folder), settings, log)
-            shared = settings.devices.put_shared({"inputs": table, "targets": targets})
-            group = loop._Group(training, 0, shared)
-            state = group.initial_state()
-            for epoch in range(options.epochs + 1):
-                if epoch == 1:
-                    start = time.process_time()
-                order, counts = group._epoch_table(epoch)
-                for call in range(training.calls_per_epoch):
-                    width = training.steps_per_call
-                    part = slice(call * width, (call + 1) * width)
-                    batch = group._put({"rows": order[:, part], "counts": counts[:, part]})
-                    state, _ = training.programs["train"](state, {**group.own, **batch}, shared)
-                jax.block_until_ready(state.step)
-            found[count] = (time.process_time() - start) / options.epochs
+        settings = Settings(Devices.available(), members_at_once=count)
+        group = StageRun(stage, Path(), settings, None).group(0)
+        state = group.init()
+        for epoch in range(options.epochs + 1):
+            if epoch == 1:
+                start = time.process_time()
+            state = group.train_steps(state, epoch)
+            jax.block_until_ready(state.step)
+        found[count] = (time.process_time() - start) / options.epochs
     return found
 
 

@@ -3,7 +3,7 @@
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import ORIGINAL_LEVELS
 from moa_jax.recipes.recipe import Context
-from moa_jax.recipes.system import Training
+from moa_jax.recipes.system import Fitting
 from moa_jax.store.workdir import Workdir
 from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
@@ -29,4 +29,4 @@ def designs(recipe, nonscored=True):
 
 def built(recipe, dataset, folder, name):
     """Returns a stage as it would be fitted, its transforms being fitted and stored."""
-    return Training(recipe, dataset, context(folder)).build(designs(recipe)[name]).stage
+    return Fitting(recipe, dataset, context(folder)).build(designs(recipe)[name]).stage

@@ -26,7 +26,7 @@ import numpy as np
 import toy
 from moa_jax.models.efficientnet import drop_connect
 from moa_jax.models.layers import BatchNorm, Dense, Dropout
-from moa_jax.training import loop, predict, rules, weights
+from moa_jax.training import layout, loop, predict, rules
 from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
 
@@ -49,20 +49,20 @@ job = json.loads(sys.argv[1])
 folder = pathlib.Path(job["folder"])
 folder.mkdir(exist_ok=True)
 stage = toy.stage(folds=3, inner="loop", epochs=8, stop=rules.patience(2), lr=0.3)
-forward = dataclasses.replace(stage.forward, network=Network())
+forward = dataclasses.replace(stage.forward, network=Network(), shares_batches=True)
 stage = dataclasses.replace(stage, forward=forward)
 devices = Devices.available("auto").sharing_batches(job["per_member"])
-settings = loop.Settings(devices, members_at_once=job["at_once"], steps_per_call=3)
+settings = layout.Settings(devices, members_at_once=job["at_once"], steps_per_call=3)
 run = loop.StageRun(stage, folder, settings, MetricsLog(folder, False))
 run.fit()
-names = [m.name for m in stage.members]
-predictor = predict.Predictor("toy", forward, folder, names, devices, stage.member_data)
+ids = [m.id for m in stage.members]
+predictor = predict.Predictor("toy", forward, folder, ids, devices, stage.member_data)
 values, _ = predict.out_of_fold(stage, predictor, stage.targets)
 if processes.is_first():
     np.save(folder / "values.npy", values)
 groups = [
     re.findall(r"(?:all-reduce|all-gather|reduce-scatter)\(.*replica_groups=([^ ]*), ", text)
-    for compiled in run.programs["train"]._compiled.values()
+    for compiled in run.programs.train._compiled.values()
     for text in [compiled.as_text()]
 ]
 print(json.dumps({"strategy": devices.strategy, "groups": sorted(set(sum(groups, [])))}))

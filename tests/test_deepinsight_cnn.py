@@ -14,7 +14,7 @@ from moa_jax.errors import UserError
 from moa_jax.models.efficientnet import EfficientNet
 from moa_jax.pretrained import weight_files
 from moa_jax.recipes.deepinsight_cnn import ORIGINAL, Config
-from moa_jax.training import loop
+from moa_jax.training.layout import members_that_fit
 
 TINY = Config(
     network="efficientnet_b0", folds=3, resolution=32, embedding="pca", head_width=8, epochs=2
@@ -82,7 +82,7 @@ def test_members_train_in_waves_of_one_per_device(rows, tmp_path):
     stage = built(TINY, rows, tmp_path, "scored")
     assert stage.forward.inner == "loop" and stage.forward.shares_batches
     assert [m.name for m in stage.members] == [f"seed1120_fold{fold}" for fold in range(3)]
-    assert loop.members_that_fit(stage, num_shards=1, memory_bytes=2**40) == 1
+    assert members_that_fit(stage, num_shards=1, memory_bytes=2**40) == 1
     # Control rows are rows like any other, in the order of the ids.
     assert len(stage.shared) == len(rows) > (~rows.is_control).sum()
     assert sorted(rows.ids) == own.ids.tolist()

@@ -10,14 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import toy
+from toy import ROWS
 
 from moa_jax.errors import UserError
-from moa_jax.training import loop, members, programs, rules, weights
-from moa_jax.training.loop import Settings, StageRun, even_groups
+from moa_jax.training import initial, layout, loop, members, predict, rules, weights
+from moa_jax.training.layout import Settings, even_groups
+from moa_jax.training.loop import StageRun
 from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
 from moa_jax.training.rules import Rate, Rule, Selection
 from moa_jax.training.stage import by_row
+from moa_jax.training.types import Batches, Own, Shared, Training
 
 
 class Stopped(Exception):
@@ -150,10 +153,11 @@ def test_pmap_and_shard_map_train_to_the_same_bits(tmp_path):
 
 def test_one_compilation_per_program(tmp_path):
     run = fit(tmp_path / "a", toy.stage())
-    assert {name: p.compilations for name, p in run.programs.items()} == {
+    assert {name: p.compilations for name, p in run.programs._asdict().items()} == {
         "initialise": 1,
         "train": 1,
         "validate": 1,
+        "predict": 0,
     }
 
 
@@ -240,22 +244,13 @@ def test_rate_rule_scales_the_learning_rate(tmp_path):
     fit(tmp_path / "b", toy.stage(epochs=1, rate=frozen))
     for one, two in zip(kept(tmp_path / "a").values(), kept(tmp_path / "b").values(), strict=True):
         np.testing.assert_array_equal(flat(one), flat(two))
-    run = fit(tmp_path / "c", toy.stage(epochs=3, rate=frozen))
-    group = loop._Group(
-        run,
-        0,
-        run.settings.devices.put_shared({"inputs": run.stage.shared, "targets": run.stage.targets}),
-    )
-    state = group.initial_state()
+    group = StageRun(toy.stage(epochs=3, rate=frozen), tmp_path, settings(), None).group(0)
+    state = group.init()
     params = []
     for epoch in range(2):
-        rows, counts = group._epoch_table(epoch)
-        own = {**group.own, **group._put({"rows": rows, "counts": counts})}
-        part = {"rows": rows[:, :3], "counts": counts[:, :3]}
-        own = {**group.own, **group._put(part)}
-        state, _ = run.programs["train"](state, own, group.shared)
+        state = group.train_steps(state, epoch, call=0)
         params.append(np.asarray(state.params["Dense_0"]["kernel"]))
-        state, _ = run.programs["validate"](state, group.validation, group.shared)
+        state, _ = group.validate(state)
     np.testing.assert_array_equal(*params)
 
 
@@ -299,12 +294,10 @@ def test_start_takes_the_place_of_initial_variables(tmp_path):
     stage = toy.stage()
     fit(tmp_path / "a", stage)
     second = dataclasses.replace(stage, start=first_layer(tmp_path / "a"))
-    whole = fit(tmp_path / "b", second)
-    shared = whole.settings.devices.put_shared({"inputs": stage.shared, "targets": stage.targets})
-    group = loop._Group(whole, 0, shared)
-    state = group.slots.unpad(group.initial_state())
-    fresh = loop._Group(StageRun(stage, tmp_path, settings(), None), 0, shared)
-    fresh = fresh.slots.unpad(fresh.initial_state())
+    group = fit(tmp_path / "b", second).group(0)
+    state = group.slots.unpad(group.init())
+    fresh = StageRun(stage, tmp_path, settings(), None).group(0)
+    fresh = fresh.slots.unpad(fresh.init())
     np.testing.assert_array_equal(
         state.params["Dense_1"]["kernel"], fresh.params["Dense_1"]["kernel"]
     )
@@ -397,21 +390,14 @@ def test_restart_goes_back_to_the_kept_weights(tmp_path):
     stage = dataclasses.replace(
         toy.stage(epochs=2), select=rule, stop=rule, restarts=lambda state: state.stop.epoch == 2
     )
-    run = StageRun(stage, tmp_path, settings(), MetricsLog(tmp_path, tensorboard=False))
-    devices = run.settings.devices
-    shared = devices.put_shared({"inputs": stage.shared, "targets": stage.targets})
-    group = loop._Group(run, 0, shared)
-    state = group.initial_state()
+    group = StageRun(stage, tmp_path, settings(), None).group(0)
+    state = group.init()
     steps = []
     for epoch in range(2):
-        rows, counts = group._epoch_table(epoch)
-        for call in range(run.calls_per_epoch):
-            part = slice(call * run.steps_per_call, (call + 1) * run.steps_per_call)
-            batch = group._put({"rows": rows[:, part], "counts": counts[:, part]})
-            state, _ = run.programs["train"](state, {**group.own, **batch}, shared)
+        state = group.train_steps(state, epoch)
         moments = jax.tree.leaves(jax.tree.map(np.asarray, state.opt))
         assert any(m.any() for m in moments)
-        state, _ = run.programs["validate"](state, group.validation, shared)
+        state, _ = group.validate(state)
         steps.append(jax.tree.map(np.asarray, (state.params, state.batch_stats, state.opt)))
         kept_now = state.selected.params, state.selected.batch_stats
     first, second = steps
@@ -446,23 +432,47 @@ def test_another_key_implementation_is_refused(tmp_path):
         StageRun(toy.stage(), tmp_path, settings(), MetricsLog(tmp_path, tensorboard=False))
 
 
+def test_a_group_steps_like_a_run(tmp_path):
+    """Step by step: the same bits as `fit`, and predictions of the kept weights."""
+    stage, devices = toy.stage(epochs=2), Devices.available("vmap")
+    run = fit(tmp_path / "a", stage, members_at_once=4)
+    group = run.group(1)
+    assert [m.id for m in group.members] == [m.id for m in stage.members[4:]]
+    state = group.init()
+    for epoch in range(2):
+        state, report = group.validate(group.train_steps(state, epoch))
+        lines = [r for r in records(tmp_path / "a") if r["group"] == 1 and r["epoch"] == epoch + 1]
+        assert report.valid_loss.tolist() == [np.float32(r["valid_loss"]) for r in lines]
+    group.write_weights(state, tmp_path / "b" / "members")
+    whole, stepped = kept(tmp_path / "a"), kept(tmp_path / "b")
+    assert list(stepped) == [f"{m.name}.npz" for m in group.members]
+    for name in stepped:
+        np.testing.assert_array_equal(flat(stepped[name]), flat(whole[name]))
+    rows = np.arange(ROWS).reshape(1, ROWS)
+    found = group.predict(state, rows)
+    assert found.shape == (4, 1, ROWS, toy.TARGETS)
+    ids = [member.id for member in stage.members]
+    predictor = predict.Predictor(
+        "toy", stage.forward, tmp_path / "a", ids, devices, stage.member_data
+    )
+    table = members.index_table(rows[0], 128, 1)[0]
+    ((_, every),) = predictor(stage.shared, lambda group: np.stack([table] * len(group)), 1)
+    np.testing.assert_allclose(found[:, 0], every[4:, 0, :ROWS], rtol=1e-6)
+
+
 def test_steps_without_rows_leave_the_state_untouched():
     stage = toy.stage()
-    shared = {"inputs": stage.shared, "targets": stage.targets}
-    own = {
-        "data": jax.tree.map(lambda a: a[0], stage.member_data),
-        "total_steps": np.int32(10),
-        "rows": np.zeros((2, stage.batch_size), np.int32),
-        "counts": np.zeros(2, np.int32),
-    }
+    shared = Shared(stage.shared, stage.targets)
+    own = Own(jax.tree.map(lambda a: a[0], stage.member_data), np.int32(10))
+    batches = Batches(np.zeros((2, stage.batch_size), np.int32), np.zeros(2, np.int32))
     key = jax.random.key_data(jax.random.key(0))
-    state, _ = programs.initialise(stage)(key, own, shared)
-    after, _ = jax.jit(programs.train(stage))(state, own, shared)
+    state, _ = initial.initialise(stage)(key, own, shared)
+    after, _ = jax.jit(loop.train(stage))(state, Training(own, batches), shared)
     jax.tree.map(np.testing.assert_array_equal, state, after)
 
 
 def test_members_that_fit_follow_memory():
     stage = toy.stage()
-    assert loop.members_that_fit(stage, num_shards=1, memory_bytes=2**30) == 8
-    assert loop.members_that_fit(stage, num_shards=1, memory_bytes=1) == 1
-    assert loop.members_that_fit(stage, num_shards=3, memory_bytes=1) == 3
+    assert layout.members_that_fit(stage, num_shards=1, memory_bytes=2**30) == 8
+    assert layout.members_that_fit(stage, num_shards=1, memory_bytes=1) == 1
+    assert layout.members_that_fit(stage, num_shards=3, memory_bytes=1) == 3

@@ -2,9 +2,10 @@
 
 import jax
 import numpy as np
+import pytest
 
 from moa_jax.training import members
-from moa_jax.training.members import Member
+from moa_jax.training.members import Member, MemberId
 
 FOLDS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
 
@@ -24,10 +25,15 @@ def test_cross_validation_orders_seeds_then_folds():
 
 def test_honest_members_select_on_rows_they_do_not_train_on_nor_report():
     folds = np.arange(200) % 4
-    for member in members.cross_validation({1: folds, 2: folds}, base_seed=0, honest=True):
+    for member in members.cross_validation({1: folds, 2: folds}, base_seed=0, select_on="holdout"):
         parts = [member.train_rows, member.select_rows, member.valid_rows]
         assert len(member.select_rows) == 15  # a tenth of 150
         assert sorted(np.concatenate(parts).tolist()) == list(range(200))
+
+
+def test_what_decides_is_named():
+    with pytest.raises(ValueError, match="select_on: expected fold or holdout, found 'honest'"):
+        members.cross_validation({1: FOLDS}, base_seed=0, select_on="honest")
 
 
 def test_order_is_a_permutation_that_depends_on_seed_and_epoch():
@@ -90,3 +96,4 @@ def test_stacked_tables_have_one_shape():
 def test_member_is_frozen_and_named():
     member = Member(0, 4, np.arange(2), np.arange(1), np.arange(1))
     assert member.name == "seed0_fold4"
+    assert member.id == MemberId(0, 4) and member.id.name == member.name

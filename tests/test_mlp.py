@@ -11,9 +11,10 @@ import tabnet_reference
 
 from moa_jax.models.mlp import MLP, TwoLayerMLP
 from moa_jax.pretrained import mlp_from_torch, two_layer_mlp_from_torch
-from moa_jax.training import losses, optimizers, programs, schedules
+from moa_jax.training import initial, loop, losses, optimizers, schedules
 from moa_jax.training.members import Member
 from moa_jax.training.stage import Forward, Stage
+from moa_jax.training.types import Batches, Own, Shared, Training
 
 REFERENCE = dict(np.load(Path(__file__).parent / "reference" / "mlp.npz"))
 NETWORK = MLP(hidden=16, num_outputs=7, dropout=(0.0, 0.0, 0.0))
@@ -101,7 +102,7 @@ def test_fifty_steps_of_the_training_program():
         total = len(REFERENCE["batches"])
 
         def optimizer(total_steps, scale):
-            rate, beta1 = schedules.one_cycle(total_steps, 0.1)
+            rate, beta1 = schedules.one_cycle(total_steps, 1, 1e-2, pct_start=0.1)
             return optimizers.adam(rate, beta1, weight_decay=1e-2)
 
         def loss(logits, y, mask):
@@ -119,24 +120,24 @@ def test_fifty_steps_of_the_training_program():
             epochs=1,
             batch_size=32,
         )
-        shared = {"inputs": stage.shared, "targets": stage.targets}
-        own = {"data": (), "total_steps": np.int32(total)}
-        state, _ = programs.initialise(stage)(jax.random.key_data(jax.random.key(0)), own, shared)
+        shared = Shared(stage.shared, stage.targets)
+        own = Own((), np.int32(total))
+        state, _ = initial.initialise(stage)(jax.random.key_data(jax.random.key(0)), own, shared)
         start = mlp_from_torch(part("start"))
         state = state._replace(
             params=start["params"],
             batch_stats=start["batch_stats"],
             opt=optimizer(total, 1).init(start["params"]),
         )
-        train = jax.jit(programs.train(stage))
+        train = jax.jit(loop.train(stage))
         step_losses = []
         for step in range(total):
-            own |= {
-                "rows": REFERENCE["batches"][step : step + 1],
-                "counts": np.array([29 if step % 3 == 2 else 32], np.int32),
-            }
+            batches = Batches(
+                REFERENCE["batches"][step : step + 1],
+                np.array([29 if step % 3 == 2 else 32], np.int32),
+            )
             before = state.epoch_loss
-            state, _ = train(state, own, shared)
+            state, _ = train(state, Training(own, batches), shared)
             step_losses.append(float(state.epoch_loss - before))
             if expected := part(f"step{step}"):
                 found = {"params": state.params, "batch_stats": state.batch_stats}
@@ -146,7 +147,7 @@ def test_fifty_steps_of_the_training_program():
 
 @pytest.mark.parametrize("total", [1, 5])
 def test_schedules_are_finite_however_short(total):
-    rate, beta1 = schedules.one_cycle(total, 0.1)
+    rate, beta1 = schedules.one_cycle(total, 1, 1e-2, pct_start=0.1)
     steps = jnp.arange(total)
     assert np.isfinite(rate(steps)).all() and np.isfinite(beta1(steps)).all()
 
@@ -268,7 +269,9 @@ def test_two_layers_in_both_modes_with_gradients():
 def test_two_layers_after_eight_steps_of_one_cycle():
     with jax.enable_x64(True):
         variables = two_layer_mlp_from_torch(two_layer_state())
-        optimizer = optimizers.adam(*schedules.one_cycle(8, 0.2), weight_decay=1e-5)
+        optimizer = optimizers.adam(
+            *schedules.one_cycle(8, 1, 1e-2, pct_start=0.2), weight_decay=1e-5
+        )
         opt, gradient = optimizer.init(variables["params"]), jax.jit(two_layer_gradient)
         step_losses = []
         for step in range(8):

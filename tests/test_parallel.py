@@ -130,12 +130,12 @@ def test_inner_for_this_platform():
     [(8, 1, 8), (8, 2, 4), (8, 3, 2), (8, 5, 1), (8, 10, 1), (6, 2, 3), (5, 2, 1), (1, 4, 1)],
 )
 def test_devices_without_a_member_share_the_batches_of_image_networks(devices, members, expected):
-    assert choose_per_member(0, "auto", "loop", devices, members) == expected
-    assert choose_per_member(0, "shard_map", "loop", devices, members) == expected
-    assert choose_per_member(0, "pmap", "loop", devices, members) == 1
-    assert choose_per_member(0, "auto", "vmap", devices, members) == 1
+    assert choose_per_member(0, "auto", True, devices, members) == expected
+    assert choose_per_member(0, "shard_map", True, devices, members) == expected
+    assert choose_per_member(0, "pmap", True, devices, members) == 1
+    assert choose_per_member(0, "auto", False, devices, members) == 1
     # A run that wanted two each is read back on any number.
-    assert choose_per_member(2, "auto", "loop", devices, members) == 2 - devices % 2
+    assert choose_per_member(2, "auto", True, devices, members) == 2 - devices % 2
 
 
 def test_wrong_options_are_programming_errors():
@@ -150,20 +150,20 @@ def test_predictions_agree_on_1_2_and_8_devices():
     program = """
 import sys, pathlib, tempfile, numpy as np
 import toy
-from moa_jax.training import loop, predict
+from moa_jax.training import layout, loop, predict
 from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
 from moa_jax.training import rules
 folder = pathlib.Path(sys.argv[1]); folder.mkdir()
 stage = toy.stage(epochs=6, stop=rules.patience(2), lr=0.3)
 devices = Devices.available("auto")
-settings = loop.Settings(devices, members_at_once=8, steps_per_call=3)
+settings = layout.Settings(devices, members_at_once=8, steps_per_call=3)
 loop.StageRun(stage, folder, settings, MetricsLog(folder, False)).fit()
-names = [m.name for m in stage.members]
-predictor = predict.Predictor("toy", stage.forward, folder, names, devices, stage.member_data)
+ids = [m.id for m in stage.members]
+predictor = predict.Predictor("toy", stage.forward, folder, ids, devices, stage.member_data)
 values, _ = predict.out_of_fold(stage, predictor, stage.targets)
 from moa_jax.training import weights
-epochs = [weights.read(folder / "members" / f"{n}.npz").epochs_run for n in names]
+epochs = [weights.read(folder / "members" / f"{own.name}.npz").epochs_run for own in ids]
 np.savez(folder / "result.npz", values=values, epochs=epochs, strategy=devices.strategy)
 """
     import os

@@ -26,9 +26,10 @@ from moa_jax.pretrained import (
     resnest_from_torch,
     weight_files,
 )
-from moa_jax.training import programs
+from moa_jax.training.initial import initialise
 from moa_jax.training.members import Member
 from moa_jax.training.stage import Forward, Stage
+from moa_jax.training.types import Own, Shared
 
 NETWORKS = {
     "effnet_b3": (
@@ -222,9 +223,9 @@ def test_a_stage_joins_a_public_backbone_with_a_new_head(small):
         epochs=1,
         batch_size=2,
     )
-    own = {"data": (), "total_steps": np.int32(1), "start": start}
+    own = Own((), np.int32(1), start)
     key = jax.random.key_data(jax.random.key(0))
-    state, _ = quick(programs.initialise(stage))(key, own, {"inputs": stage.shared})
+    state, _ = quick(initialise(stage))(key, own, Shared(stage.shared, stage.targets))
     params = dict(state.params)
     head = params.pop("head")
     assert head["dense1"]["kernel"].shape == (256, 4) and np.any(head["dense1"]["kernel"])

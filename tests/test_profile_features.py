@@ -47,7 +47,7 @@ def fitted(data):
 def test_members_of_a_fold_share_a_set(data):
     members, _, sets, _ = fitted(data)
     assert list(sets) == ["fold0", "fold1"]
-    assert [FEATURES.set_of(member) for member in members] == ["fold0", "fold1"] * 2
+    assert [FEATURES.set_of(member.id) for member in members] == ["fold0", "fold1"] * 2
     for member, known in zip(members[:2], sets.values(), strict=True):
         assert not known[member.valid_rows].any() and known.sum() == len(member.train_rows)
 

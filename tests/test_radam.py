@@ -71,13 +71,13 @@ def test_trajectory(case, reference):
     )
     np.testing.assert_allclose(formula, expected, rtol=1e-6)
     with jax.enable_x64(True):
-        schedule = schedules.cosine(STEPS, EPOCHS, rate)
+        schedule = schedules.cosine(STEPS, EPOCHS, rate).rate
         optimizer = optimizers.radam(schedule, weight_decay=decay)
         found, state = trajectory(optimizer, start, jnp.float64)
         np.testing.assert_allclose(found, formula, rtol=1e-9)
         np.testing.assert_allclose(state.mu, m, rtol=1e-9)
         np.testing.assert_allclose(state.nu, v, rtol=1e-9)
-    optimizer = optimizers.radam(schedules.cosine(STEPS, EPOCHS, rate), weight_decay=decay)
+    optimizer = optimizers.radam(schedules.cosine(STEPS, EPOCHS, rate).rate, weight_decay=decay)
     found, state = trajectory(optimizer, start, jnp.float32)
     assert found.dtype == state.mu.dtype == np.float32
     # Both sides have rounded 92 times.
@@ -121,7 +121,7 @@ def test_rate_zero_moves_moments_and_steps_but_no_weight():
 def test_cosine(x64, tolerance, reference):
     with jax.enable_x64(x64):
         # The number of steps is traced, as in training.
-        rates = jax.jit(lambda total, step: schedules.cosine(total, 60, RATE)(step))
+        rates = jax.jit(lambda total, step: schedules.cosine(total, 60, RATE).rate(step))
         # An optimiser's counter is int32, also in float64 runs.
         found = np.asarray([rates(240, np.int32(4 * epoch)) for epoch in range(60)])
         within = np.asarray([rates(240, np.int32(4 * epoch + 3)) for epoch in range(60)])
@@ -135,7 +135,7 @@ def test_cosine(x64, tolerance, reference):
 
 
 def test_half_period():
-    schedule = schedules.cosine(12, 12, 2.0, half_period=3)
+    schedule = schedules.cosine(12, 12, 2.0, half_period=3).rate
     found = [float(schedule(epoch)) for epoch in range(12)]
     np.testing.assert_allclose(found, [2, 1.5, 0.5, 0, 0.5, 1.5] * 2, rtol=1e-6)
 

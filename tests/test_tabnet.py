@@ -23,9 +23,10 @@ from tabnet_reference import (
 from moa_jax.models.ghost import ghost_parts
 from moa_jax.models.tabnet import TabNet
 from moa_jax.pretrained import tabnet_from_torch
-from moa_jax.training import losses, optimizers, programs
+from moa_jax.training import initial, loop, losses, optimizers
 from moa_jax.training.members import Member
 from moa_jax.training.stage import Forward, Stage
+from moa_jax.training.types import Batches, Own, Shared, Training
 
 EVAL = {name: load(f"{name}_eval") for name in RECIPES}
 TRAIN = {name: load(f"{name}_train") for name in RECIPES}
@@ -279,12 +280,12 @@ def test_five_steps_of_the_training_program(name):
             epochs=1,
             batch_size=300,
         )
-        shared = {"inputs": stage.shared, "targets": stage.targets}
-        own = {"data": (), "total_steps": np.int32(len(WINDOWS))}
-        state, _ = programs.initialise(stage)(jax.random.key_data(jax.random.key(0)), own, shared)
+        shared = Shared(stage.shared, stage.targets)
+        own = Own((), np.int32(len(WINDOWS)))
+        state, _ = initial.initialise(stage)(jax.random.key_data(jax.random.key(0)), own, shared)
         variables = start(name)
         state = state._replace(**variables, opt=optimizer(5, 1).init(variables["params"]))
-        train = jax.jit(programs.train(stage))
+        train = jax.jit(loop.train(stage))
         step_losses, norms, parts = [], [], 0
         for step, (first, end) in enumerate(WINDOWS):
             before = {"params": state.params, "batch_stats": state.batch_stats}
@@ -296,9 +297,9 @@ def test_five_steps_of_the_training_program(name):
             norms.append(norm(found))
             table = np.zeros((1, 300), np.int32)
             table[0, : end - first] = np.arange(first, end)
-            own |= {"rows": table, "counts": np.array([end - first], np.int32)}
+            batches = Batches(table, np.array([end - first], np.int32))
             epoch_loss = state.epoch_loss
-            state, _ = train(state, own, shared)
+            state, _ = train(state, Training(own, batches), shared)
             close(state.epoch_loss - epoch_loss, loss, tolerance=1e-9)
             parts += len(ghost_parts(end - first, 128).mask)
             if step == 0:

@@ -135,7 +135,9 @@ def test_steps(folds, stage, steps_per_epoch, total):
     assert -(-train_rows // config.batch_size) == steps_per_epoch
     assert steps_per_epoch * config.epochs == total
     with jax.enable_x64(True):
-        rate, beta1 = schedules.one_cycle(total, config.pct_start, config.max_learning_rate)
+        rate, beta1 = schedules.one_cycle(
+            total, config.epochs, config.max_learning_rate, pct_start=config.pct_start
+        )
         peak = round(config.pct_start * total) - 1
         assert float(rate(0)) == pytest.approx(1e-5, rel=1e-12)
         assert float(rate(peak)) == pytest.approx(1e-2, rel=1e-12)

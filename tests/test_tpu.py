@@ -47,7 +47,7 @@ jax.config.update("jax_platforms", "cpu")
 from moa_jax.command import flags, plan
 from moa_jax.data import simulate
 from moa_jax.training import shapes
-from moa_jax.training.loop import Layout
+from moa_jax.training.layout import Layout
 from moa_jax.store.workdir import Workdir
 
 arguments, topology, strategy, per_member, collectives = json.loads(sys.argv[1])

@@ -3,13 +3,19 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from tabnet_reference import load
 
+from moa_jax.errors import UserError
 from moa_jax.training import losses, metrics, optimizers, schedules
 
 LOGITS = np.array([[0.0, 2.0, -3.0], [-6.0, -6.5, 1.0]])
 TARGETS = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+def one_cycle(total, pct_start):
+    return schedules.one_cycle(total, 1, 1e-2, pct_start=pct_start)
 
 
 def test_binary_cross_entropy_plain_smoothed_and_clipped():
@@ -72,16 +78,16 @@ SCHEDULE = [
 def test_one_cycle(total, pct_start, step, rate, beta1):
     with jax.enable_x64(True):
         # The length is traced, as in training.
-        found = jax.jit(
-            lambda total, step: [s(step) for s in schedules.one_cycle(total, pct_start)]
-        )(total, step)
+        found = jax.jit(lambda total, step: [s(step) for s in one_cycle(total, pct_start)])(
+            total, step
+        )
         assert float(found[0]) == pytest.approx(rate, rel=1e-9)
         assert float(found[1]) == pytest.approx(beta1, abs=6e-10)
 
 
 def test_one_cycle_in_float32():
     for total, pct_start, step, rate, beta1 in SCHEDULE:
-        found = [s(step) for s in schedules.one_cycle(total, pct_start)]
+        found = [s(step) for s in one_cycle(total, pct_start)]
         assert found[0].dtype == jnp.float32
         assert float(found[0]) == pytest.approx(rate, rel=1e-5, abs=2e-9)
         assert float(found[1]) == pytest.approx(beta1, rel=1e-6)
@@ -94,7 +100,7 @@ def test_adam_trace():
         0.993357642709, 0.992023146283, 0.991503303385, 0.991308639917, 0.991308639506,
     ]  # fmt: skip
     with jax.enable_x64(True):
-        optimizer = optimizers.adam(*schedules.one_cycle(10, 0.2), weight_decay=1e-5)
+        optimizer = optimizers.adam(*one_cycle(10, 0.2), weight_decay=1e-5)
         p = jnp.float64(1)
         state, found = optimizer.init(p), []
         for step in range(10):
@@ -240,7 +246,7 @@ def test_one_cycle_of_the_stage_before_tabnet():
             (1170, "onecycle_lr", "onecycle_beta1"),
             (8, "step_lr", "step_beta1"),
         ):
-            rate, beta1 = (s(jnp.arange(total)) for s in schedules.one_cycle(total, 0.2))
+            rate, beta1 = (s(jnp.arange(total)) for s in one_cycle(total, 0.2))
             np.testing.assert_allclose(rate, reference[rate_name], rtol=1e-9, atol=1e-15)
             np.testing.assert_allclose(beta1, reference[beta1_name], rtol=1e-12)
 
@@ -279,3 +285,77 @@ def test_adam_with_constants_equals_adam_with_constant_schedules():
             results.append(p)
         np.testing.assert_allclose(*results, rtol=1e-14)
         np.testing.assert_allclose(results[0], [0.70, -1.70], atol=0.01)
+
+
+def steps_of(optimizer, count=4):
+    """The places of two parameters after each of a few steps down a slope."""
+    p, found = jnp.array([1.0, -2.0]), []
+    state = optimizer.init(p)
+    for _ in range(count):
+        updates, state = optimizer.update(jnp.array([0.3, -0.1]) * p, state, p)
+        p = p + updates
+        found.append(p)
+    return np.array(found)
+
+
+OPTIONS = {
+    "constant": {},
+    "one_cycle": {"pct_start": 0.5},
+    "multi_step": {"milestones": (1,), "decay": 0.1},
+    "cosine": {"half_period": 2},
+}
+
+
+@pytest.mark.parametrize("schedule", schedules.SCHEDULES)
+@pytest.mark.parametrize("optimizer", optimizers.OPTIMIZERS)
+def test_optimisers_and_schedules_by_name(optimizer, schedule):
+    """Every pair is what its functions give, with the rate times the scale."""
+    if optimizer == "adam_cycled" and schedule != "one_cycle":
+        with pytest.raises(UserError, match="schedule: expected one that moves the momentum"):
+            build(optimizer, schedule, 0.0)
+        return
+    decays = not optimizer.startswith("keras")
+    if not decays:
+        with pytest.raises(UserError, match=f"expected 0 for optimizer {optimizer}, .*found 0.1"):
+            build(optimizer, schedule, 0.1)
+    moved = schedules.SCHEDULES[schedule](4, 2, 0.2, **OPTIONS[schedule])
+    rate = moved.rate
+    scaled = (lambda step: 0.5 * rate(step)) if callable(rate) else 0.5 * rate
+    direct = {
+        "adam": lambda: optimizers.adam(scaled, weight_decay=0.1),
+        "adam_cycled": lambda: optimizers.adam(scaled, moved.momentum, 0.1),
+        "keras_adam": lambda: optimizers.keras_adam(scaled),
+        "keras_adadelta": lambda: optimizers.keras_adadelta(scaled),
+        "radam": lambda: optimizers.radam(scaled, weight_decay=0.1),
+        "adamw": lambda: optax.adamw(scaled, weight_decay=0.1),
+    }
+    named = build(optimizer, schedule, 0.1 if decays else 0.0)
+    np.testing.assert_array_equal(steps_of(named), steps_of(direct[optimizer]()))
+
+
+def build(optimizer, schedule, weight_decay):
+    return optimizers.build(
+        4, 0.5, optimizer=optimizer, schedule=schedule, epochs=2, rate=0.2,
+        weight_decay=weight_decay, **OPTIONS[schedule],
+    )  # fmt: skip
+
+
+def test_options_of_schedules():
+    options = {name: schedules.schedule_options(name) for name in schedules.SCHEDULES}
+    assert options == {
+        "constant": (),
+        "one_cycle": (
+            "pct_start", "div_factor", "final_div_factor", "base_momentum", "max_momentum",
+        ),
+        "multi_step": ("milestones", "decay"),
+        "cosine": ("half_period",),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_losses_by_name_leave_padded_rows_out(name):
+    loss = losses.LOSSES[name]
+    padded = np.vstack([LOGITS, np.full((1, 3), 50.0)])
+    targets = np.vstack([TARGETS, np.zeros((1, 3))])
+    found = loss(padded, targets, np.array([True, True, False]))
+    np.testing.assert_allclose(found, loss(LOGITS, TARGETS, np.ones(2)), rtol=1e-6)

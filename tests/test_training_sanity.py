@@ -4,12 +4,16 @@ There is nothing to learn: what shows is initialisation, warm-up, the cycle of b
 and statistics. The expected losses are ranges over two of PyTorch's seeds.
 """
 
-import jax
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from moa_jax.recipes import simple_nn, three_stage_nn
-from moa_jax.training import members, programs
+from moa_jax.training import members
+from moa_jax.training.layout import Settings
+from moa_jax.training.loop import StageRun
+from moa_jax.training.parallel import Devices
 from moa_jax.training.stage import Forward
 
 TRAIN, VALID = 17_558, 4_390
@@ -51,20 +55,12 @@ def run_epochs(config, inputs, targets, share, num_epochs):
         shared=x, targets=y,
     )  # fmt: skip
     steps = stage.steps_per_epoch(member)
-    own = {"data": (), "total_steps": np.int32(stage.epochs * steps)}
-    shared = jax.device_put({"inputs": x, "targets": y})
-    key = jax.random.key_data(members.member_key(0, member, True))
-    state, _ = programs.initialise(stage)(key, own, shared)
-    train, validate = jax.jit(programs.train(stage)), jax.jit(programs.validate(stage))
-    batch = stage.batch_size
-    rows, counts = members.index_table(member.select_rows, batch, members.num_batches(VALID, batch))
-    held = {"data": (), "rows": rows, "counts": counts, "epoch_steps": np.int32(steps)}
+    settings = Settings(Devices.available("vmap"), steps_per_call=steps)
+    group = StageRun(stage, Path(), settings, None).group(0)
+    state = group.init()
     for epoch in range(num_epochs):
-        order = members.epoch_order(0, member, epoch, True)
-        rows, counts = members.index_table(order, batch, steps, 2)
-        state, _ = train(state, {**own, "rows": rows, "counts": counts}, shared)
-        state, report = validate(state, held, shared)
-        yield float(report["train_loss"]), float(report["valid_loss"])
+        state, report = group.validate(group.train_steps(state, epoch))
+        yield float(report.train_loss[0]), float(report.valid_loss[0])
 
 
 def close(found, expected, tolerance):

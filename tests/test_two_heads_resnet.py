@@ -18,12 +18,14 @@ from moa_jax.models.two_heads import trunk
 from moa_jax.recipes import system, two_heads_resnet
 from moa_jax.recipes.features import Arrays
 from moa_jax.recipes.recipe import Context
-from moa_jax.recipes.system import Training
+from moa_jax.recipes.system import Fitting
 from moa_jax.recipes.two_heads_resnet import LOOP, NONSCORED, ORIGINAL, SCORED
 from moa_jax.store import files, transform_files
 from moa_jax.store.predictions import Predictions
-from moa_jax.training import programs, shapes, weights
+from moa_jax.training import shapes, weights
+from moa_jax.training.initial import initialise
 from moa_jax.training.members import cross_validation, member_key
+from moa_jax.training.types import Own, Shared
 
 REFERENCE = Path(__file__).parent / "reference"
 COUNTS = json.loads((REFERENCE / "resnet_param_counts.json").read_text())
@@ -37,7 +39,7 @@ TINY = {
 def stage_of(rows, config, folder, name, member_data=()):
     """A stage on rows whose transforms are not fitted."""
     design, own = designs(config)[name], context(folder)
-    training = Training(config, rows, own)
+    training = Fitting(config, rows, own)
     members = [design.rows(m) for m in cross_validated(training.passage.rows, config)]
     arrays = Arrays(np.zeros((len(rows), 1), np.float32), member_data)
     targets = design.targets(rows)
@@ -63,7 +65,7 @@ def wide():
 def test_widths_and_parameters_of_the_original(wide, tmp_path, version, width, batch):
     config = dataclasses.replace(ORIGINAL[version], seeds=(23,), folds=2)
     assert config.features(ORIGINAL_LEVELS).is_listed(wide)
-    training = Training(config, wide, context(tmp_path))
+    training = Fitting(config, wide, context(tmp_path))
     for name in (NONSCORED, SCORED):
         stage, num_inputs = training.build(designs(config)[name])
         assert num_inputs == width
@@ -256,13 +258,10 @@ def test_the_trunk_is_carried_from_stage_to_stage(fitted):
     member = stage.members[index]
     path = fitted.folder / NONSCORED / "members" / f"{member.name}.npz"
     earlier = trunk(weights.read(path).variables)
-    own = {
-        "data": jax.tree.map(lambda a: a[index], stage.member_data),
-        "total_steps": 1,
-        "start": stage.start(member),
-    }
+    data = jax.tree.map(lambda a: a[index], stage.member_data)
+    own = Own(data, 1, stage.start(member))
     key = jax.random.key_data(member_key(0, member, False))
-    state, _ = jax.jit(programs.initialise(stage))(key, own, {"inputs": stage.shared})
+    state, _ = jax.jit(initialise(stage))(key, own, Shared(stage.shared, stage.targets))
     start = trunk({"params": state.params, "batch_stats": state.batch_stats})
     jax.tree.map(np.testing.assert_array_equal, start, earlier)
     assert all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(state.opt))

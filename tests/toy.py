@@ -53,7 +53,15 @@ def data(seed=0):
 
 
 def stage(
-    folds=4, seeds=(0, 7), epochs=5, batch_size=16, stop=None, rate=None, inner="vmap", lr=0.05
+    folds=4,
+    seeds=(0, 7),
+    epochs=5,
+    batch_size=16,
+    stop=None,
+    rate=None,
+    inner="vmap",
+    lr=0.05,
+    shares_batches=False,
 ):
     """Folds of unequal size, so that members differ in their number of steps."""
     x, y = data()
@@ -61,7 +69,13 @@ def stage(
     stage_members = tuple(members.cross_validation(dict.fromkeys(seeds, fold_of_row), 0))
     return Stage(
         name="toy/first",
-        forward=Forward(Network(), inputs, lambda outputs: jax.nn.sigmoid(outputs[0]), inner=inner),
+        forward=Forward(
+            Network(),
+            inputs,
+            lambda outputs: jax.nn.sigmoid(outputs[0]),
+            inner=inner,
+            shares_batches=shares_batches,
+        ),
         members=stage_members,
         shared=x,
         targets=y,

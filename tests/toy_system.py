@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import flax.linen as nn
 
@@ -62,7 +61,7 @@ class Config(Recipe):
 
     def check(self, dataset) -> None:
         super().check(dataset)
-        optimisation.check(self)
+        optimisation.check(self, self.learning_rate)
 
     def columns(self, values, num_genes, steps):
         return steps("components", lambda: PrincipalComponents(self.components), values)
@@ -79,10 +78,9 @@ class Config(Recipe):
         return dict.fromkeys(self.seeds, folds.k_fold(len(rows), self.folds, 0))
 
     def stage(self, **parts):
-        optimizer = functools.partial(optimisation.optimizer, section=self, rate=self.learning_rate)
         return Stage(
             loss=LOSSES[self.loss],
-            optimizer=optimizer,
+            optimizer=optimisation.optimizer(self, self.learning_rate),
             epochs=self.epochs,
             batch_size=self.batch_size,
             **parts,

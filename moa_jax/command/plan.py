@@ -24,7 +24,8 @@ from moa_jax.recipes.recipe import Context
 from moa_jax.recipes.system import BuiltStage
 from moa_jax.store.workdir import Workdir
 from moa_jax.training import shapes
-from moa_jax.training.loop import Layout, members_that_fit, stage_program
+from moa_jax.training.layout import Layout, members_that_fit
+from moa_jax.training.loop import stage_programs
 from moa_jax.training.parallel import (
     Devices,
     check_per_member,
@@ -270,7 +271,7 @@ def compiled_step(
     """
     try:
         # It never runs: what LLVM does to it for a CPU changes neither memory nor FLOPs.
-        return stage_program(stage, "train", devices, inner, runs_once=True).compiled(
+        return stage_programs(stage, devices, inner, runs_once=True).train.compiled(
             devices.member_shapes(shapes.state(stage), per_shard),
             devices.member_shapes(shapes.train(stage, steps), per_shard),
             devices.shared_shapes(shapes.shared(stage)),

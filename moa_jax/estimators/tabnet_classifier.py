@@ -32,8 +32,9 @@ from moa_jax.models.tabnet import (
     tabnet_of,
 )
 from moa_jax.training import losses, optimizers, rules, weights
-from moa_jax.training.loop import SMALLEST_BATCH, Settings, StageRun
-from moa_jax.training.members import Member
+from moa_jax.training.layout import Settings
+from moa_jax.training.loop import StageRun
+from moa_jax.training.members import SMALLEST_BATCH, Member
 from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
 from moa_jax.training.stage import Forward, Stage, by_row

@@ -127,7 +127,7 @@ class Config(Recipe):
     def check(self, dataset: Dataset) -> None:
         """Checks as every recipe does, and that rates and pretrained weights suit the network."""
         super().check(dataset)
-        optimisation.check(self)
+        optimisation.check(self, self.learning_rate, self.weight_decay)
         if not self.network.startswith(EFFICIENTNET) and self.drop_connect_rate:
             raise UserError(
                 f"drop_connect_rate: expected 0 for {self.network}, found {self.drop_connect_rate}"
@@ -265,7 +265,7 @@ def _optimizer(total_steps, scale, config: Config):
 
     return optax.chain(
         clip_by_global_norm(config.clip_norm, CLIP_EPSILON),
-        optimisation.optimizer(
-            total_steps, scale, config, config.learning_rate, config.weight_decay
+        optimisation.optimizer(config, config.learning_rate, config.weight_decay)(
+            total_steps, scale
         ),
     )

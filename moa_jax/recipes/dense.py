@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import TYPE_CHECKING
 
 from moa_jax.config import number, switch
@@ -62,12 +61,7 @@ class DenseTraining:
         return Stage(
             loss=smoothed,
             valid_loss=smoothed if self.smooth_validation else losses.LOSSES[self.loss],
-            optimizer=functools.partial(
-                optimisation.optimizer,
-                section=self,
-                rate=self.max_learning_rate,
-                weight_decay=self.weight_decay,
-            ),
+            optimizer=optimisation.optimizer(self, self.max_learning_rate, self.weight_decay),
             epochs=self.epochs,
             batch_size=self.batch_size,
             stop=rules.patience(self.patience),

@@ -89,9 +89,9 @@ class StageDesign:
             self.network(num_outputs),
             self.features.inputs,
             self.probabilities,
-            self.inner,
-            self.shares_batches,
-            self.rows_at_once,
+            inner=self.inner,
+            shares_batches=self.shares_batches,
+            rows_at_once=self.rows_at_once,
         )
 
     def stage(

@@ -14,7 +14,7 @@ from moa_jax.data.dataset import Dataset
 from moa_jax.features.transforms import TRANSFORMS
 from moa_jax.recipes.recipe import Context
 from moa_jax.store.transform_files import Transform
-from moa_jax.training.members import Member
+from moa_jax.training.members import Member, MemberId
 
 # Fitted transforms by name; which classes they are of is known to who fitted them.
 Transforms = Mapping[str, Any]
@@ -70,8 +70,8 @@ class Features(abc.ABC):
         return False
 
     @abc.abstractmethod
-    def set_of(self, member: Member) -> str:
-        """Returns the name of the set that a member reads; it may go by seed and fold."""
+    def set_of(self, member: MemberId) -> str:
+        """Returns the name of the set that a member reads."""
 
     def folder(self, context: Context, stage: str) -> Path:
         """Returns the folder that a stage's sets are stored in, each in one of its name."""
@@ -155,5 +155,5 @@ def sets_of(features: Features, members: Sequence[Member], num_rows: int) -> dic
     for member in members:
         known = np.full(num_rows, True)
         known[member.valid_rows] = False
-        found.setdefault(features.set_of(member), known)
+        found.setdefault(features.set_of(member.id), known)
     return found

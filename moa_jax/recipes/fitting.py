@@ -16,8 +16,9 @@ from moa_jax.data.dataset import Targets
 from moa_jax.recipes.recipe import Context
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
-from moa_jax.training import loop, weights
-from moa_jax.training.loop import Settings, StageRun
+from moa_jax.training import weights
+from moa_jax.training.layout import Settings, members_that_fit
+from moa_jax.training.loop import StageRun
 from moa_jax.training.members import Member
 from moa_jax.training.metrics import mean_log_loss
 from moa_jax.training.parallel import Devices
@@ -51,7 +52,7 @@ def fit_stage(
     members_at_once = context.workdir.resolved(
         f"{stage.name}: members_at_once",
         context.parallel.members_at_once
-        or loop.members_that_fit(stage, devices.num_shards, devices.memory_bytes()),
+        or members_that_fit(stage, devices.num_shards, devices.memory_bytes()),
     )
     devices = context.devices_for(stage.forward, min(members_at_once, len(stage.members)))
     if devices.per_member > 1:

@@ -17,7 +17,7 @@ from moa_jax.deepinsight.feature_map import FeatureMap
 from moa_jax.deepinsight.log_scale import LogScale
 from moa_jax.recipes.features import Arrays, Features, Passage, Transforms
 from moa_jax.recipes.recipe import Context
-from moa_jax.training.members import Member
+from moa_jax.training.members import Member, MemberId
 
 if TYPE_CHECKING:
     from moa_jax.recipes.deepinsight_cnn import Config
@@ -39,7 +39,7 @@ class ImageFeatures(Features):
 
     classes = (FeatureMap, LogScale)
 
-    def set_of(self, member: Member) -> str:
+    def set_of(self, member: MemberId) -> str:
         return f"fold{member.fold}"
 
     def folder(self, context: Context, stage: str) -> Path:

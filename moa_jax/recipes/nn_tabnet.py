@@ -190,8 +190,9 @@ class Config(Recipe):
         super().check(dataset)
         recipe.check_same_folds(self.transforms, self.same_folds)
         seeds, split_seeds = self.nonscored.seeds, self.nonscored.split_seeds
-        optimisation.check(self.nonscored, "nonscored.")
-        optimisation.check(self.scored, "scored.")
+        first, second = self.nonscored, self.scored
+        optimisation.check(first, first.max_learning_rate, first.weight_decay, "nonscored.")
+        optimisation.check(second, second.learning_rate, second.weight_decay, "scored.")
         recipe.check_lengths("nonscored.split_seeds", split_seeds, "nonscored.seeds", seeds)
 
     def stages(self, levels: Levels, nonscored: bool) -> tuple[StageDesign, ...]:
@@ -370,7 +371,7 @@ def _optimizer(total_steps, scale, config: TabNetConfig):
 
     return optax.chain(
         clip_by_global_norm(config.clip),
-        optimisation.optimizer(
-            total_steps, scale, config, config.learning_rate, config.weight_decay
+        optimisation.optimizer(config, config.learning_rate, config.weight_decay)(
+            total_steps, scale
         ),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from moa_jax.config import suggestion
 from moa_jax.errors import UserError
@@ -34,12 +34,13 @@ class Named(Protocol):
         """Length of the schedule."""
 
 
-def check(section: Named, where: str = "") -> None:
-    """Checks that what a section names exists, and that it has the schedule's own fields.
+def check(section: Named, rate: float, weight_decay: float = 0.0, where: str = "") -> None:
+    """Checks that what a section names exists and goes together.
 
     Args:
       section: of a model's configuration.
-      where: its name, with a dot, in that configuration.
+      rate, weight_decay: what `optimizer` will be called with.
+      where: the section's name, with a dot, in that configuration.
 
     Raises:
       UserError: naming the field.
@@ -62,6 +63,7 @@ def check(section: Named, where: str = "") -> None:
                 f"{where}schedule: {section.schedule} needs {option}, which this model's "
                 "configuration does not have"
             )
+    optimizer(section, rate, weight_decay)(1, 1.0)
 
 
 def smoothed_loss(name: str, smoothing: float) -> Callable[..., jax.Array]:
@@ -76,26 +78,28 @@ def _smoothed_loss(logits, targets, mask, name: str, smoothing: float) -> jax.Ar
 
 
 def optimizer(
-    total_steps: int | jax.Array,
-    scale: float | jax.Array,
-    section: Named,
-    rate: float,
-    weight_decay: float = 0.0,
-) -> optax.GradientTransformation:
+    section: Named, rate: float, weight_decay: float = 0.0
+) -> Callable[..., optax.GradientTransformation]:
     """Returns the optimiser that a section names, on the schedule that it names.
 
     Args:
-      total_steps: the member's number of steps.
-      scale: factor on the rate, which a rule may change between epochs.
       section: of a model's configuration.
       rate: the schedule's largest rate.
       weight_decay: of the optimiser.
-    """
-    from moa_jax.training.optimizers import OPTIMIZERS
-    from moa_jax.training.schedules import SCHEDULES, schedule_options
 
-    options: dict[str, Any] = {
-        name: getattr(section, name) for name in schedule_options(section.schedule)
-    }
-    made = SCHEDULES[section.schedule](total_steps, section.epochs, rate, **options)
-    return OPTIMIZERS[section.optimizer](made.scaled(scale), weight_decay)
+    Returns:
+      From a member's number of steps and a factor on its rate to the optimiser: the `optimizer` of
+      a `Stage`.
+    """
+    from moa_jax.training.optimizers import build
+    from moa_jax.training.schedules import schedule_options
+
+    return functools.partial(
+        build,
+        optimizer=section.optimizer,
+        schedule=section.schedule,
+        epochs=section.epochs,
+        rate=rate,
+        weight_decay=weight_decay,
+        **{name: getattr(section, name) for name in schedule_options(section.schedule)},
+    )

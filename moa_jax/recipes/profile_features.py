@@ -15,7 +15,7 @@ from moa_jax.recipes import profile
 from moa_jax.recipes.features import Arrays, Features, Passage, Transforms
 from moa_jax.recipes.profile import Profile
 from moa_jax.store.transform_files import Transform
-from moa_jax.training.members import Member
+from moa_jax.training.members import Member, MemberId
 
 PREDICTIONS = "predictions"
 # From rows, their profile's columns and the columns made of earlier predictions, either of width 0
@@ -47,7 +47,7 @@ class ProfileFeatures(Features):
     def reads_test(self) -> bool:
         return self.transforms == "all"
 
-    def set_of(self, member: Member) -> str:
+    def set_of(self, member: MemberId) -> str:
         return "all" if self.transforms == "all" else f"fold{member.fold}"
 
     def fit(

@@ -133,7 +133,7 @@ class Context:
         per_member = choose_per_member(
             self.parallel.devices_per_member,
             self.parallel.strategy,
-            forward.inner,
+            forward.shares_batches,
             len(self.devices.devices),
             num_members,
         )

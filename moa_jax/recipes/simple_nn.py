@@ -74,7 +74,7 @@ class Config(Recipe, DenseTraining):
 
     def check(self, dataset: Dataset) -> None:
         super().check(dataset)
-        optimisation.check(self)
+        optimisation.check(self, self.max_learning_rate, self.weight_decay)
         if self.split == "drug_aware":
             _drugs(dataset)
 

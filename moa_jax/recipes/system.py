@@ -42,7 +42,7 @@ def fit(recipe: Recipe, dataset: Dataset, context: Context) -> RecipeResult:
     start = time.monotonic()
     designs = recipe.stages(context.levels, has_nonscored(dataset))
     notes = _data_notes(recipe, dataset, context.levels, designs)
-    training = Training(recipe, dataset, context)
+    training = Fitting(recipe, dataset, context)
     for design in designs:
         training.fit(design)
     test = None
@@ -118,7 +118,7 @@ def outline(recipe: Recipe, dataset: Dataset, context: Context) -> list[BuiltSta
     return outlines
 
 
-class Training:
+class Fitting:
     """A system being fitted: its rows, and what the stages so far have made of them.
 
     Attributes:
@@ -164,7 +164,9 @@ class Training:
         train_rows = [member.train_rows for member in every]
         arrays = Arrays(
             features.table(self.passage, design.name, stored),
-            features.member_data(stored(design.name), stored.numbers(every), train_rows),
+            features.member_data(
+                stored(design.name), stored.numbers([m.id for m in every]), train_rows
+            ),
         )
         start = design.start(context, len(targets.names))
         stage = design.stage(context, every, arrays, targets, start)
@@ -192,7 +194,7 @@ class _Stored:
             ]
         return self._read[stage]
 
-    def numbers(self, every: Sequence[MemberId | Member]) -> np.ndarray:
+    def numbers(self, every: Sequence[MemberId]) -> np.ndarray:
         """Returns which of the sets each member reads, [M] int32."""
         features = self._design.features
         return np.array([self._names.index(features.set_of(m)) for m in every], np.int32)

@@ -115,8 +115,9 @@ class Config(Recipe):
     def check(self, dataset: Dataset) -> None:
         super().check(dataset)
         recipe.check_same_folds(self.transforms, self.same_folds)
-        for stage in (NONSCORED, SCORED, STACKED):
-            optimisation.check(getattr(self, stage), f"{stage}.")
+        for name in (NONSCORED, SCORED, STACKED):
+            stage: StageConfig = getattr(self, name)
+            optimisation.check(stage, stage.max_learning_rate, stage.weight_decay, f"{name}.")
 
     def stages(self, levels: Levels, nonscored: bool) -> tuple[StageDesign, ...]:
         """Returns the stages; without non-scored targets the first is left out."""

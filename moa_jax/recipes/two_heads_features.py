@@ -16,7 +16,7 @@ from moa_jax.recipes import two_heads_inputs
 from moa_jax.recipes.features import Arrays, Features, Passage, Transforms
 from moa_jax.recipes.recipe import Context
 from moa_jax.recipes.two_heads_inputs import PREDICTORS
-from moa_jax.training.members import Member
+from moa_jax.training.members import Member, MemberId
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class TwoHeadsFeatures(Features):
         """Tells whether the second input has the columns of the original."""
         return self.listed and two_heads_inputs.has_listed_predictors(rows)
 
-    def set_of(self, member: Member) -> str:
+    def set_of(self, member: MemberId) -> str:
         return member.name
 
     def folder(self, context: Context, stage: str) -> Path:

@@ -116,7 +116,7 @@ class Config(Recipe):
 
     def check(self, dataset: Dataset) -> None:
         super().check(dataset)
-        optimisation.check(self)
+        optimisation.check(self, self.learning_rate)
 
     def notes(self, rows: Dataset, context: Context) -> tuple[str, ...]:
         """Returns which predictions are reported, how the loop ended, and who chose columns."""
@@ -219,9 +219,7 @@ class Config(Recipe):
 
         stop = rules.patience(self.patience, self.min_delta)
         return self._stage(
-            optimizer=functools.partial(
-                optimisation.optimizer, section=self, rate=self.learning_rate
-            ),
+            optimizer=optimisation.optimizer(self, self.learning_rate),
             epochs=self.epochs,
             stop=stop,
             select=select(stop),

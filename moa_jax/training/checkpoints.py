@@ -13,8 +13,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from moa_jax.errors import UserError
-
-Tree = Any
+from moa_jax.training.types import Tree
 
 
 class Position(NamedTuple):
@@ -25,7 +24,7 @@ class Position(NamedTuple):
     call: int
 
 
-def _flatten(state: Tree) -> dict[str, np.ndarray]:
+def _flatten(state: Any) -> dict[str, np.ndarray]:
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
@@ -61,7 +60,7 @@ class Checkpoints:
             self.wait()
         self._manager.close()
 
-    def save(self, number: int, position: Position, state: Tree) -> None:
+    def save(self, number: int, position: Position, state: Any) -> None:
         """Saves the state of real members ([members, ...] host arrays) as checkpoint `number`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Losses on logits, with a mask for padded rows."""
+"""Losses on logits, with a mask for padded rows; `LOSSES` finds them by name."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from moa_jax.training.types import Loss
+
 
 def smoothed(targets: jax.Array, smoothing: float) -> jax.Array:
     """Moves binary targets towards one half: y (1 - smoothing) + smoothing / 2.
 
     For 0/1 targets this is the same as clipping them to [smoothing / 2, 1 - smoothing / 2].
+
+    >>> smoothed(jnp.array([0.0, 1.0]), 0.5).tolist()
+    [0.25, 0.75]
     """
     return targets * (1 - smoothing) + 0.5 * smoothing
 
@@ -22,6 +27,10 @@ def binary_cross_entropy(logits: jax.Array, targets: jax.Array, mask: jax.Array)
       logits: [rows, targets].
       targets: [rows, targets] in [0, 1].
       mask: [rows], true for real rows.
+
+    >>> logits, targets = jnp.zeros((2, 3)), jnp.ones((2, 3))
+    >>> round(float(binary_cross_entropy(logits, targets, jnp.array([True, False]))), 4)
+    0.6931
     """
     return _row_mean(optax.sigmoid_binary_cross_entropy(logits, targets), mask)
 
@@ -62,3 +71,10 @@ def _row_mean(losses: jax.Array, mask: jax.Array) -> jax.Array:
     rows = losses.mean(axis=-1)
     weight = mask.astype(rows.dtype)
     return jnp.sum(rows * weight) / jnp.maximum(weight.sum(), 1)
+
+
+LOSSES: dict[str, Loss] = {
+    "binary_cross_entropy": binary_cross_entropy,
+    "cross_entropy": cross_entropy,
+    "log_loss_epsilon": log_loss_epsilon,
+}

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 HOLDOUT_SHARE = 0.1
+# Batch normalisation is undefined for a single row.
+SMALLEST_BATCH = 2
 # Streams of one member's generator that must never coincide.
 _PERMUTATION, _HOLDOUT = 0, 1
+
+
+class MemberId(NamedTuple):
+    """Who a member is within its stage; `name` is that of its file, too.
+
+    >>> MemberId(seed=2, fold=4).name
+    'seed2_fold4'
+    """
+
+    seed: int
+    fold: int
+
+    @property
+    def name(self) -> str:
+        return f"seed{self.seed}_fold{self.fold}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +40,7 @@ class Member:
       fold: the fold whose rows the member does not train on.
       train_rows: rows that are trained on.
       select_rows: rows whose loss decides epoch, stopping and plateau.
-      valid_rows: rows predicted out of fold; the same as `select_rows` unless honest.
+      valid_rows: rows predicted out of fold; the same as `select_rows` unless some are held out.
     """
 
     seed: int
@@ -32,34 +50,39 @@ class Member:
     valid_rows: np.ndarray
 
     @property
+    def id(self) -> MemberId:
+        return MemberId(self.seed, self.fold)
+
+    @property
     def name(self) -> str:
-        return f"seed{self.seed}_fold{self.fold}"
+        return self.id.name
 
 
 def cross_validation(
-    folds: Mapping[int, np.ndarray], base_seed: int, honest: bool = False
+    folds: Mapping[int, np.ndarray], base_seed: int, select_on: str = "fold"
 ) -> list[Member]:
     """Returns the members of every seed and fold, seeds outermost, in the mapping's order.
 
     Args:
       folds: for every seed the fold of each row, [N] integers.
       base_seed: the run's seed; it enters the draw of the inner hold-out.
-      honest: hold a tenth of a member's training rows out, and let these decide its epoch, so
-        that no row influences the weights it is scored with.
+      select_on: what decides a member's epoch, stopping and rate: the `fold` that it predicts, or
+        a `holdout`, a tenth of its training rows that it does not train on, so that no row
+        influences the weights it is scored with.
     """
+    if select_on not in ("fold", "holdout"):
+        raise ValueError(f"select_on: expected fold or holdout, found {select_on!r}")
     members = []
     for seed, fold_of_row in folds.items():
         for fold in np.unique(fold_of_row).tolist():
-            valid = np.flatnonzero(fold_of_row == fold)
-            train = select = np.flatnonzero(fold_of_row != fold)
-            if honest:
+            select = valid = np.flatnonzero(fold_of_row == fold)
+            train = np.flatnonzero(fold_of_row != fold)
+            if select_on == "holdout":
                 generator = np.random.default_rng([base_seed, seed, fold, _HOLDOUT])
                 size = max(1, round(HOLDOUT_SHARE * len(train)))
                 held = np.zeros(len(train), bool)
                 held[generator.permutation(len(train))[:size]] = True
                 train, select = train[~held], train[held]
-            else:
-                select = valid
             members.append(Member(seed, fold, train, select, valid))
     return members
 
@@ -75,6 +98,7 @@ def member_key(base_seed: int, member: Member, share_across_folds: bool) -> jax.
 
 
 def num_batches(rows: int, batch_size: int) -> int:
+    """Returns the number of batches that rows are cut into, a short last one included."""
     return -(-rows // batch_size)
 
 
@@ -103,6 +127,12 @@ def index_table(
     Returns:
       row positions [num_steps, batch_size] int32 (padding repeats row 0) and the number of real
       rows of each step [num_steps] int32; a step's real rows come first.
+
+    >>> table, counts = index_table(np.array([5, 6, 7, 8]), batch_size=3, num_steps=3)
+    >>> table.tolist()
+    [[5, 6, 7], [8, 0, 0], [0, 0, 0]]
+    >>> counts.tolist()
+    [3, 1, 0]
     """
     counts = np.zeros(num_steps, np.int32)
     used = num_batches(len(rows), batch_size)

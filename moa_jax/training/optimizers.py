@@ -1,14 +1,17 @@
-"""Optimisers of the originals, built from optax."""
+"""Optimisers of the originals, built from optax; `OPTIMIZERS` finds them by name."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from moa_jax.training.schedules import Schedule
+from moa_jax.errors import UserError
+from moa_jax.training.schedules import SCHEDULES, Schedule, Schedules
 
 
 def clip_by_global_norm(max_norm: float, epsilon: float = 1e-6) -> optax.GradientTransformation:
@@ -29,7 +32,7 @@ def clip_by_global_norm(max_norm: float, epsilon: float = 1e-6) -> optax.Gradien
 
 
 def adam(
-    rate: Schedule | float,
+    rate: float | jax.Array | Schedule,
     beta1: Schedule | float = 0.9,
     weight_decay: float = 0.0,
     beta2: float = 0.999,
@@ -47,7 +50,7 @@ def adam(
       beta2: decay of the second moment.
       epsilon: added to the root of the corrected second moment.
     """
-    scale_by_adam = optax.scale_by_adam
+    scale_by_adam: Callable = optax.scale_by_adam
     if callable(beta1):
         scale_by_adam = optax.inject_hyperparams(
             scale_by_adam, static_args=("b2", "eps", "eps_root", "mu_dtype", "nesterov")
@@ -106,7 +109,7 @@ def radam(
     epsilon: float = 1e-8,
     weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
-    """Returns RAdam (Liu et al., 2020) as in torch-optimizer 0.0.1a17.
+    """Returns RAdam as in torch-optimizer 0.0.1a17.
 
     It differs from `optax.radam`: epsilon is added to the root of the uncorrected second moment,
     and a decay is decoupled from the gradients and scaled by the learning rate.
@@ -116,6 +119,9 @@ def radam(
       beta1, beta2: decays of the two moments. They move on in steps of rate 0, too.
       epsilon: added to the root of the uncorrected second moment.
       weight_decay: factor on the parameters, which every step takes away rate times.
+
+    References:
+      L. Liu et al., On the Variance of the Adaptive Learning Rate and Beyond, 2020.
     """
     longest = 2 / (1 - beta2) - 1
 
@@ -176,11 +182,89 @@ def average_length(step: jax.Array, decay: float) -> jax.Array:
 def keras_adadelta(
     rate: float | jax.Array | Schedule, rho: float = 0.95, epsilon: float = 1e-7
 ) -> optax.GradientTransformation:
-    """Returns Adadelta (Zeiler, 2012) with Keras's defaults.
+    """Returns Adadelta with Keras's defaults.
 
     Args:
       rate: learning rate; may be a traced scalar or a function of the 0-based step.
       rho: decay of both averages.
       epsilon: added under both roots.
+
+    References:
+      M. D. Zeiler, ADADELTA: An Adaptive Learning Rate Method, 2012.
     """
     return optax.chain(optax.scale_by_adadelta(rho, epsilon), optax.scale_by_learning_rate(rate))
+
+
+def _adam(schedules: Schedules, weight_decay: float) -> optax.GradientTransformation:
+    return adam(schedules.rate, weight_decay=weight_decay)
+
+
+def _adam_cycled(schedules: Schedules, weight_decay: float) -> optax.GradientTransformation:
+    if schedules.momentum is None:
+        raise UserError(
+            "schedule: expected one that moves the momentum, such as one_cycle, for optimizer "
+            "adam_cycled, found one that does not"
+        )
+    return adam(schedules.rate, schedules.momentum, weight_decay)
+
+
+def _keras_adam(schedules: Schedules, weight_decay: float) -> optax.GradientTransformation:
+    _check_no_decay("keras_adam", weight_decay)
+    return keras_adam(schedules.rate)
+
+
+def _keras_adadelta(schedules: Schedules, weight_decay: float) -> optax.GradientTransformation:
+    _check_no_decay("keras_adadelta", weight_decay)
+    return keras_adadelta(schedules.rate)
+
+
+def _radam(schedules: Schedules, weight_decay: float) -> optax.GradientTransformation:
+    return radam(schedules.rate, weight_decay=weight_decay)
+
+
+def _adamw(schedules: Schedules, weight_decay: float) -> optax.GradientTransformation:
+    return optax.adamw(schedules.rate, weight_decay=weight_decay)
+
+
+def _check_no_decay(name: str, weight_decay: float) -> None:
+    if weight_decay:
+        raise UserError(
+            f"weight_decay: expected 0 for optimizer {name}, which has none, found {weight_decay}"
+        )
+
+
+# `optimizer(schedules, weight_decay)`; all but `adam_cycled` leave beta 1 where it is.
+OPTIMIZERS: Mapping[str, Callable[[Schedules, float], optax.GradientTransformation]] = {
+    "adam": _adam,
+    "adam_cycled": _adam_cycled,
+    "keras_adam": _keras_adam,
+    "keras_adadelta": _keras_adadelta,
+    "radam": _radam,
+    "adamw": _adamw,
+}
+
+
+def build(
+    total_steps: int | jax.Array,
+    scale: float | jax.Array,
+    *,
+    optimizer: str,
+    schedule: str,
+    epochs: int,
+    rate: float,
+    weight_decay: float = 0.0,
+    **options: Any,
+) -> optax.GradientTransformation:
+    """Returns an optimiser and its schedule by name: but for the keywords, `Stage.optimizer`.
+
+    Args:
+      total_steps, scale: see `Stage`.
+      optimizer, schedule: names in `OPTIMIZERS` and `schedules.SCHEDULES`.
+      epochs, rate, **options: what the schedule is called with.
+      weight_decay: what the optimiser is called with.
+
+    Raises:
+      UserError: the optimiser has no decay, or needs a momentum that the schedule does not move.
+    """
+    moved = SCHEDULES[schedule](total_steps, epochs, rate, **options)
+    return OPTIMIZERS[optimizer](moved.scaled(scale), weight_decay)

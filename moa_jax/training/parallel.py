@@ -24,13 +24,13 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from moa_jax.errors import UserError
 from moa_jax.store import processes
+from moa_jax.training.types import Array, MemberFunction, Tree
 
 # Axes of the mesh: members, and the rows of a batch.
 MEMBER, DATA = "member", "data"
 # Share of the memory that members may fill.
 MEMORY_SHARE = 0.4
 STRATEGIES = ("vmap", "pmap", "shard_map")
-Tree = Any
 
 
 def choose_strategy(name: str, num_devices: int, num_processes: int = 1) -> str:
@@ -54,7 +54,7 @@ def choose_inner(name: str, platform: str) -> str:
 
 
 def choose_per_member(
-    wanted: int, strategy: str, inner: str, num_devices: int, num_members: int
+    wanted: int, strategy: str, shares_batches: bool, num_devices: int, num_members: int
 ) -> int:
     """Returns how many devices share the batches of each member.
 
@@ -62,11 +62,11 @@ def choose_per_member(
       wanted: what was asked for; 0 for as many as leave a place for every member. Where a run is
         read back on other devices, the largest part of it that divides them.
       strategy: as configured; only `shard_map` has a second axis.
-      inner: as in `map_members`; only batches of image networks, `loop`, are worth sharing.
+      shares_batches: whether the network's batches may be shared, see `Forward`.
       num_devices: devices that there are.
       num_members: members that train at once.
     """
-    if inner != "loop" or strategy not in ("auto", "shard_map"):
+    if not shares_batches or strategy not in ("auto", "shard_map"):
         return 1
     if wanted:
         return math.gcd(wanted, num_devices)
@@ -192,7 +192,7 @@ def _upload(tree: Tree, sharding: NamedSharding) -> Tree:
     return jax.tree.map(upload, tree)
 
 
-def _download(array) -> np.ndarray:
+def _download(array: Array) -> np.ndarray:
     if isinstance(array, jax.Array) and not array.is_fully_addressable:
         return multihost_utils.process_allgather(array, tiled=True)
     return np.asarray(array)
@@ -247,13 +247,13 @@ def stack(trees: Sequence[Tree]) -> Tree:
 
 
 def map_members(
-    fn: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]],
+    fn: MemberFunction,
     devices: Devices,
     *,
     inner: str = "vmap",
-    skip: Callable[[Tree], jax.Array] | None = None,
+    skip: Callable[[Any], jax.Array] | None = None,
     donate: bool = True,
-) -> Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]:
+) -> Any:
     """Lifts a function of one member to all members on all devices, as one compiled program.
 
     Args:
@@ -267,7 +267,7 @@ def map_members(
       donate: let the new state take the old state's memory; the old one must not be used again.
 
     Returns:
-      The same function for `state` and `arguments` with leading axes
+      The same function, to be called or lowered, for `state` and `arguments` with leading axes
       [shards, members per shard] and `shared` without them.
     """
     if inner not in ("vmap", "loop"):
@@ -288,7 +288,7 @@ def map_members(
 
         return jax.lax.map(one, (states, arguments))
 
-    device_body = jax.vmap(fn, in_axes=(0, 0, None)) if inner == "vmap" else loop
+    device_body: MemberFunction = jax.vmap(fn, in_axes=(0, 0, None)) if inner == "vmap" else loop
     donated = (0,) if donate else ()
 
     if devices.strategy == "pmap":
@@ -301,8 +301,8 @@ def map_members(
         )
 
     def body(states, arguments, shared):
-        first = jax.tree.map(lambda a: a[0], (states, arguments))
-        return jax.tree.map(lambda a: a[None], device_body(*first, shared))
+        state, own = jax.tree.map(lambda a: a[0], (states, arguments))
+        return jax.tree.map(lambda a: a[None], device_body(state, own, shared))
 
     if devices.strategy == "shard_map":
         split, whole = PartitionSpec(MEMBER), PartitionSpec()
@@ -321,7 +321,7 @@ def map_members(
 class Program:
     """A function of one member, lifted to all of them; compiled once per shape and listed."""
 
-    def __init__(self, name: str, fn: Callable, devices: Devices, runs_once=False, **options):
+    def __init__(self, name: str, fn: MemberFunction, devices: Devices, runs_once=False, **options):
         """Describes a program.
 
         Args:
@@ -334,18 +334,18 @@ class Program:
         unpolished = runs_once and devices.devices[0].platform == "cpu"
         self._compiler_options = {"xla_backend_optimization_level": 0} if unpolished else None
         self._mapped = map_members(fn, devices, **options)
-        self._compiled: dict[Any, Callable] = {}
+        self._compiled: dict[Any, jax.stages.Compiled] = {}
 
     @property
     def compilations(self) -> int:
         return len(self._compiled)
 
-    def __call__(self, state: Tree, arguments: Tree, shared: Tree) -> tuple[Tree, Tree]:
+    def __call__(self, state: Any, arguments: Any, shared: Any) -> tuple[Any, Any]:
         """Runs the program; host arrays among `state` and `arguments` are uploaded first."""
         state, arguments = self._devices.put_members((state, arguments))
         return self.compiled(state, arguments, shared)(state, arguments, shared)
 
-    def compiled(self, state: Tree, arguments: Tree, shared: Tree) -> jax.stages.Compiled:
+    def compiled(self, state: Any, arguments: Any, shared: Any) -> jax.stages.Compiled:
         """Returns the program, compiled for arrays or for their shapes alone."""
         leaves = jax.tree.leaves((state, arguments, shared))
         signature = tuple((leaf.shape, leaf.dtype) for leaf in leaves)

@@ -7,16 +7,62 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from moa_jax.training import programs, weights
-from moa_jax.training.loop import even_groups
-from moa_jax.training.members import Member, num_batches, stacked_tables
+from moa_jax.models import batch_axis
+from moa_jax.training import weights
+from moa_jax.training.layout import even_groups
+from moa_jax.training.members import Member, MemberId, num_batches, stacked_tables
 from moa_jax.training.metrics import mean_log_loss
 from moa_jax.training.parallel import MEMORY_SHARE, Devices, Program, Slots, stack
 from moa_jax.training.stage import Forward, Stage
+from moa_jax.training.types import (
+    Finished,
+    MemberArrays,
+    MemberFunction,
+    Prediction,
+    PredictionShared,
+    SharedArrays,
+)
 
-Tree = Any
+
+def predict(forward: Forward, axis_name: str | None = None) -> MemberFunction:
+    """Returns the program that predicts rows with one member.
+
+    `program((), own: Prediction, shared: PredictionShared) -> ((), probabilities [steps, batch,
+    targets])`. A row's probabilities depend on that row alone.
+
+    Args:
+      forward: network and inputs.
+      axis_name: the mapped axis over which devices share a batch, see `Forward.network_on`.
+    """
+    network = forward.network_on(axis_name)
+
+    def program(state: tuple, own: Prediction, shared: PredictionShared) -> tuple[tuple, jax.Array]:
+        (variables, data), table = own
+        unused_key = jax.random.key(0)
+
+        def batch(rows):
+            inputs = forward.inputs(shared.inputs, data, rows, unused_key, False)
+            inputs = batch_axis.part(inputs, axis_name)
+            probabilities = forward.probabilities(network.apply(variables, *inputs, train=False))
+            return batch_axis.whole(probabilities, len(rows), axis_name)
+
+        def step(index, found):
+            return found.at[index].set(batch(table[index]))
+
+        one = jax.eval_shape(batch, table[0])
+        empty = jnp.zeros((len(table), *one.shape), one.dtype)
+        return state, jax.lax.fori_loop(0, shared.steps, step, empty)
+
+    return program
+
+
+def lifted(name: str, forward: Forward, devices: Devices, inner: str) -> Program:
+    """Returns `predict` for all members; `name` is for logs, the others are `map_members`'s."""
+    program = predict(forward, devices.batch_axis)
+    return Program(f"{name}: predict", program, devices, inner=inner, donate=False)
 
 
 class Predictor:
@@ -31,9 +77,9 @@ class Predictor:
         name: str,
         forward: Forward,
         folder: Path,
-        members: Sequence[str],
+        members: Sequence[MemberId],
         devices: Devices,
-        member_data: Tree = (),
+        member_data: MemberArrays = (),
         share: float = 1.0,
     ):
         """Loads the weights where they fit.
@@ -42,7 +88,7 @@ class Predictor:
           name: name in logs.
           forward: network and inputs, as in training.
           folder: the stage's folder, where `members/` lies.
-          members: names of the members, in the order of `member_data`.
+          members: who they are, in the order of `member_data`.
           devices: devices and strategy.
           member_data: arrays of each member, stacked.
           share: this predictor's share of the memory for members, if there are several.
@@ -52,23 +98,17 @@ class Predictor:
         self.groups = even_groups(range(len(members)), at_once)
         self._members, self._data = members, member_data
         self._slots_per_shard = -(-len(self.groups[0]) // devices.num_shards)
-        self._program = Program(
-            f"{name}: predict",
-            programs.predict(forward, devices.batch_axis),
-            devices,
-            inner=devices.inner(forward.inner),
-            donate=False,
-        )
+        self._program = lifted(name, forward, devices, devices.inner(forward.inner))
         self._resident = self._load(self.groups[0]) if len(self.groups) == 1 else None
 
-    def _members_that_fit(self, members: Sequence[str], share: float) -> int:
+    def _members_that_fit(self, members: Sequence[MemberId], share: float) -> int:
         # The arrays lie in the file uncompressed.
         size = weights.num_bytes(self._path(members[0]))
         budget = share * MEMORY_SHARE * self.devices.memory_bytes() / self.devices.per_member
         return max(int(budget // size), self.devices.num_shards)
 
-    def _path(self, member: str) -> Path:
-        return self.folder / "members" / f"{member}.npz"
+    def _path(self, member: MemberId) -> Path:
+        return self.folder / "members" / f"{member.name}.npz"
 
     @property
     def compilations(self) -> int:
@@ -77,16 +117,13 @@ class Predictor:
     def _slots(self, group: Sequence[int]) -> Slots:
         return Slots(len(group), self.devices.num_shards, self._slots_per_shard)
 
-    def _load(self, group: Sequence[int]) -> Tree:
+    def _load(self, group: Sequence[int]) -> Finished:
         read = [weights.read(self._path(self._members[i])).variables for i in group]
-        own = {
-            "variables": stack(read),
-            "data": jax.tree.map(lambda a: np.asarray(a)[np.asarray(group)], self._data),
-        }
-        return self.devices.put_members(self._slots(group).pad(own))
+        data = jax.tree.map(lambda a: np.asarray(a)[np.asarray(group)], self._data)
+        return self.devices.put_members(self._slots(group).pad(Finished(stack(read), data)))
 
     def __call__(
-        self, inputs: Tree, rows: Callable[[Sequence[int]], np.ndarray], steps: int
+        self, inputs: SharedArrays, rows: Callable[[Sequence[int]], np.ndarray], steps: int
     ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
         """Yields `(group, probabilities [members of the group, steps, batch, targets])`.
 
@@ -95,15 +132,15 @@ class Predictor:
           rows: for a group of members, their row positions [members, at least steps, batch].
           steps: how many steps are computed.
         """
-        shared = self.devices.put_shared({"inputs": inputs, "steps": np.int32(steps)})
+        shared = self.devices.put_shared(PredictionShared(inputs, np.int32(steps)))
         for group in self.groups:
-            own = self._resident or self._load(group)
+            member = self._resident or self._load(group)
             slots = self._slots(group)
             table = self.devices.put_members(slots.pad(rows(group)))
-            _, predicted = self._program((), {**own, "rows": table}, shared)
+            _, predicted = self._program((), Prediction(member, table), shared)
             yield group, slots.unpad(predicted)
 
-    def mean(self, inputs: Tree, num_rows: int, chunk_rows: int) -> np.ndarray:
+    def mean(self, inputs: SharedArrays, num_rows: int, chunk_rows: int) -> np.ndarray:
         """Returns the mean over all members, [num_rows, targets] float64.
 
         Args:
@@ -117,7 +154,7 @@ class Predictor:
         )
         table = np.arange(chunk_rows, dtype=np.int32).reshape(-1, self.forward.rows_at_once)
         steps = num_batches(num_rows, self.forward.rows_at_once)
-        total = 0.0
+        total: Any = 0.0
         for _, values in self(padded, lambda group: np.stack([table] * len(group)), steps):
             flat = values.reshape(len(values), chunk_rows, -1)[:, :num_rows]
             total = total + flat.astype(np.float64).sum(0)

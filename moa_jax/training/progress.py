@@ -14,7 +14,10 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
+from moa_jax.errors import UserError
 from moa_jax.store import files, processes
+from moa_jax.training.members import Member, MemberId
+from moa_jax.training.types import Report
 
 SECONDS_BETWEEN_LINES = 30.0
 
@@ -24,7 +27,7 @@ class MetricsLog:
 
     def __init__(self, workdir: Path, tensorboard: bool = True):
         self._path = workdir / "metrics.jsonl"
-        self._board = None
+        self._board: Any = None
         if tensorboard and processes.is_first() and importlib.util.find_spec("tensorboardX"):
             from tensorboardX import SummaryWriter
 
@@ -38,7 +41,7 @@ class MetricsLog:
         with files.writing(self._path), open(self._path, "a", encoding="utf-8") as opened:
             opened.write(lines)
         for record in records if self._board else ():
-            tag = f"{record['stage']}/seed{record['seed']}_fold{record['fold']}"
+            tag = f"{record['stage']}/{MemberId(record['seed'], record['fold']).name}"
             for name in ("train_loss", "valid_loss"):
                 self._board.add_scalar(f"{tag}/{name}", record[name], record["epoch"])
 
@@ -63,6 +66,45 @@ class MetricsLog:
     def close(self) -> None:
         if self._board:
             self._board.close()
+
+
+def epoch_records(
+    stage: str, group: int, epoch: int, members: Sequence[Member], report: Report
+) -> list[dict[str, Any]]:
+    """Returns for `MetricsLog` what was found of the members that trained in an epoch.
+
+    Args:
+      stage, group, epoch: where members are; epochs count from 0, in records from 1.
+      members: the members.
+      report: what validation tells of them, [members].
+
+    Raises:
+      UserError: a validation loss is not finite.
+    """
+    records = []
+    for index, member in enumerate(members):
+        if not report.active[index]:
+            continue
+        loss = report.valid_loss[index]
+        if not np.isfinite(loss):
+            raise UserError(
+                f"{stage}: training diverged: validation loss {loss} of seed "
+                f"{member.seed}, fold {member.fold} in epoch {epoch + 1}; "
+                "a lower learning rate may help"
+            )
+        records.append(
+            {
+                "stage": stage,
+                "group": group,
+                "epoch": epoch + 1,
+                "seed": member.seed,
+                "fold": member.fold,
+                "train_loss": float(report.train_loss[index]),
+                "valid_loss": float(loss),
+                "best_loss": float(report.best_loss[index]),
+            }
+        )
+    return records
 
 
 class StageProgress:

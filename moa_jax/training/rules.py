@@ -116,6 +116,14 @@ def patience(epochs: int, min_delta: float = 0.0) -> Rule:
 
     Zero epochs means never. This is the stopping of Keras's EarlyStopping; the weights it leaves
     behind are those of `restored_if_stopped`.
+
+    >>> rule = patience(2)
+    >>> state, ends = rule.init(), []
+    >>> for loss in (3.0, 2.0, 2.5, 2.0):
+    ...     state = rule.update(state, jnp.asarray(loss))
+    ...     ends.append(bool(state.stop))
+    >>> ends
+    [False, False, False, True]
     """
 
     def update(state: Stopping, loss: jax.Array) -> Stopping:

@@ -7,10 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from moa_jax.training import members, programs
+from moa_jax.training import initial, members
 from moa_jax.training.stage import MemberState, Stage
-
-Tree = Any
+from moa_jax.training.types import Batches, Own, Shared, Training, Tree
 
 
 def of(tree: Tree) -> Tree:
@@ -18,39 +17,30 @@ def of(tree: Tree) -> Tree:
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype), tree)
 
 
-def shared(stage: Stage) -> Tree:
+def shared(stage: Stage) -> Shared:
     """Returns what all members of a stage read."""
-    return of({"inputs": stage.shared, "targets": stage.targets})
+    return of(Shared(stage.shared, stage.targets))
 
 
-def own(stage: Stage) -> Tree:
-    """Returns what one member reads in every program."""
+def own(stage: Stage) -> Own:
+    """Returns what is a member's own in every program, without a start."""
     data = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), stage.member_data)
-    return {"data": data, "total_steps": jax.ShapeDtypeStruct((), np.int32)}
+    return Own(data, _number())
 
 
 def state(stage: Stage) -> MemberState:
     """Returns the state of one member."""
     key_data = jax.ShapeDtypeStruct((2,), np.uint32)
-    return jax.eval_shape(programs.initialise(stage), key_data, own(stage), shared(stage))[0]
+    return jax.eval_shape(initial.initialise(stage), key_data, own(stage), shared(stage))[0]
 
 
-def train(stage: Stage, steps: int) -> Tree:
-    """Returns what one member reads in `programs.train` of so many steps."""
-    return {**own(stage), **_batches(stage, steps)}
+def train(stage: Stage, steps: int) -> Training:
+    """Returns what one member trains with in a device call of so many steps."""
+    return Training(own(stage), Batches(_number(steps, stage.batch_size), _number(steps)))
 
 
-def validate(stage: Stage, steps: int) -> Tree:
-    """Returns what one member reads in `programs.validate` of so many steps."""
-    number = jax.ShapeDtypeStruct((), np.int32)
-    return {**own(stage), **_batches(stage, steps), "epoch_steps": number}
-
-
-def _batches(stage: Stage, steps: int) -> Tree:
-    return {
-        "rows": jax.ShapeDtypeStruct((steps, stage.batch_size), np.int32),
-        "counts": jax.ShapeDtypeStruct((steps,), np.int32),
-    }
+def _number(*shape: int) -> Any:
+    return jax.ShapeDtypeStruct(shape, np.int32)
 
 
 def validation_steps(stage: Stage) -> int:
@@ -59,7 +49,7 @@ def validation_steps(stage: Stage) -> int:
     return members.num_batches(most, stage.batch_size)
 
 
-def num_bytes(tree: Tree) -> int:
+def num_bytes(tree: Any) -> int:
     """Returns the memory of all arrays of a tree."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -14,11 +14,21 @@ import optax
 from moa_jax.training import rules
 from moa_jax.training.members import Member, num_batches
 from moa_jax.training.rules import Rule
+from moa_jax.training.types import (
+    BatchStats,
+    Loss,
+    MemberArrays,
+    Outputs,
+    Params,
+    RuleState,
+    SharedArrays,
+    Variables,
+)
 
-Tree = Any
 
-
-def take_rows(shared, member_data, rows, key, train):
+def take_rows(
+    shared: jax.Array, member_data: MemberArrays, rows: jax.Array, key: jax.Array, train: bool
+) -> tuple[jax.Array]:
     """The plainest `inputs`: rows of one matrix that all members share."""
     return (shared[rows],)
 
@@ -43,22 +53,35 @@ class Forward:
     """How rows become probabilities; all that inference needs beside the weights.
 
     Attributes:
-      network: module with `apply(variables, *inputs, mask=None, train=False)`; with `inner` loop it
-        has an attribute `axis_name`, the mapped axis over which devices spread a batch's rows.
+      network: module with `apply(variables, *inputs, mask=None, train=False)`.
       inputs: `inputs(shared, member_data, rows, key, train)` -> tuple of arrays, the network's
         positional inputs for `rows` [batch]. It runs on the device for one member, so per-fold
         transforms, augmentation and images are built here and never stored.
       probabilities: maps the network's output to probabilities [batch, targets].
-      inner: `vmap` or `loop`, see `parallel.map_members`; `auto` for wide dense networks, see
-        `parallel.choose_inner`.
+      inner: how one device maps its members. `vmap`: all of them as one batch. `loop`: one after
+        another, as for convolutions, which `vmap` would turn into grouped ones; so they train in
+        waves of one member per shard (see `layout.members_that_fit`), and a stopped member is
+        skipped. `auto`, for wide dense networks: as `parallel.choose_inner` says, which skips the
+        stopped ones where it loops, and has no waves.
       rows_at_once: rows that are predicted in one step, a divisor of 128: bounds the activations.
+      shares_batches: devices may share the rows of a member's batch. The network then has an
+        attribute `axis_name`, the mapped axis over which they are spread.
     """
 
     network: nn.Module
-    inputs: Callable[[Tree, Tree, jax.Array, jax.Array, bool], tuple] = take_rows
-    probabilities: Callable[[Any], jax.Array] = jax.nn.sigmoid
+    inputs: Callable[[SharedArrays, MemberArrays, jax.Array, jax.Array, bool], tuple] = take_rows
+    probabilities: Callable[[Outputs], jax.Array] = jax.nn.sigmoid
     inner: str = "vmap"
     rows_at_once: int = 128
+    shares_batches: bool = False
+
+    def network_on(self, axis_name: str | None) -> nn.Module:
+        """Returns the network whose batches' rows are spread over a mapped axis, if there is one.
+
+        Its inputs are made of all rows; it sees its device's part, and what it puts out is
+        gathered. So losses, rules and states are those of the whole batch, alike on every device.
+        """
+        return self.network if axis_name is None else self.network.clone(axis_name=axis_name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,16 +118,16 @@ class Stage:
     name: str
     forward: Forward
     members: tuple[Member, ...]
-    shared: Tree
+    shared: SharedArrays
     targets: np.ndarray
-    loss: Callable[[Any, jax.Array, jax.Array], jax.Array]
+    loss: Loss
     optimizer: Callable[[jax.Array, jax.Array], optax.GradientTransformation]
     epochs: int
     batch_size: int
-    valid_loss: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None
+    valid_loss: Loss | None = None
     valid_weights: Callable[[jax.Array], jax.Array] = by_batch
-    member_data: Tree = ()
-    start: Callable[[Member], Tree] | None = None
+    member_data: MemberArrays = ()
+    start: Callable[[Member], Variables] | None = None
     validates_start: bool = False
     select: Rule = dataclasses.field(default_factory=rules.lowest_loss)
     stop: Rule = dataclasses.field(default_factory=rules.never)
@@ -120,8 +143,8 @@ class Stage:
 class Selected(NamedTuple):
     """Weights of the kept epoch."""
 
-    params: Tree
-    batch_stats: Tree
+    params: Params
+    batch_stats: BatchStats
     epoch: jax.Array
 
 
@@ -140,15 +163,15 @@ class MemberState(NamedTuple):
       active: whether the member still trains.
     """
 
-    params: Tree
-    batch_stats: Tree
-    opt: Tree
+    params: Params
+    batch_stats: BatchStats
+    opt: optax.OptState
     key: jax.Array
     step: jax.Array
     epoch: jax.Array
     epoch_loss: jax.Array
     selected: Selected
-    select: Tree
-    stop: Tree
-    rate: Tree
+    select: RuleState
+    stop: RuleState
+    rate: RuleState
     active: jax.Array

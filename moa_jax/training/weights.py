@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from moa_jax.store import arrays
+from moa_jax.training.types import Variables
 
 KIND = "a member's weights"
 
@@ -21,7 +21,7 @@ class MemberWeights(NamedTuple):
       loss: validation loss of the kept epoch.
     """
 
-    variables: Mapping[str, Any]
+    variables: Variables
     epoch: int
     epochs_run: int
     loss: float
