@@ -343,12 +343,13 @@ def build(optimizer, schedule, weight_decay):
 def test_options_of_schedules():
     options = {name: schedules.schedule_options(name) for name in schedules.SCHEDULES}
     assert options == {
-        "constant": (),
-        "one_cycle": (
-            "pct_start", "div_factor", "final_div_factor", "base_momentum", "max_momentum",
-        ),
-        "multi_step": ("milestones", "decay"),
-        "cosine": ("half_period",),
+        "constant": {},
+        "one_cycle": {
+            "pct_start": True, "div_factor": False, "final_div_factor": False,
+            "base_momentum": False, "max_momentum": False,
+        },
+        "multi_step": {"milestones": True, "decay": True},
+        "cosine": {"half_period": False},
     }  # fmt: skip
 
 

@@ -57,8 +57,8 @@ def check(section: Named, rate: float, weight_decay: float = 0.0, where: str = "
                 f"{where}{field}: expected one of {', '.join(sorted(table))}; found {found!r}"
                 + suggestion(found, table)
             )
-    for option in schedule_options(section.schedule):
-        if not hasattr(section, option):
+    for option, needed in schedule_options(section.schedule).items():
+        if needed and not hasattr(section, option):
             raise UserError(
                 f"{where}schedule: {section.schedule} needs {option}, which this model's "
                 "configuration does not have"
@@ -101,5 +101,9 @@ def optimizer(
         epochs=section.epochs,
         rate=rate,
         weight_decay=weight_decay,
-        **{name: getattr(section, name) for name in schedule_options(section.schedule)},
+        **{
+            name: getattr(section, name)
+            for name in schedule_options(section.schedule)
+            if hasattr(section, name)
+        },
     )

@@ -167,11 +167,11 @@ SCHEDULES: dict[str, Callable[..., Schedules]] = {
 }
 
 
-def schedule_options(name: str) -> tuple[str, ...]:
-    """Returns the names of a schedule's options.
+def schedule_options(name: str) -> dict[str, bool]:
+    """Returns the names of a schedule's options, and whether it needs them.
 
     >>> schedule_options("multi_step")
-    ('milestones', 'decay')
+    {'milestones': True, 'decay': True}
     """
     parameters = inspect.signature(SCHEDULES[name]).parameters.values()
-    return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+    return {p.name: p.default is p.empty for p in parameters if p.kind is p.KEYWORD_ONLY}
