@@ -6,6 +6,8 @@ from moa_jax.store.predictions import Predictions
 
 
 def read(path):
-    table = pd.read_csv(path, dtype={"sig_id": str}, float_precision="round_trip")
-    table = table.set_index("sig_id")
-    return Predictions(table.index.to_numpy(object), tuple(table), table.to_numpy(float))
+    # Numbers by way of text: not every version of pandas parses them to the last bit.
+    table = pd.read_csv(path, dtype=str).set_index("sig_id")
+    return Predictions(
+        table.index.to_numpy(object), tuple(table), table.to_numpy(str).astype(float)
+    )
