@@ -75,7 +75,7 @@ def parse(argv: Sequence[str]) -> list[str]:
         rest = flags.FLAGS(sys.argv)
     # These it raises for an unknown flag or field, a wrong type, and an unreadable file.
     except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        cause = error
+        cause: Exception = error
         while cause.args and isinstance(cause.args[0], Exception):
             cause = cause.args[0]
         if isinstance(cause, KeyError):

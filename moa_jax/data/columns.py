@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -208,7 +208,8 @@ def _parquet(path: Path) -> Iterator[pa.Table]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def _opened(path: Path) -> Iterator[Any]:
+    """Yields the file's bytes, unpacked, as one that has `readline` and `peek`."""
     if path.suffix == ".gz":
         with gzip.open(path) as opened:
             yield opened

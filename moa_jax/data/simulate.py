@@ -21,7 +21,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -116,7 +116,7 @@ def make(
     return dataclasses.replace(data, test=rows_to_predict, submission_ids=rows_to_predict.ids)
 
 
-def write(folder: str | Path, rows: int = 24_000, seed: int = 0, **sizes: int | None) -> None:
+def write(folder: str | Path, rows: int = 24_000, seed: int = 0, **sizes: Any) -> None:
     """Writes simulated data as CSV files of the competition's layout.
 
     Args:

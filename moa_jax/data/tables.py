@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -77,7 +78,7 @@ def read_features(
 ) -> Dataset:
     """Reads a whole features file; arguments and errors as for `stream`."""
     parts = list(stream(file, genes, cells, levels))
-    stacked = {
+    stacked: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in ("ids", "features", "cp_time", "cp_dose", "is_control")
     }
