@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from moa_jax.errors import UserError
 from moa_jax.store import files
 
 
@@ -106,33 +105,6 @@ def write(path: str | Path, ids: np.ndarray, folds: Mapping[int, np.ndarray]) ->
     ]
     with files.replacing(path) as temporary:
         pd.concat(parts).to_csv(temporary, index=False)
-
-
-def read(path: str | Path, ids: np.ndarray) -> dict[int, np.ndarray]:
-    """Returns the fold of each of `ids`, for every seed in the file.
-
-    Raises:
-      UserError: the file is missing or damaged, or its ids are others.
-    """
-    import pandas as pd
-
-    path = Path(path)
-    try:
-        table = pd.read_csv(path, dtype={"sig_id": str, "seed": int, "fold": int})
-        groups = dict(iter(table.groupby("seed", sort=False)))
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found") from None
-    except (ValueError, KeyError, OSError) as error:
-        raise UserError(
-            f"{path}: damaged, expected columns sig_id, seed, fold: {str(error).splitlines()[0]}"
-        ) from None
-    found = {}
-    for seed, group in groups.items():
-        position = pd.Index(group["sig_id"])
-        if len(position) != len(ids) or set(position) != set(ids):
-            raise UserError(f"{path}: seed {seed}: expected the {len(ids)} sig_ids of the data")
-        found[int(seed)] = group["fold"].to_numpy()[position.get_indexer(pd.Index(ids))]
-    return found
 
 
 def _stratified_or_dealt(labels: np.ndarray, num_folds: int, seed: int) -> np.ndarray:
