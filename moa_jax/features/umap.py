@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -141,6 +142,8 @@ class UmapEmbedding:
     def _place(self, rows: np.ndarray, keys: np.ndarray) -> np.ndarray:
         from moa_jax.features import umap_layout
 
+        place: Callable[..., np.ndarray] = umap_layout.place  # numba's types have no arguments
+
         table = self.table_.astype(np.float64)
         a, b = self.curve_
         norms = np.einsum("ij,ij->i", table, table)
@@ -153,7 +156,7 @@ class UmapEmbedding:
             norm = np.einsum("ij,ij->i", chunk, chunk)
             squared = norm[:, None] + norms - 2 * (chunk @ table.T)
             placed.append(
-                umap_layout.place(
+                place(
                     rows[start : start + step],
                     keys[start : start + step],
                     squared,
