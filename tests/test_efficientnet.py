@@ -126,7 +126,7 @@ def test_drop_connect_drops_whole_rows():
 
 
 def test_initial_weights():
-    block = efficientnet.Block(
+    block = efficientnet.MBConv(
         efficientnet.BlockShape(1, 0, 5, 2, 6, 48), 0.0, None, None, train=False
     )
     variables = jax.jit(block.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 40)), None)

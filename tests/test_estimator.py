@@ -1,5 +1,6 @@
 """TabNetClassifier: scikit-learn's own checks, the three kinds of targets, saving and loading."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import moa_jax
 from moa_jax import TabNetClassifier
 from moa_jax.errors import UserError
+from moa_jax.estimators.tabnet_classifier import _TRAINING
+from moa_jax.models.tabnet import HYPERPARAMETERS, TabNet
 
 TINY = {
     "n_d": 4, "n_a": 4, "n_steps": 1, "n_shared": 1, "n_independent": 0, "batch_size": 64,
@@ -152,6 +155,15 @@ def test_seeds(of_classes):
 def test_clone_mirrors_every_parameter():
     changed = TabNetClassifier(n_d=3, cat_idxs=[1], cat_dims=[2], clip_value=None, patience=1)
     assert clone(changed).get_params() == changed.get_params()
+
+
+def test_defaults_are_those_of_the_network():
+    parameters, network = TabNetClassifier().get_params(), TabNet()
+    assert HYPERPARAMETERS.keys() <= parameters.keys()
+    shared = parameters.keys() & {field.name for field in dataclasses.fields(TabNet)}
+    assert {n: parameters[n] for n in shared} == {n: getattr(network, n) for n in shared}
+    assert _TRAINING.keys() <= parameters.keys()
+    assert all(parameters[name] == field.default for name, field in _TRAINING.items())
 
 
 def test_training_without_clipping(of_classes):

@@ -115,7 +115,7 @@ class SqueezeExcite(nn.Module):
         return x * nn.sigmoid(gate.astype(parameter_dtype(x))).astype(x.dtype)
 
 
-class Block(nn.Module):
+class MBConv(nn.Module):
     """Inverted residual block, or with expansion 1 a depthwise separable one.
 
     Attributes:
@@ -218,7 +218,7 @@ class EfficientNet(nn.Module):
         x = swish(normalise(stem(images), "bn1"))
         self.sow("intermediates", "stem", x)
 
-        block = nn.remat(Block) if self.remat else Block
+        block = nn.remat(MBConv) if self.remat else MBConv
         shapes = list(block_shapes(self.variant))
         for number, shape in enumerate(shapes):
             if shape.number == 0 and shape.stage > 0:

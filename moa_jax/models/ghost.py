@@ -81,6 +81,10 @@ class GhostBatchNorm(nn.Module):
       momentum: weight of one new part in the running statistics.
       epsilon: added to the variance.
       dtype: dtype of the result; None for that of the input.
+
+    References:
+      Hoffer, Hubara and Soudry (2017), Train longer, generalize better,
+      https://arxiv.org/abs/1705.08741.
     """
 
     momentum: float = 0.02

@@ -198,6 +198,9 @@ class WeightNormDense(nn.Module):
     Attributes:
       features: width of the output.
       dtype: compute dtype; None for that of input and variables.
+
+    References:
+      Salimans and Kingma (2016), Weight normalization, https://arxiv.org/abs/1602.07868.
     """
 
     features: int

@@ -13,3 +13,5 @@ Dtype = jax.typing.DTypeLike
 ArrayTree = Any
 # A network's arrays by collection (`params`, `batch_stats`), then by the names of its modules.
 Variables = Mapping[str, Mapping[str, Any]]
+# Where one of them is: `('params', 'dense1', 'bias')`.
+VariablePath = tuple[str, ...]

@@ -11,7 +11,7 @@ import numpy as np
 from flax import traverse_util
 
 from moa_jax.errors import UserError
-from moa_jax.models.types import Variables
+from moa_jax.models.types import VariablePath, Variables
 
 # Classes of the published checkpoints.
 PUBLIC_CLASSES = 1000
@@ -33,13 +33,11 @@ _HEAD_LAYERS = {"dense1": "0", "dense2": "2"}
 _AXES = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
 _SHOWN = 3
 
-Path = tuple[str, ...]
-
 
 def image_network_from_torch(
     state_dict: Mapping[str, Any],
     network: Callable[..., nn.Module],
-    torch_module: Callable[[Path], str],
+    torch_module: Callable[[VariablePath], str],
     head: str,
 ) -> Variables:
     """Returns the variables of an image network from the state dict of its PyTorch twin.
@@ -63,10 +61,11 @@ def image_network_from_torch(
     solution = any(name.startswith(f"{head}.{_HEAD_LAYERS['dense1']}.") for name in arrays)
     # The biases tell the widths of the head; what disagrees with them is named below.
     width, outputs = (arrays[n].size if n in arrays else 1 for n in head_biases)
-    shapes = _shapes(network(outputs, width))
+    # They do not depend on the size of the images.
+    shapes = variable_shapes(network(outputs, width), (1, 32, 32, 3))
     pooled = shapes["params", HEAD, "dense1", "kernel"][0]
 
-    names: dict[str, Path | None] = {}
+    names: dict[str, VariablePath | None] = {}
     expected: dict[str, tuple[int, ...]] = {}
     for path, shape in shapes.items():
         if path[1] != HEAD:
@@ -100,10 +99,12 @@ def _without_prefix(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray
     return {name.removeprefix(PREFIX): array for name, array in arrays.items()}
 
 
-def _shapes(network: nn.Module) -> dict[Path, tuple[int, ...]]:
-    """Shapes of the variables; they do not depend on the size of the images."""
-    images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
-    variables = jax.eval_shape(network.init, jax.random.key(0), images)
+def variable_shapes(
+    network: nn.Module, *inputs: tuple[int, ...]
+) -> dict[VariablePath, tuple[int, ...]]:
+    """Returns the shapes of the variables by their paths, for float32 inputs of these shapes."""
+    arrays = [jax.ShapeDtypeStruct(shape, np.float32) for shape in inputs]
+    variables = jax.eval_shape(network.init, jax.random.key(0), *arrays)
     return {k: leaf.shape for k, leaf in traverse_util.flatten_dict(dict(variables)).items()}
 
 

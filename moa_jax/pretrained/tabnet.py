@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from flax import traverse_util
 
 from moa_jax.errors import UserError
 from moa_jax.models.tabnet import Table, TabNet, embedding_tables
-from moa_jax.models.types import Variables
+from moa_jax.models.types import VariablePath, Variables
+from moa_jax.pretrained.state_dict import variable_shapes
 
 _BATCH_NORM = {
     "weight": ("params", "scale"),
@@ -25,7 +25,6 @@ _BATCH_NORM = {
 }
 _COUNTER = "num_batches_tracked"
 _NETWORK_FILE, _PARAMS_FILE = "network.pt", "model_params.json"
-VariablePath = tuple[str, ...]
 
 
 def tabnet_from_torch(state_dict: Mapping[str, Any], model: TabNet) -> Variables:
@@ -168,9 +167,7 @@ def _shapes(model: TabNet, initial_scale: np.ndarray) -> dict[VariablePath, tupl
             f"state dict: tabnet.initial_bn.weight: expected at least {least} input columns, "
             f"found {inputs}"
         )
-    rows = jax.ShapeDtypeStruct((2, inputs), np.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), rows)
-    return {path: leaf.shape for path, leaf in traverse_util.flatten_dict(variables).items()}
+    return variable_shapes(model, (2, inputs))
 
 
 def _turned(array: np.ndarray, path: VariablePath) -> np.ndarray:

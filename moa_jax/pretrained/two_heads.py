@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 from flax import traverse_util
 
 from moa_jax.errors import UserError
 from moa_jax.models.two_heads import HEAD, TwoHeads
-from moa_jax.models.types import Variables
+from moa_jax.models.types import VariablePath, Variables
+from moa_jax.pretrained.state_dict import variable_shapes
 
 _PARAMETERS = {
     ("params", "scale"): "gamma",
@@ -60,17 +60,15 @@ def two_heads_from_keras(weights: Mapping[str, Any]) -> Variables:
     return traverse_util.unflatten_dict(variables)
 
 
-def _shapes(width1: int, width2: int, num_outputs: int) -> dict[tuple[str, ...], tuple[int, ...]]:
-    inputs = [jax.ShapeDtypeStruct((1, width), np.float32) for width in (width1, width2)]
-    variables = jax.eval_shape(TwoHeads(num_outputs).init, jax.random.key(0), *inputs)
-    return {k: leaf.shape for k, leaf in traverse_util.flatten_dict(dict(variables)).items()}
+def _shapes(width1: int, width2: int, num_outputs: int) -> dict[VariablePath, tuple[int, ...]]:
+    return variable_shapes(TwoHeads(num_outputs), (1, width1), (1, width2))
 
 
 def _num_inputs(kernel: np.ndarray) -> int:
     return kernel.shape[0] if kernel.ndim else 0
 
 
-def _keras_name(path: tuple[str, ...], head: str) -> str:
+def _keras_name(path: VariablePath, head: str) -> str:
     collection, block, layer, leaf = path
     parameter = _PARAMETERS[collection, leaf] if layer.startswith("bn") else leaf
     return f"{head if block == HEAD else block}.{layer}.{parameter}"
