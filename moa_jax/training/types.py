@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-import jax
-
 # A `jax.Array` in programs and on devices, numpy's on the host, a `ShapeDtypeStruct` of shapes.
 Array: TypeAlias = Any
 # Trainable arrays and running statistics of a network, by the path of its modules.
@@ -27,7 +25,7 @@ Outputs: TypeAlias = Any
 # State of a `rules.Rule`: a named tuple of scalars.
 RuleState: TypeAlias = Any
 # `loss(outputs, targets [rows, targets], mask [rows]) -> scalar`.
-Loss: TypeAlias = Callable[[Outputs, jax.Array, jax.Array], jax.Array]
+Loss: TypeAlias = Callable[[Outputs, Array, Array], Array]
 # `program(state, arguments, shared) -> (state, output)`, of one member or of all.
 MemberFunction: TypeAlias = Callable[[Any, Any, Any], tuple[Any, Any]]
 # A tree of some structure that a function keeps.
