@@ -22,15 +22,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from moa_jax.config import number
 from moa_jax.estimators import saved
+from moa_jax.models import tabnet
 from moa_jax.models.hyperparameters import TABNET
-from moa_jax.models.tabnet import (
-    MASKS,
-    Table,
-    TabNet,
-    embedding_tables,
-    importances,
-    tabnet_of,
-)
+from moa_jax.models.tabnet import TabNet
 from moa_jax.training import losses, optimizers, rules, weights
 from moa_jax.training.layout import Settings
 from moa_jax.training.loop import StageRun
@@ -199,7 +193,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
         explanation, _ = self.explain(
             X[np.union1d(train, select)] if eval_set is None else X[train]
         )
-        self.feature_importances_ = np.nan_to_num(np.asarray(importances(explanation)))
+        self.feature_importances_ = np.nan_to_num(np.asarray(tabnet.importances(explanation)))
         return self
 
     def predict_proba(self, X) -> np.ndarray:
@@ -252,9 +246,9 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
                 _check_number(name, getattr(self, name), field)
         if self.clip_value is not None and not self.clip_value > 0:
             raise ValueError(f"clip_value: expected above 0 or None, found {self.clip_value!r}")
-        if self.mask_type not in MASKS:
+        if self.mask_type not in tabnet.MASKS:
             raise ValueError(
-                f"mask_type: expected one of {sorted(MASKS)}, found {self.mask_type!r}"
+                f"mask_type: expected one of {sorted(tabnet.MASKS)}, found {self.mask_type!r}"
             )
         if self.n_independent + self.n_shared < 1:
             raise ValueError("n_independent and n_shared: expected one of them above 0")
@@ -304,7 +298,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
 
     def _network(self) -> TabNet:
         width = self.cat_emb_dim
-        return tabnet_of(
+        return tabnet.from_attributes(
             self,
             len(self.classes_),
             cat_idxs=tuple(self.cat_idxs),
@@ -312,9 +306,9 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
             cat_emb_dim=int(width) if isinstance(width, Integral) else tuple(width),
         )
 
-    def _tables(self) -> list[Table]:
+    def _tables(self) -> list[tabnet.Table]:
         network = self._network()
-        return embedding_tables(network.cat_idxs, network.cat_dims, network.cat_emb_dim)
+        return tabnet.embedding_tables(network.cat_idxs, network.cat_dims, network.cat_emb_dim)
 
     def _train(
         self, X: np.ndarray, targets: np.ndarray, train: np.ndarray, select: np.ndarray

@@ -298,11 +298,11 @@ class TabNet(nn.Module):
         return masks, decisions
 
 
-def tabnet_of(source: Any, output_dim: int, **fields: Any) -> TabNet:
+def from_attributes(source: Any, output_dim: int, **fields: Any) -> TabNet:
     """Returns the network with the hyperparameters that `source` has as attributes.
 
     >>> import types
-    >>> tabnet_of(types.SimpleNamespace(n_d=32, patience=5), 206).n_d
+    >>> from_attributes(types.SimpleNamespace(n_d=32, patience=5), 206).n_d
     32
 
     Args:

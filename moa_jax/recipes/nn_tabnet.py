@@ -121,9 +121,9 @@ class TabNetConfig:
     share_init_across_folds: bool = switch(number(True))
 
     def network(self, levels: Levels, num_outputs: int) -> nn.Module:
-        from moa_jax.models.tabnet import tabnet_of
+        from moa_jax.models.tabnet import from_attributes
 
-        return tabnet_of(
+        return from_attributes(
             self,
             num_outputs,
             cat_idxs=(0, 1),
