@@ -8,7 +8,7 @@ import systems
 
 from moa_jax.data import simulate
 from moa_jax.features.selection import VarianceSelection
-from moa_jax.recipes.features import Passage, sets_of
+from moa_jax.recipes.features import Known, Passage, sets_of
 from moa_jax.recipes.profile_features import ProfileFeatures
 from moa_jax.recipes.simple_nn import Config
 from moa_jax.training.members import cross_validation
@@ -40,7 +40,7 @@ def fitted(data):
     folds = {0: np.arange(len(rows)) % 2, 5: np.arange(len(rows)) % 2}
     members, passage = cross_validation(folds, 0), Passage(rows)
     sets = sets_of(FEATURES, members, len(rows))
-    made = dict(FEATURES.fit(data, passage, sets, list(sets)))
+    made = dict(FEATURES.fit(Known(data, rows, sets, {}), list(sets)))
     return members, passage, sets, made
 
 

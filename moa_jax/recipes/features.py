@@ -18,6 +18,9 @@ from moa_jax.training.members import Member, MemberId
 
 # Fitted transforms by name; which classes they are of is known to who fitted them.
 Transforms = Mapping[str, Any]
+# From the name of a stage to the sets that it stored, of the names that the asking stage's members
+# read, in the order in which `member_data` counts them.
+Stored = Callable[[str], Sequence[Transforms]]
 
 
 class Passage:
@@ -39,6 +42,22 @@ class Passage:
         if name not in self._made:
             self._made[name] = make()
         return self._made[name]
+
+
+class Known(NamedTuple):
+    """What there is to fit a stage's features on.
+
+    Attributes:
+      dataset: all training rows, controls and test rows included.
+      rows: the rows that members train on.
+      sets: for every set which of these rows, [N] bool, belong to no fold that it predicts.
+      predictions: out-of-fold probabilities of these rows [N, L], by the earlier stage's name.
+    """
+
+    dataset: Dataset
+    rows: Dataset
+    sets: Mapping[str, np.ndarray]
+    predictions: Mapping[str, np.ndarray]
 
 
 class Arrays(NamedTuple):
@@ -78,34 +97,12 @@ class Features(abc.ABC):
         return context.folder / stage / "features"
 
     @abc.abstractmethod
-    def fit(
-        self,
-        dataset: Dataset,
-        passage: Passage,
-        sets: Mapping[str, np.ndarray],
-        missing: Sequence[str],
-    ) -> Iterator[tuple[str, Transforms]]:
-        """Yields name and fitted transforms of the missing sets.
-
-        Args:
-          dataset: all training rows, controls and test rows included.
-          passage: the rows that members train on.
-          sets: for every set which of these rows, [N] bool, belong to no fold that it predicts.
-          missing: names of the sets that are not stored.
-        """
+    def fit(self, known: Known, missing: Sequence[str]) -> Iterator[tuple[str, Transforms]]:
+        """Yields name and fitted transforms of the sets that are not stored."""
 
     @abc.abstractmethod
-    def table(
-        self, passage: Passage, stage: str, stored: Callable[[str], Sequence[Transforms]]
-    ) -> np.ndarray:
-        """Returns what all members read of the rows, [N, ...], in the dtype of the devices.
-
-        Args:
-          passage: the rows.
-          stage: the stage's name.
-          stored: returns the sets that a stage stored, of this one's names, in the order in which
-            `member_data` counts them.
-        """
+    def table(self, passage: Passage, stage: str, stored: Stored) -> np.ndarray:
+        """Returns what all members of a stage read of the rows, [N, ...], in the devices' dtype."""
 
     @abc.abstractmethod
     def member_data(
@@ -126,20 +123,11 @@ class Features(abc.ABC):
         """Returns the network's inputs for a batch of one member: the `inputs` of a `Forward`."""
 
     @abc.abstractmethod
-    def shapes(
-        self,
-        dataset: Dataset,
-        rows: Dataset,
-        sets: Mapping[str, np.ndarray],
-        members: Sequence[Member],
-        widths: Mapping[str, int],
-    ) -> Arrays:
+    def shapes(self, known: Known, members: Sequence[Member], widths: Mapping[str, int]) -> Arrays:
         """Returns the `ShapeDtypeStruct`s of table and member data, without a fit.
 
         Args:
-          dataset: all training rows.
-          rows: those that members train on.
-          sets: as in `fit`.
+          known: what there will be to fit on, but for predictions.
           members: the stage's members.
           widths: number of targets of each earlier stage.
         """

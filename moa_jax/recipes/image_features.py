@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.data.dataset import Levels
 from moa_jax.deepinsight import inputs
 from moa_jax.deepinsight.feature_map import FeatureMap
 from moa_jax.deepinsight.log_scale import LogScale
-from moa_jax.recipes.features import Arrays, Features, Passage, Transforms
+from moa_jax.recipes.features import Arrays, Features, Known, Passage, Stored, Transforms
 from moa_jax.recipes.recipe import Context
 from moa_jax.training.members import Member, MemberId
 
@@ -45,22 +45,12 @@ class ImageFeatures(Features):
     def folder(self, context: Context, stage: str) -> Path:
         return inputs.folder(context.workdir.path, self.config, fold=0).parent
 
-    def fit(
-        self,
-        dataset: Dataset,
-        passage: Passage,
-        sets: Mapping[str, np.ndarray],
-        missing: Sequence[str],
-    ) -> Iterator[tuple[str, Transforms]]:
-        if not missing:
-            return
-        table = inputs.raw_table(passage.rows, self.levels)
+    def fit(self, known: Known, missing: Sequence[str]) -> Iterator[tuple[str, Transforms]]:
+        table = inputs.raw_table(known.rows, self.levels) if missing else np.zeros(0)
         for name in missing:
-            yield name, inputs.fit_fold(table[sets[name]], self.config)
+            yield name, inputs.fit_fold(table[known.sets[name]], self.config)
 
-    def table(
-        self, passage: Passage, stage: str, stored: Callable[[str], Sequence[Transforms]]
-    ) -> np.ndarray:
+    def table(self, passage: Passage, stage: str, stored: Stored) -> np.ndarray:
         """Returns the raw table, [N, F]."""
         return inputs.device_table(passage.rows, self.levels)
 
@@ -89,18 +79,12 @@ class ImageFeatures(Features):
             swap_portion=self.config.swap_portion,
         )
 
-    def shapes(
-        self,
-        dataset: Dataset,
-        rows: Dataset,
-        sets: Mapping[str, np.ndarray],
-        members: Sequence[Member],
-        widths: Mapping[str, int],
-    ) -> Arrays:
+    def shapes(self, known: Known, members: Sequence[Member], widths: Mapping[str, int]) -> Arrays:
         """Every column has a pixel of its own here, while in a fitted map some share one."""
-        columns = inputs.raw_table(rows.take(np.arange(1)), self.levels).shape[1]
+        columns = inputs.raw_table(known.rows.take(np.arange(1)), self.levels).shape[1]
         data = inputs.member_data_outline(
             columns, self.config.resolution, [member.train_rows for member in members]
         )
         shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), data)
-        return Arrays(jax.ShapeDtypeStruct((len(rows), columns), jnp.result_type(float)), shapes)
+        table = jax.ShapeDtypeStruct((len(known.rows), columns), jnp.result_type(float))
+        return Arrays(table, shapes)

@@ -12,7 +12,7 @@ import numpy as np
 from moa_jax.data.dataset import Dataset
 from moa_jax.features.rank_gauss import RankGauss
 from moa_jax.recipes import profile
-from moa_jax.recipes.features import Arrays, Features, Passage, Transforms
+from moa_jax.recipes.features import Arrays, Features, Known, Passage, Stored, Transforms
 from moa_jax.recipes.profile import Profile
 from moa_jax.store.transform_files import Transform
 from moa_jax.training.members import Member, MemberId
@@ -50,29 +50,20 @@ class ProfileFeatures(Features):
     def set_of(self, member: MemberId) -> str:
         return "all" if self.transforms == "all" else f"fold{member.fold}"
 
-    def fit(
-        self,
-        dataset: Dataset,
-        passage: Passage,
-        sets: Mapping[str, np.ndarray],
-        missing: Sequence[str],
-    ) -> Iterator[tuple[str, Transforms]]:
+    def fit(self, known: Known, missing: Sequence[str]) -> Iterator[tuple[str, Transforms]]:
         for name in missing:
-            train, test, known = dataset, dataset.test, np.full(len(passage.rows), True)
+            train, test = known.dataset, known.dataset.test
+            own = known.sets[name] | (self.transforms == "all")
             if self.transforms == "per_fold":
-                known = sets[name]
-                train, test = dataset.take(self._train_rows(dataset, known)), None
+                train, test = train.take(self._train_rows(train, own)), None
             fitted: dict[str, Transform] = {}
             if self.profile is not None and self.profile_of is None:
                 fitted |= profile.fit(self.profile, train, test)
             if self.predictions_of is not None:
-                earlier = passage.predictions[self.predictions_of]
-                fitted[PREDICTIONS] = RankGauss().fit(earlier[known])
+                fitted[PREDICTIONS] = RankGauss().fit(known.predictions[self.predictions_of][own])
             yield name, fitted
 
-    def table(
-        self, passage: Passage, stage: str, stored: Callable[[str], Sequence[Transforms]]
-    ) -> np.ndarray:
+    def table(self, passage: Passage, stage: str, stored: Stored) -> np.ndarray:
         """Returns the inputs by every set, [N, sets, F]; narrower ones end in zeros."""
         dtype, rows = jnp.result_type(float), passage.rows
         columns: Sequence[np.ndarray] | None = None
@@ -111,26 +102,19 @@ class ProfileFeatures(Features):
     ) -> tuple[jax.Array]:
         return (table[rows, member_data],)
 
-    def shapes(
-        self,
-        dataset: Dataset,
-        rows: Dataset,
-        sets: Mapping[str, np.ndarray],
-        members: Sequence[Member],
-        widths: Mapping[str, int],
-    ) -> Arrays:
-        first = rows.take(np.arange(1))
+    def shapes(self, known: Known, members: Sequence[Member], widths: Mapping[str, int]) -> Arrays:
+        dataset, first = known.dataset, known.rows.take(np.arange(1))
         columns = earlier = np.zeros((1, 0))
         if self.profile is not None:
             num_train = len(dataset)
             if self.transforms == "per_fold":
-                num_train = max(len(self._train_rows(dataset, known)) for known in sets.values())
+                num_train = max(len(self._train_rows(dataset, own)) for own in known.sets.values())
             columns = profile.outline(self.profile, first, num_train)
         if self.predictions_of is not None:
             earlier = np.zeros((1, widths[self.predictions_of]))
         width = self.arrange(first, columns, earlier).shape[1]
         return Arrays(
-            jax.ShapeDtypeStruct((len(rows), len(sets), width), jnp.result_type(float)),
+            jax.ShapeDtypeStruct((len(known.rows), len(known.sets), width), jnp.result_type(float)),
             jax.ShapeDtypeStruct((len(members),), np.int32),
         )
 

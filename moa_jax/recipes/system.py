@@ -13,7 +13,7 @@ from absl import logging
 from moa_jax.config import switches
 from moa_jax.data.dataset import Dataset, Levels, Targets
 from moa_jax.recipes.design import StageDesign, has_nonscored, scored
-from moa_jax.recipes.features import Arrays, Passage, Transforms, sets_of
+from moa_jax.recipes.features import Arrays, Known, Passage, Transforms, sets_of
 from moa_jax.recipes.fitting import fit_stage
 from moa_jax.recipes.recipe import Context, Recipe, RecipeResult
 from moa_jax.store import files, transform_files
@@ -109,8 +109,8 @@ def outline(recipe: Recipe, dataset: Dataset, context: Context) -> list[BuiltSta
     widths: dict[str, int] = {}
     for design in recipe.stages(context.levels, has_nonscored(dataset)):
         targets, every = design.targets(rows), _members(design, rows, context)
-        sets = sets_of(design.features, every, len(rows))
-        shapes = design.features.shapes(dataset, rows, sets, every, widths)
+        known = Known(dataset, rows, sets_of(design.features, every, len(rows)), {})
+        shapes = design.features.shapes(known, every, widths)
         arrays = Arrays(*jax.tree.map(_zeros, tuple(shapes)))
         stage = design.stage(context, every, arrays, targets)
         outlines.append(BuiltStage(stage, design.features.num_inputs(arrays)))
@@ -157,7 +157,8 @@ class Fitting:
         sets = sets_of(features, every, len(rows))
         folder = features.folder(context, design.name)
         missing = [name for name in sets if not transform_files.exists(folder / name)]
-        for name, fitted in features.fit(self.dataset, self.passage, sets, missing):
+        known = Known(self.dataset, rows, sets, self.passage.predictions)
+        for name, fitted in features.fit(known, missing):
             transform_files.save(folder / name, fitted)
             logging.info("%s/%s: transforms fitted: %s", context.model, design.name, name)
         stored = _Stored(design, context, list(sets))

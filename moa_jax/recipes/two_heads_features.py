@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -13,7 +13,7 @@ import numpy as np
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.features.selection import ChosenColumns, t_test_columns
 from moa_jax.recipes import two_heads_inputs
-from moa_jax.recipes.features import Arrays, Features, Passage, Transforms
+from moa_jax.recipes.features import Arrays, Features, Known, Passage, Stored, Transforms
 from moa_jax.recipes.recipe import Context
 from moa_jax.recipes.two_heads_inputs import PREDICTORS
 from moa_jax.training.members import Member, MemberId
@@ -47,30 +47,17 @@ class TwoHeadsFeatures(Features):
     def folder(self, context: Context, stage: str) -> Path:
         return super().folder(context, self.owner)
 
-    def fit(
-        self,
-        dataset: Dataset,
-        passage: Passage,
-        sets: Mapping[str, np.ndarray],
-        missing: Sequence[str],
-    ) -> Iterator[tuple[str, Transforms]]:
-        if not missing:
-            return
-        rows = passage.rows
-        table = two_heads_inputs.raw_table(rows, self.levels)
-        sizes, components = _sizes(rows), self._components(rows, sets)
+    def fit(self, known: Known, missing: Sequence[str]) -> Iterator[tuple[str, Transforms]]:
+        rows, components = known.rows, self._components(known)
+        table = two_heads_inputs.raw_table(rows, self.levels) if missing else None
         for name in missing:
             # Rows that are held out to decide the epoch are training rows of the fold.
-            train = np.flatnonzero(sets[name])
-            fitted = two_heads_inputs.fit_fold(table, train, sizes, components)
-            yield (
-                name,
-                {**fitted, PREDICTORS: ChosenColumns(self._predictors(rows, train).tolist())},
-            )
+            train = np.flatnonzero(known.sets[name])
+            fitted = two_heads_inputs.fit_fold(table, train, _sizes(rows), components)
+            predictors = ChosenColumns(self._predictors(rows, train).tolist())
+            yield name, {**fitted, PREDICTORS: predictors}
 
-    def table(
-        self, passage: Passage, stage: str, stored: Callable[[str], Sequence[Transforms]]
-    ) -> np.ndarray:
+    def table(self, passage: Passage, stage: str, stored: Stored) -> np.ndarray:
         """Returns the raw table, [N, F]."""
         return passage.once(
             "table", lambda: two_heads_inputs.device_table(passage.rows, self.levels)
@@ -93,26 +80,17 @@ class TwoHeadsFeatures(Features):
     ) -> tuple[jax.Array, jax.Array]:
         return two_heads_inputs.two_inputs(table, member_data, rows, key, train)
 
-    def shapes(
-        self,
-        dataset: Dataset,
-        rows: Dataset,
-        sets: Mapping[str, np.ndarray],
-        members: Sequence[Member],
-        widths: Mapping[str, int],
-    ) -> Arrays:
-        dtype, count = jnp.result_type(float), len(members)
+    def shapes(self, known: Known, members: Sequence[Member], widths: Mapping[str, int]) -> Arrays:
+        rows, dtype, count = known.rows, jnp.result_type(float), len(members)
         columns = two_heads_inputs.raw_table(rows.take(np.arange(1)), self.levels).shape[1]
-        sizes, components = _sizes(rows), self._components(rows, sets)
+        sizes, components = _sizes(rows), self._components(known)
         if self.is_listed(rows):
             predictors = len(two_heads_inputs.main_predictors(rows))
         else:
             predictors = min(self.num_predictors, sum(sizes))
+        shapes = two_heads_inputs.member_data_shapes(columns, sizes, components)
         data = {
-            name: jax.ShapeDtypeStruct((count, *shape), dtype)
-            for name, shape in two_heads_inputs.member_data_shapes(
-                columns, sizes, components
-            ).items()
+            name: jax.ShapeDtypeStruct((count, *shape), dtype) for name, shape in shapes.items()
         }
         data[PREDICTORS] = jax.ShapeDtypeStruct((count, predictors), np.int32)
         return Arrays(jax.ShapeDtypeStruct((len(rows), columns), dtype), data)
@@ -120,9 +98,9 @@ class TwoHeadsFeatures(Features):
     def num_inputs(self, arrays: Arrays) -> int:
         return two_heads_inputs.width(arrays.table, arrays.member_data)
 
-    def _components(self, rows: Dataset, sets: Mapping[str, np.ndarray]) -> tuple[int, int]:
-        fewest = min(int(known.sum()) for known in sets.values())
-        return two_heads_inputs.allowed_components(self.components, _sizes(rows), fewest)
+    def _components(self, known: Known) -> tuple[int, int]:
+        fewest = min(int(own.sum()) for own in known.sets.values())
+        return two_heads_inputs.allowed_components(self.components, _sizes(known.rows), fewest)
 
     def _predictors(self, rows: Dataset, train: np.ndarray) -> np.ndarray:
         if self.is_listed(rows):
