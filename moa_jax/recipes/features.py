@@ -98,7 +98,7 @@ class Features(abc.ABC):
 
     @abc.abstractmethod
     def fit(self, known: Known, missing: Sequence[str]) -> Iterator[tuple[str, Transforms]]:
-        """Yields name and fitted transforms of the sets that are not stored."""
+        """Yields name and fitted transforms of the sets that are not stored, of at least one."""
 
     @abc.abstractmethod
     def table(self, passage: Passage, stage: str, stored: Stored) -> np.ndarray:

@@ -46,7 +46,7 @@ class ImageFeatures(Features):
         return inputs.folder(context.workdir.path, self.config, fold=0).parent
 
     def fit(self, known: Known, missing: Sequence[str]) -> Iterator[tuple[str, Transforms]]:
-        table = inputs.raw_table(known.rows, self.levels) if missing else np.zeros(0)
+        table = inputs.raw_table(known.rows, self.levels)
         for name in missing:
             yield name, inputs.fit_fold(table[known.sets[name]], self.config)
 

@@ -158,7 +158,7 @@ class Fitting:
         folder = features.folder(context, design.name)
         missing = [name for name in sets if not transform_files.exists(folder / name)]
         known = Known(self.dataset, rows, sets, self.passage.predictions)
-        for name, fitted in features.fit(known, missing):
+        for name, fitted in features.fit(known, missing) if missing else ():
             transform_files.save(folder / name, fitted)
             logging.info("%s/%s: transforms fitted: %s", context.model, design.name, name)
         stored = _Stored(design, context, list(sets))

@@ -49,7 +49,7 @@ class TwoHeadsFeatures(Features):
 
     def fit(self, known: Known, missing: Sequence[str]) -> Iterator[tuple[str, Transforms]]:
         rows, components = known.rows, self._components(known)
-        table = two_heads_inputs.raw_table(rows, self.levels) if missing else None
+        table = two_heads_inputs.raw_table(rows, self.levels)
         for name in missing:
             # Rows that are held out to decide the epoch are training rows of the fold.
             train = np.flatnonzero(known.sets[name])
