@@ -2,7 +2,7 @@
 
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import ORIGINAL_LEVELS
-from moa_jax.recipes.recipe import Context
+from moa_jax.recipes.context import Context
 from moa_jax.recipes.system import Fitting
 from moa_jax.store.workdir import Workdir
 from moa_jax.training.parallel import Devices

@@ -34,8 +34,11 @@ def folds(table, tmp_path_factory):
     """Scale and map of two folds, read back from their folders."""
     stored = []
     for fold, train_rows in enumerate(TRAIN):
-        folder = deepinsight_inputs.folder(tmp_path_factory.mktemp("maps"), CONFIG, fold)
-        transform_files.save(folder, deepinsight_inputs.fit_fold(table[train_rows], CONFIG))
+        place = CONFIG.placement
+        folder = deepinsight_inputs.folder(tmp_path_factory.mktemp("maps"), place, fold)
+        transform_files.save(
+            folder, deepinsight_inputs.fit_fold(table[train_rows], place)
+        )
         stored.append(deepinsight_inputs.load_fold(folder))
     return stored
 
@@ -116,8 +119,8 @@ def test_noise_comes_from_the_members_own_training_rows(rows, folds):
 
 def test_the_three_systems_share_their_maps(tmp_path):
     """The pixel step alone depends on the resolution."""
-    folders = {deepinsight_inputs.folder(tmp_path, c, 0) for c in ORIGINAL.values()}
+    folders = {deepinsight_inputs.folder(tmp_path, c.placement, 0) for c in ORIGINAL.values()}
     assert len(folders) == 1
     for change in ({"folds": 5}, {"fold_seed": 1}, {"tsne": "current"}, {"embedding": "umap"}):
         other = dataclasses.replace(Config(), **change)
-        assert deepinsight_inputs.folder(tmp_path, other, 0) not in folders
+        assert deepinsight_inputs.folder(tmp_path, other.placement, 0) not in folders

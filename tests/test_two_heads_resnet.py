@@ -16,8 +16,8 @@ from moa_jax.data import simulate
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Dataset, Targets
 from moa_jax.models.two_heads import trunk
 from moa_jax.recipes import system, two_heads_resnet
+from moa_jax.recipes.context import Context
 from moa_jax.recipes.features import Arrays
-from moa_jax.recipes.recipe import Context
 from moa_jax.recipes.system import Fitting
 from moa_jax.recipes.two_heads_resnet import LOOP, NONSCORED, ORIGINAL, SCORED
 from moa_jax.store import files, transform_files

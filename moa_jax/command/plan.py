@@ -20,7 +20,7 @@ from moa_jax.config import ParallelConfig, RunConfig, suggestion
 from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
-from moa_jax.recipes.recipe import Context
+from moa_jax.recipes.context import Context
 from moa_jax.recipes.system import BuiltStage
 from moa_jax.store.workdir import Workdir
 from moa_jax.training import shapes

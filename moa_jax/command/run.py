@@ -17,7 +17,7 @@ from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.deepinsight import inputs
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
-from moa_jax.recipes.recipe import Context
+from moa_jax.recipes.context import Context
 from moa_jax.report import analysis, figures, html, records
 from moa_jax.store import files, transform_files
 from moa_jax.store.predictions import Predictions

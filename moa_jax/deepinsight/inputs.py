@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -45,24 +46,39 @@ def device_table(rows: Dataset, levels: Levels) -> np.ndarray:
     return raw_table(rows, levels).astype(jnp.result_type(float))
 
 
-def folder(workdir: Path, config, fold: int) -> Path:
-    """Returns where a fold's transforms lie: once for all models that place columns alike."""
-    names = ("folds", "fold_seed", "embedding", "tsne", "perplexity", "closing_edge")
-    settings = json.dumps({name: getattr(config, name) for name in names})
-    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
-    return workdir / "feature_maps" / f"{config.embedding}_{digest}" / f"fold{fold}"
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """How the columns of a fold are placed; models that agree in it share their maps.
 
-
-def fit_fold(table: np.ndarray, config) -> dict[str, LogScale | FeatureMap]:
-    """Returns scale and map of a fold, fitted.
-
-    Args:
-      table: [N, F] raw table of the fold's training rows.
-      config: the recipe's `Config`.
+    Attributes:
+      folds, fold_seed: number of folds and seed of their splitter, which is the map's too.
+      embedding, tsne, perplexity, closing_edge: see `FeatureMap`.
     """
+
+    folds: int
+    fold_seed: int
+    embedding: str
+    tsne: str
+    perplexity: float
+    closing_edge: bool
+
+
+def folder(workdir: Path, placement: Placement, fold: int) -> Path:
+    """Returns where a fold's transforms lie: once for all models that place columns alike."""
+    settings = json.dumps(dataclasses.asdict(placement))
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+    return workdir / "feature_maps" / f"{placement.embedding}_{digest}" / f"fold{fold}"
+
+
+def fit_fold(table: np.ndarray, placement: Placement) -> dict[str, LogScale | FeatureMap]:
+    """Returns scale and map of a fold, fitted to the [N, F] raw table of its training rows."""
     scale = LogScale().fit(table)
     feature_map = FeatureMap(
-        config.embedding, config.tsne, config.closing_edge, config.perplexity, config.fold_seed
+        placement.embedding,
+        placement.tsne,
+        placement.closing_edge,
+        placement.perplexity,
+        placement.fold_seed,
     ).fit(scale.transform(table))
     return {SCALE: scale, MAP: feature_map}
 

@@ -17,12 +17,14 @@ from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.errors import UserError
 from moa_jax.models.hyperparameters import EFFICIENTNETS, RESNESTS
 from moa_jax.recipes import optimisation
-from moa_jax.recipes.recipe import Context, Recipe
+from moa_jax.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
     import flax.linen as nn
 
+    from moa_jax.deepinsight.inputs import Placement
     from moa_jax.pretrained.weight_files import Pretrained
+    from moa_jax.recipes.context import Context
     from moa_jax.recipes.design import StageDesign
     from moa_jax.recipes.image_features import ImageFeatures
     from moa_jax.training.members import Member
@@ -152,7 +154,17 @@ class Config(Recipe):
     def drawn_maps(self, workdir: Path) -> tuple[Path, ...]:
         from moa_jax.deepinsight import inputs
 
-        return (inputs.folder(workdir, self, fold=0),)
+        return (inputs.folder(workdir, self.placement, fold=0),)
+
+    @property
+    def placement(self) -> Placement:
+        """How columns are placed, which models may share."""
+        from moa_jax.deepinsight.inputs import Placement
+
+        return Placement(
+            self.folds, self.fold_seed, self.embedding, self.tsne, self.perplexity,
+            self.closing_edge,
+        )  # fmt: skip
 
     def image_network(self, num_outputs: int) -> nn.Module:
         """Returns the network for a number of targets."""
@@ -193,7 +205,9 @@ class Config(Recipe):
     def features(self, levels: Levels) -> ImageFeatures:
         from moa_jax.recipes.image_features import ImageFeatures
 
-        return ImageFeatures(self, levels)
+        return ImageFeatures(
+            levels, self.placement, self.resolution, self.swap_probability, self.swap_portion
+        )
 
     def stages(self, levels: Levels, nonscored: bool) -> tuple[StageDesign, ...]:
         from moa_jax.recipes.design import StageDesign, scored

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from moa_jax.data.dataset import Dataset, Targets
+from moa_jax.recipes.context import Context
 from moa_jax.recipes.features import Arrays, Features
-from moa_jax.recipes.recipe import Context
 from moa_jax.training.members import Member
 from moa_jax.training.stage import Forward, Stage
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from moa_jax.data.dataset import Dataset
 from moa_jax.features.transforms import TRANSFORMS
-from moa_jax.recipes.recipe import Context
+from moa_jax.recipes.context import Context
 from moa_jax.store.transform_files import Transform
 from moa_jax.training.members import Member, MemberId
 

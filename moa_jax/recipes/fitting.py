@@ -13,7 +13,7 @@ from absl import logging
 
 from moa_jax.data import folds as fold_files
 from moa_jax.data.dataset import Targets
-from moa_jax.recipes.recipe import Context
+from moa_jax.recipes.context import Context
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
 from moa_jax.training import weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +14,11 @@ import numpy as np
 from moa_jax.data.dataset import Levels
 from moa_jax.deepinsight import inputs
 from moa_jax.deepinsight.feature_map import FeatureMap
+from moa_jax.deepinsight.inputs import Placement
 from moa_jax.deepinsight.log_scale import LogScale
+from moa_jax.recipes.context import Context
 from moa_jax.recipes.features import Arrays, Features, Known, Passage, Stored, Transforms
-from moa_jax.recipes.recipe import Context
 from moa_jax.training.members import Member, MemberId
-
-if TYPE_CHECKING:
-    from moa_jax.recipes.deepinsight_cnn import Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +28,17 @@ class ImageFeatures(Features):
     Models that place columns alike share a fold's sets.
 
     Attributes:
-      config: the recipe's configuration.
       levels: levels of dose and time.
+      placement: how columns are placed.
+      resolution: height and width of an image in pixels.
+      swap_probability, swap_portion: see `swap_noise`.
     """
 
-    config: Config
     levels: Levels
+    placement: Placement
+    resolution: int
+    swap_probability: float
+    swap_portion: float
 
     classes = (FeatureMap, LogScale)
 
@@ -43,12 +46,12 @@ class ImageFeatures(Features):
         return f"fold{member.fold}"
 
     def folder(self, context: Context, stage: str) -> Path:
-        return inputs.folder(context.workdir.path, self.config, fold=0).parent
+        return inputs.folder(context.workdir.path, self.placement, fold=0).parent
 
     def fit(self, known: Known, missing: Sequence[str]) -> Iterator[tuple[str, Transforms]]:
         table = inputs.raw_table(known.rows, self.levels)
         for name in missing:
-            yield name, inputs.fit_fold(table[known.sets[name]], self.config)
+            yield name, inputs.fit_fold(table[known.sets[name]], self.placement)
 
     def table(self, passage: Passage, stage: str, stored: Stored) -> np.ndarray:
         """Returns the raw table, [N, F]."""
@@ -57,8 +60,7 @@ class ImageFeatures(Features):
     def member_data(
         self, stored: Sequence[Transforms], numbers: np.ndarray, train_rows: Sequence[np.ndarray]
     ) -> dict[str, Any]:
-        resolution = self.config.resolution
-        return inputs.member_data([stored[n] for n in numbers], resolution, train_rows)
+        return inputs.member_data([stored[n] for n in numbers], self.resolution, train_rows)
 
     def inputs(
         self,
@@ -74,16 +76,16 @@ class ImageFeatures(Features):
             rows,
             key,
             train,
-            resolution=self.config.resolution,
-            swap_probability=self.config.swap_probability,
-            swap_portion=self.config.swap_portion,
+            resolution=self.resolution,
+            swap_probability=self.swap_probability,
+            swap_portion=self.swap_portion,
         )
 
     def shapes(self, known: Known, members: Sequence[Member], widths: Mapping[str, int]) -> Arrays:
         """Every column has a pixel of its own here, while in a fitted map some share one."""
         columns = inputs.raw_table(known.rows.take(np.arange(1)), self.levels).shape[1]
         data = inputs.member_data_outline(
-            columns, self.config.resolution, [member.train_rows for member in members]
+            columns, self.resolution, [member.train_rows for member in members]
         )
         shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), data)
         table = jax.ShapeDtypeStruct((len(known.rows), columns), jnp.result_type(float))

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import abc
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from moa_jax.config import ParallelConfig, RunConfig
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from moa_jax.recipes.context import Context
     from moa_jax.recipes.design import StageDesign
-    from moa_jax.store.predictions import Predictions
-    from moa_jax.store.workdir import Workdir
-    from moa_jax.training.parallel import Devices
-    from moa_jax.training.progress import MetricsLog
-    from moa_jax.training.stage import Forward
 
 
 class Recipe(abc.ABC):
@@ -94,67 +88,6 @@ class Recipe(abc.ABC):
     def drawn_maps(self, workdir: Path) -> tuple[Path, ...]:
         """Returns the folders of feature maps that the report draws."""
         return ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Context:
-    """Where and how a recipe runs.
-
-    Attributes:
-      model: the model's name in the configuration; its folder in the work folder.
-      workdir: the work folder.
-      devices: devices and strategy.
-      config: the run's configuration.
-      log: metrics of training; None in inference.
-    """
-
-    model: str
-    workdir: Workdir
-    devices: Devices
-    config: RunConfig
-    log: MetricsLog | None = None
-
-    @property
-    def folder(self) -> Path:
-        return self.workdir.path / self.model
-
-    @property
-    def parallel(self) -> ParallelConfig:
-        return self.config.parallel
-
-    @property
-    def levels(self) -> Levels:
-        return Levels.of(self.config.data)
-
-    def devices_for(self, forward: Forward, num_members: int) -> Devices:
-        """Returns the devices as that many members of a network use them."""
-        from moa_jax.training.parallel import choose_per_member
-
-        per_member = choose_per_member(
-            self.parallel.devices_per_member,
-            self.parallel.strategy,
-            forward.shares_batches,
-            len(self.devices.devices),
-            num_members,
-        )
-        return self.devices.sharing_batches(per_member)
-
-
-@dataclasses.dataclass(frozen=True)
-class RecipeResult:
-    """What a fitted recipe hands on.
-
-    Attributes:
-      oof: out-of-fold predictions of the treated training rows.
-      test: predictions of the test rows, None without a test file.
-      stages: names of the stages in the order of training.
-      notes: sentences for the report about what the data made different.
-    """
-
-    oof: Predictions
-    test: Predictions | None
-    stages: tuple[str, ...]
-    notes: tuple[str, ...] = ()
 
 
 def check_same_folds(transforms: str, same_folds: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -12,16 +13,34 @@ from absl import logging
 
 from moa_jax.config import switches
 from moa_jax.data.dataset import Dataset, Levels, Targets
+from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign, has_nonscored, scored
 from moa_jax.recipes.features import Arrays, Known, Passage, Transforms, sets_of
 from moa_jax.recipes.fitting import fit_stage
-from moa_jax.recipes.recipe import Context, Recipe, RecipeResult
+from moa_jax.recipes.recipe import Recipe
 from moa_jax.store import files, transform_files
 from moa_jax.store.predictions import Predictions
 from moa_jax.training import members, metrics
 from moa_jax.training.members import Member, MemberId
 from moa_jax.training.predict import Predictor
 from moa_jax.training.stage import Stage
+
+
+@dataclasses.dataclass(frozen=True)
+class RecipeResult:
+    """What a fitted recipe hands on.
+
+    Attributes:
+      oof: out-of-fold predictions of the treated training rows.
+      test: predictions of the test rows, None without a test file.
+      stages: names of the stages in the order of training.
+      notes: sentences for the report about what the data made different.
+    """
+
+    oof: Predictions
+    test: Predictions | None
+    stages: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def is_finished(context: Context, stage: str = "") -> bool:

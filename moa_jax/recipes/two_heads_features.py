@@ -13,8 +13,8 @@ import numpy as np
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.features.selection import ChosenColumns, t_test_columns
 from moa_jax.recipes import two_heads_inputs
+from moa_jax.recipes.context import Context
 from moa_jax.recipes.features import Arrays, Features, Known, Passage, Stored, Transforms
-from moa_jax.recipes.recipe import Context
 from moa_jax.recipes.two_heads_inputs import PREDICTORS
 from moa_jax.training.members import Member, MemberId
 

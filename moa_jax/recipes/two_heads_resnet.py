@@ -16,12 +16,13 @@ from moa_jax.config import choice, number, switch
 from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.recipes import optimisation
-from moa_jax.recipes.recipe import Context, Recipe
+from moa_jax.recipes.recipe import Recipe
 from moa_jax.store import files
 
 if TYPE_CHECKING:
     import flax.linen as nn
 
+    from moa_jax.recipes.context import Context
     from moa_jax.recipes.design import StageDesign
     from moa_jax.recipes.two_heads_features import TwoHeadsFeatures
     from moa_jax.training.members import Member

@@ -1,0 +1,55 @@
+"""Context: where and how a recipe runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from moa_jax.config import ParallelConfig, RunConfig
+from moa_jax.data.dataset import Levels
+from moa_jax.store.workdir import Workdir
+from moa_jax.training.parallel import Devices, choose_per_member
+from moa_jax.training.progress import MetricsLog
+from moa_jax.training.stage import Forward
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """Where and how a recipe runs.
+
+    Attributes:
+      model: the model's name in the configuration; its folder in the work folder.
+      workdir: the work folder.
+      devices: devices and strategy.
+      config: the run's configuration.
+      log: metrics of training; None in inference.
+    """
+
+    model: str
+    workdir: Workdir
+    devices: Devices
+    config: RunConfig
+    log: MetricsLog | None = None
+
+    @property
+    def folder(self) -> Path:
+        return self.workdir.path / self.model
+
+    @property
+    def parallel(self) -> ParallelConfig:
+        return self.config.parallel
+
+    @property
+    def levels(self) -> Levels:
+        return Levels.of(self.config.data)
+
+    def devices_for(self, forward: Forward, num_members: int) -> Devices:
+        """Returns the devices as that many members of a network use them."""
+        per_member = choose_per_member(
+            self.parallel.devices_per_member,
+            self.parallel.strategy,
+            forward.shares_batches,
+            len(self.devices.devices),
+            num_members,
+        )
+        return self.devices.sharing_batches(per_member)
