@@ -36,9 +36,7 @@ def folds(table, tmp_path_factory):
     for fold, train_rows in enumerate(TRAIN):
         place = CONFIG.placement
         folder = deepinsight_inputs.folder(tmp_path_factory.mktemp("maps"), place, fold)
-        transform_files.save(
-            folder, deepinsight_inputs.fit_fold(table[train_rows], place)
-        )
+        transform_files.save(folder, deepinsight_inputs.fit_fold(table[train_rows], place))
         stored.append(deepinsight_inputs.load_fold(folder))
     return stored
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -118,3 +122,31 @@ class Dataset:
             targets(self.nonscored),
             None if self.drug_id is None else self.drug_id[rows],
         )
+
+    def fingerprint(self) -> str:
+        """Returns a hash of everything in the rows, whatever file they came from."""
+        digest = hashlib.sha256()
+        targets = [t for t in (self.scored, self.nonscored) if t is not None]
+        words: list[Sequence[str] | np.ndarray]
+        words = [self.ids, self.genes, self.cells, self.cp_dose, *(t.names for t in targets)]
+        if self.drug_id is not None:
+            words.append(self.drug_id)
+        for part in words:
+            digest.update(json.dumps(list(part)).encode())
+        for array in (self.features, self.cp_time, self.is_control, *(t.values for t in targets)):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()[:16]
+
+    def description(self) -> dict[str, Any]:
+        """Returns the sizes of training rows and the names of their columns."""
+        controls = int(self.is_control.sum())
+        columns = {"genes": self.genes, "cells": self.cells, "scored": self.targets.names}
+        return {
+            "rows": len(self),
+            "treated": len(self) - controls,
+            "controls": controls,
+            **{name: len(names) for name, names in columns.items()},
+            "nonscored": len(self.nonscored.names) if self.nonscored else 0,
+            "test_rows": len(self.test) if self.test else 0,
+            "columns": {name: list(names) for name, names in columns.items()},
+        }

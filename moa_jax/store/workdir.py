@@ -9,15 +9,12 @@ import json
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import IO, Any, Protocol
 
 from moa_jax import config as configuration
 from moa_jax.config import RunConfig
-from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
 from moa_jax.store import files, processes
 
@@ -36,6 +33,20 @@ PACKAGES = (
     "pandas",
     "pyarrow",
 )
+
+
+class Rows(Protocol):
+    """What a work folder asks of the rows of a run."""
+
+    @property
+    def test(self) -> Rows | None:
+        """The rows to predict that came with training rows, or None."""
+
+    def fingerprint(self) -> str:
+        """Returns a hash of everything in the rows."""
+
+    def description(self) -> dict[str, Any]:
+        """Returns their sizes and the names of their columns."""
 
 
 class Workdir:
@@ -76,7 +87,7 @@ class Workdir:
                 raise UserError(f"{self.path}: another run is using this work folder") from None
         processes.wait("work folder")
 
-    def bind(self, config: RunConfig, dataset: Dataset, strategy: str) -> None:
+    def bind(self, config: RunConfig, dataset: Rows, strategy: str) -> None:
         """Writes `config.json` and `environment.json`, or checks that they are of this run.
 
         Raises:
@@ -84,8 +95,8 @@ class Workdir:
             field is named.
         """
         fields = configuration.effective(config)
-        fields["data: training rows"] = fingerprint(dataset)
-        fields["data: test rows"] = fingerprint(dataset.test) if dataset.test else "none"
+        fields["data: training rows"] = dataset.fingerprint()
+        fields["data: test rows"] = dataset.test.fingerprint() if dataset.test else "none"
         if self._config_file.exists():
             stored = self.read()
             if stored["fields"] != fields:
@@ -98,7 +109,7 @@ class Workdir:
             "fields": fields,
             "hash": hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16],
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            "data": _describe(dataset, config.data.source),
+            "data": {"source": config.data.source, **dataset.description()},
         }
         files.write_json(self._config_file, stored)
         files.write_json(self.path / "environment.json", _environment(strategy))
@@ -132,44 +143,6 @@ class Workdir:
             stored["resolved"][name] = value
             files.write_json(self._config_file, stored)
         return stored["resolved"][name]
-
-
-def fingerprint(dataset: Dataset) -> str:
-    """Returns a hash of everything in the rows of a data set, whatever file they came from."""
-    digest = hashlib.sha256()
-    targets = [t for t in (dataset.scored, dataset.nonscored) if t is not None]
-    words: list[Sequence[str] | np.ndarray]
-    words = [dataset.ids, dataset.genes, dataset.cells, dataset.cp_dose]
-    words.extend(t.names for t in targets)
-    if dataset.drug_id is not None:
-        words.append(dataset.drug_id)
-    for part in words:
-        digest.update(json.dumps(list(part)).encode())
-    arrays = [dataset.features, dataset.cp_time, dataset.is_control, *(t.values for t in targets)]
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()[:16]
-
-
-def _describe(dataset: Dataset, source: str) -> dict[str, Any]:
-    controls = int(dataset.is_control.sum())
-    scored = dataset.targets.names
-    return {
-        "source": source,
-        "rows": len(dataset),
-        "treated": len(dataset) - controls,
-        "controls": controls,
-        "genes": len(dataset.genes),
-        "cells": len(dataset.cells),
-        "scored": len(scored),
-        "nonscored": len(dataset.nonscored.names) if dataset.nonscored else 0,
-        "test_rows": len(dataset.test) if dataset.test else 0,
-        "columns": {
-            "genes": list(dataset.genes),
-            "cells": list(dataset.cells),
-            "scored": list(scored),
-        },
-    }
 
 
 def _environment(strategy: str) -> dict[str, Any]:
