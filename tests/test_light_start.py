@@ -16,11 +16,11 @@ HEAVY = {"flax", "iterstrat", "jax", "numba", "optax", "orbax", "pandas", "pyarr
 LIGHT = """
     config errors schema
     command.console command.entry command.fields command.flags command.stored_config command.usage
-    data.columns data.dataset data.folds data.simulate data.tables
-    deepinsight.feature_map deepinsight.log_scale
+    data.dataset data.folds
     features.factors features.one_hot features.rank_gauss features.row_statistics
     features.selection features.standard_scale features.umap
-    store.files store.predictions store.processes store.transform_files store.workdir
+    models.hyperparameters recipes
+    store.files store.processes store.transform_files store.workdir
 """.split()
 COMMAND = """
 import atexit, json, sys

@@ -12,14 +12,14 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 
 from moa_jax.errors import UserError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".parquet")
 # Bytes of CSV that are parsed together, and of one parquet column that are read together.
@@ -145,8 +145,6 @@ def read(path: Path) -> Columns:
     Raises:
       UserError: see `parts`.
     """
-    import pyarrow as pa
-
     found = list(parts(path, rows=8192))
     return Columns(
         path,
@@ -179,9 +177,6 @@ def parts(path: Path, rows: int) -> Iterator[Columns]:
 
 
 def _csv(path: Path) -> Iterator[pa.Table]:
-    import pyarrow as pa
-    import pyarrow.csv
-
     with _reading(path, "CSV in UTF-8"), _opened(path) as opened:
         names = next(csv.reader([opened.readline().decode("utf-8-sig")]), [])
         _check_header(path, names)
@@ -197,9 +192,6 @@ def _csv(path: Path) -> Iterator[pa.Table]:
 
 
 def _parquet(path: Path) -> Iterator[pa.Table]:
-    import pyarrow as pa
-    import pyarrow.parquet
-
     # Only the two options together keep pyarrow from holding a whole row group.
     buffering = {"buffer_size": PARQUET_BUFFER, "pre_buffer": False}
     with _reading(path, "parquet"), pa.parquet.ParquetFile(path, **buffering) as opened:
@@ -229,8 +221,6 @@ def _opened(path: Path) -> Iterator[Opened]:
 
 @contextlib.contextmanager
 def _reading(path: Path, kind: str) -> Iterator[None]:
-    import pyarrow as pa
-
     try:
         yield
     except (
@@ -248,8 +238,6 @@ def _reading(path: Path, kind: str) -> Iterator[None]:
 
 
 def _regrouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
-    import pyarrow as pa
-
     held = None
     for table in tables:
         held = table if held is None else pa.concat_tables([held, table])
@@ -290,7 +278,6 @@ def _ids(path: Path, table: pa.Table, seen: set[str]) -> np.ndarray:
 
 def _cast(column: pa.ChunkedArray, kind: str) -> np.ndarray:
     """Returns the cells as `kind`; None or NaN for those that are empty or cannot be cast."""
-    import pyarrow as pa
 
     def cast_cell(cell: pa.Scalar) -> str | float | None:
         try:

@@ -21,15 +21,12 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Dataset, Targets
 from moa_jax.store import files
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Latent dimensions beside the calibrated gene factors, and the variance they explain together.
 FINE_FACTORS, FINE_SHARE = 60, 0.15
@@ -117,11 +114,7 @@ def make(
 
 
 def write(
-    folder: str | Path,
-    rows: int = 24_000,
-    seed: int = 0,
-    drugs: int | None = None,
-    **sizes: int,
+    folder: str | Path, rows: int = 24_000, seed: int = 0, drugs: int | None = None, **sizes: int
 ) -> None:
     """Writes simulated data as CSV files of the competition's layout.
 
@@ -132,8 +125,6 @@ def write(
     Raises:
       UserError: the folder cannot be written or the disk is full.
     """
-    import pandas as pd
-
     data = make(rows, seed, drugs=drugs, **sizes)
     targets = data.targets
     tables = {
@@ -390,8 +381,6 @@ def _dataset(ids: np.ndarray, wells: _Wells, marginals: _Marginals, genes: int) 
 
 
 def _features_table(data: Dataset) -> pd.DataFrame:
-    import pandas as pd
-
     levels = ORIGINAL_LEVELS
     meta = {
         "sig_id": data.ids,
@@ -404,8 +393,6 @@ def _features_table(data: Dataset) -> pd.DataFrame:
 
 
 def _targets_table(ids: np.ndarray, targets: Targets) -> pd.DataFrame:
-    import pandas as pd
-
     table = pd.DataFrame(targets.values, columns=list(targets.names))
     table.insert(0, "sig_id", ids)
     return table

@@ -7,6 +7,10 @@ from typing import Any
 
 import numpy as np
 from absl import logging
+from scipy.spatial import ConvexHull, QhullError
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.metrics import pairwise_distances
 
 from moa_jax.features.factors import warnings_logged
 
@@ -111,9 +115,6 @@ class FeatureMap:
         return restored
 
     def _tsne(self, columns: np.ndarray) -> np.ndarray:
-        from sklearn.manifold import TSNE
-        from sklearn.metrics import pairwise_distances
-
         # More would find no more neighbours to weigh than there are.
         perplexity = min(self.perplexity, max(1.0, (len(columns) - 1) / 3))
         if perplexity < self.perplexity:
@@ -149,8 +150,6 @@ class FeatureMap:
         ).fit_transform(columns)
 
     def _pca(self, columns: np.ndarray) -> np.ndarray:
-        from sklearn.decomposition import PCA
-
         scores = PCA(min(2, columns.shape[1]), random_state=self.random_state).fit_transform(
             columns
         )
@@ -171,8 +170,6 @@ def turn(points: np.ndarray, closing_edge: bool = False) -> np.ndarray:
     >>> np.ptp(turn(diamond), axis=0).round(4).tolist()
     [1.4142, 1.4142]
     """
-    from scipy.spatial import ConvexHull, QhullError
-
     try:
         corners = points[ConvexHull(points).vertices]
     except QhullError:

@@ -6,15 +6,14 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
 
 from moa_jax.errors import UserError
 from moa_jax.store import files
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +42,6 @@ class Predictions:
         Raises:
           UserError: an id is not among the predictions; `source` names them in the message.
         """
-        import pandas as pd
-
         position = pd.Index(self.ids).get_indexer(pd.Index(ids))
         if (missing := position < 0).any():
             raise UserError(
@@ -76,9 +73,6 @@ class Predictions:
         Raises:
           UserError: the file is missing, damaged, or not of that layout.
         """
-        import pyarrow as pa
-        import pyarrow.parquet
-
         path = Path(path)
         with _reading(path):
             table = pa.parquet.read_table(path)
@@ -90,17 +84,12 @@ class Predictions:
     @classmethod
     def stream(cls, path: str | Path) -> Iterator[Predictions]:
         """Yields the parts of a parquet file as they were appended."""
-        import pyarrow as pa
-        import pyarrow.parquet
-
         with _reading(Path(path)), pa.parquet.ParquetFile(path) as opened:
             for group in range(opened.num_row_groups):
                 yield cls._from_table(opened.read_row_group(group), path)
 
     @classmethod
     def _from_table(cls, table: pa.Table, path: str | Path) -> Predictions:
-        import pyarrow as pa
-
         if "sig_id" not in table.column_names:
             raise UserError(f"{path}: expected a column sig_id, found {table.column_names[:3]}")
         ids = table.column("sig_id").cast(pa.string()).to_numpy()
@@ -118,9 +107,6 @@ class Predictions:
 
 @contextlib.contextmanager
 def _append_parquet(path: Path) -> Iterator[Callable[[Predictions], None]]:
-    import pyarrow as pa
-    import pyarrow.parquet
-
     with contextlib.ExitStack() as stack:
         output = None
 
@@ -137,8 +123,6 @@ def _append_parquet(path: Path) -> Iterator[Callable[[Predictions], None]]:
 
 @contextlib.contextmanager
 def _append_csv(path: Path) -> Iterator[Callable[[Predictions], None]]:
-    import pandas as pd
-
     with open(path, "w", encoding="utf-8", newline="") as opened:
 
         def append(predictions: Predictions) -> None:
@@ -152,8 +136,6 @@ def _append_csv(path: Path) -> Iterator[Callable[[Predictions], None]]:
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    import pyarrow as pa
-
     try:
         yield
     except FileNotFoundError:
