@@ -12,7 +12,12 @@ from moa_jax.launch import MODES
 from moa_jax.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "BUILD.md", *sorted((ROOT / "configs").glob("[a-z]*.py"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "BUILD.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "configs").glob("[a-z]*.py")),
+]
 
 
 def commands():
@@ -52,7 +57,7 @@ def test_there_are_commands():
     assert len(list(commands())) >= 6
 
 
-@pytest.mark.parametrize("document", ["README.md", "BUILD.md"])
+@pytest.mark.parametrize("document", ["README.md", "BUILD.md", "CONTRIBUTING.md"])
 def test_paths_and_links_exist(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!http)([^)#]+)\)", text)

@@ -92,10 +92,6 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
       multi_label_: whether it was fitted on a matrix of labels.
       seed_: the seed that was drawn from `random_state`.
       weights_: the kept weights and how they were found.
-
-    References:
-      Arik and Pfister (2021), TabNet: Attentive interpretable tabular learning,
-      https://arxiv.org/abs/1908.07442.
     """
 
     def __init__(
