@@ -33,7 +33,7 @@ def arguments(members, devices):
     state = {"w": generator.normal(size=(members, 9, 4)).astype(np.float32)}
     own = generator.normal(size=members).astype(np.float32)
     shared = generator.normal(size=(30, 9)).astype(np.float32)
-    slots = Slots.fitting(members, len(devices.devices))
+    slots = Slots(members, len(devices.devices), -(-members // len(devices.devices)))
     state, own = devices.put_members(slots.pad((state, own)))
     return slots, state, own, devices.put_shared(shared)
 
@@ -61,7 +61,7 @@ def test_every_way_agrees_with_a_plain_loop_over_members(strategy, inner):
 
 
 def test_padding_repeats_member_0_and_is_cut_off():
-    slots = Slots.fitting(5, 4)
+    slots = Slots(5, 4, 2)
     assert (slots.num_slots, slots.per_shard) == (8, 2)
     padded = slots.pad(np.arange(5))
     assert padded.tolist() == [[0, 1], [2, 3], [4, 0], [0, 0]]

@@ -210,11 +210,6 @@ class Slots:
     num_shards: int
     per_shard: int
 
-    @classmethod
-    def fitting(cls, num_members: int, num_shards: int) -> Slots:
-        """Returns the fewest slots that hold the members."""
-        return cls(num_members, num_shards, -(-num_members // num_shards))
-
     @property
     def num_slots(self) -> int:
         return self.num_shards * self.per_shard
