@@ -31,7 +31,8 @@ import optax
 
 from moa_jax.models.convolution import convolve
 from moa_jax.models.efficientnet import EfficientNet
-from moa_jax.models.resnest import VARIANTS, ResNeSt
+from moa_jax.models.hyperparameters import RESNESTS
+from moa_jax.models.resnest import ResNeSt
 
 try:
     import torch
@@ -263,7 +264,7 @@ def imported(name: str):
 NETWORKS = {
     "b3": (EfficientNet("b3", OUTPUTS, HEAD_WIDTH), geffnet_b3, 300),
     "r2": (
-        ResNeSt(**VARIANTS[RESNEST], num_outputs=OUTPUTS, head_width=HEAD_WIDTH),
+        ResNeSt(**RESNESTS[RESNEST], num_outputs=OUTPUTS, head_width=HEAD_WIDTH),
         resnest_r2,
         224,
     ),

@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent
 # with fewer, which three devices do not divide.
 PROGRAM = r"""
 import dataclasses, json, os, re, sys, pathlib
-from moa_jax import processes
+from moa_jax.store import processes
 if "JAX_NUM_PROCESSES" in os.environ:
     processes.start()
 import flax.linen as nn

@@ -10,6 +10,7 @@ from image_networks import Reference, count, quick_infer, quick_step
 
 from moa_jax.models import efficientnet
 from moa_jax.models.efficientnet import EfficientNet
+from moa_jax.models.hyperparameters import EFFICIENTNETS
 from moa_jax.pretrained import efficientnet_from_torch
 
 STAGES = ["stem", *(f"stage{i}" for i in range(7)), "top"]
@@ -113,7 +114,7 @@ def test_parameter_counts(variant, published):
 
 def test_every_variant_has_its_count():
     table = test_parameter_counts.pytestmark[0].args[1]
-    assert [row[0] for row in table] == list(efficientnet.VARIANTS)
+    assert [row[0] for row in table] == list(EFFICIENTNETS)
 
 
 def test_drop_connect_drops_whole_rows():

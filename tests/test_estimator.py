@@ -16,7 +16,8 @@ import moa_jax
 from moa_jax import TabNetClassifier
 from moa_jax.errors import UserError
 from moa_jax.estimators.tabnet_classifier import _TRAINING
-from moa_jax.models.tabnet import HYPERPARAMETERS, TabNet
+from moa_jax.models.hyperparameters import TABNET
+from moa_jax.models.tabnet import TabNet
 
 TINY = {
     "n_d": 4, "n_a": 4, "n_steps": 1, "n_shared": 1, "n_independent": 0, "batch_size": 64,
@@ -159,7 +160,7 @@ def test_clone_mirrors_every_parameter():
 
 def test_defaults_are_those_of_the_network():
     parameters, network = TabNetClassifier().get_params(), TabNet()
-    assert HYPERPARAMETERS.keys() <= parameters.keys()
+    assert TABNET.keys() <= parameters.keys()
     shared = parameters.keys() & {field.name for field in dataclasses.fields(TabNet)}
     assert {n: parameters[n] for n in shared} == {n: getattr(network, n) for n in shared}
     assert _TRAINING.keys() <= parameters.keys()

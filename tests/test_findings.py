@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from page import Page
 
-from moa_jax.recipes import CONFIGS
+from moa_jax.recipes import RECIPES
 from moa_jax.report import figures, findings, html, original, records
 from moa_jax.store import files
 from moa_jax.training import metrics
@@ -183,12 +183,12 @@ def test_recorded_scores_stand_beside_those_on_the_original_data_only(workdir, s
     ],
 )
 def test_recorded_score_of_a_model(config, score):
-    assert CONFIGS[config["recipe"]](**config).recorded_score == score
+    assert RECIPES[config["recipe"]](**config).recorded_score == score
 
 
 def test_every_recipe_prints_a_known_convention():
     known = metrics.conventions(np.zeros((1, 1)), np.zeros((1, 1)), 0)
-    assert {config.convention for config in CONFIGS.values()} <= known.keys()
+    assert {config.convention for config in RECIPES.values()} <= known.keys()
 
 
 def test_models_without_a_recorded_score_have_none(workdir):

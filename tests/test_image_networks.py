@@ -14,6 +14,7 @@ from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from moa_jax.models import efficientnet
 from moa_jax.models.efficientnet import EfficientNet
+from moa_jax.models.hyperparameters import EFFICIENTNETS
 from moa_jax.models.resnest import ResNeSt
 
 ALL = np.ones(8, bool)
@@ -28,7 +29,7 @@ NETWORKS = {
 def small(request):
     """A network of few blocks, a stack of three members of it, and a batch."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(efficientnet.VARIANTS, "small", (0.5, 1.0))
+        patch.setitem(EFFICIENTNETS, "small", (0.5, 1.0))
         patch.setattr(efficientnet, "STAGES", ((2, 3, 1, 1, 16), (1, 3, 2, 6, 24)))
         generator = np.random.default_rng(0)
         x = generator.normal(size=(8, *SHAPE))

@@ -18,7 +18,8 @@ from image_networks import cast, keys, quick, state_dict, to_torch
 
 from moa_jax.errors import UserError
 from moa_jax.models.efficientnet import EfficientNet
-from moa_jax.models.resnest import VARIANTS, ResNeSt
+from moa_jax.models.hyperparameters import RESNESTS
+from moa_jax.models.resnest import ResNeSt
 from moa_jax.pretrained import (
     architectures,
     efficientnet_from_torch,
@@ -38,8 +39,8 @@ NETWORKS = {
         "classifier",
     ),
     "resnest50_fast_2s2x40d": (
-        functools.partial(resnest_from_torch, **VARIANTS["resnest50_fast_2s2x40d"]),
-        ResNeSt(**VARIANTS["resnest50_fast_2s2x40d"]),
+        functools.partial(resnest_from_torch, **RESNESTS["resnest50_fast_2s2x40d"]),
+        ResNeSt(**RESNESTS["resnest50_fast_2s2x40d"]),
         "fc",
     ),
 }

@@ -21,12 +21,13 @@ from image_networks import (
 )
 
 from moa_jax.models import resnest
-from moa_jax.models.resnest import VARIANTS, ResNeSt
+from moa_jax.models.hyperparameters import RESNESTS
+from moa_jax.models.resnest import ResNeSt
 from moa_jax.pretrained import resnest_from_torch
 
 STAGES = ["stem", "maxpool", *(f"stage{i}" for i in range(1, 5))]
 NAME = "resnest50_fast_2s2x40d"
-NETWORK = ResNeSt(**VARIANTS[NAME])
+NETWORK = ResNeSt(**RESNESTS[NAME])
 
 
 def add_fine_probes(case, seen):
@@ -53,7 +54,7 @@ def add_fine_probes(case, seen):
 
 
 def reference(mode, height, width):
-    convert = functools.partial(resnest_from_torch, **VARIANTS[NAME])
+    convert = functools.partial(resnest_from_torch, **RESNESTS[NAME])
     case = Reference(NAME, mode, height, width, convert)
 
     def add_stages(intermediates):
@@ -203,10 +204,10 @@ PUBLISHED_COUNTS = {
 }
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", RESNESTS)
 def test_parameter_counts(name):
     """Counts of the authors' package are those with one layer of 1000 classes."""
-    network = ResNeSt(**VARIANTS[name])
+    network = ResNeSt(**RESNESTS[name])
     shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 33, 31, 3)))
     head = shapes["params"]["head"]
     backbone = count(shapes["params"]) - count(head)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from moa_jax.models import batch_axis
 from moa_jax.models.convolution import Convolution
-from moa_jax.models.hyperparameters import EFFICIENTNETS as VARIANTS
+from moa_jax.models.hyperparameters import EFFICIENTNETS
 from moa_jax.models.layers import BatchNorm, ImageHead, parameter_dtype
 from moa_jax.models.types import Dtype
 
@@ -55,7 +55,7 @@ def scaled_width(channels: int, factor: float) -> int:
 
 def block_shapes(variant: str) -> Iterator[BlockShape]:
     """Yields the blocks of a variant from the image to the top."""
-    width, depth = VARIANTS[variant]
+    width, depth = EFFICIENTNETS[variant]
     for stage, (repeats, size, stride, expansion, channels) in enumerate(STAGES):
         for index in range(math.ceil(repeats * depth)):
             yield BlockShape(
@@ -172,7 +172,7 @@ class EfficientNet(nn.Module):
     Intermediates: `stem`, `stage0` to `stage6`, `top` and `pooled`.
 
     Attributes:
-      variant: one of `VARIANTS`.
+      variant: one of `EFFICIENTNETS`.
       num_outputs: number of targets.
       head_width: width of the head's hidden layer.
       drop_rate: dropout before the head; 0 draws no random numbers.
@@ -204,7 +204,7 @@ class EfficientNet(nn.Module):
           train: normalise with batch statistics (collection `batch_stats` must be mutable), drop
             out and drop branches (rng `dropout`).
         """
-        width, _ = VARIANTS[self.variant]
+        width, _ = EFFICIENTNETS[self.variant]
         result_dtype = parameter_dtype(images)
 
         def convolve(features: int, name: str, **options) -> Convolution:

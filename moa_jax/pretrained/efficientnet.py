@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from moa_jax.models.efficientnet import VARIANTS, EfficientNet
+from moa_jax.models.efficientnet import EfficientNet
+from moa_jax.models.hyperparameters import EFFICIENTNETS
 from moa_jax.models.types import Variables
 from moa_jax.pretrained.state_dict import image_network_from_torch
 
@@ -29,8 +30,8 @@ def efficientnet_from_torch(state_dict: Mapping[str, Any], variant: str) -> Vari
     Raises:
       UserError: a key is missing or unknown, or a shape does not fit.
     """
-    if variant not in VARIANTS:
-        raise ValueError(f"variant: expected one of {list(VARIANTS)}, found {variant!r}")
+    if variant not in EFFICIENTNETS:
+        raise ValueError(f"variant: expected one of {list(EFFICIENTNETS)}, found {variant!r}")
     network = functools.partial(EfficientNet, variant)
     return image_network_from_torch(state_dict, network, _torch_module, "classifier")
 
