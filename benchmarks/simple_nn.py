@@ -30,7 +30,7 @@ from moa_jax.training.layout import Settings
 from moa_jax.training.loop import StageRun
 from moa_jax.training.parallel import Devices
 from moa_jax.training.stage import Forward
-from moa_jax.training.types import Batches
+from moa_jax.training.trees import Batches
 
 try:
     import torch

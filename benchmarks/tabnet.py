@@ -39,7 +39,7 @@ from moa_jax.training.loop import StageRun
 from moa_jax.training.metrics import mean_log_loss
 from moa_jax.training.parallel import Devices
 from moa_jax.training.stage import Forward, Stage
-from moa_jax.training.types import Batches
+from moa_jax.training.trees import Batches
 
 try:
     import torch

@@ -20,7 +20,7 @@ from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
 from moa_jax.training.rules import Rate, Rule, Selection
 from moa_jax.training.stage import by_row
-from moa_jax.training.types import Batches, Own, Shared, Training
+from moa_jax.training.trees import Batches, Own, Shared, Training
 
 
 class Stopped(Exception):

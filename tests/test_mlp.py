@@ -14,7 +14,7 @@ from moa_jax.pretrained import mlp_from_torch, two_layer_mlp_from_torch
 from moa_jax.training import initial, loop, losses, optimizers, schedules
 from moa_jax.training.members import Member
 from moa_jax.training.stage import Forward, Stage
-from moa_jax.training.types import Batches, Own, Shared, Training
+from moa_jax.training.trees import Batches, Own, Shared, Training
 
 REFERENCE = dict(np.load(Path(__file__).parent / "reference" / "mlp.npz"))
 NETWORK = MLP(hidden=16, num_outputs=7, dropout=(0.0, 0.0, 0.0))

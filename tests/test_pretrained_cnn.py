@@ -30,7 +30,7 @@ from moa_jax.pretrained import (
 from moa_jax.training.initial import initialise
 from moa_jax.training.members import Member
 from moa_jax.training.stage import Forward, Stage
-from moa_jax.training.types import Own, Shared
+from moa_jax.training.trees import Own, Shared
 
 NETWORKS = {
     "effnet_b3": (

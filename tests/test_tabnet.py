@@ -26,7 +26,7 @@ from moa_jax.pretrained import tabnet_from_torch
 from moa_jax.training import initial, loop, losses, optimizers
 from moa_jax.training.members import Member
 from moa_jax.training.stage import Forward, Stage
-from moa_jax.training.types import Batches, Own, Shared, Training
+from moa_jax.training.trees import Batches, Own, Shared, Training
 
 EVAL = {name: load(f"{name}_eval") for name in RECIPES}
 TRAIN = {name: load(f"{name}_train") for name in RECIPES}

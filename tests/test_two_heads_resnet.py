@@ -25,7 +25,7 @@ from moa_jax.store.predictions import Predictions
 from moa_jax.training import shapes, weights
 from moa_jax.training.initial import initialise
 from moa_jax.training.members import cross_validation, member_key
-from moa_jax.training.types import Own, Shared
+from moa_jax.training.trees import Own, Shared
 
 REFERENCE = Path(__file__).parent / "reference"
 COUNTS = json.loads((REFERENCE / "resnet_param_counts.json").read_text())

@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from moa_jax.errors import UserError
-from moa_jax.training.types import Tree
+from moa_jax.training.trees import Tree
 
 
 class Position(NamedTuple):

@@ -14,13 +14,13 @@ from moa_jax.training.layout import Layout, Settings
 from moa_jax.training.members import member_key
 from moa_jax.training.parallel import Program, Slots, stack
 from moa_jax.training.stage import MemberState, Stage
-from moa_jax.training.types import (
+from moa_jax.training.trees import (
     Batches,
+    EpochReport,
     Finished,
     Own,
     Prediction,
     PredictionShared,
-    Report,
     Shared,
     Training,
     Tree,
@@ -130,7 +130,7 @@ class Group:
             state = self.take_steps(state, self.put(self.batches(epoch, number)))
         return state
 
-    def validate(self, state: MemberState) -> tuple[MemberState, Report]:
+    def validate(self, state: MemberState) -> tuple[MemberState, EpochReport]:
         """Closes an epoch: returns the state after the rules, and a report [members]."""
         state, report = self._programs.validate(state, self.validation, self.shared)
         return state, self.slots.unpad(report)

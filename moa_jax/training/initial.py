@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from moa_jax.training.stage import MemberState, Selected, Stage
-from moa_jax.training.types import MemberFunction, Own, Shared, Variables
+from moa_jax.training.trees import MemberFunction, Own, Shared, Variables
 
 
 def initialise(stage: Stage) -> MemberFunction:

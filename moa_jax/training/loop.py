@@ -27,7 +27,7 @@ from moa_jax.training.members import Member
 from moa_jax.training.parallel import Devices, Program
 from moa_jax.training.progress import MetricsLog, StageProgress, epoch_records
 from moa_jax.training.stage import MemberState, Selected, Stage
-from moa_jax.training.types import MemberFunction, Report, Shared, Training, Tree, Validation
+from moa_jax.training.trees import EpochReport, MemberFunction, Shared, Training, Tree, Validation
 
 
 def train(stage: Stage, axis_name: str | None = None) -> MemberFunction:
@@ -102,13 +102,16 @@ def train(stage: Stage, axis_name: str | None = None) -> MemberFunction:
 def validate(stage: Stage, axis_name: str | None = None) -> MemberFunction:
     """Returns the program that closes an epoch of one member: loss, the three rules, a restart.
 
-    `program(state: MemberState, own: Validation, shared: Shared) -> (state, Report)`. The loss is
-    the mean of batch means, weighted by `stage.valid_weights`. Arguments are those of `train`.
+    `program(state: MemberState, own: Validation, shared: Shared) -> (state, EpochReport)`. The
+    loss is the mean of batch means, weighted by `stage.valid_weights`. Arguments are those of
+    `train`.
     """
     network = stage.forward.network_on(axis_name)
     loss_function = stage.valid_loss or stage.loss
 
-    def program(state: MemberState, own: Validation, shared: Shared) -> tuple[MemberState, Report]:
+    def program(
+        state: MemberState, own: Validation, shared: Shared
+    ) -> tuple[MemberState, EpochReport]:
         (data, total_steps, _), batches, epoch_steps = own
         variables = {"params": state.params, "batch_stats": state.batch_stats}
         key = jax.random.wrap_key_data(state.key)
@@ -146,7 +149,7 @@ def validate(stage: Stage, axis_name: str | None = None) -> MemberFunction:
             opt = stage.optimizer(total_steps, closed.rate.scale).init(kept.params)
             anew = closed._replace(params=kept.params, batch_stats=kept.batch_stats, opt=opt)
             closed = _keep_if(stage.restarts(closed), anew, closed)
-        report = Report(state.epoch_loss / epoch_steps, loss, select.loss, state.active)
+        report = EpochReport(state.epoch_loss / epoch_steps, loss, select.loss, state.active)
         return _keep_if(state.active, closed, state), report
 
     return program

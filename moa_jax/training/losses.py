@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from moa_jax.training.types import Loss
+from moa_jax.training.trees import Loss
 
 
 def smoothed(targets: jax.Array, smoothing: float) -> jax.Array:

@@ -24,7 +24,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from moa_jax.errors import UserError
 from moa_jax.store import processes
-from moa_jax.training.types import Array, MemberFunction, Tree
+from moa_jax.training.trees import Array, MemberFunction, Tree
 
 # Axes of the mesh: members, and the rows of a batch.
 MEMBER, DATA = "member", "data"

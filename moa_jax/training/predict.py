@@ -17,7 +17,7 @@ from moa_jax.training.members import Member, MemberId, num_batches, stacked_tabl
 from moa_jax.training.metrics import mean_log_loss
 from moa_jax.training.parallel import MEMORY_SHARE, Devices, Program, Slots, stack
 from moa_jax.training.stage import Forward, Stage
-from moa_jax.training.types import (
+from moa_jax.training.trees import (
     Finished,
     MemberArrays,
     MemberFunction,

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from moa_jax.errors import UserError
 from moa_jax.store import files, processes
 from moa_jax.training.members import Member, MemberId
-from moa_jax.training.types import Report
+from moa_jax.training.trees import EpochReport
 
 SECONDS_BETWEEN_LINES = 30.0
 
@@ -69,7 +69,7 @@ class MetricsLog:
 
 
 def epoch_records(
-    stage: str, group: int, epoch: int, members: Sequence[Member], report: Report
+    stage: str, group: int, epoch: int, members: Sequence[Member], report: EpochReport
 ) -> list[dict[str, Any]]:
     """Returns for `MetricsLog` what was found of the members that trained in an epoch.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from moa_jax.training import initial, members
 from moa_jax.training.stage import MemberState, Stage
-from moa_jax.training.types import Batches, Own, Shared, Training, Tree
+from moa_jax.training.trees import Batches, Own, Shared, Training, Tree
 
 
 def of(tree: Tree) -> Tree:

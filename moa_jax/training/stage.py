@@ -14,7 +14,7 @@ import optax
 from moa_jax.training import rules
 from moa_jax.training.members import Member, num_batches
 from moa_jax.training.rules import Rule
-from moa_jax.training.types import (
+from moa_jax.training.trees import (
     BatchStats,
     Loss,
     MemberArrays,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from moa_jax.store import arrays
-from moa_jax.training.types import Variables
+from moa_jax.training.trees import Variables
 
 KIND = "a member's weights"
 

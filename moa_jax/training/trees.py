@@ -91,7 +91,7 @@ class Validation(NamedTuple):
     epoch_steps: Array
 
 
-class Report(NamedTuple):
+class EpochReport(NamedTuple):
     """What validation tells of an epoch.
 
     Attributes:
