@@ -54,8 +54,11 @@ def train(checkout: Path, folder: Path, arguments: list[str], devices: int) -> N
         str(checkout.resolve() / ".venv" / "bin" / "python"), "-m", "moa_jax.launch",
         *arguments, f"--workdir={folder.resolve()}", f"--config.data.test_features={test}",
     ]  # fmt: skip
-    with open(folder.with_suffix(".log"), "w") as log:
-        subprocess.run(command, cwd=checkout, env=environment, stderr=log, check=True)
+    log = folder.with_suffix(".log")
+    with open(log, "w") as opened:
+        result = subprocess.run(command, cwd=checkout, env=environment, stderr=opened)
+    if result.returncode:
+        raise SystemExit(f"{folder.name}: failed in {checkout}, see {log}")
     (folder / "finished").touch()
 
 

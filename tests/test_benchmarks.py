@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -82,3 +84,25 @@ def test_missing_torch_is_one_line(script, install):
     assert found.stderr.splitlines() == [
         f"torch: expected for the comparison, not installed; pip install {install}"
     ]
+
+
+def test_same_results_finds_the_largest_difference(tmp_path):
+    """Files go by name and rows by id; another order or a missing file differs infinitely."""
+    spec = importlib.util.spec_from_file_location("same_results", FOLDER / "same_results.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    before, after = tmp_path / "before", tmp_path / "after"
+    table = pd.DataFrame({"sig_id": ["a", "b"], "x": [0.25, 0.5]})
+    for folder in (before, after):
+        (folder / "model").mkdir(parents=True)
+        table.to_csv(folder / "submission.csv", index=False)
+        table.to_parquet(folder / "model" / "oof.parquet")
+    assert module.largest_difference(before, after) == {
+        "model/oof.parquet": 0, "submission.csv": 0,
+    }  # fmt: skip
+    table.assign(x=[0.25, 0.625]).to_csv(after / "submission.csv", index=False)
+    assert module.largest_difference(before, after)["submission.csv"] == 0.125
+    table[::-1].to_parquet(after / "model" / "oof.parquet")
+    table.to_parquet(after / "model" / "test.parquet")
+    found = module.largest_difference(before, after)
+    assert found["model/oof.parquet"] == found["model/test.parquet"] == np.inf

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,7 +193,9 @@ class Config(Recipe):
             loss=optimisation.smoothed_loss(self.loss, self.label_smoothing),
             valid_loss=losses.LOSSES[self.loss],
             valid_weights=by_row,
-            optimizer=functools.partial(_optimizer, config=self),
+            optimizer=optimisation.optimizer(
+                self, self.learning_rate, self.weight_decay, self.clip_norm, CLIP_EPSILON
+            ),
             epochs=self.epochs,
             batch_size=self.batch_size,
             stop=rules.patience(self.patience, self.min_delta),
@@ -270,16 +271,3 @@ ORIGINAL = {
     "resnest_v1": _RESNEST,
     "resnest_v2": dataclasses.replace(_RESNEST, version="resnest_v2", drop_rate=0.2),
 }
-
-
-def _optimizer(total_steps, scale, config: Config):
-    import optax
-
-    from moa_jax.training.optimizers import clip_by_global_norm
-
-    return optax.chain(
-        clip_by_global_norm(config.clip_norm, CLIP_EPSILON),
-        optimisation.optimizer(config, config.learning_rate, config.weight_decay)(
-            total_steps, scale
-        ),
-    )

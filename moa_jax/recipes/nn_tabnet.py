@@ -140,7 +140,9 @@ class TabNetConfig:
             loss=functools.partial(_loss, config=self),
             valid_loss=functools.partial(_smoothed_loss, config=self),
             valid_weights=by_row,
-            optimizer=functools.partial(_optimizer, config=self),
+            optimizer=optimisation.optimizer(
+                self, self.learning_rate, self.weight_decay, self.clip
+            ),
             epochs=self.epochs,
             batch_size=self.batch_size,
             stop=rules.patience(self.patience),
@@ -362,16 +364,3 @@ def _smoothed_loss(outputs, targets, mask, config: TabNetConfig):
 def _loss(outputs, targets, mask, config: TabNetConfig):
     _, mask_loss = outputs
     return _smoothed_loss(outputs, targets, mask, config) - config.lambda_sparse * mask_loss
-
-
-def _optimizer(total_steps, scale, config: TabNetConfig):
-    import optax
-
-    from moa_jax.training.optimizers import clip_by_global_norm
-
-    return optax.chain(
-        clip_by_global_norm(config.clip),
-        optimisation.optimizer(config, config.learning_rate, config.weight_decay)(
-            total_steps, scale
-        ),
-    )

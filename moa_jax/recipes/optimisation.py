@@ -78,7 +78,11 @@ def _smoothed_loss(logits, targets, mask, name: str, smoothing: float) -> jax.Ar
 
 
 def optimizer(
-    section: Named, rate: float, weight_decay: float = 0.0
+    section: Named,
+    rate: float,
+    weight_decay: float = 0.0,
+    clip: float | None = None,
+    clip_epsilon: float = 1e-6,
 ) -> Callable[..., optax.GradientTransformation]:
     """Returns the optimiser that a section names, on the schedule that it names.
 
@@ -86,24 +90,29 @@ def optimizer(
       section: of a model's configuration.
       rate: the schedule's largest rate.
       weight_decay: of the optimiser.
+      clip, clip_epsilon: largest norm of all gradients together, None for no limit, and what is
+        added to it, see `optimizers.clip_by_global_norm`.
 
     Returns:
       From a member's number of steps and a factor on its rate to the optimiser: the `optimizer` of
       a `Stage`.
     """
-    from moa_jax.training.optimizers import build
+    import optax
+
+    from moa_jax.training import optimizers
     from moa_jax.training.schedules import schedule_options
 
-    return functools.partial(
-        build,
+    options = schedule_options(section.schedule)
+    build: Callable[..., optax.GradientTransformation] = functools.partial(
+        optimizers.build,
         optimizer=section.optimizer,
         schedule=section.schedule,
         epochs=section.epochs,
         rate=rate,
         weight_decay=weight_decay,
-        **{
-            name: getattr(section, name)
-            for name in schedule_options(section.schedule)
-            if hasattr(section, name)
-        },
+        **{name: getattr(section, name) for name in options if hasattr(section, name)},
     )
+    if clip is None:
+        return build
+    clipped = optimizers.clip_by_global_norm(clip, clip_epsilon)
+    return lambda total_steps, scale: optax.chain(clipped, build(total_steps, scale))
