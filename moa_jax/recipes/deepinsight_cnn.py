@@ -61,8 +61,8 @@ class Config(Recipe):
       learning_rate, half_period: rate of the first epoch, and epochs in which it falls to zero on
         a cosine, to rise again in as many.
       weight_decay: of the optimiser; RAdam's is decoupled.
-      loss, optimizer, schedule: names of `losses.LOSSES`, `optimizers.OPTIMIZERS` and
-        `schedules.SCHEDULES`.
+      loss, optimizer, schedule: by their names in `losses.LOSSES`, `optimizers.OPTIMIZERS` and
+        `schedules.SCHEDULES`; an unknown one is answered with those that there are.
       clip_norm: largest norm of all gradients together.
       label_smoothing: share of each training target replaced by one half.
       patience, min_delta: epochs without a loss lower by more than `min_delta` after which a

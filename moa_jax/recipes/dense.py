@@ -24,8 +24,8 @@ class DenseTraining:
       epochs, batch_size: training length and rows per step; validation uses the same batches.
       max_learning_rate, pct_start: peak of the one-cycle schedule and the share before it.
       weight_decay: of the optimiser; coupled L2 on every parameter.
-      loss, optimizer, schedule: names of `losses.LOSSES`, `optimizers.OPTIMIZERS` and
-        `schedules.SCHEDULES`.
+      loss, optimizer, schedule: by their names in `losses.LOSSES`, `optimizers.OPTIMIZERS` and
+        `schedules.SCHEDULES`; an unknown one is answered with those that there are.
       label_smoothing: share of each training target replaced by one half.
       smooth_validation: smooth the targets of the validation loss, which decides the epoch, too.
       patience: epochs without a better loss after which a member ends; 0 for never.

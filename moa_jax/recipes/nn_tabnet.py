@@ -84,8 +84,8 @@ class TabNetConfig:
         `decay`.
       clip: largest norm of all gradients together.
       weight_decay: of the optimiser; coupled L2 on every parameter.
-      loss, optimizer, schedule: names of `losses.LOSSES`, `optimizers.OPTIMIZERS` and
-        `schedules.SCHEDULES`.
+      loss, optimizer, schedule: by their names in `losses.LOSSES`, `optimizers.OPTIMIZERS` and
+        `schedules.SCHEDULES`; an unknown one is answered with those that there are.
       label_smoothing: share of each target replaced by one half, in validation too.
       patience: epochs without a better loss after which a member ends; 0 for never.
       share_init_across_folds: all folds of a seed share initial weights and random draws.

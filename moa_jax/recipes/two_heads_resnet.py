@@ -56,8 +56,9 @@ class Config(Recipe):
       hidden: width of the wide layers.
       epochs, batch_size, learning_rate: longest training, rows per step and Adam's rate of the
         first two stages.
-      loss, optimizer, schedule: names of `losses.LOSSES`, `optimizers.OPTIMIZERS` and
-        `schedules.SCHEDULES`, of the first two stages; the loop has Adadelta.
+      loss, optimizer, schedule: of the first two stages (the loop has Adadelta), by their names
+        in `losses.LOSSES`, `optimizers.OPTIMIZERS` and `schedules.SCHEDULES`; an unknown one is
+        answered with those that there are.
       label_smoothing: share of each target replaced by one half, in validation too.
       patience, min_delta: epochs without a loss lower by more than `min_delta` after which a
         member ends.
