@@ -1,0 +1,94 @@
+"""The rooms of the package: imports go one way, files stay short, names mean one thing."""
+
+import ast
+import collections
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "moa_jax"
+# What each room imports beside config, errors, schema and store, as CONTRIBUTING.md says.
+BELOW = {
+    "command": {"blend", "configs", "data", "deepinsight", "recipes", "report", "training"},
+    "estimators": {"report", "deepinsight", "training", "models"},
+    "report": {"blend", "deepinsight", "training", "data"},
+    "recipes": {
+        "deepinsight", "training", "pretrained", "features", "models", "data",
+    },
+    "blend": {"training", "data"},
+    "deepinsight": {"features", "data"},
+    "training": {"models"},
+    "pretrained": {"models"},
+    "features": set(),
+    "models": set(),
+    "data": set(),
+    "store": set(),
+}  # fmt: skip
+EVERYWHERE = {"config", "errors", "schema", "store"}
+
+
+def files():
+    return [path for path in PACKAGE.rglob("*.py") if path.parent.name != "configs"]
+
+
+def imported(path):
+    """Modules of the package that a file imports anywhere, as far as `moa_jax.room.module`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("moa_jax"):
+            for alias in node.names:
+                yield ".".join([*node.module.split("."), alias.name][:3])
+
+
+def test_imports_go_down():
+    found = collections.defaultdict(set)
+    for path in files():
+        room = path.relative_to(PACKAGE).parts[0]
+        found[room] |= {name.split(".")[1] for name in imported(path)}
+    for room, below in BELOW.items():
+        assert found[room] - EVERYWHERE - {room} <= below, room
+    assert {path.name for path in PACKAGE.iterdir() if path.is_dir()} >= BELOW.keys()
+    order = list(BELOW)
+    for room, below in BELOW.items():
+        assert all(order.index(other) > order.index(room) for other in below - {"configs"})
+
+
+def test_features_know_no_jax_and_training_no_recipe():
+    for path in files():
+        text = path.read_text(encoding="utf-8")
+        if path.parent.name == "features":
+            assert "import jax" not in text, path
+        if path.parent.name != "recipes":
+            for recipe in ("deepinsight_cnn", "nn_tabnet", "two_heads_resnet", "three_stage_nn"):
+                assert f'"{recipe}"' not in text, path
+
+
+def test_no_circles():
+    graph = {}
+    for path in files():
+        name = ".".join(("moa_jax", *path.relative_to(PACKAGE).with_suffix("").parts))
+        graph[name] = set(imported(path))
+
+    def visit(name, above):
+        assert name not in above, (*above, name)
+        for other in graph.get(name, set()) - done:
+            visit(other, (*above, name))
+        done.add(name)
+
+    done = set()
+    for name in graph:
+        visit(name, ())
+
+
+def test_no_file_is_long():
+    lengths = sorted(len(path.read_text(encoding="utf-8").splitlines()) for path in files())
+    assert lengths[-1] <= 400
+    assert lengths[len(lengths) // 2] < 150
+
+
+def test_classes_have_names_of_their_own():
+    found = collections.defaultdict(list)
+    for path in files():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                found[node.name].append(path.name)
+    twice = {name: where for name, where in found.items() if len(where) > 1}
+    # Every recipe's configuration is its module's `Config`.
+    assert twice.keys() == {"Config"}
