@@ -1,16 +1,20 @@
-"""Trains every recipe in two checkouts and tells whether their predictions are equal to the byte.
+"""Trains every recipe in two checkouts and tells whether their predictions are the same bits.
 
     python benchmarks/same_results.py BEFORE AFTER --out=FOLDER [--only=NAME ...] [--devices=1]
 
 BEFORE and AFTER are checkouts, each with a `.venv` of its own. Out-of-fold, test and inference
 predictions of every configuration are compared; where they differ, the largest difference is
-printed, and the exit status is 1. Finished runs under `--out` are not trained again.
+printed, and the exit status is 1. A run that is finished under `--out`, of the same code with the
+same arguments, is not trained again.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,8 +49,10 @@ RUNS = {
 
 def train(checkout: Path, folder: Path, arguments: list[str], devices: int) -> None:
     """Runs a configuration from training to inference of the embedded test rows."""
-    if (folder / "finished").exists():
+    finished, identity = folder / "finished", _identity(checkout, arguments, devices)
+    if finished.exists() and finished.read_text() == identity:
         return
+    shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
     test = checkout.resolve() / "moa_jax" / "data" / "sample" / "test_features.csv.gz"
@@ -59,7 +65,14 @@ def train(checkout: Path, folder: Path, arguments: list[str], devices: int) -> N
         result = subprocess.run(command, cwd=checkout, env=environment, stderr=opened)
     if result.returncode:
         raise SystemExit(f"{folder.name}: failed in {checkout}, see {log}")
-    (folder / "finished").touch()
+    finished.write_text(identity)
+
+
+def _identity(checkout: Path, arguments: list[str], devices: int) -> str:
+    """Returns a text that tells the code of a checkout and how it is run."""
+    sources = sorted([*checkout.glob("moa_jax/**/*.py"), *checkout.glob("configs/*.py")])
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    return json.dumps({"sources": digest, "arguments": arguments, "devices": devices})
 
 
 def largest_difference(before: Path, after: Path) -> dict[str, float]:
@@ -72,11 +85,21 @@ def largest_difference(before: Path, after: Path) -> dict[str, float]:
     }
     for name in sorted(files):
         first, second = (_read(folder / name) for folder in (before, after))
-        same_labels = first.index.equals(second.index) and first.columns.equals(second.columns)
-        found[str(name)] = (
-            float(np.abs(first.to_numpy() - second.to_numpy()).max()) if same_labels else np.inf
-        )
+        found[str(name)] = _difference(first, second)
     return found
+
+
+def _difference(first: pd.DataFrame, second: pd.DataFrame) -> float:
+    """Returns 0 for the same bits, infinity where labels, types or missing values differ."""
+    here, there = first.to_numpy(), second.to_numpy()
+    same_labels = first.index.equals(second.index) and first.columns.equals(second.columns)
+    if not same_labels or here.dtype != there.dtype:
+        return np.inf
+    if here.tobytes() == there.tobytes():
+        return 0.0
+    largest = float(np.abs(here - there).max())
+    # Zeros of two signs differ by nothing, and yet not in nothing.
+    return max(largest, np.finfo(float).tiny) if np.isfinite(largest) else np.inf
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -102,7 +102,11 @@ def test_same_results_finds_the_largest_difference(tmp_path):
     }  # fmt: skip
     table.assign(x=[0.25, 0.625]).to_csv(after / "submission.csv", index=False)
     assert module.largest_difference(before, after)["submission.csv"] == 0.125
-    table[::-1].to_parquet(after / "model" / "oof.parquet")
+    table.assign(x=[0.25, np.nan]).to_csv(after / "submission.csv", index=False)
+    assert module.largest_difference(before, after)["submission.csv"] == np.inf
+    for other in (table.assign(x=table["x"].astype(np.float32)), table[::-1]):
+        other.to_parquet(after / "model" / "oof.parquet")
+        assert module.largest_difference(before, after)["model/oof.parquet"] == np.inf
     table.to_parquet(after / "model" / "test.parquet")
     found = module.largest_difference(before, after)
     assert found["model/oof.parquet"] == found["model/test.parquet"] == np.inf

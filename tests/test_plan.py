@@ -45,7 +45,7 @@ def test_an_outline_has_the_members_and_shapes_of_a_fit(dataset, tmp_path, model
     """Every stage is built as for training, from predictions that stand for earlier ones."""
     recipe = tiny(model, honest=honest).models[model]
     own = systems.context(tmp_path, model)
-    training, fitted = Fitting(recipe, dataclasses.replace(dataset, test=None), own), []
+    training, fitted = Fitting(recipe, dataset, own), []
     for name, design in systems.designs(recipe).items():
         fitted.append(training.build(design))
         shape = fitted[-1].stage.targets.shape

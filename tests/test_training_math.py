@@ -8,7 +8,7 @@ import pytest
 from tabnet_reference import load
 
 from moa_jax.errors import UserError
-from moa_jax.training import losses, metrics, optimizers, schedules
+from moa_jax.training import losses, metrics, names, optimizers, schedules
 
 LOGITS = np.array([[0.0, 2.0, -3.0], [-6.0, -6.5, 1.0]])
 TARGETS = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
@@ -338,6 +338,12 @@ def build(optimizer, schedule, weight_decay):
         4, 0.5, optimizer=optimizer, schedule=schedule, epochs=2, rate=0.2,
         weight_decay=weight_decay, **OPTIONS[schedule],
     )  # fmt: skip
+
+
+def test_names_are_those_of_the_tables():
+    assert sorted(losses.LOSSES) == sorted(names.LOSSES)
+    assert sorted(optimizers.OPTIMIZERS) == sorted(names.OPTIMIZERS)
+    assert sorted(schedules.SCHEDULES) == sorted(names.SCHEDULES)
 
 
 def test_options_of_schedules():

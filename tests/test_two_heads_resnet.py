@@ -65,6 +65,8 @@ def wide():
 def test_widths_and_parameters_of_the_original(wide, tmp_path, version, width, batch):
     config = dataclasses.replace(ORIGINAL[version], seeds=(23,), folds=2)
     assert config.features(ORIGINAL_LEVELS).is_listed(wide)
+    off = dataclasses.replace(config, freeze_loop="off")
+    assert off.notes(wide, context(tmp_path)) == ("There is no freeze loop.",)
     training = Fitting(config, wide, context(tmp_path))
     for name in (NONSCORED, SCORED):
         stage, num_inputs = training.build(designs(config)[name])
@@ -196,6 +198,8 @@ def test_predictors_of_a_fold_come_from_its_training_rows(tmp_path):
     rows = treated(rows=120, genes=30, cells=6, scored=4, nonscored=2)
     config = dataclasses.replace(two_heads_resnet.Config(), **TINY)
     assert not config.features(ORIGINAL_LEVELS).is_listed(rows)
+    off = dataclasses.replace(config, freeze_loop="off")
+    assert "t-test" in off.notes(rows, context(tmp_path))[1]
     stage = built(config, rows, tmp_path, SCORED)
     data = stage.member_data
     assert data["predictors"].shape == (6, 10) and data["predictors"].dtype == np.int32

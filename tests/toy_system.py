@@ -13,7 +13,8 @@ from moa_jax.recipes import optimisation
 from moa_jax.recipes.design import StageDesign, scored
 from moa_jax.recipes.profile_features import ProfileFeatures
 from moa_jax.recipes.recipe import Recipe
-from moa_jax.training.losses import LOSSES
+from moa_jax.training import losses
+from moa_jax.training.names import LOSSES, OPTIMIZERS, SCHEDULES
 from moa_jax.training.stage import Stage
 
 
@@ -47,9 +48,9 @@ class Config(Recipe):
     epochs: int = number(4, 1)
     batch_size: int = number(32, 2)
     learning_rate: float = number(1e-2, 0.0)
-    loss: str = "binary_cross_entropy"
-    optimizer: str = "adam"
-    schedule: str = "constant"
+    loss: str = choice("binary_cross_entropy", *LOSSES)
+    optimizer: str = choice("adam", *OPTIMIZERS)
+    schedule: str = choice("constant", *SCHEDULES)
     transforms: str = choice("all", "all", "per_fold")
     select_on: str = choice("fold", "fold", "holdout")
 
@@ -79,7 +80,7 @@ class Config(Recipe):
 
     def stage(self, **parts):
         return Stage(
-            loss=LOSSES[self.loss],
+            loss=losses.LOSSES[self.loss],
             optimizer=optimisation.optimizer(self, self.learning_rate),
             epochs=self.epochs,
             batch_size=self.batch_size,

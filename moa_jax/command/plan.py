@@ -16,6 +16,7 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
+from moa_jax.command import run
 from moa_jax.config import ParallelConfig, RunConfig, suggestion
 from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
@@ -302,9 +303,9 @@ def outline(
     Raises:
       UserError: the data do not suit a model's configuration.
     """
+    run.check(config, dataset)
     stages = []
     for name, model in config.models.items():
-        model.check(dataset)
         stages += system.outline(model, dataset, Context(name, workdir, target.compile_for, config))
     return stages
 

@@ -41,10 +41,22 @@ def load_data(config: RunConfig) -> Dataset:
     return tables.load(data.folder or tables.sample_folder(), Levels.of(config.data))
 
 
+def check(config: RunConfig, dataset: Dataset) -> None:
+    """Checks that the data suit every model, before any is trained.
+
+    Raises:
+      UserError: naming the model and its field.
+    """
+    for name, model in config.models.items():
+        try:
+            model.check(dataset)
+        except UserError as error:
+            raise UserError(f"config.models.{name}: {error}") from None
+
+
 def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
     """Fits every model of the configuration; models that are finished are left as they are."""
-    for model in config.models.values():
-        model.check(dataset)
+    check(config, dataset)
     devices = Devices.available(config.parallel.strategy)
     check_per_member(config.parallel.devices_per_member, len(devices.devices))
     workdir.bind(config, dataset, devices.strategy)

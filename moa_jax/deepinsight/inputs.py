@@ -19,11 +19,11 @@ from moa_jax.deepinsight.images import paint, pixel_tables
 from moa_jax.deepinsight.log_scale import LogScale
 from moa_jax.deepinsight.swap_noise import swap_noise
 from moa_jax.store import transform_files
+from moa_jax.store.transform_files import Transforms
 
 # Columns before the genes: type, dose and time.
 NUM_TREATMENT = 3
 SCALE, MAP = "scale", "map"
-Transforms = Mapping[str, Any]
 
 
 def raw_table(rows: Dataset, levels: Levels) -> np.ndarray:

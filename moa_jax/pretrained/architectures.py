@@ -55,7 +55,7 @@ def find(architecture: str, source: str) -> Pretrained:
     Args:
       architecture: a name of `converters`.
       source: `hub` for the weights that the original starts from, in the repository of timm on
-        the Hugging Face hub; or a file that PyTorch, safetensors or `files.write` wrote.
+        the Hugging Face hub; or a file that PyTorch, safetensors or `weight_files.write` wrote.
 
     Raises:
       UserError: the hub has no such weights or is out of reach, or the file is not read or holds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from moa_jax.errors import UserError
 from moa_jax.models.hyperparameters import EFFICIENTNETS, RESNESTS
 from moa_jax.recipes import optimisation
 from moa_jax.recipes.recipe import Recipe
+from moa_jax.training.names import LOSSES, OPTIMIZERS, SCHEDULES
 
 if TYPE_CHECKING:
     import flax.linen as nn
@@ -62,7 +64,7 @@ class Config(Recipe):
         a cosine, to rise again in as many.
       weight_decay: of the optimiser; RAdam's is decoupled.
       loss, optimizer, schedule: by their names in `losses.LOSSES`, `optimizers.OPTIMIZERS` and
-        `schedules.SCHEDULES`; an unknown one is answered with those that there are.
+        `schedules.SCHEDULES`.
       clip_norm: largest norm of all gradients together.
       label_smoothing: share of each training target replaced by one half.
       patience, min_delta: epochs without a loss lower by more than `min_delta` after which a
@@ -96,9 +98,9 @@ class Config(Recipe):
     learning_rate: float = number(3.52e-4, 1e-12)
     half_period: int = number(5, 1)
     weight_decay: float = number(1e-6, 0.0)
-    loss: str = "binary_cross_entropy"
-    optimizer: str = "radam"
-    schedule: str = "cosine"
+    loss: str = choice("binary_cross_entropy", *LOSSES)
+    optimizer: str = choice("radam", *OPTIMIZERS)
+    schedule: str = choice("cosine", *SCHEDULES)
     clip_norm: float = number(10.0, 1e-12)
     label_smoothing: float = number(1e-3, 0.0, 0.999)
     patience: int = number(12, 0)
@@ -133,14 +135,15 @@ class Config(Recipe):
             raise UserError(
                 f"drop_connect_rate: expected 0 for {self.network}, found {self.drop_connect_rate}"
             )
-        self._pretrained()
+        if self._weights is not None:
+            logging.info("weights of %s start from %s", self.network, self._weights.source)
 
     def rows(self, dataset: Dataset) -> Dataset:
         """Returns all rows, controls too, in the order of their ids."""
         return dataset.take(np.argsort(dataset.ids, kind="stable"))
 
     def notes(self, rows: Dataset, context: Context) -> tuple[str, ...]:
-        found = self._pretrained()
+        found = self._weights
         if found is None:
             note = (
                 "Weights start at random. The original's start from a network trained on ImageNet, "
@@ -236,7 +239,9 @@ class Config(Recipe):
         )
         return dict.fromkeys(self.seeds, fold_of_row)
 
-    def _pretrained(self) -> Pretrained | None:
+    @functools.cached_property
+    def _weights(self) -> Pretrained | None:
+        """What weights start from, read once: the file may change while they are trained."""
         if self.pretrained == "none":
             return None
         from moa_jax.pretrained import architectures
@@ -244,7 +249,7 @@ class Config(Recipe):
         return architectures.find(self.network, self.pretrained)
 
     def _start(self, context: Context, num_outputs: int) -> Callable[[Member], Any] | None:
-        found = self._pretrained()
+        found = self._weights
         if found is None:
             return None
         variables = dict(found.variables)

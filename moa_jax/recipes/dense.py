@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from moa_jax.config import number, switch
+from moa_jax.config import choice, number, switch
 from moa_jax.recipes import optimisation
+from moa_jax.training.names import LOSSES, OPTIMIZERS, SCHEDULES
 
 if TYPE_CHECKING:
     import flax.linen as nn
@@ -25,7 +26,7 @@ class DenseTraining:
       max_learning_rate, pct_start: peak of the one-cycle schedule and the share before it.
       weight_decay: of the optimiser; coupled L2 on every parameter.
       loss, optimizer, schedule: by their names in `losses.LOSSES`, `optimizers.OPTIMIZERS` and
-        `schedules.SCHEDULES`; an unknown one is answered with those that there are.
+        `schedules.SCHEDULES`.
       label_smoothing: share of each training target replaced by one half.
       smooth_validation: smooth the targets of the validation loss, which decides the epoch, too.
       patience: epochs without a better loss after which a member ends; 0 for never.
@@ -39,9 +40,9 @@ class DenseTraining:
     max_learning_rate: float = number(1e-2, 1e-12)
     pct_start: float = number(0.1, 0.0, 1.0)
     weight_decay: float = number(1e-5, 0.0)
-    loss: str = "binary_cross_entropy"
-    optimizer: str = "adam_cycled"
-    schedule: str = "one_cycle"
+    loss: str = choice("binary_cross_entropy", *LOSSES)
+    optimizer: str = choice("adam_cycled", *OPTIMIZERS)
+    schedule: str = choice("one_cycle", *SCHEDULES)
     label_smoothing: float = number(1e-3, 0.0, 0.999)
     smooth_validation: bool = switch(number(False))
     patience: int = number(0, 0)

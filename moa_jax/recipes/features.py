@@ -13,11 +13,9 @@ import numpy as np
 from moa_jax.data.dataset import Dataset
 from moa_jax.features.transforms import TRANSFORMS
 from moa_jax.recipes.context import Context
-from moa_jax.store.transform_files import Transform
+from moa_jax.store.transform_files import Transform, Transforms
 from moa_jax.training.members import Member, MemberId
 
-# Fitted transforms by name; which classes they are of is known to who fitted them.
-Transforms = Mapping[str, Any]
 # From the name of a stage to the sets that it stored, of the names that the asking stage's members
 # read, in the order in which `member_data` counts them.
 Stored = Callable[[str], Sequence[Transforms]]
@@ -50,7 +48,8 @@ class Known(NamedTuple):
     Attributes:
       dataset: all training rows, controls and test rows included.
       rows: the rows that members train on.
-      sets: for every set which of these rows, [N] bool, belong to no fold that it predicts.
+      sets: for every set which of these rows, [N] bool, none of its members predicts; the names
+        are in the order of first use.
       predictions: out-of-fold probabilities of these rows [N, L], by the earlier stage's name.
     """
 
@@ -138,10 +137,9 @@ class Features(abc.ABC):
 
 
 def sets_of(features: Features, members: Sequence[Member], num_rows: int) -> dict[str, np.ndarray]:
-    """Returns the sets that members read, in the order of first use: which rows each knows."""
+    """Returns which rows each set may know, see `Known.sets`."""
     found: dict[str, np.ndarray] = {}
     for member in members:
-        known = np.full(num_rows, True)
+        known = found.setdefault(features.set_of(member.id), np.full(num_rows, True))
         known[member.valid_rows] = False
-        found.setdefault(features.set_of(member.id), known)
     return found

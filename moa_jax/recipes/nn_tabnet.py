@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,16 +12,11 @@ import numpy as np
 from moa_jax.config import choice, number, switch
 from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels
-from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
-from moa_jax.features.rank_gauss import RankGauss
-from moa_jax.features.row_statistics import row_statistics
-from moa_jax.features.selection import VarianceSelection
-from moa_jax.features.umap import UmapEmbedding
 from moa_jax.models.hyperparameters import tabnet_field
 from moa_jax.recipes import optimisation, profile, recipe
 from moa_jax.recipes.dense import DenseTraining
-from moa_jax.recipes.profile import ColumnTransform, Steps
 from moa_jax.recipes.recipe import Recipe
+from moa_jax.training.names import LOSSES, OPTIMIZERS, SCHEDULES
 
 if TYPE_CHECKING:
     import flax.linen as nn
@@ -30,7 +25,6 @@ if TYPE_CHECKING:
     from moa_jax.training.stage import Stage
 
 NONSCORED, SCORED = "nonscored", "scored"
-UMAP_SEED, FACTOR_SEED = 512, 42
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +79,7 @@ class TabNetConfig:
       clip: largest norm of all gradients together.
       weight_decay: of the optimiser; coupled L2 on every parameter.
       loss, optimizer, schedule: by their names in `losses.LOSSES`, `optimizers.OPTIMIZERS` and
-        `schedules.SCHEDULES`; an unknown one is answered with those that there are.
+        `schedules.SCHEDULES`.
       label_smoothing: share of each target replaced by one half, in validation too.
       patience: epochs without a better loss after which a member ends; 0 for never.
       share_init_across_folds: all folds of a seed share initial weights and random draws.
@@ -113,9 +107,9 @@ class TabNetConfig:
     decay: float = number(0.9, 0.0, 1.0)
     clip: float = number(1.0, 1e-12)
     weight_decay: float = number(1e-5, 0.0)
-    loss: str = "log_loss_epsilon"
-    optimizer: str = "adam"
-    schedule: str = "multi_step"
+    loss: str = choice("log_loss_epsilon", *LOSSES)
+    optimizer: str = choice("adam", *OPTIMIZERS)
+    schedule: str = choice("multi_step", *SCHEDULES)
     label_smoothing: float = number(1e-3, 0.0, 0.999)
     patience: int = number(50, 0)
     share_init_across_folds: bool = switch(number(True))
@@ -200,6 +194,7 @@ class Config(Recipe):
     def stages(self, levels: Levels, nonscored: bool) -> tuple[StageDesign, ...]:
         """Returns the stages; without non-scored targets the first is left out."""
         from moa_jax.recipes.design import StageDesign, nonempty_nonscored, scored
+        from moa_jax.recipes.nn_tabnet_profiles import DenseProfile, TabNetProfile
         from moa_jax.recipes.profile_features import ProfileFeatures
 
         def dense_inputs(rows: Dataset, columns: np.ndarray, earlier: np.ndarray) -> np.ndarray:
@@ -212,6 +207,17 @@ class Config(Recipe):
             return np.concatenate([*codes, columns, earlier], axis=1)
 
         dense, tabnet = self.nonscored, self.scored
+        embedding = {"gene": dense.gene_umap, "cell": dense.cell_umap} if dense.umap else {}
+        first_profile = DenseProfile(
+            {"gene": dense.gene_components, "cell": dense.cell_components},
+            embedding,
+            dense.variance_threshold,
+        )
+        second_profile = TabNetProfile(
+            {"gene": tabnet.gene_factors, "cell": tabnet.cell_factors},
+            {"gene": tabnet.gene_clusters, "cell": tabnet.cell_clusters},
+            tabnet.duplicate_factor_columns,
+        )
         predictions_of = NONSCORED if nonscored else None
         first = StageDesign(
             name=NONSCORED,
@@ -219,7 +225,7 @@ class Config(Recipe):
             training=dense.stage,
             targets=nonempty_nonscored,
             folds=self._dense_folds,
-            features=ProfileFeatures(dense_inputs, self.transforms, DenseProfile(dense)),
+            features=ProfileFeatures(dense_inputs, self.transforms, first_profile),
             select_on=self.select_on,
         )
         second = StageDesign(
@@ -229,7 +235,7 @@ class Config(Recipe):
             targets=scored,
             folds=self._tabnet_folds,
             features=ProfileFeatures(
-                tabnet_inputs, self.transforms, TabNetProfile(tabnet), predictions_of=predictions_of
+                tabnet_inputs, self.transforms, second_profile, predictions_of=predictions_of
             ),
             select_on=self.select_on,
             predictions_of=predictions_of,
@@ -254,88 +260,6 @@ class Config(Recipe):
 
     def _common_folds(self, rows: Dataset) -> np.ndarray:
         return _split(rows.targets.values, self.folds, self.scored.seeds[0])
-
-
-@dataclasses.dataclass(frozen=True)
-class DenseProfile:
-    """Genes and cells (rank-gauss), then principal components and embedding of either.
-
-    Columns of little variance are left out. Components, embedding and the choice of columns are
-    fitted on training rows alone, and training rows are embedded like new ones.
-    """
-
-    config: DenseConfig
-
-    def columns(self, values: np.ndarray, num_genes: int, steps: Steps) -> np.ndarray:
-        config = self.config
-        sizes = {
-            "gene": (config.gene_components, config.gene_umap),
-            "cell": (config.cell_components, config.cell_umap),
-        }
-        table = steps("rank_gauss", RankGauss, values)
-        made = []
-        for group, block in profile.groups(num_genes, values.shape[1]):
-            new: dict[str, Callable[[], ColumnTransform]] = {
-                "components": functools.partial(PrincipalComponents, sizes[group][0])
-            }
-            if config.umap:
-                new["umap"] = functools.partial(
-                    UmapEmbedding, sizes[group][1], UMAP_SEED, keep_fitted=False
-                )
-            made += [
-                steps(f"{group}_{name}", make, table[:, block], on_train_alone=True)
-                for name, make in new.items()
-            ]
-        table = np.concatenate([table, *made], axis=1)
-        select = functools.partial(VarianceSelection, config.variance_threshold)
-        return steps("selection", select, table, on_train_alone=True)
-
-
-@dataclasses.dataclass(frozen=True)
-class TabNetProfile:
-    """Genes and cells (rank-gauss), factors, one-hot clusters, four statistics per row.
-
-    The rank-gauss is fitted on training rows alone, factors and clusters on test rows too.
-    """
-
-    config: TabNetConfig
-
-    def columns(self, values: np.ndarray, num_genes: int, steps: Steps) -> np.ndarray:
-        config = self.config
-        sizes = {
-            "gene": (config.gene_factors, config.gene_clusters),
-            "cell": (config.cell_factors, config.cell_clusters),
-        }
-        table = steps("rank_gauss", RankGauss, values, on_train_alone=True)
-        present = profile.groups(num_genes, values.shape[1])
-        factors, clusters = [], []
-        for group, block in present:
-            number_of_factors, number_of_clusters = sizes[group]
-            block_of_group = table[:, block]
-            make_factors = functools.partial(FactorScores, number_of_factors, FACTOR_SEED)
-            factors.append(steps(f"{group}_factors", make_factors, block_of_group))
-            if number_of_clusters:
-                make_clusters = functools.partial(
-                    ClusterOneHot, number_of_clusters, algorithm="elkan"
-                )
-                clusters.append(steps(f"{group}_clusters", make_clusters, block_of_group))
-        blocks = profile.statistics_blocks(present)
-        # Unlike in the Simple NN there is no sum.
-        statistics = [row_statistics(table[:, block])[:, 1:] for block in blocks]
-        if config.duplicate_factor_columns and len(factors) == 2:
-            factors = [selected_by_name(*factors)]
-        return np.concatenate([table, *factors, *clusters, *statistics], axis=1)
-
-
-def selected_by_name(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Returns the columns of two tables whose columns are called 0, 1, ... in both.
-
-    For every name, those of the first table and then those of the second, every column of that
-    name is taken: names that both have come twice, and with both columns each time.
-    """
-    both = min(first.shape[1], second.shape[1])
-    pairs = np.stack([first[:, :both], second[:, :both]], axis=2).reshape(len(first), -1)
-    return np.concatenate([pairs, first[:, both:], pairs, second[:, both:]], axis=1)
 
 
 def _split(labels: np.ndarray, num_folds: int, seed: int) -> np.ndarray:

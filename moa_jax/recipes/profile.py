@@ -66,6 +66,11 @@ class Steps:
 class Widths(Steps):
     """Stands in for transforms that are not fitted: zeros, as wide as what they would make."""
 
+    def __init__(self, num_train: int, num_test: int):
+        """They would be fitted on so many training rows, and on so many test rows beside them."""
+        super().__init__(num_train)
+        self.num_rows = num_train + num_test
+
     def __call__(
         self,
         name: str,
@@ -73,12 +78,13 @@ class Widths(Steps):
         values: np.ndarray,
         on_train_alone: bool = False,
     ) -> np.ndarray:
-        return np.zeros((len(values), new().width((self.num_train, values.shape[1]))))
+        rows = self.num_train if on_train_alone else self.num_rows
+        return np.zeros((len(values), new().width((rows, values.shape[1]))))
 
 
-def outline(profile: Profile, rows: Dataset, num_train: int) -> np.ndarray:
-    """Returns what stands for the columns of the rows after a fit to so many training rows."""
-    return profile.columns(rows.features, len(rows.genes), Widths(num_train))
+def outline(profile: Profile, rows: Dataset, num_train: int, num_test: int) -> np.ndarray:
+    """Returns what stands for the columns of the rows after a fit to so many other rows."""
+    return profile.columns(rows.features, len(rows.genes), Widths(num_train, num_test))
 
 
 def fit(profile: Profile, train: Dataset, test: Dataset | None) -> dict[str, Transform]:

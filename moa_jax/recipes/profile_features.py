@@ -70,7 +70,7 @@ class ProfileFeatures(Features):
         if self.profile is not None:
             described, owner = self.profile, self.profile_of or stage
             columns = passage.once(
-                f"profile of {owner}",
+                f"profile of {owner}, {self.transforms}",
                 lambda: [
                     profile.apply(described, fitted, rows).astype(dtype) for fitted in stored(owner)
                 ],
@@ -106,10 +106,11 @@ class ProfileFeatures(Features):
         dataset, first = known.dataset, known.rows.take(np.arange(1))
         columns = earlier = np.zeros((1, 0))
         if self.profile is not None:
-            num_train = len(dataset)
+            num_train, num_test = len(dataset), len(dataset.test or ())
             if self.transforms == "per_fold":
-                num_train = max(len(self._train_rows(dataset, own)) for own in known.sets.values())
-            columns = profile.outline(self.profile, first, num_train)
+                trained = (self._train_rows(dataset, own) for own in known.sets.values())
+                num_train, num_test = max(map(len, trained)), 0
+            columns = profile.outline(self.profile, first, num_train, num_test)
         if self.predictions_of is not None:
             earlier = np.zeros((1, widths[self.predictions_of]))
         width = self.arrange(first, columns, earlier).shape[1]

@@ -177,9 +177,11 @@ class Fitting:
         folder = features.folder(context, design.name)
         missing = [name for name in sets if not transform_files.exists(folder / name)]
         known = Known(self.dataset, rows, sets, self.passage.predictions)
-        for name, fitted in features.fit(known, missing) if missing else ():
-            transform_files.save(folder / name, fitted)
-            logging.info("%s/%s: transforms fitted: %s", context.model, design.name, name)
+        if missing:
+            which = ", ".join(missing) if len(missing) <= 10 else f"{len(missing)} sets"
+            logging.info("%s/%s: fitting transforms: %s", context.model, design.name, which)
+            for name, fitted in features.fit(known, missing):
+                transform_files.save(folder / name, fitted)
         stored = _Stored(design, context, list(sets))
         train_rows = [member.train_rows for member in every]
         arrays = Arrays(

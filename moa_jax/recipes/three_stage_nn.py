@@ -44,7 +44,7 @@ class StageConfig(DenseTraining):
 
 @dataclasses.dataclass(frozen=True)
 class FeaturesConfig:
-    """FeaturesConfig beside the genes and cells themselves.
+    """Features beside the genes and cells themselves.
 
     Attributes:
       gene_factors, cell_factors: components of factor analysis.

@@ -60,7 +60,8 @@ class TwoHeadsFeatures(Features):
     def table(self, passage: Passage, stage: str, stored: Stored) -> np.ndarray:
         """Returns the raw table, [N, F]."""
         return passage.once(
-            "table", lambda: two_heads_inputs.device_table(passage.rows, self.levels)
+            f"table with {self.levels}",
+            lambda: two_heads_inputs.device_table(passage.rows, self.levels),
         )
 
     def member_data(

@@ -18,10 +18,10 @@ from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.features.factors import PrincipalComponents
 from moa_jax.features.one_hot import one_hot
 from moa_jax.features.standard_scale import StandardScale
+from moa_jax.store.transform_files import Transforms
 
 GROUPS = ("gene", "cell")
 PREDICTORS = "predictors"
-Transforms = Mapping[str, StandardScale | PrincipalComponents]
 
 
 def raw_table(rows: Dataset, levels: Levels | None) -> np.ndarray:

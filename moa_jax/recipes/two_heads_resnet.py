@@ -18,6 +18,7 @@ from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.recipes import optimisation
 from moa_jax.recipes.recipe import Recipe
 from moa_jax.store import files
+from moa_jax.training.names import LOSSES, OPTIMIZERS, SCHEDULES
 
 if TYPE_CHECKING:
     import flax.linen as nn
@@ -57,8 +58,7 @@ class Config(Recipe):
       epochs, batch_size, learning_rate: longest training, rows per step and Adam's rate of the
         first two stages.
       loss, optimizer, schedule: of the first two stages (the loop has Adadelta), by their names
-        in `losses.LOSSES`, `optimizers.OPTIMIZERS` and `schedules.SCHEDULES`; an unknown one is
-        answered with those that there are.
+        in `losses.LOSSES`, `optimizers.OPTIMIZERS` and `schedules.SCHEDULES`.
       label_smoothing: share of each target replaced by one half, in validation too.
       patience, min_delta: epochs without a loss lower by more than `min_delta` after which a
         member ends.
@@ -85,9 +85,9 @@ class Config(Recipe):
     epochs: int = number(50, 1)
     batch_size: int = number(128, 2)
     learning_rate: float = number(1e-3, 1e-12)
-    loss: str = "binary_cross_entropy"
-    optimizer: str = "keras_adam"
-    schedule: str = "constant"
+    loss: str = choice("binary_cross_entropy", *LOSSES)
+    optimizer: str = choice("keras_adam", *OPTIMIZERS)
+    schedule: str = choice("constant", *SCHEDULES)
     label_smoothing: float = number(0.0005, 0.0, 0.999)
     patience: int = number(10, 0)
     min_delta: float = number(1e-5, 0.0)

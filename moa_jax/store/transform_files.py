@@ -30,6 +30,10 @@ class Transform(Protocol):
         """Returns the transform that `parameters` and `state` came from."""
 
 
+# Fitted transforms by name; which classes they are of is known to who fitted them.
+Transforms = Mapping[str, Any]
+
+
 def exists(folder: Path) -> bool:
     """Tells whether `save` has finished in this folder."""
     return (folder / "transforms.json").exists()

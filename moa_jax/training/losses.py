@@ -75,6 +75,5 @@ def _row_mean(losses: jax.Array, mask: jax.Array) -> jax.Array:
 
 LOSSES: dict[str, Loss] = {
     "binary_cross_entropy": binary_cross_entropy,
-    "cross_entropy": cross_entropy,
     "log_loss_epsilon": log_loss_epsilon,
 }

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from moa_jax.errors import UserError
 from moa_jax.models import batch_axis
 from moa_jax.training import weights
 from moa_jax.training.layout import even_groups
@@ -92,8 +93,14 @@ class Predictor:
           devices: devices and strategy.
           member_data: arrays of each member, stacked.
           share: this predictor's share of the memory for members, if there are several.
+
+        Raises:
+          UserError: a member's file is missing or damaged.
         """
         self.folder, self.devices, self.forward = folder, devices, forward
+        for member in members:
+            if not self._path(member).exists():
+                raise UserError(f"{self._path(member)}: not found, the work folder is not complete")
         at_once = self._members_that_fit(members, share)
         self.groups = even_groups(range(len(members)), at_once)
         self._members, self._data = members, member_data

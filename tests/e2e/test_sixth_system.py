@@ -9,6 +9,7 @@ import toy_system
 
 from moa_jax import config as configuration
 from moa_jax.command import plan, run
+from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
@@ -26,10 +27,11 @@ def registered(monkeypatch):
     monkeypatch.setitem(RECIPES, "logistic", toy_system.Config)
 
 
-@pytest.fixture
-def config(data):
+@pytest.fixture(params=["as the original", "honest"])
+def config(data, request):
     """The configuration of a run of the new system alone, a checkpoint after every call."""
     values = configuration.config_dict({"logistic": toy_system.Config()}).to_dict()
+    values["honest"] = request.param == "honest"
     values["data"]["folder"] = str(data)
     values["checkpoint"]["seconds"] = 0.0
     return configuration.parse(values, RECIPES)
@@ -67,18 +69,25 @@ def test_a_sixth_system(config, data, tmp_path, monkeypatch):
     expected = Predictions.read(whole.path / "logistic" / "test.parquet")
     np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-6)
 
+    sets = {path.name for path in (whole.path / "logistic/scored/features").iterdir()}
+    assert sets == ({"fold0", "fold1", "fold2"} if config.honest else {"all"})
     plans.check(whole.path)
     assert "| `logistic/scored` | 5 | 6 |" in plan.report(config, run.load_data(config), whole)
     assert "logistic" in (whole.path / "blend" / "report.html").read_text(encoding="utf-8")
 
 
 def test_its_mistakes_are_told(config):
-    model = dataclasses.replace(config.models["logistic"], optimizer="adamm")
+    values = configuration.config_dict({"logistic": toy_system.Config()}).to_dict()
+    values["models"]["logistic"]["optimizer"] = "adamm"
+    with pytest.raises(UserError, match="logistic.optimizer: expected one of .*, adamw, "):
+        configuration.parse(values, RECIPES)
     dataset = run.load_data(config)
-    with pytest.raises(configuration.UserError, match="optimizer: expected one of .*mean adam"):
-        model.check(dataset)
-    model = dataclasses.replace(config.models["logistic"], schedule="one_cycle")
-    with pytest.raises(configuration.UserError, match="schedule: one_cycle needs pct_start"):
-        model.check(dataset)
-    with pytest.raises(configuration.UserError, match="folds: expected at most as many"):
-        dataclasses.replace(model, folds=1000).check(dataset)
+    for change, message in (
+        ({"schedule": "one_cycle"}, "schedule: one_cycle needs pct_start"),
+        ({"optimizer": "adam_cycled"}, "optimizer: .*adam_cycled"),
+        ({"folds": 1000}, "folds: expected at most as many"),
+    ):
+        model = dataclasses.replace(config.models["logistic"], **change)
+        wrong = dataclasses.replace(config, models={"logistic": model})
+        with pytest.raises(UserError, match=f"^config.models.logistic: {message}"):
+            run.check(wrong, dataset)
