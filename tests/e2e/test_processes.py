@@ -7,6 +7,7 @@ import socket
 
 import numpy as np
 import pytest
+import submissions
 
 from moa_jax.store.predictions import Predictions
 
@@ -66,8 +67,12 @@ def kill_after(two, text):
 
 
 def agree(here, there, model):
-    for name in (f"{model}/oof.parquet", f"{model}/test.parquet", "submission.csv"):
-        one, other = (Predictions.read(folder / name) for folder in (here, there))
+    for name, read in (
+        (f"{model}/oof.parquet", Predictions.read),
+        (f"{model}/test.parquet", Predictions.read),
+        ("submission.csv", submissions.read),
+    ):
+        one, other = (read(folder / name) for folder in (here, there))
         assert one.ids.tolist() == other.ids.tolist()
         np.testing.assert_allclose(one.values, other.values, rtol=0, atol=TOLERANCE, err_msg=name)
     epochs = [
