@@ -367,7 +367,7 @@ def test_the_first_stage_smooths_neither_loss():
 def test_without_non_scored_targets_tabnet_reads_its_own_profile(rows):
     without = stages(nonscored=False)
     assert list(without) == ["scored"]
-    assert without["scored"].predictions_of is None
+    assert without["scored"].features.predictions_of is None
     assert (
         without["scored"]
         .features.arrange(rows, np.zeros((len(rows), 1164)), nothing(rows))

@@ -207,7 +207,8 @@ def test_without_non_scored_targets_the_second_stage_reads_its_own_profile(rows)
     without = stages(nonscored=False)
     assert list(without) == ["scored", "stacked"]
     assert (
-        without["scored"].features.profile is not None and without["scored"].predictions_of is None
+        without["scored"].features.profile is not None
+        and without["scored"].features.predictions_of is None
     )
     found = without["scored"].features.arrange(rows, numbered_profile(rows), nothing(rows))
     assert found.shape == (len(rows), 1087)

@@ -62,7 +62,6 @@ class StageDesign:
       features: what a network reads of a row.
       select_on: rows that decide a member's epoch: the `fold` it predicts, or a `holdout` of its
         training rows.
-      predictions_of: name of the earlier stage whose predictions the features read.
       rows: changes which rows a member trains on and is selected by.
       start: from context and number of outputs to the variables that a member starts from.
       probabilities: maps the network's output to probabilities.
@@ -76,7 +75,6 @@ class StageDesign:
     folds: Callable[[Dataset], Mapping[int, np.ndarray]]
     features: Features
     select_on: str = "fold"
-    predictions_of: str | None = None
     rows: Callable[[Member], Member] = same_rows
     start: Callable[[Context, int], Start | None] = from_scratch
     probabilities: Callable[[Any], jax.Array] = jax.nn.sigmoid

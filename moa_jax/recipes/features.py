@@ -81,6 +81,8 @@ class Features(abc.ABC):
 
     # Classes of the transforms, by which stored ones are read back.
     classes: Sequence[type[Transform]] = TRANSFORMS
+    # Name of the earlier stage whose predictions are read.
+    predictions_of: str | None = None
 
     @property
     def reads_test(self) -> bool:

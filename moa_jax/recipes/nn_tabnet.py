@@ -238,7 +238,6 @@ class Config(Recipe):
                 tabnet_inputs, self.transforms, second_profile, predictions_of=predictions_of
             ),
             select_on=self.select_on,
-            predictions_of=predictions_of,
             probabilities=_probabilities,
         )
         return (first, second) if nonscored else (second,)

@@ -12,7 +12,7 @@ import numpy as np
 from absl import logging
 
 from moa_jax.config import switches
-from moa_jax.data.dataset import Dataset, Levels, Targets
+from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign, has_nonscored, scored
 from moa_jax.recipes.features import Arrays, Known, Passage, Transforms, sets_of
@@ -69,7 +69,7 @@ def fit(recipe: Recipe, dataset: Dataset, context: Context) -> RecipeResult:
         used = _used(designs)
         found = predict_rows(dataset.test, context, _probabilities(used, context))
         for design in used:
-            names = training.targets[design.name].names
+            names = training.oof[design.name].targets
             test = Predictions(dataset.test.ids, names, found[design.name])
             test.write(context.folder / design.name / "test.parquet")
     own_notes = recipe.notes(training.passage.rows, context)
@@ -142,26 +142,24 @@ class Fitting:
 
     Attributes:
       passage: the rows that members train on.
-      targets, oof: targets and out-of-fold predictions of the stages so far, by name.
+      oof: out-of-fold predictions of the stages so far, by name.
     """
 
     def __init__(self, recipe: Recipe, dataset: Dataset, context: Context):
         self.dataset, self.context = dataset, context
         self.passage = Passage(recipe.rows(dataset))
-        self.targets: dict[str, Targets] = {}
         self.oof: dict[str, Predictions] = {}
 
     def fit(self, design: StageDesign) -> None:
         """Fits a stage; one that an earlier run finished is read back."""
         context, name, rows = self.context, design.name, self.passage.rows
-        targets = self.targets[name] = design.targets(rows)
         if is_finished(context, name):
             logging.info("%s/%s: finished by an earlier run", context.model, name)
             oof = Predictions.read(context.folder / name / "oof.parquet")
         else:
             start = time.monotonic()
             stage, num_inputs = self.build(design)
-            seconds = time.monotonic() - start
+            seconds, targets = time.monotonic() - start, design.targets(rows)
             logging.info(
                 "%s: %d rows, %d inputs, %d targets; features took %.1f s",
                 stage.name, len(rows), num_inputs, len(targets.names), seconds,
@@ -234,7 +232,7 @@ def _used(designs: Sequence[StageDesign]) -> list[StageDesign]:
     for design in reversed(designs):
         if design.name == wanted:
             used.append(design)
-            wanted = design.predictions_of
+            wanted = design.features.predictions_of
     return used[::-1]
 
 

@@ -142,7 +142,6 @@ class Config(Recipe):
 
             return StageDesign(
                 name, dense.network, dense.stage, targets, split, features, self.select_on,
-                features.predictions_of,
             )  # fmt: skip
 
         described = ThreeStageProfile(self.features)
