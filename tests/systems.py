@@ -1,12 +1,27 @@
 """A recipe's stages as a run would train them, in a work folder that is bound to no run."""
 
+import importlib.util
+from pathlib import Path
+
+from moa_jax import config as configuration
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import ORIGINAL_LEVELS
+from moa_jax.recipes import RECIPES
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.system import Fitting
 from moa_jax.store.workdir import Workdir
 from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
+
+
+def tiny(*models, **sections):
+    """Returns the run of models of `e2e/tiny.py`, sections of it replaced."""
+    path = Path(__file__).with_name("e2e") / "tiny.py"
+    spec = importlib.util.spec_from_file_location("tiny", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    values = module.get_config(",".join(models)).to_dict()
+    return configuration.parse({**values, **sections}, RECIPES)
 
 
 class Unbound(Workdir):
