@@ -1,6 +1,7 @@
 """Honest runs: no label of a fold reaches, by whatever way, what predicts that fold."""
 
 import dataclasses
+import itertools
 
 import flax.linen as nn
 import numpy as np
@@ -10,6 +11,7 @@ import systems
 from moa_jax.command import run
 from moa_jax.data import simulate
 from moa_jax.data.dataset import Targets
+from moa_jax.recipes import stage_predictions, system
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
 
@@ -86,6 +88,7 @@ def names_without(folder, fold):
 @pytest.mark.parametrize("model", MODELS)
 def test_labels_of_a_fold_change_nothing_that_predicts_it(dataset, tmp_path, model, monkeypatch):
     config, fold = small(model, monkeypatch), 1
+    recipe = config.models[model]
     for name, data in {"here": dataset, "there": permuted(dataset, fold)}.items():
         run.train(config, Workdir(tmp_path / name), data)
     here, there = (tmp_path / name / model for name in ("here", "there"))
@@ -102,3 +105,28 @@ def test_labels_of_a_fold_change_nothing_that_predicts_it(dataset, tmp_path, mod
     one, two = (Predictions.read(folder / "oof.parquet").values for folder in (here, there))
     np.testing.assert_array_equal(one[own], two[own])
     assert (one[~own] != two[~own]).any()  # the other folds' networks did train on it
+    if model in ("three_stage_nn", "nn_tabnet"):
+        check_nested(
+            recipe,
+            dataset,
+            dataclasses.replace(systems.context(tmp_path / "here", model), config=config),
+        )
+
+
+def check_nested(recipe, dataset, context):
+    """Rows of left out blocks are predicted as new ones are; others by those that left them out."""
+    rows = recipe.rows(dataset)
+    designs = list(systems.designs(recipe).values())
+    block = designs[-1].split(rows).folds[0] % recipe.nested_blocks
+    again = system.trained(designs, context)(rows)
+    for design in designs[:-1]:
+        stored = stage_predictions.read_nested(context.folder / design.name)
+        made = again[design.name].nested
+        assert stored.keys() == made.keys()
+        assert stored.keys() == {
+            tuple(c) for c in itertools.combinations(range(FOLDS), len(next(iter(made))))
+        }
+        for blocks, values in stored.items():
+            inside = np.isin(block, blocks)
+            np.testing.assert_allclose(values[inside], made[blocks][inside], rtol=0, atol=1e-5)
+            assert (np.abs(values[~inside] - made[blocks][~inside]) > 1e-5).any()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from moa_jax.blend import combination, search, sources, weighing
@@ -129,10 +130,11 @@ def blend(
     sources.check_tests(blended)
     labels = dataset.targets.values[~dataset.is_control]
     oof = {name: source.oof for name, source in blended.items()}
+    splits, controls = unlike_splits(config, dataset), int(dataset.is_control.sum())
     weighed = weighing.weigh(
-        config.blend, oof, labels, int(dataset.is_control.sum()), config.seed, config.honest
+        config.blend, oof, labels, controls, config.seed, config.honest, _units(config, dataset)
     )
-    record = {**weighed.record, "splits": unlike_splits(config, dataset)}
+    record = {**weighed.record, "splits": splits}
     known = {name: predictions for name, predictions in oof.items() if predictions is not None}
     tests = {name: source.test for name, source in blended.items() if source.test is not None}
     analysed = analysis.analyse(config.blend, dataset, known, tests, weighed.oof)
@@ -166,6 +168,13 @@ def blend(
     collected = records.collect(workdir.path)
     html.write(folder / "report.html", collected)
     figures.write(folder, collected)
+
+
+def _units(config: RunConfig, dataset: Dataset) -> np.ndarray | None:
+    """Returns the units of the treated rows that every model's folds keep whole, if they do."""
+    rows = dataset.take(np.flatnonzero(~dataset.is_control))
+    units = [model.units(rows) for model in config.models.values()]
+    return units[0] if units and all(found is not None for found in units) else None
 
 
 def infer(config: RunConfig, workdir: Workdir) -> Path:

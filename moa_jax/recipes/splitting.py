@@ -61,12 +61,21 @@ class Splitting:
         """
         if self._split_of(rows) not in ("compound", "group"):
             return
-        count = len(np.unique(self._units(rows)[~rows.is_control]))
+        count = len(np.unique(self._groups_as_units(rows)[~rows.is_control]))
         if count < self.folds:
             raise UserError(
                 f"folds: expected at most as many as the {self.kept_whole(rows)} that are kept "
                 f"whole, found {self.folds} for {count}"
             )
+
+    def units(self, rows: Dataset) -> np.ndarray | None:
+        """Returns [N] the unit of each row, see `Split`; with given folds compounds, if known."""
+        kind = self._split_of(rows)
+        if kind not in ("compound", "group"):
+            return None
+        if kind == "compound" or _given_folds(rows, self.folds) is None:
+            return self._groups_as_units(rows)
+        return None if rows.drug_id is None else folds.units_of(rows.drug_id, 0, rows.is_control)
 
     def cut(
         self,
@@ -86,13 +95,8 @@ class Splitting:
         Raises:
           UserError: as `check_split`.
         """
-        kind, units, given = self._split_of(rows), None, None
-        if kind in ("compound", "group"):
-            units = self._units(rows)
-        if kind == "group":
-            given = _given_folds(rows, self.folds)
-        if given is not None:
-            units = None if rows.drug_id is None else folds.units_of(rows.drug_id)
+        kind, units = self._split_of(rows), self.units(rows)
+        given = _given_folds(rows, self.folds) if kind == "group" else None
 
         def fold_of_row(seed: int) -> np.ndarray:
             if kind == "original":
@@ -128,7 +132,7 @@ class Splitting:
             )
         return rows.drug_id
 
-    def _units(self, rows: Dataset) -> np.ndarray:
+    def _groups_as_units(self, rows: Dataset) -> np.ndarray:
         return folds.units_of(self._groups(rows), self.frequent_above, rows.is_control)
 
 

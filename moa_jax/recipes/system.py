@@ -70,15 +70,14 @@ def fit(recipe: Recipe, dataset: Dataset, context: Context) -> RecipeResult:
     said = [*notes.of_data(recipe, dataset, context.levels, designs)]
     every = [d.members(s, context.config.seed) for d, s in zip(designs, splits, strict=True)]
     said += notes.of_nesting(zip(every, splits, strict=True))
-    said += [notes.of_split(split_record)]
-    for note in said:
+    for note in (*said, notes.of_split(split_record)):
         logging.info("%s: %s", context.model, note)
     for design in designs:
         training.fit(design)
     test = None
     if dataset.test is not None:
         used = _used(designs)
-        found = predict_rows(dataset.test, context, _probabilities(used, context))
+        found = predict_rows(dataset.test, context, trained(used, context))
         for design in used:
             names = training.oof[design.name].targets
             test = Predictions(dataset.test.ids, names, found[design.name])
@@ -110,10 +109,10 @@ def load(
     designs = recipe.stages(context.levels, True)
     if not all(is_finished(context, design.name) for design in designs):
         designs = recipe.stages(context.levels, False)
-    probabilities, last = _probabilities(_used(designs), context), designs[-1].name
+    members, last = trained(_used(designs), context), designs[-1].name
 
     def predict(rows: Dataset) -> Predictions:
-        return Predictions(rows.ids, targets, predict_rows(rows, context, probabilities)[last])
+        return Predictions(rows.ids, targets, predict_rows(rows, context, members)[last])
 
     return predict
 
@@ -255,11 +254,17 @@ def _used(designs: Sequence[StageDesign]) -> list[StageDesign]:
     return used[::-1]
 
 
-Probabilities = Callable[[Dataset], Mapping[str, np.ndarray]]
+# From at most `predict_rows` rows to each stage's predictions.
+Trained = Callable[[Dataset], Mapping[str, StagePredictions]]
 
 
-def _probabilities(designs: Sequence[StageDesign], context: Context) -> Probabilities:
-    """Returns the function from at most `predict_rows` rows to each stage's probabilities."""
+def trained(designs: Sequence[StageDesign], context: Context) -> Trained:
+    """Returns what predicts at most `predict_rows` rows by the members of finished stages.
+
+    Args:
+      designs: stages, each of which reads the predictions of the one before it or none.
+      context: where they were fitted, and how many rows are predicted together.
+    """
     chunk_rows, loaded = context.parallel.predict_rows, []
     known: list[Blocks] = []  # blocks that the members of the stage after this one leave out
     for design in reversed(designs):
@@ -283,37 +288,36 @@ def _probabilities(designs: Sequence[StageDesign], context: Context) -> Probabil
         loaded.append((design, stored, predictor, known, of))
         known = sorted({member.blocks for member in every if member.blocks})
 
-    def probabilities(rows: Dataset) -> Mapping[str, np.ndarray]:
+    def predict(rows: Dataset) -> Mapping[str, StagePredictions]:
         passage = Passage(rows)
         for design, stored, predictor, views, of in reversed(loaded):
             table = design.features.table(passage, design.name, stored)
             whole, *nested = predictor.means(table, len(rows), chunk_rows, of)
             found = StagePredictions(whole, dict(zip(views, nested, strict=True)))
             passage.predictions[design.name] = found
-        return {name: found.whole for name, found in passage.predictions.items()}
+        return passage.predictions
 
-    return probabilities
+    return predict
 
 
-def predict_rows(
-    dataset: Dataset, context: Context, probabilities: Probabilities
-) -> dict[str, np.ndarray]:
+def predict_rows(dataset: Dataset, context: Context, predict: Trained) -> dict[str, np.ndarray]:
     """Returns each stage's predictions of all rows, chunk by chunk; controls get exactly 0.
 
     Args:
       dataset: rows to predict.
       context: how many rows a chunk has.
-      probabilities: maps at most so many rows to probabilities [rows, L] by stage.
+      predict: from at most so many rows to the predictions of each stage.
     """
     chunk_rows = context.parallel.predict_rows
     starts = range(0, len(dataset), chunk_rows)
     chunks = [
-        probabilities(dataset.take(np.arange(start, min(start + chunk_rows, len(dataset)))))
+        predict(dataset.take(np.arange(start, min(start + chunk_rows, len(dataset)))))
         for start in starts
     ]
     treated = ~dataset.is_control[:, None]
     return {
-        stage: np.concatenate([chunk[stage] for chunk in chunks]) * treated for stage in chunks[0]
+        stage: np.concatenate([chunk[stage].whole for chunk in chunks]) * treated
+        for stage in chunks[0]
     }
 
 
