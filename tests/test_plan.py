@@ -155,3 +155,14 @@ def test_tpus_need_their_compiler(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"moa-jax\[tpu\]"):
         plan.topology("v5e:2x4")
+
+
+def test_a_plan_says_what_an_honest_chain_costs(dataset, tmp_path):
+    config = systems.tiny("nn_tabnet", honest=True)
+    built = plan.outline(config, dataset, systems.Unbound(tmp_path), plan.topology("cpu"))
+    assert [len(b.stage.members) for b in built] == [2 * 3, 2 * 3]
+    (line,) = plan.nesting(config, built)
+    assert line.startswith("nn_tabnet: Nested: 12 networks in 2 stages instead of 12, so that no")
+    plain = systems.tiny("nn_tabnet")
+    built = plan.outline(plain, dataset, systems.Unbound(tmp_path), plan.topology("cpu"))
+    assert list(plan.nesting(plain, built)) == []

@@ -315,11 +315,12 @@ def report(config: RunConfig, dataset: Dataset, workdir: Workdir) -> str:
     target = topology(config.plan.topology, config.parallel.strategy)
     stages = outline(config, dataset, workdir, target)
     rows = [plan_stage(b, target, config.parallel, config.plan.efficiency) for b in stages]
-    lines = [*_heading(config, dataset, target), *_nesting(config, stages)]
+    lines = [*_heading(config, dataset, target), *nesting(config, stages)]
     return "\n".join([*lines, "", *_table(rows, target)])
 
 
-def _nesting(config: RunConfig, stages: Sequence[BuiltStage]) -> Iterator[str]:
+def nesting(config: RunConfig, stages: Sequence[BuiltStage]) -> Iterator[str]:
+    """Yields what each nested chain of the stages costs."""
     for name in config.models:
         own = [built for built in stages if built.stage.name.startswith(f"{name}/")]
         for note in notes.of_nesting((built.stage.members, built.split) for built in own):
