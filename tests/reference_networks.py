@@ -111,30 +111,44 @@ def two_heads(params, stats, inputs, uniforms, train):
     return block("head", [answer4], [lambda logits: logits]), at.after
 
 
-def image_head(params, stats, x, uniforms, train, *, drop_rate):
+@functools.cache
+def image_head(drop_rate):
     """Dropout, dense, ELU, dense."""
-    at = Pass(params, stats, uniforms, train, 0.1, 1e-5, True)
-    x = elu(at.dense("head/dense1", at.dropout(x, drop_rate)))
-    return at.dense("head/dense2", x), at.after
+
+    def network(params, stats, x, uniforms, train):
+        at = Pass(params, stats, uniforms, train, 0.1, 1e-5, True)
+        x = elu(at.dense("head/dense1", at.dropout(x, drop_rate)))
+        return at.dense("head/dense2", x), at.after
+
+    return network
 
 
+@jax.custom_vjp
 def entmax15(z):
-    """Entmax 1.5 of each row; the support by sorting, the threshold by the support."""
+    """Entmax 1.5 of each row, its threshold found by halving."""
     y = (z - jnp.max(z, axis=1, keepdims=True)) / 2
-    fixed = jax.lax.stop_gradient(y)
-    ranked = -jnp.sort(-fixed, axis=1)
-    k = jnp.arange(1, z.shape[1] + 1)
-    mean = jnp.cumsum(ranked, axis=1) / k
-    spread = jnp.cumsum(ranked**2, axis=1) - k * mean**2
-    tau = mean - jnp.sqrt(jnp.maximum((1 - spread) / k, 0))
-    size = jnp.sum(tau <= ranked, axis=1)
-    threshold = jnp.take_along_axis(ranked, size[:, None] - 1, axis=1)
-    support = fixed >= threshold
-    own = jnp.where(support, y, 0)
-    m = jnp.sum(own, axis=1, keepdims=True) / size[:, None]
-    deviations = jnp.sum(jnp.where(support, (y - m) ** 2, 0), axis=1, keepdims=True)
-    tau = m - jnp.sqrt((1 - deviations) / size[:, None])
-    return jnp.where(support, (y - tau) ** 2, 0)
+
+    def halve(_, ends):
+        low, high = ends
+        middle = (low + high) / 2
+        above = jnp.sum(jnp.maximum(y - middle, 0) ** 2, axis=1, keepdims=True) > 1
+        return jnp.where(above, middle, low), jnp.where(above, high, middle)
+
+    ends = jnp.full((len(z), 1), -1.0), jnp.zeros((len(z), 1))
+    return jnp.maximum(y - jax.lax.fori_loop(0, 60, halve, ends)[0], 0) ** 2
+
+
+def _entmax15_forward(z):
+    p = entmax15(z)
+    return p, jnp.sqrt(p)
+
+
+def _entmax15_backward(root, g):
+    share = jnp.sum(root * g, axis=1, keepdims=True) / jnp.sum(root, axis=1, keepdims=True)
+    return (root * (g - share),)
+
+
+entmax15.defvjp(_entmax15_forward, _entmax15_backward)
 
 
 def tabnet(params, stats, x, uniforms, train, *, width=32, virtual=128):
@@ -143,15 +157,23 @@ def tabnet(params, stats, x, uniforms, train, *, width=32, virtual=128):
     half = float(np.sqrt(np.float32(0.5)))
 
     def ghost_norm(name, values):
+        """Equal parts of at most `virtual` rows, by whose statistics running ones move in turn."""
+        if not train:
+            return at.batch_norm(name, values)
         count = -(-len(values) // virtual)
-        size = -(-len(values) // count)
-        parts = [values[i : i + size] for i in range(0, len(values), size)] if train else [values]
-        return jnp.concatenate([at.batch_norm(f"{name}/norm", part) for part in parts])
+        parts = values.reshape(count, len(values) // count, -1)
+        mean, var = parts.mean(axis=1), parts.var(axis=1)
+        size, share = parts.shape[1], 0.02 * 0.98 ** jnp.arange(count - 1, -1, -1)
+        for kind, value in (("mean", mean), ("var", var * size / (size - 1))):
+            key = f"{name}/{kind}"
+            at.after[key] = 0.98**count * stats[key] + share @ value
+        normed = (parts - mean[:, None]) / jnp.sqrt(var + 1e-5)[:, None]
+        return normed.reshape(values.shape) * params[f"{name}/scale"] + params[f"{name}/bias"]
 
     def transformer(name, values):
         for layer in range(4):
             kind, index = ("shared", layer) if layer < 2 else ("independent", layer - 2)
-            kernel = "shared_%d" % index if layer < 2 else f"{name}/independent_{index}"
+            kernel = f"shared_{index}" if layer < 2 else f"{name}/independent_{index}"
             made = ghost_norm(f"{name}/{kind}_{index}_norm", values @ params[f"{kernel}/kernel"])
             gated = made[:, : 2 * width] / (1 + jnp.exp(-made[:, 2 * width :]))
             values = (values + gated) * half if layer else gated

@@ -143,3 +143,36 @@ class EarlyStopping:
         better = loss + self.min_delta < self.best
         self.best, self.waited = (loss, 0) if better else (self.best, self.waited + 1)
         return better, bool(self.patience) and self.waited >= self.patience
+
+
+class FreezeLoop:
+    """The last stage of the 2-heads network, whose frozen phases change nothing.
+
+    Attributes:
+      kept: weights and statistics of the lowest loss so far.
+      ended: whether the loop is over.
+      restarts: phases that ended with a gain.
+    """
+
+    def __init__(self, reference, loss):
+        self.reference, self.best, self.ended, self.restarts = reference, loss, False, 0
+        self.kept = dict(reference.params), dict(reference.stats)
+        self.repeated = self.improved = 0
+
+    def close(self, loss_of_rows):
+        """Closes an epoch and returns its loss."""
+        loss = loss_of_rows()
+        if self.best - loss >= 1e-6:
+            self.repeated, self.improved, self.best = self.repeated + 1, self.improved + 1, loss
+            self.kept = dict(self.reference.params), dict(self.reference.stats)
+        elif self.repeated < 3:
+            self.repeated += 1
+        elif not self.improved:
+            self.ended = True
+        else:
+            params, stats = self.kept
+            self.reference.optimizer = type(self.reference.optimizer)(params)
+            self.reference.stats = dict(stats)
+            self.repeated = self.improved = 0
+            self.restarts += 1
+        return loss
