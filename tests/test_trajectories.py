@@ -110,7 +110,10 @@ def followed(found, index, reference, inputs, targets, take_step, valid_loss):
         alike(report.valid_loss, loss)
         moved_alike(flat(state.params), reference.params, start)
         for key, value in flat(state.batch_stats).items():
-            alike(value, reference.stats[key], 1e-9)
+            expected = reference.stats[key]
+            np.testing.assert_allclose(
+                value, expected, rtol=0, atol=1e-9 * np.abs(expected).max(), err_msg=key
+            )
         yield loss, state
 
 
@@ -184,8 +187,8 @@ def test_dense_networks(name, tmp_path, monkeypatch):
 
 def test_tabnet(tmp_path):
     """Clipped Adam with L2 over the first milestone; ghost batches; one loss over all rows."""
-    batch, per_epoch, epochs = 1024, 3, 3
-    valid, train = batch + 9, 2 * batch + 300
+    batch, per_epoch, epochs = 1024, 2, 3
+    valid, train = batch + 9, 2 * batch
     x, y = data(valid + train, COLUMNS + 2, OUTPUTS)
     x[:, 0], x[:, 1] = np.arange(len(x)) % 3, np.arange(len(x)) // 3 % 2
     design = designs(nn_tabnet.Config())["scored"]
@@ -270,7 +273,7 @@ def two_heads_stage(name, folder, monkeypatch):
     return stage, masks, inputs, training.smoothed(y, 0.0005), uniforms
 
 
-@pytest.mark.parametrize("name", ["nonscored", "scored"])
+@pytest.mark.parametrize("name", ["nonscored", pytest.param("scored", marks=pytest.mark.slow)])
 def test_two_heads(name, tmp_path, monkeypatch):
     """Keras's Adam, halved on a plateau; ends of patience; a mean over rows; which epoch is kept."""
     stage, masks, inputs, smoothed, uniforms = two_heads_stage(name, tmp_path, monkeypatch)
@@ -352,7 +355,7 @@ def test_loop_of_two_heads(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "batch", "drop_rate", "patience"),
-    [("efficientnet_b3", 48, 0.3, 12), ("resnest_v1", 128, 0, 16), ("resnest_v2", 128, 0.2, 16)],
+    [("efficientnet_b3", 48, 0.3, 12), ("resnest_v2", 128, 0.2, 16)],
 )
 def test_image_networks(name, batch, drop_rate, patience, tmp_path, monkeypatch):
     """RAdam with its decay, clipped, on the cosine; smoothed training and hard validation targets.
@@ -369,11 +372,11 @@ def test_image_networks(name, batch, drop_rate, patience, tmp_path, monkeypatch)
     per_epoch, epochs, valid = 3, 7, batch + 9
     x, y = data(2 * batch + 21 + valid, COLUMNS, OUTPUTS)
     # So large that the norm of the gradients is clipped in some steps.
-    x = 3.3 * x
+    x = 2.6 * x
     masks = Masks(monkeypatch, 1)
     stage = built(design, tmp_path, member_rows(len(x), valid), x, (), y)
     found = Trajectory(stage, tmp_path, epochs)
-    assert masks.rates == ([drop_rate] if drop_rate else [])
+    assert masks.rates == [drop_rate]
     uniforms, smoothed = [Masks.uniforms(0, (batch, COLUMNS))], training.smoothed(y, 0.001)
     for index, member in enumerate(stage.members):
         start, norms = found.member(found.start, index), []
