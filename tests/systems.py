@@ -1,8 +1,13 @@
 """A recipe's stages as a run would train them, in a work folder that is bound to no run."""
 
+import jax
+import numpy as np
+
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import ORIGINAL_LEVELS
+from moa_jax.recipes import system
 from moa_jax.recipes.context import Context
+from moa_jax.recipes.features import Known, Passage
 from moa_jax.recipes.system import Fitting
 from moa_jax.store.workdir import Workdir
 from moa_jax.training.parallel import Devices
@@ -30,3 +35,45 @@ def designs(recipe, nonscored=True):
 def built(recipe, dataset, folder, name):
     """Returns a stage as it would be fitted, its transforms being fitted and stored."""
     return Fitting(recipe, dataset, context(folder)).build(designs(recipe)[name]).stage
+
+
+def folds_of(design, rows):
+    """Returns the fold of each row for every training seed of a stage."""
+    return design.folds(rows)
+
+
+def inputs_of(recipe, dataset, name, predictions=()):
+    """Returns a dense stage's inputs [treated rows, F], transforms being fitted on all rows.
+
+    `predictions` are those of the earlier stages, by name, of the treated rows.
+    """
+    rows, predictions = recipe.rows(dataset), dict(predictions)
+    known = Known(dataset, rows, {"all": np.ones(len(rows), bool)}, predictions)
+    every = designs(recipe)
+    features = every[name].features
+    made = {
+        stage: dict(every[stage].features.fit(known, ["all"]))["all"]
+        for stage in {name, features.profile_of or name}
+    }
+    passage = Passage(rows)
+    passage.predictions.update(predictions)
+    return features.table(passage, name, lambda stage: [made[stage]])[:, 0]
+
+
+def widths_of(recipe, dataset, folder):
+    """Returns the number of inputs of every stage by name, nothing being fitted."""
+    outlines = system.outline(recipe, dataset, context(folder))
+    return {stage.name.split("/")[-1]: num_inputs for stage, num_inputs in outlines}
+
+
+def own_inputs(stage):
+    """Returns what each member of a built stage reads of all rows, its first input [M, N, F]."""
+    rows = np.arange(len(stage.targets))
+
+    def of_member(own):
+        return stage.forward.inputs(stage.shared, own, rows, jax.random.key(0), False)
+
+    return [
+        [np.asarray(part) for part in of_member(jax.tree.map(lambda a: a[index], stage.member_data))]
+        for index in range(len(stage.members))
+    ]
