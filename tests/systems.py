@@ -1,5 +1,7 @@
 """A recipe's stages as a run would train them, in a work folder that is bound to no run."""
 
+import dataclasses
+
 import jax
 import numpy as np
 
@@ -9,6 +11,7 @@ from moa_jax.recipes import system
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.features import Known, Passage
 from moa_jax.recipes.system import Fitting
+from moa_jax.store import transform_files
 from moa_jax.store.workdir import Workdir
 from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
@@ -58,6 +61,42 @@ def inputs_of(recipe, dataset, name, predictions=()):
     passage = Passage(rows)
     passage.predictions.update(predictions)
     return features.table(passage, name, lambda stage: [made[stage]])[:, 0]
+
+
+def built_on_folds(recipe, dataset, folder, name, fold_of_row, predictions=()):
+    """Returns a stage as it would be fitted on given folds, the same for every seed.
+
+    The stages before it are built in the same folder, whose transforms it may read; `predictions`
+    are theirs.
+    """
+    training = Fitting(recipe, dataset, context(folder))
+    training.passage.predictions.update(predictions)
+    for stage, design in designs(recipe).items():
+        folds = dict.fromkeys(folds_of(design, training.passage.rows), fold_of_row)
+        made = training.build(dataclasses.replace(design, folds=lambda rows, f=folds: f)).stage
+        if stage == name:
+            return made
+
+
+def stored_set(recipe, folder, name, member):
+    """Returns the stored transforms that a member of a stage reads, by name."""
+    features = designs(recipe)[name].features
+    path = features.folder(context(folder), name) / features.set_of(member.id)
+    return transform_files.load(path, features.classes)
+
+
+def inputs_by(recipe, rows, folder, name, member, predictions=()):
+    """Returns what a member reads of all rows through the transforms stored for it alone."""
+    features, passage = designs(recipe)[name].features, Passage(rows)
+    passage.predictions.update(predictions)
+    own = stored_set(recipe, folder, name, member)
+    table = features.table(
+        passage, name, lambda stage: [stored_set(recipe, folder, stage, member)]
+    )
+    data = features.member_data([own], np.zeros(1, np.int32), [member.train_rows])
+    data = jax.tree.map(lambda a: a[0], data)
+    found = features.inputs(table, data, np.arange(len(rows)), jax.random.key(0), False)
+    return [np.asarray(part) for part in found]
 
 
 def widths_of(recipe, dataset, folder):

@@ -5,6 +5,7 @@ Columns are computed here by scikit-learn and pandas from the originals' descrip
 
 import contextlib
 import dataclasses
+import inspect
 import warnings
 
 import jax
@@ -18,6 +19,7 @@ from systems import inputs_of, widths_of
 
 from moa_jax.data import simulate
 from moa_jax.data.dataset import Dataset, Targets
+from moa_jax.features.umap import UmapEmbedding
 from moa_jax.recipes import (
     deepinsight_cnn,
     nn_tabnet,
@@ -190,6 +192,14 @@ class Marked:
 
     def transform(self, values):
         return values[:, : self.count] - self.mean
+
+
+def test_the_stand_in_takes_what_the_embedding_takes():
+    defaults = [
+        [(p.name, p.default) for p in inspect.signature(made).parameters.values()]
+        for made in (Marked, UmapEmbedding)
+    ]
+    assert defaults[0] == defaults[1]
 
 
 def marked(values, fitted_on, count):
