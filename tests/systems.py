@@ -90,9 +90,7 @@ def inputs_by(recipe, rows, folder, name, member, predictions=()):
     features, passage = designs(recipe)[name].features, Passage(rows)
     passage.predictions.update(predictions)
     own = stored_set(recipe, folder, name, member)
-    table = features.table(
-        passage, name, lambda stage: [stored_set(recipe, folder, stage, member)]
-    )
+    table = features.table(passage, name, lambda stage: [stored_set(recipe, folder, stage, member)])
     data = features.member_data([own], np.zeros(1, np.int32), [member.train_rows])
     data = jax.tree.map(lambda a: a[0], data)
     found = features.inputs(table, data, np.arange(len(rows)), jax.random.key(0), False)
@@ -113,6 +111,9 @@ def own_inputs(stage):
         return stage.forward.inputs(stage.shared, own, rows, jax.random.key(0), False)
 
     return [
-        [np.asarray(part) for part in of_member(jax.tree.map(lambda a: a[index], stage.member_data))]
+        [
+            np.asarray(part)
+            for part in of_member(jax.tree.map(lambda a, i=index: a[i], stage.member_data))
+        ]
         for index in range(len(stage.members))
     ]

@@ -64,9 +64,7 @@ STAGES = [
 
 
 def data():
-    return simulate.make(
-        rows=66, genes=7, cells=5, scored=3, nonscored=4, test_rows=9, seed=2
-    )
+    return simulate.make(rows=66, genes=7, cells=5, scored=3, nonscored=4, test_rows=9, seed=2)
 
 
 def earlier(rows):
@@ -150,4 +148,3 @@ def test_members_of_a_fold_predict_new_rows_by_its_transforms(tmp_path):
         expected.append(1 / (1 + np.exp(-(columns @ layer["kernel"] + layer["bias"]))))
     np.testing.assert_allclose(found, np.mean(expected, axis=0), rtol=1e-5)
     assert np.abs(expected[0] - expected[1]).max() > 1e-2
-

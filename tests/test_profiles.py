@@ -131,7 +131,7 @@ TREATMENT = "cp_time_24 cp_time_48 cp_time_72 cp_dose_D1 cp_dose_D2"
 
 
 def simple_expected(rows, first_column, cluster_counts):
-    """Rank-gauss on training rows, factors; rank-gauss of all from some column on; blocks by place."""
+    """Rank-gauss on training rows, factors, rank-gauss of all from a column on, blocks by place."""
     table = rank_gauss(rows.train, rows.every)
     scores = [
         named("FA_G-", factors(table[:, BLOCKS["g"]], 3, 1903)),

@@ -1,4 +1,4 @@
-"""The Simple NN, old and new: inputs, folds, members, network and losses at the competition's sizes.
+"""The Simple NN, old and new: inputs, folds, members, network, losses at the original's sizes.
 
 Values of its columns are in `test_profiles`, steps of its training in `test_trajectories`.
 """
@@ -81,8 +81,9 @@ def recorded(version, rows):
 # second one has been, too.
 LAYOUT = {
     "old": {
-        0: np.arange(1, 772) + 0.5, 771: np.arange(772, 872) + 0.5, 871: np.arange(2000, 2090) + 0.5,
-        961: np.arange(3000, 3050) + 0.5, 1011: np.arange(4000, 4045), 1056: np.arange(5000, 5015),
+        0: np.arange(1, 772) + 0.5, 771: np.arange(772, 872) + 0.5,
+        871: np.arange(2000, 2090) + 0.5, 961: np.arange(3000, 3050) + 0.5,
+        1011: np.arange(4000, 4045), 1056: np.arange(5000, 5015),
     },
     "new": {
         0: np.arange(772) + 0.5, 772: np.arange(772, 872) + 0.5, 872: np.arange(2000, 2090) + 0.5,

@@ -15,8 +15,17 @@ import pytest
 import reference_networks as networks
 import reference_training as training
 from systems import context, designs
-from trajectories import Masks, Reference, Rows, Trajectory, WithHead, alike, flat, member_rows
-from trajectories import moved_alike
+from trajectories import (
+    Masks,
+    Reference,
+    Rows,
+    Trajectory,
+    WithHead,
+    alike,
+    flat,
+    member_rows,
+    moved_alike,
+)
 
 from moa_jax.models.layers import ImageHead
 from moa_jax.recipes import deepinsight_cnn, nn_tabnet, simple_nn, three_stage_nn, two_heads_resnet
@@ -275,7 +284,7 @@ def two_heads_stage(name, folder, monkeypatch):
 
 @pytest.mark.parametrize("name", ["nonscored", pytest.param("scored", marks=pytest.mark.slow)])
 def test_two_heads(name, tmp_path, monkeypatch):
-    """Keras's Adam, halved on a plateau; ends of patience; a mean over rows; which epoch is kept."""
+    """Keras's Adam, halved on a plateau; patience; a mean over rows; which epoch is kept."""
     stage, masks, inputs, smoothed, uniforms = two_heads_stage(name, tmp_path, monkeypatch)
     epochs = {"nonscored": 18, "scored": 3}[name]
     found = Trajectory(stage, tmp_path, epochs)
@@ -296,9 +305,7 @@ def test_two_heads(name, tmp_path, monkeypatch):
             return np.average(reference.losses(cuts), weights=[128, 9])
 
         losses, kept = [], []
-        for loss, state in followed(
-            found, index, reference, own, smoothed, take_step, valid_loss
-        ):
+        for loss, state in followed(found, index, reference, own, smoothed, take_step, valid_loss):
             losses.append(loss)
             plateau.update(loss)
             better, ended = stopping.update(loss)
@@ -316,7 +323,9 @@ def test_two_heads(name, tmp_path, monkeypatch):
         assert any(ends) and min(scales) < 1, (ends, scales)
     # Every fold has weights and draws of its own.
     assert (found.start.key[0] != found.start.key[1]).any()
-    first, second = (found.member(found.start.params, i)["head"]["dense0"]["kernel"] for i in (0, 1))
+    first, second = (
+        found.member(found.start.params, i)["head"]["dense0"]["kernel"] for i in (0, 1)
+    )
     assert (first != second).all()
 
 

@@ -1,4 +1,4 @@
-"""Steps of a recipe's stage with dropout masks that are given, and the same steps by plain numpy."""
+"""Steps of a recipe's stage with given dropout masks, and the same steps by plain numpy."""
 
 import dataclasses
 import functools
