@@ -12,12 +12,14 @@ import pytest
 from moa_jax import config as configuration
 from moa_jax.recipes import RECIPES
 
+# Fields that every model has: what the original's folds keep whole is up to each.
+SPLIT = {"split": "original", "frequent_above": 18}
+
 SIMPLE_NN = """
 field                  | old           | new
 recipe                 | "simple_nn"
 cv                     | "old"         | "new"
 folds                  | 5
-split                  | "stratified"  | "drug_aware"
 split_seed             | 42            | 34
 seeds                  | [940, 1513, 1269, 1392, 1119, 1303]
 drop_first_gene        | True          | False
@@ -50,6 +52,7 @@ folds                  | 5             | 10
 seeds                  | [0, 1, 2, 3, 4]
 stratify_on            | "clipped"
 same_folds             | False
+nested_blocks          | 0
 transforms             | "all"
 select_on              | "fold"
 features.gene_factors  | 90
@@ -92,6 +95,7 @@ field                           | only
 recipe                          | "nn_tabnet"
 folds                           | 10
 same_folds                      | False
+nested_blocks                   | 0
 transforms                      | "all"
 select_on                       | "fold"
 scored.seeds                    | [0, 1, 2]
@@ -281,7 +285,7 @@ def every_column():
         "deepinsight_cnn": (DEEPINSIGHT_CNN, {}),
     }
     return {
-        f"{recipe}/{name}": values | common
+        f"{recipe}/{name}": values | common | SPLIT
         for recipe, (table, common) in tables.items()
         for name, values in columns(table).items()
     }

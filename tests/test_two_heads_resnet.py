@@ -47,7 +47,7 @@ def stage_of(rows, config, folder, name, member_data=()):
 
 
 def cross_validated(rows, config):
-    folds = config.split_rows(rows)
+    folds = config.split_rows(rows).folds
     return cross_validation(folds, 0, config.select_on)
 
 
@@ -182,12 +182,12 @@ def test_switches():
     config = ORIGINAL["v2"]
     assert switches(config) == {
         "predictors": "listed", "select_on": "fold", "freeze_loop": "faithful",
-        "oof": "after_loop",
+        "oof": "after_loop", "split": "original", "frequent_above": 18,
     }  # fmt: skip
     honest = config.honest()
     assert switches(honest) == {
         "predictors": "t_test", "select_on": "holdout", "freeze_loop": "faithful",
-        "oof": "before_loop",
+        "oof": "before_loop", "split": "auto", "frequent_above": 0,
     }  # fmt: skip
     assert honest.original() == config
     assert config.original() is config and ORIGINAL["v1"] == two_heads_resnet.Config()
