@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from moa_jax.training import weights
 
 FORMAT = 1
 _DESCRIPTION, _WEIGHTS = "estimator.json", "weights.npz"
+_KEYS, _VALUES = "keys", "values"
 
 
 def write(estimator: BaseEstimator, folder: Path) -> None:
@@ -58,8 +60,7 @@ def read(cls: type[BaseEstimator], folder: Path) -> BaseEstimator:
     if found != expected:
         raise UserError(f"{folder / _DESCRIPTION}: expected {expected}, found {found}")
     try:
-        parameters = stored["parameters"].items()
-        estimator = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in parameters})
+        estimator = cls(**{k: _parameter(v) for k, v in stored["parameters"].items()})
         estimator.multi_label_ = stored["multi_label"]
         estimator.classes_ = np.array(stored["classes"], np.dtype(stored["classes_dtype"]))
         estimator.n_features_in_ = stored["num_features"]
@@ -78,5 +79,16 @@ def read(cls: type[BaseEstimator], folder: Path) -> BaseEstimator:
 
 
 def _plain(value):
-    """Returns a parameter as JSON has it."""
+    """Returns a parameter as JSON has it; keys of a mapping keep their type."""
+    if isinstance(value, Mapping):
+        return {_KEYS: _plain(list(value)), _VALUES: _plain(list(value.values()))}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
     return value if value is None or isinstance(value, str) else np.asarray(value).tolist()
+
+
+def _parameter(value):
+    """Returns what `_plain` was given, with tuples in place of lists and arrays."""
+    if isinstance(value, dict):
+        return dict(zip(value[_KEYS], value[_VALUES], strict=True))
+    return tuple(map(_parameter, value)) if isinstance(value, list) else value
