@@ -17,8 +17,9 @@ from moa_jax.recipes.deepinsight_cnn import ORIGINAL, Config
 from moa_jax.training.layout import members_that_fit
 
 TINY = Config(
-    network="efficientnet_b0", folds=3, resolution=32, embedding="pca", head_width=8, epochs=2
-)
+    network="efficientnet_b0", folds=3, resolution=32, embedding="pca", head_width=8, epochs=2,
+    pretrained="none",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -153,5 +154,5 @@ def test_mistakes_are_told_before_training(rows, weights_file, changes, message)
 
 def test_switches():
     assert switches(Config()) == {
-        "tsne": "legacy", "closing_edge": False, "select_on": "fold",
+        "tsne": "legacy", "closing_edge": False, "pretrained": "auto", "select_on": "fold",
     }  # fmt: skip

@@ -110,11 +110,11 @@ class DeepInsight(TransformerMixin, BaseEstimator):
         return painted
 
     def _check_parameters(self) -> None:
-        if not isinstance(self.resolution, Integral) or self.resolution < 1:
+        if not isinstance(self.resolution, Integral) or int(self.resolution) < 1:
             raise ValueError(
                 f"resolution: expected an integer of at least 1, found {self.resolution!r}"
             )
-        if not isinstance(self.perplexity, Real) or not self.perplexity > 0:
+        if not isinstance(self.perplexity, Real) or not float(self.perplexity) > 0:
             raise ValueError(f"perplexity: expected above 0, found {self.perplexity!r}")
         if not isinstance(self.closing_edge, bool | np.bool_):
             raise ValueError(f"closing_edge: expected True or False, found {self.closing_edge!r}")

@@ -216,7 +216,7 @@ def seed(random_state: Any) -> int:
       ValueError: an integer that is no seed, or something else.
     """
     if isinstance(random_state, Integral):
-        if isinstance(random_state, bool) or not 0 <= random_state <= _MOST_SEED:
+        if isinstance(random_state, bool) or not 0 <= int(random_state) <= _MOST_SEED:
             raise ValueError(f"random_state: expected 0 to {_MOST_SEED}, found {random_state!r}")
         return int(random_state)
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
@@ -235,7 +235,7 @@ def _factors(
     for name, factor in class_weight.items():
         if name not in classes.tolist():
             raise ValueError(f"class_weight: expected classes {classes}, found {name!r}")
-        if not _is_number(factor) or not 0 <= factor < np.inf:
+        if not _is_number(factor) or not 0 <= float(factor) < np.inf:
             raise ValueError(f"class_weight: {name!r}: expected at least 0, found {factor!r}")
     return np.array([float(class_weight.get(name, 1.0)) for name in classes.tolist()])
 
@@ -268,7 +268,7 @@ def _integers(name: str, values: Any, least: int) -> tuple[int, ...]:
 
 
 def _is_integer(value: Any, least: int) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
 def _is_number(value: Any) -> bool:
