@@ -43,6 +43,7 @@ def write(estimator: BaseEstimator, folder: Path) -> None:
             "feature_importances": estimator.feature_importances_.tolist(),
             "history": estimator.history_,
             "seed": estimator.seed_,
+            "constant": {str(column): value for column, value in estimator.constant_.items()},
             "weights": files.sha256(folder / _WEIGHTS),
         },
     )
@@ -68,6 +69,9 @@ def read(cls: type[BaseEstimator], folder: Path) -> BaseEstimator:
             estimator.feature_names_in_ = np.array(stored["feature_names"], object)
         estimator.feature_importances_ = np.array(stored["feature_importances"], np.float32)
         estimator.history_, estimator.seed_ = stored["history"], stored["seed"]
+        # Earlier versions held no column.
+        constant = stored.get("constant", {})
+        estimator.constant_ = {int(column): value for column, value in constant.items()}
         checksum = stored["weights"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / _DESCRIPTION}: damaged: {error}") from None

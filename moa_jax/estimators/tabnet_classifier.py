@@ -42,8 +42,10 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
     whole `y`, of a single value is allowed.
 
     Columns need no scaling: the running statistics of the first normalisation start at those of
-    the training rows, where pytorch-tabnet's start at 0 and 1 and need hundreds of steps. Numbers
-    are float32; the same seed gives the same network.
+    the training rows, where pytorch-tabnet's start at 0 and 1 and need hundreds of steps. A column
+    that is constant in the training rows has no scale, and counts as that constant ever after:
+    whatever it is later, nothing is known of what it does. Numbers are float32; the same seed
+    gives the same network.
 
     >>> table = np.random.default_rng(0).normal(size=(64, 3))
     >>> labels = np.where(table[:, 0] > 0, "high", "low")
@@ -81,6 +83,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
       best_epoch_: the epoch that was kept, from 1.
       multi_label_: whether it was fitted on a matrix of labels.
       seed_: the seed that was drawn from `random_state`.
+      constant_: value of every column that is constant in the training rows, by its number.
       weights_: the kept weights and how they were found.
     """
 
@@ -186,6 +189,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
             if weights is not None:
                 equal = np.ones((len(others), weights.shape[1]))
                 weights = np.concatenate([weights, equal])
+        self.constant_ = tabnet_inputs.constant_columns(X[train], self._tables())
         self._train(X, targets, train, select, weights)
         explanation, _ = self.explain(
             X[np.union1d(train, select)] if eval_set is None else X[train]
@@ -294,7 +298,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
             name="tabnet",
             forward=Forward(self._network(), inner="auto"),
             members=(member,),
-            shared=X,
+            shared=tabnet_inputs.held(X, self.constant_),
             targets=targets,
             loss=functools.partial(loss, lambda_sparse=self.lambda_sparse),
             valid_loss=functools.partial(loss, lambda_sparse=0.0),
@@ -338,6 +342,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
         All chunks have one size, so that a row's answer does not depend on its company.
         """
         network, variables = self._network(), jax.device_put(dict(self.weights_.variables))
+        X = tabnet_inputs.held(X, self.constant_)
         for start in range(0, len(X), _ROWS):
             chunk = X[start : start + _ROWS]
             count = len(chunk)

@@ -28,6 +28,8 @@ TRAINING = {
     "validation_fraction": number(0.1, 0.0, 0.9),
 }
 BALANCED = "balanced"
+# Multiples of the precision by which equal numbers differ after a conversion.
+ROUNDING = 4
 # The largest seed of numpy's generators.
 _MOST_SEED = 2**32 - 1
 _PAIR = "a pair (X, y) or a list of such pairs"
@@ -83,6 +85,24 @@ def embedding(estimator: Any) -> dict[str, Any]:
     if not columns and width not in (1, ()):
         raise ValueError(f"cat_emb_dim: expected 1 without cat_idxs, found {width}")
     return {"cat_idxs": columns, "cat_dims": sizes, "cat_emb_dim": width or 1}
+
+
+def constant_columns(X: np.ndarray, tables: Sequence[tabnet.Table]) -> dict[int, float]:
+    """Returns the values of the columns of X [N, columns] that are constant, by their numbers.
+
+    Codes are left out: an embedding is not divided by its spread.
+    """
+    codes = {column for column, _, _ in tables}
+    spread = np.ptp(X, axis=0) <= ROUNDING * np.finfo(X.dtype).eps * np.abs(X).max(axis=0)
+    return {int(c): float(X[0, c]) for c in np.flatnonzero(spread) if int(c) not in codes}
+
+
+def held(X: np.ndarray, constant: Mapping[int, float]) -> np.ndarray:
+    """Returns X with its columns at the values that they had where they were constant."""
+    if constant:
+        X = X.copy()
+        X[:, list(constant)] = list(constant.values())
+    return X
 
 
 def check_codes(X: np.ndarray, tables: Sequence[tabnet.Table]) -> None:
