@@ -69,7 +69,7 @@ def test_widths_and_parameters_of_the_original(wide, tmp_path, version, width, b
     assert off.notes(wide, context(tmp_path)) == ("There is no freeze loop.",)
     training = Fitting(config, wide, context(tmp_path))
     for name in (NONSCORED, SCORED):
-        stage, num_inputs = training.build(designs(config)[name])
+        stage, num_inputs, _ = training.build(designs(config)[name])
         assert num_inputs == width
         assert stage.batch_size == batch and stage.epochs == 50
         assert stage.targets.shape[1] == {NONSCORED: 402, SCORED: 206}[name]
@@ -92,6 +92,7 @@ def test_folds_and_steps_of_the_original():
     rows = Dataset(
         np.arange(21_948).astype(str), ("g-0",), (), np.zeros((21_948, 1)),
         np.full(21_948, 24), np.full(21_948, "D1"), np.zeros(21_948, bool),
+        Targets(("moa",), np.zeros((21_948, 1), np.uint8)),
     )  # fmt: skip
     members = cross_validated(rows, ORIGINAL["v1"])
     assert len(members) == 70

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,16 @@ def check(config: RunConfig, dataset: Dataset) -> None:
       UserError: naming the model and its field.
     """
     for name, model in config.models.items():
-        try:
+        with _naming(name):
             model.check(dataset)
-        except UserError as error:
-            raise UserError(f"config.models.{name}: {error}") from None
+
+
+@contextlib.contextmanager
+def _naming(model: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"config.models.{model}: {error}") from None
 
 
 def unlike_splits(config: RunConfig, dataset: Dataset) -> dict[str, list[str]]:
@@ -95,6 +102,10 @@ def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
     check(config, dataset)
     devices = Devices.available(config.parallel.strategy)
     check_per_member(config.parallel.devices_per_member, len(devices.devices))
+    for name, model in config.models.items():
+        if not system.is_finished(Context(name, workdir, devices, config)):
+            with _naming(name):
+                model.prepare()
     workdir.bind(config, dataset, devices.strategy)
     log = MetricsLog(workdir.path, config.logging.tensorboard)
     for name, model in config.models.items():

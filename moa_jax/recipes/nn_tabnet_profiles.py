@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
-from moa_jax.features.rank_gauss import RankGauss
+from moa_jax.features.rank_gauss import holding
 from moa_jax.features.row_statistics import row_statistics
 from moa_jax.features.selection import VarianceSelection
 from moa_jax.features.umap import UmapEmbedding
@@ -37,7 +37,7 @@ class DenseProfile:
     variance_threshold: float
 
     def columns(self, values: np.ndarray, num_genes: int, steps: Steps) -> np.ndarray:
-        table = steps("rank_gauss", RankGauss, values)
+        table = steps("rank_gauss", holding, values)
         made = []
         for group, block in profile.groups(num_genes, values.shape[1]):
             new: dict[str, Callable[[], ColumnTransform]] = {
@@ -73,7 +73,7 @@ class TabNetProfile:
     duplicate_factor_columns: bool
 
     def columns(self, values: np.ndarray, num_genes: int, steps: Steps) -> np.ndarray:
-        table = steps("rank_gauss", RankGauss, values, on_train_alone=True)
+        table = steps("rank_gauss", holding, values, on_train_alone=True)
         present = profile.groups(num_genes, values.shape[1])
         factors, clusters = [], []
         for group, block in present:

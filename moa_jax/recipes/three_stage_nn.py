@@ -14,7 +14,7 @@ from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels, Targets
 from moa_jax.data.folds import Split
 from moa_jax.features.factors import FactorScores
-from moa_jax.features.rank_gauss import RankGauss
+from moa_jax.features.rank_gauss import holding
 from moa_jax.features.umap import UmapEmbedding
 from moa_jax.recipes import optimisation, profile
 from moa_jax.recipes.chain import Chain
@@ -187,4 +187,4 @@ class ThreeStageProfile:
                 made.append(
                     steps(f"{group}_umap", functools.partial(UmapEmbedding, dimensions), raw)
                 )
-        return np.concatenate([steps("rank_gauss", RankGauss, values), *made], axis=1)
+        return np.concatenate([steps("rank_gauss", holding, values), *made], axis=1)
