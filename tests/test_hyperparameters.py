@@ -187,7 +187,7 @@ min_delta              | 1e-6
 head_width             | 512
 drop_rate              | 0.3               | 0.0                       | 0.2
 drop_connect_rate      | 0.2               | 0.0                       | 0.0
-pretrained             | "none"
+pretrained             | "auto"
 dtype                  | "float32"
 remat                  | False
 select_on              | "fold"
