@@ -99,7 +99,8 @@ def blend(
     )
     known = {name: predictions for name, predictions in oof.items() if predictions is not None}
     tests = {name: source.test for name, source in blended.items() if source.test is not None}
-    analysed = analysis.analyse(config.blend, dataset, known, tests, weighed.oof)
+    controls = {name: s.controls for name, s in blended.items() if s.controls is not None}
+    analysed = analysis.analyse(config.blend, dataset, known, tests, weighed.oof, controls)
     analysed["maps"] = _feature_maps(config, workdir, dataset)
     submission = combination.combine(tests, weighed.weights) if tests else None
     if submission is not None and dataset.test is not None:

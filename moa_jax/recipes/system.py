@@ -32,15 +32,21 @@ class RecipeResult:
 
     Attributes:
       oof: out-of-fold predictions of the treated training rows.
+      controls: out-of-fold predictions of the control rows, None where no member trains on them.
       test: predictions of the test rows, None without a test file.
       stages: names of the stages in the order of training.
       notes: sentences for the report about what the data made different.
+      reported: the stage whose out-of-fold predictions these are.
+      controls: that stage's of the control rows; None where its members train on treated rows only.
     """
 
     oof: Predictions
     test: Predictions | None
     stages: tuple[str, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
+    reported: str
+    controls: Predictions | None
+    controls: Predictions | None = None
 
 
 def is_finished(context: Context, stage: str = "") -> bool:
@@ -75,12 +81,14 @@ def fit(recipe: Recipe, dataset: Dataset, context: Context) -> RecipeResult:
     own_notes = recipe.notes(training.passage.rows, context)
     for note in own_notes:
         logging.info("%s: %s", context.model, note)
-    oof = training.oof[recipe.reported or designs[-1].name]
+    reported = recipe.reported or designs[-1].name
     result = RecipeResult(
-        oof.aligned(dataset.ids[~dataset.is_control]),
+        training.oof[reported].aligned(dataset.ids[~dataset.is_control]),
         test,
         tuple(design.name for design in designs),
         (*notes, *own_notes),
+        reported,
+        training.oof[reported].if_any(dataset.ids[dataset.is_control]),
     )
     _write(recipe, dataset, context, result, time.monotonic() - start)
     return result
@@ -318,6 +326,8 @@ def _write(
 ) -> None:
     """Writes the model's predictions and, when these are there, its metrics."""
     labels = scored(dataset).values[~dataset.is_control]
+    num_controls = int(dataset.is_control.sum())
+    controls = None if result.controls is None else result.controls.values
     result.oof.write(context.folder / "oof.parquet")
     if result.test is not None:
         result.test.write(context.folder / "test.parquet")
@@ -325,7 +335,7 @@ def _write(
         context.folder / "metrics.json",
         {
             "recipe": recipe.recipe,
-            "scores": metrics.conventions(labels, result.oof.values, int(dataset.is_control.sum())),
+            "scores": metrics.conventions(labels, result.oof.values, num_controls, controls),
             "convention": recipe.convention,
             "recorded": recipe.recorded_score,
             "seconds": seconds,
@@ -333,5 +343,6 @@ def _write(
             "faithful": switches(recipe.original()),
             "notes": list(result.notes),
             "stages": list(result.stages),
+            "reported": result.reported,
         },
     )
