@@ -37,6 +37,9 @@ class DenseConfig(DenseTraining):
       gene_components, cell_components: number of principal components.
       umap: embed genes and cells with UMAP.
       gene_umap, cell_umap: dimensions of the embeddings.
+      umap_new_rows: embed every row for itself, `row_by_row`, or all rows of a call together with
+        those of the fit, `joint`, as the original does; there a row's prediction depends on the
+        rows it comes with, `parallel.predict_rows` at a time.
       variance_threshold: columns whose variance is not above it are left out.
     """
 
@@ -52,6 +55,7 @@ class DenseConfig(DenseTraining):
     umap: bool = True
     gene_umap: int = number(15, 1)
     cell_umap: int = number(5, 1)
+    umap_new_rows: str = switch(choice("row_by_row", "joint", "row_by_row"))
     variance_threshold: float = number(0.5, 0.0)
 
     def network(self, num_outputs: int) -> nn.Module:
@@ -147,7 +151,7 @@ class TabNetConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config(Recipe):
-    """The 2-stage NN + TabNet; the defaults are the original's.
+    """The 2-stage NN + TabNet; the defaults are the original's, but for `umap_new_rows`.
 
     Attributes:
       folds: number of folds of both stages.
@@ -176,7 +180,7 @@ class Config(Recipe):
         )
 
     def original(self) -> Config:
-        return Config()
+        return Config(nonscored=DenseConfig(umap_new_rows="joint"))
 
     @property
     def recorded_score(self) -> float:
@@ -212,6 +216,7 @@ class Config(Recipe):
             {"gene": dense.gene_components, "cell": dense.cell_components},
             embedding,
             dense.variance_threshold,
+            dense.umap_new_rows,
         )
         second_profile = TabNetProfile(
             {"gene": tabnet.gene_factors, "cell": tabnet.cell_factors},

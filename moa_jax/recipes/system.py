@@ -32,7 +32,6 @@ class RecipeResult:
 
     Attributes:
       oof: out-of-fold predictions of the treated training rows.
-      controls: out-of-fold predictions of the control rows, None where no member trains on them.
       test: predictions of the test rows, None without a test file.
       stages: names of the stages in the order of training.
       notes: sentences for the report about what the data made different.
@@ -46,7 +45,6 @@ class RecipeResult:
     notes: tuple[str, ...]
     reported: str
     controls: Predictions | None
-    controls: Predictions | None = None
 
 
 def is_finished(context: Context, stage: str = "") -> bool:

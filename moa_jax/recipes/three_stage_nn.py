@@ -14,7 +14,7 @@ from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels, Targets
 from moa_jax.features.factors import FactorScores
 from moa_jax.features.rank_gauss import RankGauss
-from moa_jax.features.umap import UmapEmbedding
+from moa_jax.features.umap_joint import EMBEDDINGS
 from moa_jax.recipes import optimisation, profile, recipe
 from moa_jax.recipes.dense import DenseTraining
 from moa_jax.recipes.profile import Steps
@@ -50,6 +50,9 @@ class FeaturesConfig:
       gene_factors, cell_factors: components of factor analysis.
       umap: embed genes and cells with UMAP.
       gene_umap, cell_umap: dimensions of the embeddings.
+      umap_new_rows: embed every row for itself, `row_by_row`, or all rows of a call together with
+        those of the fit, `joint`, as the original does; there a row's prediction depends on the
+        rows it comes with, `parallel.predict_rows` at a time.
     """
 
     gene_factors: int = number(90, 1)
@@ -57,11 +60,12 @@ class FeaturesConfig:
     umap: bool = True
     gene_umap: int = number(45, 1)
     cell_umap: int = number(25, 1)
+    umap_new_rows: str = switch(choice("row_by_row", "joint", "row_by_row"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(Recipe):
-    """The 3-stage NN; the defaults are the original with 5 folds.
+    """The 3-stage NN; the defaults are the original with 5 folds, but for `umap_new_rows`.
 
     Attributes:
       folds: number of folds of every stage.
@@ -106,7 +110,7 @@ class Config(Recipe):
         )
 
     def original(self) -> Config:
-        return Config(folds=self.folds)
+        return Config(folds=self.folds, features=FeaturesConfig(umap_new_rows="joint"))
 
     @property
     def recorded_score(self) -> float | None:
@@ -186,7 +190,6 @@ class ThreeStageProfile:
             raw = values[:, block]
             made.append(steps(f"{group}_factors", functools.partial(FactorScores, factors), raw))
             if features.umap:
-                made.append(
-                    steps(f"{group}_umap", functools.partial(UmapEmbedding, dimensions), raw)
-                )
+                embedding = functools.partial(EMBEDDINGS[features.umap_new_rows], dimensions)
+                made.append(steps(f"{group}_umap", embedding, raw))
         return np.concatenate([steps("rank_gauss", RankGauss, values), *made], axis=1)
