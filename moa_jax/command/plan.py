@@ -18,7 +18,7 @@ from jax.experimental import topologies
 
 from moa_jax.command import run
 from moa_jax.config import ParallelConfig, RunConfig, suggestion
-from moa_jax.data.dataset import Dataset
+from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
 from moa_jax.recipes.context import Context
@@ -174,7 +174,9 @@ class StagePlan:
 
     Attributes:
       name: `<model>/<stage>`.
-      inputs: number of the network's inputs, the most that a selection of columns may leave.
+      inputs: number of the network's inputs.
+      at_most: whether a selection of columns, which only a fit knows, may leave fewer; parameters,
+        memory and FLOPs are then bounds too.
       members, groups, slots: networks, how many groups train in turn, and a group's slots.
       per_member: devices that share the batches of each.
       epochs, steps: most epochs, and optimiser steps of each.
@@ -195,6 +197,7 @@ class StagePlan:
     epochs: int
     steps: int
     parameters: int
+    at_most: bool = False
     memory_bytes: int | None = None
     flops: float | None = None
     flops_seconds: float | None = None
@@ -313,10 +316,17 @@ def outline(
 def report(config: RunConfig, dataset: Dataset, workdir: Workdir) -> str:
     """Returns the plan of a run as Markdown."""
     target = topology(config.plan.topology, config.parallel.strategy)
-    rows = [
+    planned = [
         plan_stage(built, target, config.parallel, config.plan.efficiency)
         for built in outline(config, dataset, workdir, target)
     ]
+    levels = Levels.of(config.data)
+    bounds = {
+        f"{name}/{stage}"
+        for name, model in config.models.items()
+        for stage in system.selecting(model, dataset, levels)
+    }
+    rows = [dataclasses.replace(row, at_most=row.name in bounds) for row in planned]
     return "\n".join([*_heading(config, dataset, target), "", *_table(rows, target)])
 
 
@@ -346,10 +356,10 @@ def _table(rows: Sequence[StagePlan], target: Topology) -> list[str]:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        flops = "" if row.flops is None else _peta(row.flops)
+        flops, most = "" if row.flops is None else _peta(row.flops), "at most " * row.at_most
         lines.append(
-            f"| `{row.name}` | {row.inputs:,} | {row.members} | {_slots(row)} "
-            f"| {row.epochs} x {row.steps} | {row.parameters:,} | {_memory(row, target)} "
+            f"| `{row.name}` | {most}{row.inputs:,} | {row.members} | {_slots(row)} "
+            f"| {row.epochs} x {row.steps} | {most}{row.parameters:,} | {_memory(row, target)} "
             f"| {flops} | {_duration(row.flops_seconds)} | {_duration(row.bytes_seconds)} |"
         )
     every = [row.flops for row in rows if row.flops is not None]

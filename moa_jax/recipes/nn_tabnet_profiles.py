@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import numpy as np
 
@@ -37,6 +38,8 @@ class DenseProfile:
     umap: Mapping[str, int]
     variance_threshold: float
     umap_new_rows: str
+
+    selects: ClassVar[bool] = True
 
     def columns(self, values: np.ndarray, num_genes: int, steps: Steps) -> np.ndarray:
         table = steps("rank_gauss", RankGauss, values)

@@ -143,6 +143,12 @@ def outline(recipe: Recipe, dataset: Dataset, context: Context) -> list[BuiltSta
     return outlines
 
 
+def selecting(recipe: Recipe, dataset: Dataset, levels: Levels) -> list[str]:
+    """Returns the stages of which only a fit tells how many of the outlined inputs are left."""
+    designs = recipe.stages(levels, has_nonscored(dataset))
+    return [design.name for design in designs if design.features.selects]
+
+
 class Fitting:
     """A system being fitted: its rows, and what the stages so far have made of them.
 

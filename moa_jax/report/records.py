@@ -149,6 +149,7 @@ class ModelRecord:
       switches: its fidelity switches.
       notes: sentences about what the data made different.
       stages: its stages in the order of training.
+      reported: the stage whose out-of-fold predictions are the model's; None for the last one.
     """
 
     name: str
@@ -160,6 +161,7 @@ class ModelRecord:
     switches: tuple[Switch, ...] = ()
     notes: tuple[str, ...] = ()
     stages: tuple[StageRecord, ...] = ()
+    reported: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
