@@ -164,11 +164,16 @@ class RunConfig:
       models: configuration of each model's recipe, by the model's name; may be empty where the
         blend has `files`.
       seed: the run's seed, from which every key and permutation derives.
+      precision: arithmetic of networks and training. Rounding depends on the number of devices; in
+        `float32` it decides now and then on which side of a kink of the network a row is, and with
+        that moves probabilities, in `float64` it hardly ever does. JAX_ENABLE_X64=1 in the
+        environment stands for `float64` too.
       honest: set every recipe's switches so that no row influences its own reported score.
     """
 
     models: Mapping[str, Any]
     seed: int = number(0, 0, 2**31 - 1)
+    precision: str = choice("float32", "float32", "float64")
     honest: bool = False
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     parallel: ParallelConfig = dataclasses.field(default_factory=ParallelConfig)

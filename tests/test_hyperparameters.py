@@ -36,6 +36,7 @@ batch_size             | 128
 loss                   | "binary_cross_entropy"
 label_smoothing        | 0.001
 smooth_validation      | False
+validation_mean        | "by_batch"
 optimizer              | "adam_cycled"
 weight_decay           | 1e-5
 schedule               | "one_cycle"
@@ -58,6 +59,7 @@ select_on              | "fold"
 features.gene_factors  | 90
 features.cell_factors  | 50
 features.umap          | True
+features.umap_new_rows | "row_by_row"
 features.gene_umap     | 45
 features.cell_umap     | 25
 """
@@ -72,6 +74,7 @@ batch_size             | 256
 loss                   | "binary_cross_entropy"
 label_smoothing        | 0.001     | 0.0    | 0.001   | 0.0
 smooth_validation      | True      | False  | True    | False
+validation_mean        | "by_batch"
 optimizer              | "adam_cycled"
 weight_decay           | 1e-5
 schedule               | "one_cycle"
@@ -85,6 +88,7 @@ split_seeds            |           |        |         | [512, 0, 1, 2, 3]
 gene_components        |           |        |         | 50
 cell_components        |           |        |         | 15
 umap                   |           |        |         | True
+umap_new_rows          |           |        |         | "row_by_row"
 gene_umap              |           |        |         | 15
 cell_umap              |           |        |         | 5
 variance_threshold     |           |        |         | 0.5
@@ -138,6 +142,7 @@ one_hot                | False         | True
 gene_components        | 2             | 50
 cell_components        | 100           | 50
 predictors             | "listed"
+restore_best           | "if_stopped"
 num_predictors         | 447
 hidden                 | 512
 epochs                 | 50

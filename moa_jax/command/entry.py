@@ -29,17 +29,19 @@ def main(argv: Sequence[str]) -> None:
         print(fields.text(config))
         return
 
+    import jax
+
     from moa_jax.command import console, run
     from moa_jax.store import processes
     from moa_jax.store.workdir import Workdir
 
+    if config.precision == "float64":
+        jax.config.update("jax_enable_x64", True)
     if flags.DISTRIBUTED.value:
         processes.start()
     workdir = Workdir(flags.WORKDIR.value)
     mode = flags.MODE.value
     if mode == "plan":
-        import jax
-
         from moa_jax.command import plan
 
         console.use_compilation_cache()

@@ -141,14 +141,21 @@ def blend(
     sources.check_tests(blended)
     labels = dataset.targets.values[~dataset.is_control]
     oof = {name: source.oof for name, source in blended.items()}
-    splits, controls = unlike_splits(config, dataset), int(dataset.is_control.sum())
+    record = {"splits": unlike_splits(config, dataset)}
     weighed = weighing.weigh(
-        config.blend, oof, labels, controls, config.seed, config.honest, _units(config, dataset)
+        config.blend,
+        oof,
+        labels,
+        int(dataset.is_control.sum()),
+        config.seed,
+        config.honest,
+        _units(config, dataset),
     )
-    record = {**weighed.record, "splits": splits}
+    record |= weighed.record
     known = {name: predictions for name, predictions in oof.items() if predictions is not None}
     tests = {name: source.test for name, source in blended.items() if source.test is not None}
-    analysed = analysis.analyse(config.blend, dataset, known, tests, weighed.oof)
+    controls = {name: s.controls for name, s in blended.items() if s.controls is not None}
+    analysed = analysis.analyse(config.blend, dataset, known, tests, weighed.oof, controls)
     analysed["maps"] = _feature_maps(config, workdir, dataset)
     submission = combination.combine(tests, weighed.weights) if tests else None
     if submission is not None and dataset.test is not None:

@@ -47,6 +47,10 @@ class ProfileFeatures(Features):
     def reads_test(self) -> bool:
         return self.transforms == "all"
 
+    @property
+    def selects(self) -> bool:
+        return getattr(self.profile, "selects", False)
+
     def set_of(self, member: MemberId) -> str:
         return "all" if self.transforms == "all" else member.place
 
