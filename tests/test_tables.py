@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from moa_jax.data import columns, tables
+from moa_jax.data import formats, tables
 from moa_jax.errors import UserError
 
 FILES = (
@@ -174,9 +174,9 @@ def test_embedded_sample():
     assert set(data.cp_time) == {24} and len(data.submission_ids) == 106
 
 
-@pytest.mark.parametrize("suffix", columns.SUFFIXES)
+@pytest.mark.parametrize("suffix", formats.SUFFIXES)
 def test_streaming_gives_the_rows_of_load_in_parts(tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr(columns, "CSV_BLOCK", 2000)  # about 45 rows
+    monkeypatch.setattr(formats, "CSV_BLOCK", 2000)  # about 45 rows
     write(tmp_path, frames(rows=230), suffix)
     data = tables.load(tmp_path)
     file = tmp_path / f"train_features{suffix}"
@@ -228,7 +228,7 @@ def zip_with_a_changed_digit(content):
     ],
 )
 def test_parts_arrive_before_a_broken_end(tmp_path, monkeypatch, suffix, broken, message):
-    monkeypatch.setattr(columns, "CSV_BLOCK", 1 << 14)
+    monkeypatch.setattr(formats, "CSV_BLOCK", 1 << 14)
     content = frames(rows=20_000)["train_features"].to_csv(index=False).encode()
     file = tmp_path / f"new{suffix}"
     file.write_bytes(broken(content))
@@ -279,7 +279,7 @@ def test_repeated_ids_are_found_across_parts(tmp_path):
         next(parts)
 
 
-@pytest.mark.parametrize("suffix", columns.SUFFIXES)
+@pytest.mark.parametrize("suffix", formats.SUFFIXES)
 def test_ids_that_look_like_numbers_stay_text(tmp_path, suffix):
     content = frames(rows=4, test_rows=3)
     ids = ["0012", "12", "1e3", "NA"]
