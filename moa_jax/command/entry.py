@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from absl import app
+from absl import app, logging
 
-from moa_jax.command import flags, usage
+from moa_jax.command import flags, unused, usage
 from moa_jax.errors import UserError
 
 
@@ -37,11 +37,15 @@ def main(argv: Sequence[str]) -> None:
         processes.start()
     workdir = Workdir(flags.WORKDIR.value)
     mode = flags.MODE.value
+    ignored = ", ".join(f"config.{name}" for name in unused.in_mode(mode, flags.given()))
+    unread = f"mode {mode} does not read {ignored}" if ignored else ""
     if mode == "plan":
         import jax
 
         from moa_jax.command import plan
 
+        if unread:
+            logging.warning("%s", unread)
         console.use_compilation_cache()
         jax.config.update("jax_platforms", "cpu")  # what is planned for need not be there
         print(plan.report(config, run.load_data(config), workdir))
@@ -50,6 +54,8 @@ def main(argv: Sequence[str]) -> None:
         workdir.read()  # a missing work folder is told before one is made
     workdir.lock()
     console.start_log(workdir.path / "log.txt")
+    if unread:
+        logging.warning("%s", unread)
     console.use_compilation_cache()
     if mode in ("all", "train", "blend"):
         dataset = run.load_data(config)

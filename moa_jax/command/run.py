@@ -14,6 +14,7 @@ from moa_jax.blend.sources import Source
 from moa_jax.config import RunConfig
 from moa_jax.data import simulate, tables
 from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.data.names import Prefixes
 from moa_jax.deepinsight import inputs
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
@@ -38,11 +39,14 @@ def load_data(config: RunConfig) -> Dataset:
             scored=data.scored,
             nonscored=data.nonscored,
         )
-    return tables.load(data.folder or tables.sample_folder(), Levels.of(config.data))
+    folder = data.folder or tables.sample_folder()
+    return tables.load(folder, Levels.of(data), Prefixes.of(data))
 
 
 def check(config: RunConfig, dataset: Dataset) -> None:
     """Checks that the data suit every model, before any is trained.
+
+    The log tells where devices are to share batches and no model's can.
 
     Raises:
       UserError: naming the model and its field.
@@ -52,6 +56,11 @@ def check(config: RunConfig, dataset: Dataset) -> None:
             model.check(dataset)
         except UserError as error:
             raise UserError(f"config.models.{name}: {error}") from None
+    if config.parallel.devices_per_member > 1:
+        levels, models = Levels.of(config.data), config.models.values()
+        designs = (design for model in models for design in model.stages(levels, True))
+        if not any(design.shares_batches for design in designs):
+            logging.warning("config.parallel.devices_per_member: no model here shares batches")
 
 
 def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
@@ -136,9 +145,14 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     """Predicts the rows of `data.test_features` with the work folder alone.
 
     Rows are streamed: memory does not grow with their number. Returns the submission's path.
+
+    Raises:
+      UserError: a field that decides what is predicted differs from the work folder's; a model is
+        not finished; the file is not what is expected.
     """
     if not config.data.test_features:
         raise UserError("config.data.test_features: expected a file for mode infer, found none")
+    workdir.check(config)
     file = Path(config.data.test_features)
     columns = workdir.read()["data"]["columns"]
     folder = workdir.path / "infer" / file.name.split(".")[0]
@@ -157,6 +171,8 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
                 tuple(columns["cells"]),
                 Levels.of(config.data),
                 config.parallel.predict_rows,
+                Prefixes.of(config.data),
+                columns["treatment"],
             ):
                 append(predict(rows))
     with Predictions.writer(folder / "submission.csv") as append:

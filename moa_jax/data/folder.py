@@ -36,9 +36,12 @@ def known(folder: Path) -> dict[str, Path]:
 
     Raises:
       UserError: there are several files of a stem, or one that only looks like it; a symbolic link
-        leads nowhere.
+        leads nowhere; the folder cannot be read.
     """
-    names = sorted(path.name for path in folder.iterdir() if path.name[0] not in ".~")
+    try:
+        names = sorted(path.name for path in folder.iterdir() if path.name[0] not in ".~")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
     found: dict[str, Path] = {}
     for stem in STEMS:
         of_stem = [name for suffix in formats.SUFFIXES if (name := f"{stem}{suffix}") in names]
@@ -48,12 +51,12 @@ def known(folder: Path) -> dict[str, Path]:
             found[stem] = folder / of_stem[0]
             formats.check_file(found[stem])
     for name in sorted(set(names) - {path.name for path in found.values()}):
-        stem, is_certain = _meant(name)
-        if stem is None:
+        meant, is_certain = _meant(name)
+        if meant is None:
             continue
         *others, last = formats.SUFFIXES
-        line = f"{folder / name}: not read; {stem} is read from {', '.join(others)} or {last}"
-        if is_certain and stem not in found:
+        line = f"{folder / name}: not read; {meant} is read from {', '.join(others)} or {last}"
+        if is_certain and meant not in found:
             raise UserError(f"{line}: rename or convert it, or move it elsewhere")
         logging.warning("%s", line)
     return found

@@ -26,8 +26,8 @@ SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".parquet")
 # Bytes of CSV that are parsed together, and of one parquet column that are read together.
 CSV_BLOCK = 1 << 23
 PARQUET_BUFFER = 1 << 16
-# A header is looked for in as many bytes at a time.
-HEADER_BLOCK = 1 << 16
+# A header is looked for in as many bytes at a time, and at most.
+HEADER_BLOCK, HEADER_LIMIT = 1 << 16, 1 << 24
 # What files begin with, and their names. Those of CSV have none.
 SIGNATURES = {
     rb"\x1f\x8b": "gzip",
@@ -132,7 +132,10 @@ def _header(opened: Opened) -> tuple[bytes, int]:
     A line ends with a line feed, a carriage return or both.
     """
     read, line = b"", b""
-    while not re.search(rb"[\r\n]", line) and (block := opened.read(HEADER_BLOCK)):
+    while not re.search(rb"[\r\n]", line) and len(line) < HEADER_LIMIT:
+        block = opened.read(HEADER_BLOCK)
+        if not block:
+            break
         read += block
         line = read.lstrip(b"\r\n")
     head = re.split(rb"[\r\n]", line, maxsplit=1)[0]

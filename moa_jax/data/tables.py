@@ -186,9 +186,9 @@ def _tell(
     }
     for name in TREATMENT:
         if name not in had:
-            logging.info("%s: no column %s, every row counts as %s", file, name, counted[name])
+            logging.warning("%s: no column %s, every row counts as %s", file, name, counted[name])
     if ignored := [name for name in of if of[name] == "ignored"]:
-        logging.info("%s: %d columns left out, such as %s", file, len(ignored), ignored[0])
+        logging.info("%s: columns left out: %d, such as %s", file, len(ignored), ignored[0])
     for field, given in zip(PREFIX_FIELDS, dataclasses.astuple(prefixes), strict=True):
         for prefix in given:
             is_original = prefix in (*ORIGINAL_PREFIXES.genes, *ORIGINAL_PREFIXES.cells)
