@@ -80,7 +80,8 @@ def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
     if pa.types.is_dictionary(kind):
         return _decoded(column.cast(kind.value_type))
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    # A decimal is divided when it is cast to a number, which its digits in a CSV are not.
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_decimal(kind):
         return column.cast(pa.string())
     return column
 

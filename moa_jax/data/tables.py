@@ -139,6 +139,7 @@ def stream(
             _tell(part.path, had, of, levels, prefixes, genes is None)
             if treatment is not None:
                 _check_treatment(part.path, had, "the training rows", treatment, levels)
+                _check_treatment("the training rows", treatment, part.path, had, levels)
         if genes is None or cells is None:
             genes = tuple(name for name in of if of[name] == "genes")
             cells = tuple(name for name in of if of[name] == "cells")
@@ -209,16 +210,16 @@ def _tell_mark(file: Path, rows: Dataset) -> bool:
 
 
 def _check_treatment(
-    file: Path, had: Sequence[str], other: object, others: Sequence[str], levels: Levels
+    owner: object, had: Sequence[str], other: object, others: Sequence[str], levels: Levels
 ) -> None:
-    """Checks that a file has every column of the treatment of several levels that others have.
+    """Checks that some rows have every column of the treatment of several levels that others have.
 
     Rows without types are treated ones, whatever others are.
     """
     for name, choices in (("cp_time", levels.cp_time), ("cp_dose", levels.cp_dose)):
         if len(choices) > 1 and name not in had and name in others:
             raise UserError(
-                f"{file}: expected a column {name}, found none, while {other} had one; add it, or "
+                f"{owner}: expected a column {name}, found none, while {other} had one; add it, or "
                 "take it from both"
             )
 
