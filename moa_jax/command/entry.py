@@ -37,15 +37,14 @@ def main(argv: Sequence[str]) -> None:
         processes.start()
     workdir = Workdir(flags.WORKDIR.value)
     mode = flags.MODE.value
-    ignored = ", ".join(f"config.{name}" for name in unused.in_mode(mode, flags.given()))
-    unread = f"mode {mode} does not read {ignored}" if ignored else ""
+    unread = list(unused.told(config, mode, flags.given()))
     if mode == "plan":
         import jax
 
         from moa_jax.command import plan
 
-        if unread:
-            logging.warning("%s", unread)
+        for line in unread:
+            logging.warning("%s", line)
         console.use_compilation_cache()
         jax.config.update("jax_platforms", "cpu")  # what is planned for need not be there
         print(plan.report(config, run.load_data(config), workdir))
@@ -54,8 +53,8 @@ def main(argv: Sequence[str]) -> None:
         workdir.read()  # a missing work folder is told before one is made
     workdir.lock()
     console.start_log(workdir.path / "log.txt")
-    if unread:
-        logging.warning("%s", unread)
+    for line in unread:
+        logging.warning("%s", line)
     console.use_compilation_cache()
     if mode in ("all", "train", "blend"):
         dataset = run.load_data(config)

@@ -36,6 +36,8 @@ READ_WITH: Mapping[str, tuple[str, tuple | None]] = {
     "loop_epochs": ("freeze_loop", ("faithful", "intended")),
     "oof": ("freeze_loop", ("faithful", "intended")),
 }  # fmt: skip
+# What belongs to one method of several that are tried in turn is told, not refused.
+MAY_WAIT = ("blend.trials", "blend.nested_folds")
 # The modes that read a field or a section; the first entry that a name begins with decides.
 READ_IN: Mapping[str, tuple[str, ...]] = {
     "data.folder": ("all", "train", "blend", "plan"),
@@ -53,7 +55,7 @@ READ_IN: Mapping[str, tuple[str, ...]] = {
 
 
 def check(config: RunConfig, given: Mapping[str, Any]) -> None:
-    """Checks that every given field is read.
+    """Checks that every given field is read, but for those that may wait for another method.
 
     Args:
       config: the configuration that the fields are part of.
@@ -62,22 +64,27 @@ def check(config: RunConfig, given: Mapping[str, Any]) -> None:
     Raises:
       UserError: naming a field that its section does not read, or that `honest` sets otherwise.
     """
+    for field, reason in _unread(config, given):
+        if field not in MAY_WAIT:
+            raise UserError(f"config.{field}: given, but {reason}")
     values = flat(plain(config))
     for name, value in given.items():
-        for field, (other, allowed) in _conditions(name, values):
-            found = values[other]
-            if found not in allowed if allowed is not None else not found:
-                expected = " or ".join(map(str, allowed)) if allowed else "more than 0"
-                expected = "true" if found is False and not allowed else expected
-                raise UserError(
-                    f"config.{field}: given, but read only with config.{other}={expected}, "
-                    f"found {found}"
-                )
         value = list(value) if isinstance(value, tuple) else value
         if config.honest and name.startswith("models.") and values.get(name, value) != value:
             raise UserError(
                 f"config.{name}: expected {values[name]} with config.honest=true, found {value}"
             )
+
+
+def told(config: RunConfig, mode: str, given: Mapping[str, Any]) -> Iterator[str]:
+    """Yields a line for each given field that this run does not read and another may."""
+    for name in given:
+        start = next((s for s in READ_IN if name == s or name.startswith(f"{s}.")), None)
+        if start is not None and mode not in READ_IN[start]:
+            yield f"config.{name}: given, but mode {mode} does not read it"
+    for field, reason in _unread(config, given):
+        if field in MAY_WAIT and mode in READ_IN["blend"]:
+            yield f"config.{field}: given, but {reason}"
 
 
 def not_default(data: DataConfig) -> dict[str, Any]:
@@ -86,24 +93,23 @@ def not_default(data: DataConfig) -> dict[str, Any]:
     return {f"data.{name}": value for name, value, default in fields if value != default}
 
 
-def in_mode(mode: str, given: Iterable[str]) -> Iterator[str]:
-    """Yields the given fields that a mode does not read."""
-    for name in given:
-        start = next((s for s in READ_IN if name == s or name.startswith(f"{s}.")), None)
-        if start is not None and mode not in READ_IN[start]:
-            yield name
-
-
-def _conditions(
-    name: str, values: Mapping[str, Any]
-) -> Iterator[tuple[str, tuple[str, tuple | None]]]:
-    """Yields a field or a section around it, the field that it depends on, and with which values.
+def _unread(config: RunConfig, given: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yields given fields that their section does not read as it is, and why.
 
     `blend.weights.mine` is part of `blend.weights`, which depends on `blend.method`.
     """
-    parts = name.split(".")
-    for end in range(1, len(parts) + 1):
-        if condition := READ_WITH.get(parts[end - 1]):
-            other = ".".join([*parts[: end - 1], condition[0]])
-            if other in values:
-                yield ".".join(parts[:end]), (other, condition[1])
+    values = flat(plain(config))
+    for name in given:
+        parts = name.split(".")
+        for end in range(1, len(parts) + 1):
+            other, allowed = READ_WITH.get(parts[end - 1], ("", ()))
+            other = ".".join([*parts[: end - 1], other])
+            if other not in values:
+                continue
+            found = values[other]
+            if found not in allowed if allowed is not None else not found:
+                expected = "true" if found is False else "more than 0"
+                if allowed is not None:
+                    expected = " or ".join(map(str, allowed))
+                reason = f"read only with config.{other}={expected}, found {found}"
+                yield ".".join(parts[:end]), reason
