@@ -79,6 +79,18 @@ def test_types_of_columns_do_not_matter(tmp_path, suffix, case):
     assert one.fingerprint() == two.fingerprint()
 
 
+def test_texts_may_be_bytes_in_a_parquet(tmp_path):
+    table = numeric_frames()["train_features"].astype({"g-1": str})
+    write(tmp_path, {"text": table}, ".parquet")
+    for name in ("sig_id", "cp_type", "g-1"):
+        table[name] = table[name].str.encode("utf-8")
+    write(tmp_path, {"bytes": table}, ".parquet")
+    text, as_bytes = (
+        tables.read_features(tmp_path / f"{name}.parquet", NUMERIC) for name in ("text", "bytes")
+    )
+    assert text.fingerprint() == as_bytes.fingerprint()
+
+
 @pytest.mark.parametrize("names", [("0.04", "10"), ("4e-2", "10.00")])
 def test_doses_keep_their_configured_names(tmp_path, names):
     for suffix in (".csv", ".parquet"):
@@ -334,6 +346,9 @@ UNREADABLE = {
         "new.csv",
         lambda data: data.replace(b",", b";").replace(b".", b","),
         "expected columns delimited by commas, found ';' in 'sig_id;cp_type",
+    ),
+    "a line for Excel": (
+        "new.csv", lambda data: b"sep=,\n" + data, "found Excel's line sep=; take it out",
     ),
     "text named .csv.gz": (
         "new.csv.gz", bytes, "new.csv.gz: cannot be read as CSV in UTF-8: File is not a gzip file",

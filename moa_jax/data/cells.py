@@ -83,6 +83,8 @@ def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     # A decimal is divided when it is cast to a number, which its digits in a CSV are not.
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_decimal(kind):
         return column.cast(pa.string())
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):  # as Spark writes texts
+        return _cast(column, pa.string())
     return column
 
 

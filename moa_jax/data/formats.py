@@ -65,7 +65,10 @@ def tables(path: Path) -> Iterator[pa.Table]:
     """
     check_file(path)
     if not path.name.endswith(SUFFIXES):
-        raise UserError(f"{path}: expected one of {', '.join(SUFFIXES)}, found another suffix")
+        raise UserError(
+            f"{path}: expected one of {', '.join(SUFFIXES)}, found "
+            f"{''.join(path.suffixes) or 'no suffix'}; rename or convert it"
+        )
     with _reading(path, "CSV in UTF-8"), open(path, "rb") as opened:
         found = _signature(opened.read(16))
     named = "parquet" if path.suffix == ".parquet" else PACKED.get(path.suffix)
@@ -229,6 +232,8 @@ def _reading(path: Path, kind: str, names: Sequence[str] = ()) -> Iterator[None]
 def _check_names(path: Path, names: Sequence[str]) -> None:
     if not names:
         raise UserError(f"{path}: expected a table, found no columns")
+    if names[0].startswith("sep="):
+        raise UserError(f"{path}: expected names of columns, found Excel's line sep=; take it out")
     for position, name in enumerate(names, 1):
         if not name:
             reason, what = "", "name it"
