@@ -235,7 +235,8 @@ def test_the_mark_of_the_connectivity_map_is_told(tmp_path, caplog, suffix):
         found = list(tables.stream(tmp_path / f"new{suffix}", rows=4))
     assert found[0].features[2, 1] == -666
     (line,) = (record.getMessage() for record in caplog.records)
-    assert f"new{suffix}: column g-1, sig_id 0002: -666" in line and "Connectivity Map" in line
+    assert f"new{suffix}: column g-1, sig_id 0002: found -666, the Connectivity Map's" in line
+    assert "in 1 cells of 4 rows; it is read as a number" in line
 
 
 def zipped(data, *names):

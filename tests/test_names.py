@@ -11,6 +11,7 @@ from moa_jax.data import tables
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Levels
 from moa_jax.data.names import Prefixes
 from moa_jax.errors import UserError
+from moa_jax.schema import build
 
 CELL_PAINTING = {
     "g-0": "Cells_AreaShape_Area",
@@ -97,6 +98,14 @@ def test_new_rows_may_have_ignored_columns_of_their_own(plate, tmp_path):
 def test_levels_that_are_one(settings, message):
     with pytest.raises(UserError, match=message):
         Levels.of(DataConfig(**settings))
+
+
+def test_doses_may_be_given_as_numbers():
+    data = build(DataConfig, {"cp_doses": (0.04, 10), "cp_times": (6.0,), "ignore": ()}, "data")
+    assert data.cp_doses == ("0.04", "10") and str(data.cp_times) == "(6,)" and data.ignore == ()
+    for field, value in {"cp_doses": (True,), "cp_times": ("6h",), "gene_prefixes": ()}.items():
+        with pytest.raises(UserError, match=f"data.{field}: expected"):
+            build(DataConfig, {field: value}, "data")
 
 
 @pytest.mark.parametrize("absent", ["cp_type", "cp_time", "cp_dose"])

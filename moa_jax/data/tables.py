@@ -131,40 +131,46 @@ def stream(
     Raises:
       UserError: as `load`, when the part with the mistake is reached.
     """
-    marked = None
+    had: tuple[str, ...] = ()
+    ignored: list[str] = []
+    is_marked = False
     for number, part in enumerate(columns.parts(Path(file), rows)):
-        had = tuple(name for name in TREATMENT if name in part.names)
-        of = {name: prefixes.group(name) for name in part.names if name not in had}
         if not number:
+            had = tuple(name for name in TREATMENT if name in part.names)
+            of = {name: prefixes.group(name) for name in part.names if name not in had}
             _tell(part.path, had, of, levels, prefixes, genes is None)
             if treatment is not None:
                 _check_treatment(part.path, had, "the training rows", treatment, levels)
                 _check_treatment("the training rows", treatment, part.path, had, levels)
-        if genes is None or cells is None:
-            genes = tuple(name for name in of if of[name] == "genes")
-            cells = tuple(name for name in of if of[name] == "cells")
-            _check_told(part.path, of, prefixes)
-        kept = {*genes, *cells}
-        part = part.without([n for n in of if of[n] == "ignored" and n not in kept])
-        part.expect([*had, *genes, *cells], _of_unknown(part, had, kept))
-        found = _dataset(part, tuple(genes), tuple(cells), had, levels)
-        if marked is None and (found.features == MISSING_MARK).any():
-            marked = _tell_mark(part.path, found)
+            if genes is None:
+                genes = [name for name in of if of[name] == "genes"]
+            if cells is None:
+                cells = [name for name in of if of[name] == "cells"]
+            if not genes and not cells:
+                raise _no_features(part.path, of, prefixes)
+            ignored = [n for n in of if of[n] == "ignored" and n not in {*genes, *cells}]
+        expected = tuple(genes or ()), tuple(cells or ())
+        part = part.without(ignored)
+        part.expect([*had, *expected[0], *expected[1]], _of_unknown(part, had, expected))
+        found = _dataset(part, *expected, had, levels)
+        if not is_marked and (found.features == MISSING_MARK).any():
+            is_marked = True
+            _tell_mark(part.path, found)
         yield found
 
 
-def _check_told(file: Path, of: dict[str, str | None], prefixes: Prefixes) -> None:
-    if not {"genes", "cells"} & set(of.values()):
-        prefix = " or ".join(f"{p}..." for p in (*prefixes.genes, *prefixes.cells))
-        raise UserError(
-            f"{file}: expected columns {prefix}, found none{OF_FEATURES}"
-            + (f"; found {', '.join(list(of)[:3])}" if of else "")
-        )
+def _no_features(file: Path, of: dict[str, str | None], prefixes: Prefixes) -> UserError:
+    prefix = " or ".join(f"{p}..." for p in (*prefixes.genes, *prefixes.cells))
+    others = f"; found {', '.join(list(of)[:3])}" if of else ""
+    return UserError(f"{file}: expected columns {prefix}, found none{OF_FEATURES}{others}")
 
 
-def _of_unknown(part: Columns, had: Sequence[str], kept: set[str]) -> str:
+def _of_unknown(
+    part: Columns, had: Sequence[str], expected: tuple[Sequence[str], Sequence[str]]
+) -> str:
     """Returns what to do about the first column that is none of those expected."""
-    unknown = next((n for n in part.names if n not in had and n not in kept), "")
+    known = {*had, *expected[0], *expected[1]}
+    unknown = next((name for name in part.names if name not in known), "")
     absent = [name for name in TREATMENT if name not in had]
     if close := difflib.get_close_matches(unknown.lower(), absent, n=1):
         return f"; did you mean {close[0]}?"
@@ -197,16 +203,15 @@ def _tell(
                 logging.warning("%s: config.data.%s: no column is %s...", file, field, prefix)
 
 
-def _tell_mark(file: Path, rows: Dataset) -> bool:
+def _tell_mark(file: Path, rows: Dataset) -> None:
     marked = rows.features == MISSING_MARK
     row, column = np.argwhere(marked)[0]
     logging.warning(
-        "%s: column %s, sig_id %s: %d, and %d more cells of the first part with any, is read as a "
-        "number; the Connectivity Map marks missing values so: fill them in, or leave the rows or "
-        "the columns out",
-        file, (rows.genes + rows.cells)[column], rows.ids[row], MISSING_MARK, marked.sum() - 1,
+        "%s: column %s, sig_id %s: found %d, the Connectivity Map's mark of a missing value, in %d "
+        "cells of %d rows; it is read as a number: fill it in, or leave rows or columns out",
+        file, (rows.genes + rows.cells)[column], rows.ids[row], MISSING_MARK, marked.sum(),
+        len(rows),
     )  # fmt: skip
-    return True
 
 
 def _check_treatment(
