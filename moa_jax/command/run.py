@@ -17,6 +17,7 @@ from moa_jax.blend.sources import Source
 from moa_jax.config import RunConfig, is_group_file
 from moa_jax.data import simulate, tables
 from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.data.names import Prefixes
 from moa_jax.deepinsight import inputs
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
@@ -50,11 +51,14 @@ def _read_data(config: RunConfig) -> Dataset:
             scored=data.scored,
             nonscored=data.nonscored,
         )
-    return tables.load(data.folder or tables.sample_folder(), Levels.of(config.data))
+    folder = data.folder or tables.sample_folder()
+    return tables.load(folder, Levels.of(data), Prefixes.of(data))
 
 
 def check(config: RunConfig, dataset: Dataset) -> None:
     """Checks that the data suit every model, before any is trained.
+
+    The log tells where devices are to share batches and no model's can.
 
     Raises:
       UserError: naming the model and its field.
@@ -62,6 +66,11 @@ def check(config: RunConfig, dataset: Dataset) -> None:
     for name, model in config.models.items():
         with _naming(name):
             model.check(dataset)
+    if config.parallel.devices_per_member > 1:
+        levels, models = Levels.of(config.data), config.models.values()
+        designs = (design for model in models for design in model.stages(levels, True))
+        if not any(design.shares_batches for design in designs):
+            logging.warning("config.parallel.devices_per_member: no model here shares batches")
 
 
 @contextlib.contextmanager
@@ -199,9 +208,14 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     """Predicts the rows of `data.test_features` with the work folder alone.
 
     Rows are streamed: memory does not grow with their number. Returns the submission's path.
+
+    Raises:
+      UserError: a field that decides what is predicted differs from the work folder's; a model is
+        not finished; the file is not what is expected.
     """
     if not config.data.test_features:
         raise UserError("config.data.test_features: expected a file for mode infer, found none")
+    workdir.check(config)
     file = Path(config.data.test_features)
     columns = workdir.read()["data"]["columns"]
     folder = workdir.path / "infer" / file.name.split(".")[0]
@@ -220,6 +234,8 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
                 tuple(columns["cells"]),
                 Levels.of(config.data),
                 config.parallel.predict_rows,
+                Prefixes.of(config.data),
+                columns["treatment"],
             ):
                 append(predict(rows))
     with Predictions.writer(folder / "submission.csv") as append:
