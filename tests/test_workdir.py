@@ -42,5 +42,5 @@ def test_another_version_is_refused(workdir, version, message):
 
 def test_what_is_not_an_object_is_refused(workdir):
     (workdir.path / "config.json").write_text("[1]\n")
-    with pytest.raises(UserError, match="config.json: expected format version 2, found none"):
+    with pytest.raises(UserError, match="config.json: expected format version 3, found none"):
         workdir.read()
