@@ -379,13 +379,11 @@ def test_ends_of_the_loop(losses, epochs):
         .loop_stage(name="", forward=None, members=(), shared=None, targets=None)
         .stop
     )
-    state = rule.init()
-    for epoch, loss in enumerate(losses):
-        assert not state.stop
-        state = rule.update(state, jax.numpy.float64(loss))
-        if state.stop:
-            break
-    assert epoch == epochs
+    state, taken = rule.init(), -1
+    while not state.stop:
+        taken += 1
+        state = rule.update(state, jax.numpy.float64(losses[taken]))
+    assert taken == epochs
 
 
 @pytest.mark.parametrize(
