@@ -12,6 +12,7 @@ from moa_jax.command import plan, run
 from moa_jax.config import RunConfig, switches
 from moa_jax.data import folds, simulate
 from moa_jax.errors import UserError
+from moa_jax.models import efficientnet
 from moa_jax.models.efficientnet import EfficientNet
 from moa_jax.pretrained import architectures, weight_files
 from moa_jax.recipes.deepinsight_cnn import ORIGINAL, Config
@@ -47,6 +48,36 @@ def test_originals(name, side, batch, patience, parameters):
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == parameters
     assert {"efficientnet_b3": 0.3, "resnest_v1": 0, "resnest_v2": 0.2}[name] == network.drop_rate
     assert config.network.startswith("resnest") or network.drop_connect_rate == 0.2
+
+
+def test_rates_that_the_efficientnet_drops_with(monkeypatch):
+    """Block i of 26 drops 0.2 i / 26 of its branches where it has a shortcut; then the head."""
+    network, branches, features = ORIGINAL["efficientnet_b3"].image_network(206), [], []
+
+    def drop_connect(branch, rate, *_):
+        branches.append(rate)
+        return branch
+
+    def bernoulli(key, p, shape):
+        features.append(1 - p)
+        return jnp.ones(shape, bool)
+
+    monkeypatch.setattr(efficientnet, "drop_connect", drop_connect)
+    monkeypatch.setattr(jax.random, "bernoulli", bernoulli)
+    image = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+    variables = jax.eval_shape(network.init, jax.random.key(0), image)
+    jax.eval_shape(
+        lambda variables, image: network.apply(
+            variables, image, train=True, mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(0)},
+        ),
+        variables,
+        image,
+    )  # fmt: skip
+    first_of_stages = {0, 2, 5, 8, 13, 18, 24}
+    expected = [0.2 * i / 26 for i in range(26) if i not in first_of_stages]
+    np.testing.assert_allclose(branches, expected, rtol=1e-9)
+    np.testing.assert_allclose(features, [0.3], rtol=1e-9)
 
 
 def test_original_schedule_and_rules():
