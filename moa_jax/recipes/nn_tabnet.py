@@ -176,7 +176,11 @@ class Config(Recipe):
 
     def honest(self) -> Config:
         return dataclasses.replace(
-            self, transforms="per_fold", select_on="holdout", same_folds=True
+            self,
+            transforms="per_fold",
+            select_on="holdout",
+            same_folds=True,
+            nonscored=dataclasses.replace(self.nonscored, umap_new_rows="row_by_row"),
         )
 
     def original(self) -> Config:
