@@ -122,6 +122,7 @@ def test_joint_embedding_of_new_rows_is_a_switch(rows):
         assert (made["gene_umap"].num_components, made["gene_umap"].seed) == (15, 512)
         assert switches(config)["nonscored.umap_new_rows"] == value
         assert switches(config.original())["nonscored.umap_new_rows"] == "joint"
+        assert switches(config.honest())["nonscored.umap_new_rows"] == "row_by_row"
 
 
 def test_umap_is_a_switch(rows):

@@ -251,3 +251,4 @@ def test_joint_embedding_of_new_rows_is_a_switch(rows):
         config = three_stage_nn.Config(features=features)
         assert switches(config)["features.umap_new_rows"] == value
         assert switches(config.original())["features.umap_new_rows"] == "joint"
+        assert switches(config.honest())["features.umap_new_rows"] == "row_by_row"

@@ -165,6 +165,10 @@ class Config(Chain):
 
     convention = "printed_treated"
 
+    def honest(self) -> Config:
+        alone = dataclasses.replace(self.nonscored, umap_new_rows="row_by_row")
+        return dataclasses.replace(super().honest(), nonscored=alone)
+
     def original(self) -> Config:
         return Config(nonscored=DenseConfig(umap_new_rows="joint"))
 

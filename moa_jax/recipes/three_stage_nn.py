@@ -94,6 +94,10 @@ class Config(Chain):
 
     convention = "printed"
 
+    def honest(self) -> Config:
+        alone = dataclasses.replace(self.features, umap_new_rows="row_by_row")
+        return dataclasses.replace(super().honest(), features=alone)
+
     def original(self) -> Config:
         return Config(folds=self.folds, features=FeaturesConfig(umap_new_rows="joint"))
 
