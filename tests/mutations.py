@@ -20,6 +20,7 @@ import concurrent.futures
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -925,8 +926,10 @@ class Copy:
                 (self._root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, self._root / name)
 
-    def run(self, tests: list[str], *options: str) -> tuple[int | None, str]:
-        """Returns pytest's exit status, None if it took too long, and what it printed."""
+    def run(
+        self, tests: list[str], *options: str, limit: float | None = None
+    ) -> tuple[int | None, str]:
+        """Returns pytest's exit status, None if it took `limit` seconds, and what it printed."""
         environment = {
             **os.environ,
             "PYTHONPATH": str(self._root),
@@ -937,19 +940,21 @@ class Copy:
             "JAX_NUM_CPU_DEVICES": os.environ.get("JAX_NUM_CPU_DEVICES") or "3",
         }
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *tests]
-        try:
-            found = subprocess.run(
-                command,
-                cwd=self._root,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=LONGEST_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
-            return None, ""
-        return found.returncode, found.stdout
+        with subprocess.Popen(
+            command,
+            cwd=self._root,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                output, _ = process.communicate(timeout=limit)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # with what the tests have started
+                return None, ""
+            return process.returncode, output
 
     def run_mutated(self, mutation: Mutation) -> tuple[int | None, str]:
         """Returns what `run` finds of the mutation's tests while the mistake is there."""
@@ -957,7 +962,7 @@ class Copy:
         text = path.read_text(encoding="utf-8")
         path.write_text(mutation.mutated(text), encoding="utf-8")
         try:
-            return self.run(mutation.selected(), "-x")
+            return self.run(mutation.selected(), "-x", limit=LONGEST_SECONDS)
         finally:
             path.write_text(text, encoding="utf-8")
 

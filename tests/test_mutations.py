@@ -12,7 +12,7 @@ TESTS = Path(__file__).parent
 
 
 @functools.cache
-def tests_of(path):
+def functions_of(path):
     """The names of a file's test functions."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -25,7 +25,7 @@ def test_every_mistake_can_be_made_and_has_tests():
         assert mutation.new != mutation.old and mutation.tests, mutation.title
         for test in mutation.tests.split():
             file, _, name = test.partition("::")
-            assert name.partition("[")[0] in tests_of(TESTS / file), test
+            assert name.partition("[")[0] in functions_of(TESTS / file), test
 
 
 def test_mistakes_are_many_and_in_every_room():
