@@ -75,7 +75,7 @@ MUTATIONS = (
         "recipes/dense.py",
         "optimisation.optimizer(self, self.max_learning_rate, self.weight_decay)",
         "optimisation.optimizer(self, self.max_learning_rate)",
-        "test_wiring.py::test_fields_reach_a_dense_stage",
+        "test_handover.py::test_fields_reach_a_dense_stage",
     ),
     Mutation(
         "recipes/dense.py",
@@ -87,7 +87,7 @@ MUTATIONS = (
         "recipes/dense.py",
         "valid_loss=smoothed if self.smooth_validation else losses.LOSSES[self.loss]",
         "valid_loss=smoothed",
-        "test_wiring.py::test_fields_reach_a_dense_stage",
+        "test_handover.py::test_fields_reach_a_dense_stage",
     ),
     Mutation(
         "recipes/dense.py",
@@ -99,7 +99,7 @@ MUTATIONS = (
         "recipes/dense.py",
         "stop=rules.patience(self.patience)",
         "stop=rules.never()",
-        "test_wiring.py::test_fields_reach_a_dense_stage",
+        "test_handover.py::test_fields_reach_a_dense_stage",
     ),
     Mutation(
         "recipes/dense.py",
@@ -112,7 +112,7 @@ MUTATIONS = (
         "recipes/optimisation.py",
         "for name in options if hasattr(section, name)",
         "for name, needed in options.items() if needed",
-        "test_wiring.py::test_half_period_decides_the_schedule_of_the_image_networks",
+        "test_handover.py::test_half_period_decides_the_schedule_of_the_image_networks",
     ),
     Mutation(
         "recipes/optimisation.py",
@@ -124,7 +124,7 @@ MUTATIONS = (
         "recipes/optimisation.py",
         "optimizers.clip_by_global_norm(clip, clip_epsilon)",
         "optimizers.clip_by_global_norm(clip)",
-        "test_wiring.py::test_image_networks_clip_with_an_epsilon_of_their_own",
+        "test_handover.py::test_image_networks_clip_with_an_epsilon_of_their_own",
     ),
     Mutation(
         "recipes/optimisation.py",
@@ -142,26 +142,26 @@ MUTATIONS = (
         "recipes/optimisation.py",
         "losses.LOSSES[name](",
         'losses.LOSSES["binary_cross_entropy"](',
-        "test_wiring.py::test_fields_reach_a_dense_stage",
+        "test_handover.py::test_fields_reach_a_dense_stage",
     ),
     # Recipes: profiles.
     Mutation(
         "recipes/profile.py",
         "values[: self.num_train] if on_train_alone else values",
         "values",
-        "test_wiring.py::test_what_is_fitted_on_training_rows_alone_does_not_know_test_rows",
+        "test_handover.py::test_what_is_fitted_on_training_rows_alone_does_not_know_test_rows",
     ),
     Mutation(
         "recipes/profile.py",
         "Steps(len(train))",
         "Steps(0 if test is None else len(test))",
-        "test_wiring.py::test_what_is_fitted_on_training_rows_alone_does_not_know_test_rows",
+        "test_handover.py::test_what_is_fitted_on_training_rows_alone_does_not_know_test_rows",
     ),
     Mutation(
         "recipes/profile.py",
         "[train.features] if test is None else [train.features, test.features]",
         "[train.features]",
-        "test_wiring.py::test_what_is_fitted_on_training_rows_alone_does_not_know_test_rows",
+        "test_handover.py::test_what_is_fitted_on_training_rows_alone_does_not_know_test_rows",
     ),
     Mutation(
         "recipes/profile.py",
@@ -198,7 +198,7 @@ MUTATIONS = (
         "recipes/three_stage_nn.py",
         "functools.partial(FactorScores, factors), raw)",
         "functools.partial(FactorScores, dimensions), raw)",
-        "test_wiring.py::test_profile_of_the_three_stage_nn_has_the_sizes_of_its_fields",
+        "test_handover.py::test_profile_of_the_three_stage_nn_has_the_sizes_of_its_fields",
     ),
     # Recipes: NN + TabNet.
     Mutation(
@@ -296,7 +296,7 @@ MUTATIONS = (
         "recipes/two_heads_resnet.py",
         "            restarts=_phase_ended,\n",
         "",
-        "test_wiring.py::test_the_loop_restarts_where_a_phase_ends",
+        "test_handover.py::test_the_loop_restarts_where_a_phase_ends",
     ),
     Mutation(
         "recipes/two_heads_features.py",
@@ -308,7 +308,7 @@ MUTATIONS = (
         "recipes/two_heads_features.py",
         "return member.name",
         'return f"fold{member.fold}"',
-        "test_wiring.py::test_members_of_the_two_heads_network_have_sets_of_their_own",
+        "test_handover.py::test_members_of_the_two_heads_network_have_sets_of_their_own",
     ),
     Mutation(
         "recipes/two_heads_features.py",
@@ -339,13 +339,13 @@ MUTATIONS = (
         "recipes/deepinsight_cnn.py",
         "            valid_weights=by_row,\n",
         "",
-        "test_wiring.py::test_image_networks_are_validated_by_row_and_start_apart",
+        "test_handover.py::test_image_networks_are_validated_by_row_and_start_apart",
     ),
     Mutation(
         "recipes/deepinsight_cnn.py",
         "share_init_across_folds=False",
         "share_init_across_folds=True",
-        "test_wiring.py::test_image_networks_are_validated_by_row_and_start_apart",
+        "test_handover.py::test_image_networks_are_validated_by_row_and_start_apart",
     ),
     Mutation(
         "recipes/deepinsight_cnn.py",
@@ -357,7 +357,7 @@ MUTATIONS = (
         "recipes/deepinsight_cnn.py",
         "self.swap_probability, self.swap_portion",
         "self.swap_portion, self.swap_probability",
-        "test_wiring.py::test_swap_noise_has_the_fields_of_its_recipe",
+        "test_handover.py::test_swap_noise_has_the_fields_of_its_recipe",
     ),
     Mutation(
         "recipes/deepinsight_cnn.py",
@@ -375,13 +375,13 @@ MUTATIONS = (
         "recipes/image_features.py",
         "inputs.fit_fold(table[known.sets[name]], self.placement)",
         "inputs.fit_fold(table, self.placement)",
-        "test_wiring.py::test_maps_of_a_fold_do_not_know_its_rows",
+        "test_handover.py::test_maps_of_a_fold_do_not_know_its_rows",
     ),
     Mutation(
         "recipes/image_features.py",
         "inputs.member_data([stored[n] for n in numbers], self.resolution, train_rows)",
         "inputs.member_data([stored[0] for _ in numbers], self.resolution, train_rows)",
-        "test_wiring.py::test_maps_of_a_fold_do_not_know_its_rows",
+        "test_handover.py::test_maps_of_a_fold_do_not_know_its_rows",
     ),
     Mutation(
         "deepinsight/inputs.py",
@@ -399,7 +399,7 @@ MUTATIONS = (
         "deepinsight/inputs.py",
         ").fit(scale.transform(table))",
         ").fit(table)",
-        "test_wiring.py::test_columns_are_placed_by_their_scaled_values",
+        "test_handover.py::test_columns_are_placed_by_their_scaled_values",
     ),
     Mutation(
         "deepinsight/inputs.py",
@@ -437,7 +437,7 @@ MUTATIONS = (
         "training/loop.py",
         "stage.valid_loss or stage.loss",
         "stage.loss",
-        "test_wiring.py::test_rules_see_the_validation_loss_of_the_rows_that_decide",
+        "test_handover.py::test_rules_see_the_validation_loss_of_the_rows_that_decide",
     ),
     Mutation(
         "training/loop.py",
@@ -473,7 +473,7 @@ MUTATIONS = (
         "training/loop.py",
         "state.epoch_loss / epoch_steps",
         "state.epoch_loss",
-        "test_wiring.py::test_the_training_loss_is_the_mean_over_an_epochs_batches",
+        "test_handover.py::test_the_training_loss_is_the_mean_over_an_epochs_batches",
     ),
     Mutation(
         "training/loop.py",
@@ -503,7 +503,7 @@ MUTATIONS = (
         "training/group.py",
         "[member.select_rows for member in self.members]",
         "[member.valid_rows for member in self.members]",
-        "test_wiring.py::test_rules_see_the_validation_loss_of_the_rows_that_decide",
+        "test_handover.py::test_rules_see_the_validation_loss_of_the_rows_that_decide",
     ),
     Mutation(
         "training/group.py",
@@ -540,14 +540,13 @@ MUTATIONS = (
         "training/predict.py",
         "forward.inputs(shared.inputs, data, rows, unused_key, False)",
         "forward.inputs(shared.inputs, data, rows, unused_key, True)",
-        "test_parallel.py::test_predictions_agree_on_1_2_and_8_devices "
-        "test_loop.py::test_a_group_steps_like_a_run",
+        "test_handover.py::test_what_is_predicted_has_no_noise",
     ),
     Mutation(
         "training/checkpoints.py",
         'if _crc32(arrays) != meta["crc32"]',
         'if not meta["crc32"]',
-        "test_wiring.py::test_a_changed_number_in_a_checkpoint_is_noticed",
+        "test_handover.py::test_a_changed_number_in_a_checkpoint_is_noticed",
     ),
     Mutation(
         "training/checkpoints.py",
@@ -608,7 +607,7 @@ MUTATIONS = (
         "training/optimizers.py",
         "adam(schedules.rate, schedules.momentum, weight_decay)",
         "adam(schedules.rate, weight_decay=weight_decay)",
-        "test_wiring.py::test_the_dense_networks_cycle_beta1",
+        "test_handover.py::test_the_dense_networks_cycle_beta1",
     ),
     Mutation(
         "training/optimizers.py",
@@ -639,13 +638,13 @@ MUTATIONS = (
         "models/mlp.py",
         "self.dropout[layer - 1], self.dtype",
         "self.dropout[-layer], self.dtype",
-        "test_wiring.py::test_every_layer_of_the_mlp_has_its_own_dropout",
+        "test_handover.py::test_every_layer_of_the_mlp_has_its_own_dropout",
     ),
     Mutation(
         "models/mlp.py",
         "first, last = self.dropout",
         "last, first = self.dropout",
-        "test_wiring.py::test_every_layer_of_the_mlp_has_its_own_dropout",
+        "test_handover.py::test_every_layer_of_the_mlp_has_its_own_dropout",
     ),
     Mutation(
         "models/two_heads.py",
@@ -737,7 +736,7 @@ MUTATIONS = (
         "data/dataset.py",
         "self.features, self.cp_time, self.is_control, *(t.values for t in targets)",
         "self.features, self.cp_time, *(t.values for t in targets)",
-        "test_wiring.py::test_every_part_of_the_data_is_in_their_fingerprint",
+        "test_handover.py::test_every_part_of_the_data_is_in_their_fingerprint",
     ),
     Mutation(
         "data/folds.py",
@@ -747,9 +746,9 @@ MUTATIONS = (
     ),
     Mutation(
         "data/folds.py",
-        "np.ones((num_rows, 1), bool), labels]",
-        "np.zeros((num_rows, 1), bool), labels]",
-        "test_folds.py::test_all_true_labels_give_a_blocked_random_split",
+        "IterativeStratification(labels[order], shares, random_state)",
+        "IterativeStratification(labels, shares, random_state)",
+        "test_folds.py::test_shuffled_split",
     ),
     # Blend and report.
     Mutation(
@@ -774,7 +773,7 @@ MUTATIONS = (
         "report/original.py",
         'data.get("source") == "folder" and same_sizes and same_labels',
         'data.get("source") == "folder" and same_sizes',
-        "test_wiring.py::test_data_of_the_same_sizes_are_not_the_originals",
+        "test_handover.py::test_data_of_the_same_sizes_are_not_the_originals",
     ),
     Mutation(
         "report/findings.py",
@@ -823,14 +822,14 @@ MUTATIONS = (
         "store/files.py",
         "            os.replace(temporary, path)\n",
         "            path.write_bytes(temporary.read_bytes())\n",
-        "test_wiring.py::test_a_file_is_replaced_in_one_step",
+        "test_handover.py::test_a_file_is_replaced_in_one_step",
     ),
     # Configuration and command.
     Mutation(
         "config.py",
         "{name: model.honest() for name, model in config.models.items()}",
         "dict(config.models)",
-        "test_wiring.py::test_an_honest_run_sets_the_switches_of_every_model",
+        "test_handover.py::test_an_honest_run_sets_the_switches_of_every_model",
     ),
     Mutation(
         "config.py",
@@ -842,13 +841,13 @@ MUTATIONS = (
         "command/run.py",
         "order = dataset.test.ids if dataset.submission_ids is None else dataset.submission_ids",
         "order = dataset.test.ids",
-        "test_wiring.py::test_the_submission_follows_the_sample",
+        "test_handover.py::test_the_submission_follows_the_sample",
     ),
     Mutation(
         "command/run.py",
         'tuple(columns["genes"]),\n                tuple(columns["cells"]),',
         "None,\n                None,",
-        "test_wiring.py::test_new_rows_may_have_their_columns_in_any_order",
+        "test_handover.py::test_new_rows_may_have_their_columns_in_any_order",
     ),
     Mutation(
         "command/plan.py",
@@ -873,7 +872,7 @@ MUTATIONS = (
         "estimators/tabnet_classifier.py",
         "start=lambda _: self._start(X[train])",
         "start=lambda _: self._start(X)",
-        "test_wiring.py::test_the_classifier_starts_from_its_training_rows_alone",
+        "test_handover.py::test_the_classifier_starts_from_its_training_rows_alone",
     ),
     Mutation(
         "estimators/tabnet_classifier.py",

@@ -27,13 +27,14 @@ from moa_jax.report import original
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
-from moa_jax.training import checkpoints
+from moa_jax.training import checkpoints, predict
 from moa_jax.training.checkpoints import Checkpoints, Position
 from moa_jax.training.layout import Settings
 from moa_jax.training.loop import StageRun
 from moa_jax.training.members import MemberId, cross_validation
 from moa_jax.training.parallel import Devices
-from moa_jax.training.stage import by_row
+from moa_jax.training.stage import Forward, by_row
+from moa_jax.training.trees import Finished, Prediction, PredictionShared
 
 
 def stage_of(config):
@@ -238,10 +239,27 @@ def test_the_training_loss_is_the_mean_over_an_epochs_batches(tmp_path):
     np.testing.assert_allclose(report.train_loss, 0.5, rtol=1e-6)
 
 
+def test_what_is_predicted_has_no_noise():
+    """Neither swapped columns nor another augmentation of training."""
+    x, _ = toy.data()
+    asked = []
+
+    def inputs(shared, data, rows, key, train):
+        asked.append(train)
+        return (shared[rows],)
+
+    network = toy.Network()
+    variables = jax.eval_shape(network.init, jax.random.key(0), x[:2])
+    forward = Forward(network, inputs, lambda outputs: jax.nn.sigmoid(outputs[0]))
+    own = Prediction(Finished(variables, ()), jnp.zeros((3, 8), jnp.int32))
+    jax.eval_shape(predict.predict(forward), (), own, PredictionShared(x, np.int32(3)))
+    assert set(asked) == {False}
+
+
 def test_a_changed_number_in_a_checkpoint_is_noticed(tmp_path, monkeypatch, caplog):
     state = {"weight": np.arange(3.0)}
     template = {"weight": jax.ShapeDtypeStruct((3,), np.float64)}
-    for number, seen in ((1, checkpoints._crc32), (2, lambda arrays: 0)):
+    for number, seen in ((1, checkpoints._crc32), (2, lambda arrays: 1)):
         with monkeypatch.context() as patch, Checkpoints(tmp_path / "saved") as saved:
             patch.setattr(checkpoints, "_crc32", seen)
             saved.save(number, Position(0, number, 0), state)
