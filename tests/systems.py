@@ -1,9 +1,17 @@
 """A recipe's stages as a run would train them, in a work folder that is bound to no run."""
 
+import dataclasses
+
+import jax
+import numpy as np
+
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import ORIGINAL_LEVELS
+from moa_jax.recipes import system
 from moa_jax.recipes.context import Context
+from moa_jax.recipes.features import Known, Passage
 from moa_jax.recipes.system import Fitting
+from moa_jax.store import transform_files
 from moa_jax.store.workdir import Workdir
 from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
@@ -30,3 +38,82 @@ def designs(recipe, nonscored=True):
 def built(recipe, dataset, folder, name):
     """Returns a stage as it would be fitted, its transforms being fitted and stored."""
     return Fitting(recipe, dataset, context(folder)).build(designs(recipe)[name]).stage
+
+
+def folds_of(design, rows):
+    """Returns the fold of each row for every training seed of a stage."""
+    return design.folds(rows)
+
+
+def inputs_of(recipe, dataset, name, predictions=()):
+    """Returns a dense stage's inputs [treated rows, F], transforms being fitted on all rows.
+
+    `predictions` are those of the earlier stages, by name, of the treated rows.
+    """
+    rows, predictions = recipe.rows(dataset), dict(predictions)
+    known = Known(dataset, rows, {"all": np.ones(len(rows), bool)}, predictions)
+    every = designs(recipe)
+    features = every[name].features
+    made = {
+        stage: dict(every[stage].features.fit(known, ["all"]))["all"]
+        for stage in {name, features.profile_of or name}
+    }
+    passage = Passage(rows)
+    passage.predictions.update(predictions)
+    return features.table(passage, name, lambda stage: [made[stage]])[:, 0]
+
+
+def built_on_folds(recipe, dataset, folder, name, fold_of_row, predictions=()):
+    """Returns a stage as it would be fitted on given folds, the same for every seed.
+
+    The stages before it are built in the same folder, whose transforms it may read; `predictions`
+    are theirs.
+    """
+    training = Fitting(recipe, dataset, context(folder))
+    training.passage.predictions.update(predictions)
+    for stage, design in designs(recipe).items():
+        folds = dict.fromkeys(folds_of(design, training.passage.rows), fold_of_row)
+        made = training.build(dataclasses.replace(design, folds=lambda rows, f=folds: f)).stage
+        if stage == name:
+            return made
+
+
+def stored_set(recipe, folder, name, member):
+    """Returns the stored transforms that a member of a stage reads, by name."""
+    features = designs(recipe)[name].features
+    path = features.folder(context(folder), name) / features.set_of(member.id)
+    return transform_files.load(path, features.classes)
+
+
+def inputs_by(recipe, rows, folder, name, member, predictions=()):
+    """Returns what a member reads of all rows through the transforms stored for it alone."""
+    features, passage = designs(recipe)[name].features, Passage(rows)
+    passage.predictions.update(predictions)
+    own = stored_set(recipe, folder, name, member)
+    table = features.table(passage, name, lambda stage: [stored_set(recipe, folder, stage, member)])
+    data = features.member_data([own], np.zeros(1, np.int32), [member.train_rows])
+    data = jax.tree.map(lambda a: a[0], data)
+    found = features.inputs(table, data, np.arange(len(rows)), jax.random.key(0), False)
+    return [np.asarray(part) for part in found]
+
+
+def widths_of(recipe, dataset, folder):
+    """Returns the number of inputs of every stage by name, nothing being fitted."""
+    outlines = system.outline(recipe, dataset, context(folder))
+    return {stage.name.split("/")[-1]: num_inputs for stage, num_inputs in outlines}
+
+
+def own_inputs(stage):
+    """Returns what each member of a built stage reads of all rows, its first input [M, N, F]."""
+    rows = np.arange(len(stage.targets))
+
+    def of_member(own):
+        return stage.forward.inputs(stage.shared, own, rows, jax.random.key(0), False)
+
+    return [
+        [
+            np.asarray(part)
+            for part in of_member(jax.tree.map(lambda a, i=index: a[i], stage.member_data))
+        ]
+        for index in range(len(stage.members))
+    ]

@@ -11,9 +11,10 @@ import tabnet_reference
 
 from moa_jax.models.mlp import MLP, TwoLayerMLP
 from moa_jax.pretrained import mlp_from_torch, two_layer_mlp_from_torch
-from moa_jax.training import initial, loop, losses, optimizers, schedules
+from moa_jax.recipes import nn_tabnet, simple_nn
+from moa_jax.training import initial, loop, losses, schedules
 from moa_jax.training.members import Member
-from moa_jax.training.stage import Forward, Stage
+from moa_jax.training.stage import Forward
 from moa_jax.training.trees import Batches, Own, Shared, Training
 
 REFERENCE = dict(np.load(Path(__file__).parent / "reference" / "mlp.npz"))
@@ -100,25 +101,15 @@ def test_fifty_steps_of_the_training_program():
     """The recipes' own step: one-cycle Adam, coupled L2, smoothed loss, batches of 32, 32, 29."""
     with jax.enable_x64(True):
         total = len(REFERENCE["batches"])
-
-        def optimizer(total_steps, scale):
-            rate, beta1 = schedules.one_cycle(total_steps, 1, 1e-2, pct_start=0.1)
-            return optimizers.adam(rate, beta1, weight_decay=1e-2)
-
-        def loss(logits, y, mask):
-            return losses.binary_cross_entropy(logits, losses.smoothed(y, 1e-3), mask)
-
+        # The reference decays more than the recipe, so that it shows.
+        config = simple_nn.Config(weight_decay=1e-2, epochs=1, batch_size=32)
         rows = np.arange(2)
-        stage = Stage(
-            "test/first",
-            Forward(NETWORK),
-            (Member(0, 0, rows, rows, rows),),
-            REFERENCE["x"],
-            REFERENCE["y"],
-            loss,
-            optimizer,
-            epochs=1,
-            batch_size=32,
+        stage = config.stage(
+            name="test/first",
+            forward=Forward(NETWORK),
+            members=(Member(0, 0, rows, rows, rows),),
+            shared=REFERENCE["x"],
+            targets=REFERENCE["y"],
         )
         shared = Shared(stage.shared, stage.targets)
         own = Own((), np.int32(total))
@@ -127,7 +118,7 @@ def test_fifty_steps_of_the_training_program():
         state = state._replace(
             params=start["params"],
             batch_stats=start["batch_stats"],
-            opt=optimizer(total, 1).init(start["params"]),
+            opt=stage.optimizer(total, 1).init(start["params"]),
         )
         train = jax.jit(loop.train(stage))
         step_losses = []
@@ -245,12 +236,17 @@ def two_layer_state(replaced=()):
     return {k: tabnet_reference.stage1_value(k, v) for k, v in shapes.items()} | dict(replaced)
 
 
+BEFORE_TABNET = nn_tabnet.DenseConfig().stage(
+    name="", forward=None, members=(), shared=None, targets=None
+)
+
+
 def two_layer_gradient(variables, x, y):
     def loss(params):
         logits, updated = TWO_LAYERS.apply(
             {**variables, "params": params}, x, train=True, mutable=["batch_stats"]
         )
-        mean = losses.binary_cross_entropy(logits, y, np.ones(len(x), bool))
+        mean = BEFORE_TABNET.loss(logits, y, np.ones(len(x), bool))
         return mean, (logits, updated["batch_stats"])
 
     return jax.value_and_grad(loss, has_aux=True)(variables["params"])
@@ -269,9 +265,7 @@ def test_two_layers_in_both_modes_with_gradients():
 def test_two_layers_after_eight_steps_of_one_cycle():
     with jax.enable_x64(True):
         variables = two_layer_mlp_from_torch(two_layer_state())
-        optimizer = optimizers.adam(
-            *schedules.one_cycle(8, 1, 1e-2, pct_start=0.2), weight_decay=1e-5
-        )
+        optimizer = BEFORE_TABNET.optimizer(8, 1)
         opt, gradient = optimizer.init(variables["params"]), jax.jit(two_layer_gradient)
         step_losses = []
         for step in range(8):
