@@ -55,4 +55,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         deepinsight_efficientnet_b3.get_config(size),
         deepinsight_resnest.get_config(f"v2,{size}"),
     )
-    return config_dict(models, blend=BlendConfig(method="fixed", weights=WEIGHTS))
+    return config_dict(
+        models, blend=BlendConfig(method="fixed", weights=WEIGHTS, unlike_splits="allow")
+    )

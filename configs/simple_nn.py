@@ -13,7 +13,7 @@ import dataclasses
 
 import ml_collections
 
-from moa_jax.config import config_dict, variants
+from moa_jax.config import BlendConfig, config_dict, variants
 from moa_jax.recipes import simple_nn
 
 SAMPLE = {
@@ -48,4 +48,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
             config = dataclasses.replace(config, **SMOKE)
         if name in chosen or not chosen & simple_nn.ORIGINAL.keys():
             models[f"simple_nn_{name}"] = config
-    return config_dict(models)
+    # The original blends both, though their folds keep different things whole.
+    blend = BlendConfig(unlike_splits="allow" if len(models) > 1 else "stop")
+    return config_dict(models, blend=blend)

@@ -16,6 +16,7 @@ from moa_jax.schema import switch as switch
 # Fields that change how a run proceeds but not what it computes, or that the blend applies anew.
 WITHOUT_EFFECT_ON_TRAINING = (
     "data.folder",
+    "data.groups",
     "data.test_features",
     "parallel",
     "checkpoint",
@@ -32,6 +33,9 @@ class DataConfig:
     Attributes:
       source: `folder` reads files of the competition's layout, `simulated` makes data.
       folder: the folder; empty for the embedded sample.
+      groups: what the folds of all models keep whole: `compound`, the compounds of `train_drug`;
+        a file with the columns `sig_id` and `group`, its groups; `none`, what each model's `split`
+        says; `auto`, the same, and in an honest run compounds where they are known.
       test_features: file of new rows for inference.
       cp_times, cp_doses: values that the columns `cp_time` (hours) and `cp_dose` may take.
       treated_type, control_type: values of the column `cp_type` that tell both kinds apart.
@@ -43,6 +47,7 @@ class DataConfig:
 
     source: str = choice("folder", "folder", "simulated")
     folder: str = ""
+    groups: str = "auto"
     test_features: str = ""
     cp_times: tuple[int, ...] = (24, 48, 72)
     cp_doses: tuple[str, ...] = ("D1", "D2")
@@ -119,10 +124,12 @@ class PredictionFiles:
     Attributes:
       oof: out-of-fold predictions of the treated or of all training rows; empty for none.
       test: predictions of the test rows; empty for none.
+      split: what the folds of `oof` keep whole, `rows` or `compounds`; empty if that is unknown.
     """
 
     oof: str = ""
     test: str = ""
+    split: str = choice("", "", "rows", "compounds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +141,8 @@ class BlendConfig:
         target) search them on the out-of-fold predictions, `fixed` takes `weights`.
       weights: weight of each model, for `fixed`; a single model needs none.
       files: predictions of models from elsewhere, by the model's name, blended with the run's.
+      unlike_splits: what to do where weights are searched for models whose folds keep different
+        things whole, so that their out-of-fold predictions do not compare: `stop` or `allow`.
       trials: weight vectors that `tpe` tries.
       nested_folds: parts of the rows for the nested score, whose weights never saw the rows they
         are scored on. Each part costs one more search.
@@ -142,6 +151,7 @@ class BlendConfig:
     method: str = choice("slsqp", "slsqp", "tpe", "per_target", "fixed")
     weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
     files: Mapping[str, PredictionFiles] = dataclasses.field(default_factory=dict)
+    unlike_splits: str = choice("stop", "stop", "allow")
     trials: int = number(500, 1)
     nested_folds: int = number(5, 2)
 
@@ -245,11 +255,23 @@ def parse(values: Mapping[str, Any], recipes: Mapping[str, type]) -> RunConfig:
         for name, entry in config.blend.files.items()
     }
     config = dataclasses.replace(config, blend=dataclasses.replace(config.blend, files=files))
-    if config.honest:
-        models = {name: model.honest() for name, model in config.models.items()}
-        config = dataclasses.replace(config, models=models)
+    models = {name: _as_the_run_says(model, config) for name, model in config.models.items()}
+    config = dataclasses.replace(config, models=models)
     _check_across(config)
     return config
+
+
+def _as_the_run_says(model: Any, config: RunConfig) -> Any:
+    """Returns a model with the switches that `honest` and `data.groups` set for all models."""
+    split, groups = model.split, config.data.groups
+    if config.honest:
+        model = model.honest()
+    if groups == "none":
+        return dataclasses.replace(model, split=split)
+    if groups != "auto":
+        kept = "group" if is_group_file(groups) else "compound"
+        return dataclasses.replace(model, split=kept)
+    return model
 
 
 def _check_across(config: RunConfig) -> None:
@@ -271,6 +293,11 @@ def _check_across(config: RunConfig) -> None:
             f"{parallel.devices_per_member}, found {parallel.strategy}"
         )
     _check_blend(config)
+
+
+def is_group_file(groups: str) -> bool:
+    """Tells whether `data.groups` names a file."""
+    return groups not in ("auto", "none", "compound")
 
 
 def _check_blend(config: RunConfig) -> None:

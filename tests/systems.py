@@ -1,20 +1,50 @@
 """A recipe's stages as a run would train them, in a work folder that is bound to no run."""
 
 import dataclasses
+import importlib.util
+from pathlib import Path
 
 import jax
 import numpy as np
 
+from moa_jax import config as configuration
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import ORIGINAL_LEVELS
-from moa_jax.recipes import system
+from moa_jax.data.folds import Split
+from moa_jax.recipes import RECIPES, system
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.features import Known, Passage
+from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.recipes.system import Fitting
 from moa_jax.store import transform_files
 from moa_jax.store.workdir import Workdir
 from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
+
+
+class Stored:
+    """Stands for the sets that a stage's members read, of a chain that need not be nested."""
+
+    def __init__(self, blocks, read):
+        self.blocks, self.read = blocks, read
+
+    def __call__(self, stage):
+        return self.read(stage)
+
+
+def whole(predictions):
+    """Returns arrays of predictions as those of stages that are not nested, by name."""
+    return {name: StagePredictions(values) for name, values in dict(predictions).items()}
+
+
+def tiny(*models, **sections):
+    """Returns the run of models of `e2e/tiny.py`, sections of it replaced."""
+    path = Path(__file__).with_name("e2e") / "tiny.py"
+    spec = importlib.util.spec_from_file_location("tiny", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    values = module.get_config(",".join(models)).to_dict()
+    return configuration.parse({**values, **sections}, RECIPES)
 
 
 class Unbound(Workdir):
@@ -42,7 +72,7 @@ def built(recipe, dataset, folder, name):
 
 def folds_of(design, rows):
     """Returns the fold of each row for every training seed of a stage."""
-    return design.folds(rows)
+    return design.split(rows).folds
 
 
 def inputs_of(recipe, dataset, name, predictions=()):
@@ -50,8 +80,8 @@ def inputs_of(recipe, dataset, name, predictions=()):
 
     `predictions` are those of the earlier stages, by name, of the treated rows.
     """
-    rows, predictions = recipe.rows(dataset), dict(predictions)
-    known = Known(dataset, rows, {"all": np.ones(len(rows), bool)}, predictions)
+    rows, predictions = recipe.rows(dataset), whole(predictions)
+    known = Known(dataset, rows, {"all": np.ones(len(rows), bool)}, predictions, {"all": ()})
     every = designs(recipe)
     features = every[name].features
     made = {
@@ -60,7 +90,7 @@ def inputs_of(recipe, dataset, name, predictions=()):
     }
     passage = Passage(rows)
     passage.predictions.update(predictions)
-    return features.table(passage, name, lambda stage: [made[stage]])[:, 0]
+    return features.table(passage, name, Stored([()], lambda stage: [made[stage]]))[:, 0]
 
 
 def built_on_folds(recipe, dataset, folder, name, fold_of_row, predictions=()):
@@ -70,10 +100,11 @@ def built_on_folds(recipe, dataset, folder, name, fold_of_row, predictions=()):
     are theirs.
     """
     training = Fitting(recipe, dataset, context(folder))
-    training.passage.predictions.update(predictions)
+    training.passage.predictions.update(whole(predictions))
     for stage, design in designs(recipe).items():
         folds = dict.fromkeys(folds_of(design, training.passage.rows), fold_of_row)
-        made = training.build(dataclasses.replace(design, folds=lambda rows, f=folds: f)).stage
+        given = dataclasses.replace(design, split=lambda rows, f=folds: Split(f))
+        made = training.build(given).stage
         if stage == name:
             return made
 
@@ -88,9 +119,10 @@ def stored_set(recipe, folder, name, member):
 def inputs_by(recipe, rows, folder, name, member, predictions=()):
     """Returns what a member reads of all rows through the transforms stored for it alone."""
     features, passage = designs(recipe)[name].features, Passage(rows)
-    passage.predictions.update(predictions)
+    passage.predictions.update(whole(predictions))
     own = stored_set(recipe, folder, name, member)
-    table = features.table(passage, name, lambda stage: [stored_set(recipe, folder, stage, member)])
+    stored = Stored([()], lambda stage: [stored_set(recipe, folder, stage, member)])
+    table = features.table(passage, name, stored)
     data = features.member_data([own], np.zeros(1, np.int32), [member.train_rows])
     data = jax.tree.map(lambda a: a[0], data)
     found = features.inputs(table, data, np.arange(len(rows)), jax.random.key(0), False)
@@ -100,7 +132,7 @@ def inputs_by(recipe, rows, folder, name, member, predictions=()):
 def widths_of(recipe, dataset, folder):
     """Returns the number of inputs of every stage by name, nothing being fitted."""
     outlines = system.outline(recipe, dataset, context(folder))
-    return {stage.name.split("/")[-1]: num_inputs for stage, num_inputs in outlines}
+    return {built.stage.name.split("/")[-1]: built.num_inputs for built in outlines}
 
 
 def own_inputs(stage):

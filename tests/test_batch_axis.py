@@ -57,7 +57,7 @@ run = loop.StageRun(stage, folder, settings, MetricsLog(folder, False))
 run.fit()
 ids = [m.id for m in stage.members]
 predictor = predict.Predictor("toy", forward, folder, ids, devices, stage.member_data)
-values, _ = predict.out_of_fold(stage, predictor, stage.targets)
+values, *_ = predict.out_of_fold(stage, predictor, stage.targets)
 if processes.is_first():
     np.save(folder / "values.npy", values)
 groups = [

@@ -69,4 +69,4 @@ def test_the_blends_tell_the_versions_of_a_model_apart():
     cv, lb = load("best_cv").models, load("best_lb").models
     assert (cv["three_stage_nn"].folds, lb["three_stage_nn"].folds) == (10, 5)
     assert (cv["two_heads_resnet"].version, lb["two_heads_resnet"].version) == ("v2", "v1")
-    assert lb["simple_nn_old"].split != lb["simple_nn_new"].split
+    assert lb["simple_nn_old"].original_split != lb["simple_nn_new"].original_split

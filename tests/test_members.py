@@ -97,3 +97,24 @@ def test_member_is_frozen_and_named():
     member = Member(0, 4, np.arange(2), np.arange(1), np.arange(1))
     assert member.name == "seed0_fold4"
     assert member.id == MemberId(0, 4) and member.id.name == member.name
+
+
+def test_members_of_a_nested_stage_leave_out_every_pair_of_blocks():
+    folds = np.arange(30) % 6
+    made = members.cross_validation({4: folds}, 0, nesting=members.Nesting(3, 2))
+    assert [m.blocks for m in made] == [(0, 1), (0, 2), (1, 2)]
+    assert [m.name for m in made] == ["seed4_without0-1", "seed4_without0-2", "seed4_without1-2"]
+    for member in made:
+        assert set(folds[member.valid_rows] % 3) == set(member.blocks)
+        assert not set(folds[member.train_rows] % 3) & set(member.blocks)
+        assert len(member.valid_rows) + len(member.train_rows) == 30
+
+
+def test_members_of_the_last_stage_leave_out_a_fold_and_know_its_block():
+    folds = np.arange(30) % 6
+    made = members.cross_validation({4: folds}, 0, nesting=members.Nesting(3, 1))
+    assert [m.blocks for m in made] == [(0,), (1,), (2,), (0,), (1,), (2,)]
+    plain = members.cross_validation({4: folds}, 0)
+    for member, other in zip(made, plain, strict=True):
+        assert member.name == other.name
+        np.testing.assert_array_equal(member.train_rows, other.train_rows)

@@ -225,13 +225,13 @@ def test_transforms_have_the_original_parameters(rows):
 
 
 def test_seeds_and_splits_of_both_stages(rows):
-    found = stages()["nonscored"].folds(rows)
+    found = stages()["nonscored"].split(rows).folds
     assert list(found) == [0, 1, 2, 3, 4]
     labels = nonempty_nonscored(rows).values
     for fold_of_row, seed in zip(found.values(), [512, 0, 1, 2, 3], strict=True):
         expected = folds.multilabel_stratified(labels, 10, seed, shuffle=True)
         np.testing.assert_array_equal(fold_of_row, expected)
-    found = stages()["scored"].folds(rows)
+    found = stages()["scored"].split(rows).folds
     assert list(found) == [0, 1, 2]
     for seed, fold_of_row in found.items():
         expected = folds.multilabel_stratified(rows.scored.values, 10, seed, shuffle=True)
@@ -240,9 +240,9 @@ def test_seeds_and_splits_of_both_stages(rows):
 
 def test_same_folds_are_those_of_the_second_stage(rows):
     config = nn_tabnet.Config(same_folds=True)
-    expected = stages()["scored"].folds(rows)[0]
+    expected = stages()["scored"].split(rows).folds[0]
     for design in stages(config).values():
-        for fold_of_row in design.folds(rows).values():
+        for fold_of_row in design.split(rows).folds.values():
             np.testing.assert_array_equal(fold_of_row, expected)
 
 

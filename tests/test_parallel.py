@@ -161,7 +161,7 @@ settings = layout.Settings(devices, members_at_once=8, steps_per_call=3)
 loop.StageRun(stage, folder, settings, MetricsLog(folder, False)).fit()
 ids = [m.id for m in stage.members]
 predictor = predict.Predictor("toy", stage.forward, folder, ids, devices, stage.member_data)
-values, _ = predict.out_of_fold(stage, predictor, stage.targets)
+values, *_ = predict.out_of_fold(stage, predictor, stage.targets)
 from moa_jax.training import weights
 epochs = [weights.read(folder / "members" / f"{own.name}.npz").epochs_run for own in ids]
 np.savez(folder / "result.npz", values=values, epochs=epochs, strategy=devices.strategy)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.util
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,18 +9,17 @@ import pytest
 import systems
 import toy
 
-from moa_jax import config as configuration
 from moa_jax.command import plan
 from moa_jax.config import ParallelConfig
 from moa_jax.data import simulate
 from moa_jax.errors import UserError
-from moa_jax.recipes import RECIPES, system
+from moa_jax.recipes import system
 from moa_jax.recipes.dense import DenseTraining
+from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.recipes.system import BuiltStage, Fitting
 from moa_jax.training import shapes
 from moa_jax.training.stage import Forward
 
-TINY = Path(__file__).with_name("e2e") / "tiny.py"
 MODELS = ("simple_nn_old", "simple_nn_new", "three_stage_nn", "nn_tabnet", "two_heads_resnet",
           "efficientnet")  # fmt: skip
 
@@ -31,25 +29,21 @@ def dataset():
     return simulate.make(rows=160, seed=1, genes=12, cells=6, scored=4, nonscored=3)
 
 
-def tiny(*models, **fields):
-    spec = importlib.util.spec_from_file_location("tiny", TINY)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    values = module.get_config(",".join(models)).to_dict()
-    return configuration.parse({**values, **fields}, RECIPES)
-
-
 @pytest.mark.parametrize("honest", [False, True])
 @pytest.mark.parametrize("model", MODELS)
 def test_an_outline_has_the_members_and_shapes_of_a_fit(dataset, tmp_path, model, honest):
     """Every stage is built as for training, from predictions that stand for earlier ones."""
-    recipe = tiny(model, honest=honest).models[model]
+    recipe = systems.tiny(model).models[model]
+    if honest:
+        recipe = dataclasses.replace(recipe, folds=4).honest()  # a nested chain needs four
     own = systems.context(tmp_path, model)
     training, fitted = Fitting(recipe, dataset, own), []
     for name, design in systems.designs(recipe).items():
         fitted.append(training.build(design))
         shape = fitted[-1].stage.targets.shape
-        training.passage.predictions[name] = np.full(shape, 0.5)
+        half = np.full(shape, 0.5)
+        nested = {(b,): half for b in range(4)} | {(b, c): half for c in range(4) for b in range(c)}
+        training.passage.predictions[name] = StagePredictions(half, nested if honest else {})
     outlined = system.outline(recipe, dataset, own)
     assert [built.stage.name for built in outlined] == [built.stage.name for built in fitted]
     for (here, our_inputs), (there, their_inputs) in zip(outlined, fitted, strict=True):
@@ -161,3 +155,14 @@ def test_tpus_need_their_compiler(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"moa-jax\[tpu\]"):
         plan.topology("v5e:2x4")
+
+
+def test_a_plan_says_what_an_honest_chain_costs(dataset, tmp_path):
+    config = systems.tiny("nn_tabnet", honest=True)
+    built = plan.outline(config, dataset, systems.Unbound(tmp_path), plan.topology("cpu"))
+    assert [len(b.stage.members) for b in built] == [2 * 3, 2 * 3]
+    (line,) = plan.nesting(config, built)
+    assert line.startswith("nn_tabnet: Nested: 12 networks in 2 stages instead of 12, so that no")
+    plain = systems.tiny("nn_tabnet")
+    built = plan.outline(plain, dataset, systems.Unbound(tmp_path), plan.topology("cpu"))
+    assert list(plan.nesting(plain, built)) == []

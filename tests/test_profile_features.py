@@ -8,7 +8,7 @@ import systems
 
 from moa_jax.data import simulate
 from moa_jax.features.selection import VarianceSelection
-from moa_jax.recipes.features import Known, Passage, sets_of
+from moa_jax.recipes.features import Passage, known_of
 from moa_jax.recipes.profile_features import ProfileFeatures
 from moa_jax.recipes.simple_nn import Config
 from moa_jax.training.members import cross_validation
@@ -39,9 +39,9 @@ def fitted(data):
     rows = data.take(np.flatnonzero(~data.is_control))
     folds = {0: np.arange(len(rows)) % 2, 5: np.arange(len(rows)) % 2}
     members, passage = cross_validation(folds, 0), Passage(rows)
-    sets = sets_of(FEATURES, members, len(rows))
-    made = dict(FEATURES.fit(Known(data, rows, sets, {}), list(sets)))
-    return members, passage, sets, made
+    known = known_of(FEATURES, members, data, rows, {})
+    made = dict(FEATURES.fit(known, list(known.sets)))
+    return members, passage, known.sets, made
 
 
 def test_members_of_a_fold_share_a_set(data):
@@ -57,7 +57,7 @@ def test_a_fold_that_keeps_fewer_columns_ends_in_zeros(data):
     controls = np.flatnonzero(data.is_control)
     data.features[controls, 1:3] = 0
     _, passage, sets, made = fitted(data)
-    table = FEATURES.table(passage, "scored", lambda stage: [made[name] for name in sets])
+    table = FEATURES.table(passage, "scored", systems.Stored([(), ()], lambda stage: [made[name] for name in sets]))
     assert [len(made[name]["selection"].kept_) for name in sets] == [5, 7]
     assert table.shape == (len(passage.rows), 2, 7)
     values = passage.rows.features.astype(np.float32)
@@ -81,10 +81,11 @@ def test_a_profile_is_computed_once_for_all_stages(data):
     _, passage, sets, made = fitted(data)
     asked = []
 
-    def stored(stage):
+    def read(stage):
         asked.append(stage)
         return [made[name] for name in sets]
 
+    stored = systems.Stored([(), ()], read)
     first = FEATURES.table(passage, "first", stored)
     later = dataclasses.replace(FEATURES, profile_of="first")
     np.testing.assert_array_equal(later.table(passage, "second", stored), first)

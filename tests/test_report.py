@@ -288,3 +288,38 @@ def test_durations(workdir, seconds, shown):
     stored = files.read_json(workdir / "plain" / "metrics.json")
     files.write_json(workdir / "plain" / "metrics.json", stored | {"seconds": seconds})
     assert f"{shown} from start to end" in rendered(workdir).text
+
+
+def test_what_no_run_removes_is_listed_with_its_figures(workdir):
+    split = {"kept_whole": "compounds of at most 18 rows", "compounds": 57, "parted": 2,
+             "shared_rows": 48}  # fmt: skip
+    for name, record in (("plain", split), (UGLY, {"kept_whole": "rows", "compounds": None})):
+        metrics = files.read_json(workdir / name / "metrics.json")
+        files.write_json(workdir / name / "metrics.json", metrics | {"split": record})
+    page = rendered(workdir)
+    (found,) = [rows for rows in page.tables if "In several folds" in rows[0]]
+    assert found[1] == ["plain", "compounds of at most 18 rows", "57", "2", "48"]
+    assert found[2][:2] == [UGLY, "rows"] and "unknown without train_drug" in found[2][-1]
+
+
+def test_a_blend_of_unlike_folds_is_flagged_and_one_of_like_folds_names_them(workdir):
+    path = workdir / "blend" / "weights.json"
+    stored = files.read_json(path)
+    files.write_json(path, stored | {"splits": {"compounds": ["plain", UGLY]}})
+    page = rendered(workdir)
+    assert "log loss of 1,400 treated rows, folds keep compounds whole" in page.text
+    assert "do not compare like with like" not in page.text
+    files.write_json(path, stored | {"splits": {"rows": ["plain"], "compounds": [UGLY]}})
+    page = rendered(workdir)
+    assert f"folds differ: unlike folds: whole are rows of plain; compounds of {UGLY}" in page.text
+    assert "do not compare like with like" in page.text
+
+
+def test_members_of_a_nested_stage_are_told_by_what_they_leave_out(workdir):
+    path = workdir / "plain" / "scored" / "metrics.json"
+    stored = files.read_json(path)
+    for score, blocks in zip(stored["fold_scores"], ((0, 1), (0, 2)) * 2, strict=True):
+        score["blocks"] = list(blocks)
+    files.write_json(path, stored)
+    page = rendered(workdir)
+    assert any(t[0] == ["Seed", "All folds", "Without 0, 1", "Without 0, 2"] for t in page.tables)

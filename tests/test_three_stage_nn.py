@@ -162,7 +162,7 @@ def test_first_and_third_stage_smooth_both_losses_the_second_neither():
 
 
 def split(config, stage, rows):
-    return next(iter(stages(config)[stage].folds(rows).values()))
+    return next(iter(stages(config)[stage].split(rows).folds.values()))
 
 
 def test_folds_of_clipped_targets_are_blocked_and_seeded(rows):
@@ -190,8 +190,8 @@ def test_switches_of_the_folds(rows):
 
 
 def test_every_seed_has_the_same_folds(rows):
-    assert list(stages()["scored"].folds(rows)) == [0, 1, 2, 3, 4]
-    first, *others = stages()["scored"].folds(rows).values()
+    assert list(stages()["scored"].split(rows).folds) == [0, 1, 2, 3, 4]
+    first, *others = stages()["scored"].split(rows).folds.values()
     assert all(other is first for other in others)
 
 

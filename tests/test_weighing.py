@@ -28,8 +28,8 @@ def oof(case):
     return {f"m{k}": Predictions(ids, TARGETS, values) for k, values in enumerate(case[0])}
 
 
-def weigh(oof, labels, honest=False, seed=3, **config):
-    return weighing.weigh(BlendConfig(**config), oof, labels, 30, seed, honest)
+def weigh(oof, labels, honest=False, seed=3, units=None, **config):
+    return weighing.weigh(BlendConfig(**config), oof, labels, 30, seed, honest, units)
 
 
 def test_searched_weights_are_reported_in_sample_and_nested(case, oof):
@@ -43,6 +43,16 @@ def test_searched_weights_are_reported_in_sample_and_nested(case, oof):
     assert found.record["nested"]["loss"] == nested
     assert len(found.record["nested"]["weights"]) == 5
     assert found.record["best_model"] == "m1"
+
+
+def test_parts_of_the_nested_score_keep_units_whole(case, oof):
+    units = np.arange(300) // 25
+    found = weigh(oof, case[1], units=units).record["nested"]
+    parts = folds.k_fold(12, 5, 3)[units]
+    nested, _, _ = search.nested(search.slsqp, *case, parts)
+    assert found["loss"] == nested != weigh(oof, case[1]).record["nested"]["loss"]
+    few = weigh(oof, case[1], units=units // 4).record["nested"]
+    assert len(few["weights"]) == 3
 
 
 @pytest.mark.parametrize("method", ["slsqp", "per_target"])

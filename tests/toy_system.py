@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 
@@ -33,7 +34,7 @@ class Config(Recipe):
     """Logistic regression.
 
     Attributes:
-      folds, seeds: folds and training seeds.
+      seeds: training seeds.
       components: principal components that it reads.
       epochs, batch_size, learning_rate: length of training, rows per step, and rate.
       loss, optimizer, schedule: by name.
@@ -55,7 +56,9 @@ class Config(Recipe):
     select_on: str = choice("fold", "fold", "holdout")
 
     def honest(self) -> Config:
-        return dataclasses.replace(self, transforms="per_fold", select_on="holdout")
+        return dataclasses.replace(
+            self, transforms="per_fold", select_on="holdout", **self.honest_split()
+        )
 
     def original(self) -> Config:
         return Config()
@@ -76,7 +79,8 @@ class Config(Recipe):
         )
 
     def split_rows(self, rows):
-        return dict.fromkeys(self.seeds, folds.k_fold(len(rows), self.folds, 0))
+        original = functools.partial(folds.k_fold, len(rows), self.folds)
+        return self.cut(rows, rows.targets.values, dict.fromkeys(self.seeds, 0), original)
 
     def stage(self, **parts):
         return Stage(

@@ -39,6 +39,7 @@ def weigh(
     num_controls: int,
     seed: int,
     honest: bool,
+    units: np.ndarray | None = None,
 ) -> Weighing:
     """Weighs the models and scores the blend.
 
@@ -53,6 +54,8 @@ def weigh(
       num_controls: number of control rows beside them, for the original's conventions.
       seed: seed of the parts of the nested score, and of TPE.
       honest: report the nested score.
+      units: [N] unit of each row, whose rows the parts of the nested score keep together, as the
+        models' folds do; None where every row is its own.
     """
     known = {name: p for name, p in oof.items() if p is not None}
     losses = {name: metrics.mean_log_loss(labels, p.values) for name, p in known.items()}
@@ -72,7 +75,9 @@ def weigh(
     blended = combine(known, chosen)
     record["loss"] = record["score"] = metrics.mean_log_loss(labels, blended.values)
     if config.method != "fixed":
-        record["nested"], nested = _nested(config, known, labels, seed)
+        if units is None:
+            units = np.arange(len(labels))
+        record["nested"], nested = _nested(config, known, labels, units, seed)
         if honest:
             blended, record["score"] = nested, record["nested"]["loss"]
     # Fixed weights may sum to more than 1, and the blend with them.
@@ -118,9 +123,14 @@ def _searched(
 
 
 def _nested(
-    config: BlendConfig, oof: Mapping[str, Predictions], labels: np.ndarray, seed: int
+    config: BlendConfig,
+    oof: Mapping[str, Predictions],
+    labels: np.ndarray,
+    units: np.ndarray,
+    seed: int,
 ) -> tuple[dict[str, Any], Predictions]:
-    parts = folds.k_fold(len(labels), config.nested_folds, seed)
+    count = int(units.max()) + 1
+    parts = folds.k_fold(count, min(config.nested_folds, count), seed)[units]
     loss, weights, values = search.nested(_search(config, seed), _stacked(oof), labels, parts)
     # Of weights for each target the mean, which is all the report shows of them.
     weights = weights.mean(-1) if weights.ndim == 3 else weights

@@ -54,6 +54,8 @@ def main(argv: Sequence[str]) -> None:
     if mode in ("all", "train", "blend"):
         dataset = run.load_data(config)
         outside = run.outside_sources(config, dataset)
+        if mode != "train":
+            run.unlike_splits(config, dataset)
         if mode != "blend":
             run.train(config, workdir, dataset)
         if mode != "train":

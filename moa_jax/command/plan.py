@@ -10,7 +10,7 @@ import dataclasses
 import importlib.util
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ from moa_jax.command import run
 from moa_jax.config import ParallelConfig, RunConfig, suggestion
 from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
-from moa_jax.recipes import system
+from moa_jax.recipes import notes, system
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.system import BuiltStage
 from moa_jax.store.workdir import Workdir
@@ -313,11 +313,18 @@ def outline(
 def report(config: RunConfig, dataset: Dataset, workdir: Workdir) -> str:
     """Returns the plan of a run as Markdown."""
     target = topology(config.plan.topology, config.parallel.strategy)
-    rows = [
-        plan_stage(built, target, config.parallel, config.plan.efficiency)
-        for built in outline(config, dataset, workdir, target)
-    ]
-    return "\n".join([*_heading(config, dataset, target), "", *_table(rows, target)])
+    stages = outline(config, dataset, workdir, target)
+    rows = [plan_stage(b, target, config.parallel, config.plan.efficiency) for b in stages]
+    lines = [*_heading(config, dataset, target), *nesting(config, stages)]
+    return "\n".join([*lines, "", *_table(rows, target)])
+
+
+def nesting(config: RunConfig, stages: Sequence[BuiltStage]) -> Iterator[str]:
+    """Yields what each nested chain of the stages costs."""
+    for name in config.models:
+        own = [built for built in stages if built.stage.name.startswith(f"{name}/")]
+        for note in notes.of_nesting((built.stage.members, built.split) for built in own):
+            yield f"{name}: {note}"
 
 
 def _heading(config: RunConfig, dataset: Dataset, target: Topology) -> list[str]:

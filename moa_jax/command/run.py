@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from moa_jax.blend import combination, search, sources, weighing
 from moa_jax.blend.combination import Weight
 from moa_jax.blend.sources import Source
-from moa_jax.config import RunConfig
+from moa_jax.config import RunConfig, is_group_file
 from moa_jax.data import simulate, tables
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.deepinsight import inputs
@@ -28,6 +30,15 @@ from moa_jax.training.progress import MetricsLog
 
 def load_data(config: RunConfig) -> Dataset:
     """Returns the training data that the configuration names, its test rows within."""
+    data = config.data
+    dataset = _read_data(config)
+    if is_group_file(data.groups):
+        groups = tables.read_groups(data.groups, dataset)
+        dataset = dataclasses.replace(dataset, groups=groups)
+    return dataset
+
+
+def _read_data(config: RunConfig) -> Dataset:
     data = config.data
     if data.source == "simulated":
         return simulate.make(
@@ -52,6 +63,31 @@ def check(config: RunConfig, dataset: Dataset) -> None:
             model.check(dataset)
         except UserError as error:
             raise UserError(f"config.models.{name}: {error}") from None
+
+
+def unlike_splits(config: RunConfig, dataset: Dataset) -> dict[str, list[str]]:
+    """Returns the models by what their folds keep whole; one entry where their scores compare.
+
+    Predictions from elsewhere whose `split` is unknown are left out.
+
+    Raises:
+      UserError: there are several, weights are searched, and `blend.unlike_splits` is `stop`.
+    """
+    found: dict[str, list[str]] = {}
+    for name, model in config.models.items():
+        found.setdefault(model.kept_whole(dataset), []).append(name)
+    for name, file in config.blend.files.items():
+        if file.oof and file.split:
+            found.setdefault(file.split, []).append(name)
+    searched = config.blend.method != "fixed" and config.blend.unlike_splits == "stop"
+    if len(found) > 1 and searched:
+        groups = "; ".join(f"{whole} of {', '.join(names)}" for whole, names in found.items())
+        raise UserError(
+            f"config.blend.method={config.blend.method}: expected models whose folds keep the same "
+            f"whole, found {groups}; set config.data.groups=compound or each model's split, "
+            "config.blend.method=fixed, or config.blend.unlike_splits=allow"
+        )
+    return found
 
 
 def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
@@ -94,9 +130,11 @@ def blend(
     sources.check_tests(blended)
     labels = dataset.targets.values[~dataset.is_control]
     oof = {name: source.oof for name, source in blended.items()}
+    splits, controls = unlike_splits(config, dataset), int(dataset.is_control.sum())
     weighed = weighing.weigh(
-        config.blend, oof, labels, int(dataset.is_control.sum()), config.seed, config.honest
+        config.blend, oof, labels, controls, config.seed, config.honest, _units(config, dataset)
     )
+    record = {**weighed.record, "splits": splits}
     known = {name: predictions for name, predictions in oof.items() if predictions is not None}
     tests = {name: source.test for name, source in blended.items() if source.test is not None}
     analysed = analysis.analyse(config.blend, dataset, known, tests, weighed.oof)
@@ -121,7 +159,7 @@ def blend(
     else:  # what an earlier blend of this folder may have left would be shown with this one
         files.remove(folder / "oof.parquet", folder / "targets.csv")
     files.write_json(folder / "analysis.json", analysed)
-    files.write_json(folder / "weights.json", weighed.record)
+    files.write_json(folder / "weights.json", record)
     if submission is not None:
         submission.write(workdir.path / "submission.csv")
     else:
@@ -130,6 +168,13 @@ def blend(
     collected = records.collect(workdir.path)
     html.write(folder / "report.html", collected)
     figures.write(folder, collected)
+
+
+def _units(config: RunConfig, dataset: Dataset) -> np.ndarray | None:
+    """Returns the units of the treated rows that every model's folds keep whole, if they do."""
+    rows = dataset.take(np.flatnonzero(~dataset.is_control))
+    units = [model.units(rows) for model in config.models.values()]
+    return units[0] if units and all(found is not None for found in units) else None
 
 
 def infer(config: RunConfig, workdir: Workdir) -> Path:

@@ -63,6 +63,7 @@ class Dataset:
       is_control: [N] bool.
       scored, nonscored: targets of the rows; None where there are none.
       drug_id: [N] drug of each row, or None.
+      groups: [N] group of each row by the run's own file, a text, or None.
       test: the rows to predict that came with training rows, or None.
       submission_ids: ids of the sample submission in its order, or None.
     """
@@ -77,6 +78,7 @@ class Dataset:
     scored: Targets | None = None
     nonscored: Targets | None = None
     drug_id: np.ndarray | None = None
+    groups: np.ndarray | None = None
     test: Dataset | None = None
     submission_ids: np.ndarray | None = None
 
@@ -121,6 +123,7 @@ class Dataset:
             targets(self.scored),
             targets(self.nonscored),
             None if self.drug_id is None else self.drug_id[rows],
+            None if self.groups is None else self.groups[rows],
         )
 
     def fingerprint(self) -> str:
@@ -129,8 +132,7 @@ class Dataset:
         targets = [t for t in (self.scored, self.nonscored) if t is not None]
         words: list[Sequence[str] | np.ndarray]
         words = [self.ids, self.genes, self.cells, self.cp_dose, *(t.names for t in targets)]
-        if self.drug_id is not None:
-            words.append(self.drug_id)
+        words += [column for column in (self.drug_id, self.groups) if column is not None]
         for part in words:
             digest.update(json.dumps(list(part)).encode())
         for array in (self.features, self.cp_time, self.is_control, *(t.values for t in targets)):

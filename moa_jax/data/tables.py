@@ -70,6 +70,25 @@ def load(folder: str | Path, levels: Levels = ORIGINAL_LEVELS) -> Dataset:
     )
 
 
+def read_groups(file: str | Path, train: Dataset) -> np.ndarray:
+    """Returns the group of each training row, [N] texts; empty for controls without one.
+
+    Args:
+      file: a table of `sig_id` and `group`, in any order, of at least the treated rows.
+      train: the training rows.
+
+    Raises:
+      UserError: naming the file and what was expected and found.
+    """
+    table = columns.read(Path(file))
+    table.expect(["group"])
+    known = dict(zip(table.ids, table.texts("group"), strict=True))
+    for sig_id, control in zip(train.ids, train.is_control, strict=True):
+        if not control and sig_id not in known:
+            raise UserError(f"{file}: expected sig_id {sig_id} of train_features, found none")
+    return np.array([known.get(sig_id, "") for sig_id in train.ids], object)
+
+
 def read_features(
     file: str | Path,
     levels: Levels = ORIGINAL_LEVELS,

@@ -53,6 +53,7 @@ class Placement:
     Attributes:
       folds, fold_seed: number of folds and seed of their splitter, which is the map's too.
       embedding, tsne, perplexity, closing_edge: see `FeatureMap`.
+      split, frequent_above: what the splitter keeps whole.
     """
 
     folds: int
@@ -61,6 +62,8 @@ class Placement:
     tsne: str
     perplexity: float
     closing_edge: bool
+    split: str = "original"
+    frequent_above: int = 18
 
 
 def folder(workdir: Path, placement: Placement, fold: int) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from absl import logging
 from moa_jax.config import choice, number, switch
 from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.data.folds import Split
 from moa_jax.errors import UserError
 from moa_jax.models.hyperparameters import EFFICIENTNETS, RESNESTS
 from moa_jax.recipes import optimisation
@@ -116,7 +117,7 @@ class Config(Recipe):
     convention = "epsilon_all"
 
     def honest(self) -> Config:
-        return dataclasses.replace(self, select_on="holdout")
+        return dataclasses.replace(self, select_on="holdout", **self.honest_split())
 
     def original(self) -> Config:
         return ORIGINAL[self.version]
@@ -165,7 +166,7 @@ class Config(Recipe):
 
         return Placement(
             self.folds, self.fold_seed, self.embedding, self.tsne, self.perplexity,
-            self.closing_edge,
+            self.closing_edge, self.split, self.frequent_above,
         )  # fmt: skip
 
     def image_network(self, num_outputs: int) -> nn.Module:
@@ -222,7 +223,7 @@ class Config(Recipe):
                 network=self.image_network,
                 training=self.stage,
                 targets=scored,
-                folds=self.split_rows,
+                split=self.split_rows,
                 features=self.features(levels),
                 select_on=self.select_on,
                 start=self._start,
@@ -232,12 +233,14 @@ class Config(Recipe):
             ),
         )
 
-    def split_rows(self, rows: Dataset) -> Mapping[int, np.ndarray]:
+    def split_rows(self, rows: Dataset) -> Split:
         """Returns the fold of each row, the same for every seed."""
-        fold_of_row = folds.multilabel_stratified(
-            rows.targets.values, self.folds, self.fold_seed, shuffle=True
-        )
-        return dict.fromkeys(self.seeds, fold_of_row)
+        labels = rows.targets.values
+
+        def original(seed: int) -> np.ndarray:
+            return folds.multilabel_stratified(labels, self.folds, seed, shuffle=True)
+
+        return self.cut(rows, labels, dict.fromkeys(self.seeds, self.fold_seed), original)
 
     @functools.cached_property
     def _weights(self) -> Pretrained | None:

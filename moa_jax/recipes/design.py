@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -11,9 +11,10 @@ import jax
 import numpy as np
 
 from moa_jax.data.dataset import Dataset, Targets
+from moa_jax.data.folds import Split
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.features import Arrays, Features
-from moa_jax.training.members import Member
+from moa_jax.training.members import Member, Nesting, cross_validation
 from moa_jax.training.stage import Forward, Stage
 
 Start = Callable[[Member], Any]
@@ -58,10 +59,11 @@ class StageDesign:
       training: makes the `Stage` from name, forward, members, shared, member_data, targets and
         start: loss, optimiser, schedule and rules are its own.
       targets: the targets of the recipe's rows.
-      folds: for every training seed the fold of each of these rows.
+      split: how these rows are cut into folds.
       features: what a network reads of a row.
       select_on: rows that decide a member's epoch: the `fold` it predicts, or a `holdout` of its
         training rows.
+      nesting: the stage's place in a nested chain; None where stages are not nested.
       rows: changes which rows a member trains on and is selected by.
       start: from context and number of outputs to the variables that a member starts from.
       probabilities: maps the network's output to probabilities.
@@ -72,15 +74,21 @@ class StageDesign:
     network: Callable[[int], nn.Module]
     training: Callable[..., Stage]
     targets: Callable[[Dataset], Targets]
-    folds: Callable[[Dataset], Mapping[int, np.ndarray]]
+    split: Callable[[Dataset], Split]
     features: Features
     select_on: str = "fold"
+    nesting: Nesting | None = None
     rows: Callable[[Member], Member] = same_rows
     start: Callable[[Context, int], Start | None] = from_scratch
     probabilities: Callable[[Any], jax.Array] = jax.nn.sigmoid
     inner: str = "auto"
     shares_batches: bool = False
     rows_at_once: int = 128
+
+    def members(self, split: Split, base_seed: int) -> list[Member]:
+        """Returns the members for folds of the recipe's rows, `base_seed` being the run's seed."""
+        made = cross_validation(split.folds, base_seed, self.select_on, split.units, self.nesting)
+        return [self.rows(member) for member in made]
 
     def forward(self, num_outputs: int) -> Forward:
         return Forward(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -13,12 +13,20 @@ import numpy as np
 from moa_jax.data.dataset import Dataset
 from moa_jax.features.transforms import TRANSFORMS
 from moa_jax.recipes.context import Context
+from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.store.transform_files import Transform, Transforms
-from moa_jax.training.members import Member, MemberId
+from moa_jax.training.members import Blocks, Member, MemberId
 
-# From the name of a stage to the sets that it stored, of the names that the asking stage's members
-# read, in the order in which `member_data` counts them.
-Stored = Callable[[str], Sequence[Transforms]]
+
+class Stored(Protocol):
+    """The sets that a stage's members read, in the order in which `member_data` counts them."""
+
+    @property
+    def blocks(self) -> Sequence[Blocks]:
+        """The blocks that each set's members leave out in a nested chain."""
+
+    def __call__(self, stage: str) -> Sequence[Transforms]:
+        """Returns the sets that a stage has stored."""
 
 
 class Passage:
@@ -26,13 +34,13 @@ class Passage:
 
     Attributes:
       rows: the rows.
-      predictions: probabilities [N, L] of them, by the name of each stage so far: out of fold
-        where they are training rows.
+      predictions: what each stage so far predicts of them, by its name: out of fold where they
+        are training rows.
     """
 
     def __init__(self, rows: Dataset):
         self.rows = rows
-        self.predictions: dict[str, np.ndarray] = {}
+        self.predictions: dict[str, StagePredictions] = {}
         self._made: dict[str, Any] = {}
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
@@ -50,13 +58,15 @@ class Known(NamedTuple):
       rows: the rows that members train on.
       sets: for every set which of these rows, [N] bool, none of its members predicts; the names
         are in the order of first use.
-      predictions: out-of-fold probabilities of these rows [N, L], by the earlier stage's name.
+      predictions: out-of-fold predictions of these rows, by the earlier stage's name.
+      blocks: for every set of a nested chain the blocks that its members leave out.
     """
 
     dataset: Dataset
     rows: Dataset
     sets: Mapping[str, np.ndarray]
-    predictions: Mapping[str, np.ndarray]
+    predictions: Mapping[str, StagePredictions]
+    blocks: Mapping[str, Blocks]
 
 
 class Arrays(NamedTuple):
@@ -138,10 +148,18 @@ class Features(abc.ABC):
         return arrays.table.shape[-1]
 
 
-def sets_of(features: Features, members: Sequence[Member], num_rows: int) -> dict[str, np.ndarray]:
-    """Returns which rows each set may know, see `Known.sets`."""
-    found: dict[str, np.ndarray] = {}
+def known_of(
+    features: Features,
+    members: Sequence[Member],
+    dataset: Dataset,
+    rows: Dataset,
+    predictions: Mapping[str, StagePredictions],
+) -> Known:
+    """Returns what the members' features may be fitted on, see `Known`."""
+    sets: dict[str, np.ndarray] = {}
+    blocks: dict[str, Blocks] = {}
     for member in members:
-        known = found.setdefault(features.set_of(member.id), np.full(num_rows, True))
-        known[member.valid_rows] = False
-    return found
+        name = features.set_of(member.id)
+        blocks[name] = member.blocks
+        sets.setdefault(name, np.full(len(rows), True))[member.valid_rows] = False
+    return Known(dataset, rows, sets, predictions, blocks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from absl import logging
 
 from moa_jax.data import folds as fold_files
 from moa_jax.data.dataset import Targets
+from moa_jax.recipes import stage_predictions
 from moa_jax.recipes.context import Context
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
@@ -31,6 +33,7 @@ def fit_stage(
     stage: Stage,
     ids: np.ndarray,
     targets: Targets,
+    folds: Mapping[int, np.ndarray],
     num_inputs: int,
     feature_seconds: float = 0.0,
 ) -> Predictions:
@@ -41,6 +44,7 @@ def fit_stage(
       stage: what to fit; its name is `<model>/<stage>`.
       ids: [N] `sig_id` of the stage's training rows.
       targets: the hard targets, which predictions are scored with.
+      folds: for every seed the fold of each row, for the file that keeps them.
       num_inputs: number of the network's inputs, for the report.
       feature_seconds: time that building the stage's inputs took, for the report.
 
@@ -64,9 +68,6 @@ def fit_stage(
         steps_per_call=context.parallel.steps_per_call,
         checkpoint_seconds=context.config.checkpoint.seconds,
     )
-    folds = {member.seed: np.full(len(ids), -1) for member in stage.members}
-    for member in stage.members:
-        folds[member.seed][member.valid_rows] = member.fold
     fold_files.write(folder / "folds.csv", ids, folds)
 
     start = time.monotonic()
@@ -81,10 +82,11 @@ def fit_stage(
         context.devices_for(stage.forward, len(stage.members)),
         stage.member_data,
     )
-    values, scores = out_of_fold(stage, predictor, targets.values)
-    oof = Predictions(ids, targets.names, values)
+    found = out_of_fold(stage, predictor, targets.values)
+    oof = Predictions(ids, targets.names, found.values)
     oof.write(folder / "oof.parquet")
-    score = mean_log_loss(targets.values, values)
+    stage_predictions.write_nested(folder, found.nested)
+    score = mean_log_loss(targets.values, found.values)
     logging.info("%s: out-of-fold log loss %.5f", stage.name, score)
     files.write_json(
         folder / "metrics.json",
@@ -96,7 +98,7 @@ def fit_stage(
             "steps_per_epoch": max(stage.steps_per_epoch(member) for member in stage.members),
             "members": [_member_record(folder, member) for member in stage.members],
             "score": score,
-            "fold_scores": scores,
+            "fold_scores": found.scores,
             "seconds": {
                 "features": feature_seconds,
                 "train": trained - start,
@@ -116,6 +118,7 @@ def _member_record(folder: Path, member: Member) -> dict[str, Any]:
     return {
         "seed": member.seed,
         "fold": member.fold,
+        "blocks": list(member.blocks),
         "train_rows": len(member.train_rows),
         "valid_rows": len(member.valid_rows),
         **weights.read_record(folder / "members" / f"{member.name}.npz"),

@@ -43,7 +43,7 @@ class ImageFeatures(Features):
     classes = (FeatureMap, LogScale)
 
     def set_of(self, member: MemberId) -> str:
-        return f"fold{member.fold}"
+        return member.place
 
     def folder(self, context: Context, stage: str) -> Path:
         return inputs.folder(context.workdir.path, self.placement, fold=0).parent

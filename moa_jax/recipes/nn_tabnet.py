@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,10 +12,11 @@ import numpy as np
 from moa_jax.config import choice, number, switch
 from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.data.folds import Split
 from moa_jax.models.hyperparameters import tabnet_field
 from moa_jax.recipes import optimisation, profile, recipe
+from moa_jax.recipes.chain import Chain
 from moa_jax.recipes.dense import DenseTraining
-from moa_jax.recipes.recipe import Recipe
 from moa_jax.training.names import LOSSES, OPTIMIZERS, SCHEDULES
 
 if TYPE_CHECKING:
@@ -146,34 +147,19 @@ class TabNetConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(Recipe):
+class Config(Chain):
     """The 2-stage NN + TabNet; the defaults are the original's.
 
     Attributes:
-      folds: number of folds of both stages.
-      same_folds: every seed of both stages uses the folds of the second stage's first seed, so
-        that no row's earlier predictions come from networks that trained on it.
-      transforms: fit transforms as the original does on `all` rows at hand, test rows included, or
-        `per_fold` on the fold's training rows and the controls; that needs `same_folds`.
-      select_on: the rows that decide epoch and stopping: the `fold` that is predicted, or a
-        `holdout` of the training rows.
       nonscored, scored: the two stages.
     """
 
     recipe: str = "nn_tabnet"
     folds: int = number(10, 2, 1000)
-    same_folds: bool = switch(number(False))
-    transforms: str = switch(choice("all", "all", "per_fold"))
-    select_on: str = switch(choice("fold", "fold", "holdout"))
     nonscored: DenseConfig = dataclasses.field(default_factory=DenseConfig)
     scored: TabNetConfig = dataclasses.field(default_factory=TabNetConfig)
 
     convention = "printed_treated"
-
-    def honest(self) -> Config:
-        return dataclasses.replace(
-            self, transforms="per_fold", select_on="holdout", same_folds=True
-        )
 
     def original(self) -> Config:
         return Config()
@@ -183,8 +169,10 @@ class Config(Recipe):
         return 0.016234
 
     def check(self, dataset: Dataset) -> None:
+        from moa_jax.recipes.design import has_nonscored
+
         super().check(dataset)
-        recipe.check_same_folds(self.transforms, self.same_folds)
+        self.check_chain(2 if has_nonscored(dataset) else 1)
         seeds, split_seeds = self.nonscored.seeds, self.nonscored.split_seeds
         first, second = self.nonscored, self.scored
         optimisation.check(first, first.max_learning_rate, first.weight_decay, "nonscored.")
@@ -224,45 +212,50 @@ class Config(Recipe):
             network=dense.network,
             training=dense.stage,
             targets=nonempty_nonscored,
-            folds=self._dense_folds,
+            split=self._dense_folds,
             features=ProfileFeatures(dense_inputs, self.transforms, first_profile),
             select_on=self.select_on,
+            nesting=self.nesting(1),
         )
         second = StageDesign(
             name=SCORED,
             network=functools.partial(tabnet.network, levels),
             training=tabnet.stage,
             targets=scored,
-            folds=self._tabnet_folds,
+            split=self._tabnet_folds,
             features=ProfileFeatures(
                 tabnet_inputs, self.transforms, second_profile, predictions_of=predictions_of
             ),
             select_on=self.select_on,
+            nesting=self.nesting(0),
             probabilities=_probabilities,
         )
         return (first, second) if nonscored else (second,)
 
-    def _dense_folds(self, rows: Dataset) -> Mapping[int, np.ndarray]:
+    def _dense_folds(self, rows: Dataset) -> Split:
         from moa_jax.recipes.design import nonempty_nonscored
 
+        first = self.nonscored
         if self.same_folds:
-            return dict.fromkeys(self.nonscored.seeds, self._common_folds(rows))
-        labels = nonempty_nonscored(rows).values
-        pairs = zip(self.nonscored.seeds, self.nonscored.split_seeds, strict=True)
-        return {seed: _split(labels, self.folds, split_seed) for seed, split_seed in pairs}
+            return self._common_folds(rows, first.seeds)
+        seeds = dict(zip(first.seeds, first.split_seeds, strict=True))
+        return self._shuffled(rows, nonempty_nonscored(rows).values, seeds)
 
-    def _tabnet_folds(self, rows: Dataset) -> Mapping[int, np.ndarray]:
+    def _tabnet_folds(self, rows: Dataset) -> Split:
+        seeds = self.scored.seeds
         if self.same_folds:
-            return dict.fromkeys(self.scored.seeds, self._common_folds(rows))
+            return self._common_folds(rows, seeds)
+        return self._shuffled(rows, rows.targets.values, dict(zip(seeds, seeds, strict=True)))
+
+    def _common_folds(self, rows: Dataset, seeds: Sequence[int]) -> Split:
         labels = rows.targets.values
-        return {seed: _split(labels, self.folds, seed) for seed in self.scored.seeds}
+        return self._shuffled(rows, labels, dict.fromkeys(seeds, self.scored.seeds[0]))
 
-    def _common_folds(self, rows: Dataset) -> np.ndarray:
-        return _split(rows.targets.values, self.folds, self.scored.seeds[0])
+    def _shuffled(self, rows: Dataset, labels: np.ndarray, seeds: Mapping[int, int]) -> Split:
+        def original(seed: int) -> np.ndarray:
+            return folds.multilabel_stratified(labels, self.folds, seed, shuffle=True)
 
-
-def _split(labels: np.ndarray, num_folds: int, seed: int) -> np.ndarray:
-    return folds.multilabel_stratified(labels, num_folds, seed, shuffle=True)
+        return self.cut(rows, labels, seeds, original)
 
 
 def _probabilities(outputs):

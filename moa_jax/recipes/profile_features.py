@@ -48,7 +48,7 @@ class ProfileFeatures(Features):
         return self.transforms == "all"
 
     def set_of(self, member: MemberId) -> str:
-        return "all" if self.transforms == "all" else f"fold{member.fold}"
+        return "all" if self.transforms == "all" else member.place
 
     def fit(self, known: Known, missing: Sequence[str]) -> Iterator[tuple[str, Transforms]]:
         for name in missing:
@@ -60,7 +60,8 @@ class ProfileFeatures(Features):
             if self.profile is not None and self.profile_of is None:
                 fitted |= profile.fit(self.profile, train, test)
             if self.predictions_of is not None:
-                fitted[PREDICTIONS] = RankGauss().fit(known.predictions[self.predictions_of][own])
+                earlier = known.predictions[self.predictions_of].without(known.blocks[name])
+                fitted[PREDICTIONS] = RankGauss().fit(earlier[own])
             yield name, fitted
 
     def table(self, passage: Passage, stage: str, stored: Stored) -> np.ndarray:
@@ -80,7 +81,7 @@ class ProfileFeatures(Features):
             predicted = own = np.zeros((len(rows), 0), dtype)
             if self.predictions_of is not None:
                 earlier = passage.predictions[self.predictions_of]
-                predicted = fitted[PREDICTIONS].transform(earlier)
+                predicted = fitted[PREDICTIONS].transform(earlier.without(stored.blocks[number]))
             if columns is not None:
                 own = columns[number]
             by_set.append(self.arrange(rows, own, predicted).astype(dtype))

@@ -5,19 +5,20 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.errors import UserError
+from moa_jax.recipes.splitting import Splitting
 
 if TYPE_CHECKING:
     from moa_jax.recipes.context import Context
     from moa_jax.recipes.design import StageDesign
 
 
-class Recipe(abc.ABC):
+class Recipe(Splitting, abc.ABC):
     """A system: a frozen configuration that gives a list of stages over features.
 
     A subclass is a frozen dataclass whose fields are those of the model's section in the
@@ -30,12 +31,10 @@ class Recipe(abc.ABC):
 
     Attributes:
       recipe: the recipe's name.
-      folds: number of folds.
       convention: the one of `metrics.conventions` that the recipe's original prints.
     """
 
     recipe: str
-    folds: int
     convention: ClassVar[str | None] = None
 
     @abc.abstractmethod
@@ -59,13 +58,22 @@ class Recipe(abc.ABC):
         """Checks that the data suit the configuration, before any model is trained.
 
         Raises:
-          UserError: there are fewer treated rows than folds.
+          UserError: there are fewer treated rows than folds, or compounds or groups that folds
+            keep whole are absent or fewer than folds.
         """
+        self.check_split(dataset)
         treated = int((~dataset.is_control).sum())
         if treated < self.folds:
             raise UserError(
                 f"folds: expected at most as many as treated rows, found {self.folds} for {treated}"
             )
+
+    def honest_split(self) -> dict[str, Any]:
+        """Returns the fields by which an honest run keeps compounds whole where they are known.
+
+        A split that was chosen stays.
+        """
+        return {"split": "auto" if self.split == "original" else self.split, "frequent_above": 0}
 
     def rows(self, dataset: Dataset) -> Dataset:
         """Returns the rows that members train on: the treated ones."""
@@ -88,16 +96,6 @@ class Recipe(abc.ABC):
     def drawn_maps(self, workdir: Path) -> tuple[Path, ...]:
         """Returns the folders of feature maps that the report draws."""
         return ()
-
-
-def check_same_folds(transforms: str, same_folds: bool) -> None:
-    """Checks that transforms of a fold serve every stage of a chain.
-
-    Raises:
-      UserError: transforms are fitted per fold, but folds differ between stages.
-    """
-    if transforms == "per_fold" and not same_folds:
-        raise UserError("same_folds: expected true with transforms=per_fold, found false")
 
 
 def check_lengths(field: str, values: Sequence, other: str, expected: Sequence) -> None:

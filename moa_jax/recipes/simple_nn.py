@@ -12,7 +12,7 @@ import numpy as np
 from moa_jax.config import choice, number, switch
 from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels
-from moa_jax.errors import UserError
+from moa_jax.data.folds import Split
 from moa_jax.features.factors import ClusterOneHot, FactorScores
 from moa_jax.features.rank_gauss import RankGauss
 from moa_jax.features.row_statistics import row_statistics
@@ -30,11 +30,9 @@ class Config(Recipe, DenseTraining):
     """The Simple NN; the defaults are the original with old CV.
 
     Attributes:
-      cv: which original the switches are compared with in the report, `old` or `new`.
-      split: `stratified` (row by row, unshuffled), `drug_aware` (rare drugs as a whole), or
-        `k_fold`.
+      cv: which original this is, `old` (rows stratified, unshuffled) or `new` (compounds whole,
+        but for frequent ones).
       split_seed: seed of the splitter.
-      folds: number of folds.
       seeds: training seeds; every seed trains one member per fold.
       drop_first_gene: lose the first feature column after the first transform and shift the
         blocks of clusters and statistics by one, as the original with old CV does.
@@ -48,9 +46,7 @@ class Config(Recipe, DenseTraining):
 
     recipe: str = "simple_nn"
     cv: str = choice("old", "old", "new")
-    split: str = switch(choice("stratified", "stratified", "drug_aware", "k_fold"))
     split_seed: int = number(42, 0, 2**31 - 1)
-    folds: int = number(5, 2, 1000)
     seeds: tuple[int, ...] = number((940, 1513, 1269, 1392, 1119, 1303), 0, 2**31 - 1)
     drop_first_gene: bool = switch(number(True))
     transforms: str = switch(choice("all", "all", "per_fold"))
@@ -63,7 +59,9 @@ class Config(Recipe, DenseTraining):
     convention = "printed"
 
     def honest(self) -> Config:
-        return dataclasses.replace(self, transforms="per_fold", select_on="holdout")
+        return dataclasses.replace(
+            self, transforms="per_fold", select_on="holdout", **self.honest_split()
+        )
 
     def original(self) -> Config:
         return ORIGINAL[self.cv]
@@ -75,8 +73,6 @@ class Config(Recipe, DenseTraining):
     def check(self, dataset: Dataset) -> None:
         super().check(dataset)
         optimisation.check(self, self.max_learning_rate, self.weight_decay)
-        if self.split == "drug_aware":
-            _drugs(dataset)
 
     def stages(self, levels: Levels, nonscored: bool) -> tuple[StageDesign, ...]:
         from moa_jax.recipes.design import StageDesign, scored
@@ -96,46 +92,36 @@ class Config(Recipe, DenseTraining):
                 network=self.network,
                 training=self.stage,
                 targets=scored,
-                folds=self.split_rows,
+                split=self.split_rows,
                 features=ProfileFeatures(inputs, self.transforms, described),
                 select_on=self.select_on,
             ),
         )
 
-    def split_rows(self, rows: Dataset) -> Mapping[int, np.ndarray]:
+    @property
+    def original_split(self) -> str:
+        return "compound" if self.cv == "new" else "original"
+
+    def split_rows(self, rows: Dataset) -> Split:
         """Returns the fold of each row, the same for every seed."""
         labels = rows.targets.values
-        if self.split == "drug_aware":
-            fold_of_row = folds.drug_aware(labels, _drugs(rows), self.folds, self.split_seed)
-        elif self.split == "k_fold":
-            fold_of_row = folds.k_fold(len(rows), self.folds, self.split_seed)
-        else:
-            fold_of_row = folds.multilabel_stratified(
-                labels, self.folds, self.split_seed, always_true_label=True
-            )
-        return dict.fromkeys(self.seeds, fold_of_row)
+
+        def original(seed: int) -> np.ndarray:
+            return folds.multilabel_stratified(labels, self.folds, seed, always_true_label=True)
+
+        return self.cut(rows, labels, dict.fromkeys(self.seeds, self.split_seed), original)
 
 
 ORIGINAL = {
     "old": Config(),
     "new": Config(
         cv="new",
-        split="drug_aware",
         split_seed=34,
         drop_first_gene=False,
         gene_clusters=0,
         cell_clusters=0,
     ),
 }
-
-
-def _drugs(rows: Dataset) -> np.ndarray:
-    if rows.drug_id is None:
-        raise UserError(
-            "train_drug: expected for split=drug_aware, found none; "
-            "add the file or set split=stratified"
-        )
-    return rows.drug_id
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,23 +5,26 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from absl import logging
 
 from moa_jax.config import switches
-from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.data.dataset import Dataset
+from moa_jax.data.folds import Split
+from moa_jax.recipes import notes
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign, has_nonscored, scored
-from moa_jax.recipes.features import Arrays, Known, Passage, Transforms, sets_of
+from moa_jax.recipes.features import Arrays, Passage, Transforms, known_of
 from moa_jax.recipes.fitting import fit_stage
 from moa_jax.recipes.recipe import Recipe
+from moa_jax.recipes.stage_predictions import StagePredictions, read_nested
 from moa_jax.store import files, transform_files
 from moa_jax.store.predictions import Predictions
-from moa_jax.training import members, metrics
-from moa_jax.training.members import Member, MemberId
+from moa_jax.training import metrics
+from moa_jax.training.members import Blocks, MemberId
 from moa_jax.training.predict import Predictor
 from moa_jax.training.stage import Stage
 
@@ -60,14 +63,21 @@ def fit(recipe: Recipe, dataset: Dataset, context: Context) -> RecipeResult:
     """
     start = time.monotonic()
     designs = recipe.stages(context.levels, has_nonscored(dataset))
-    notes = _data_notes(recipe, dataset, context.levels, designs)
     training = Fitting(recipe, dataset, context)
+    splits = [training.split(design) for design in designs]
+    reported = [design.name for design in designs].index(recipe.reported or designs[-1].name)
+    split_record = notes.split_record(recipe, training.passage.rows, splits[reported])
+    said = [*notes.of_data(recipe, dataset, context.levels, designs)]
+    every = [d.members(s, context.config.seed) for d, s in zip(designs, splits, strict=True)]
+    said += notes.of_nesting(zip(every, splits, strict=True))
+    for note in (*said, notes.of_split(split_record)):
+        logging.info("%s: %s", context.model, note)
     for design in designs:
         training.fit(design)
     test = None
     if dataset.test is not None:
         used = _used(designs)
-        found = predict_rows(dataset.test, context, _probabilities(used, context))
+        found = predict_rows(dataset.test, context, trained(used, context))
         for design in used:
             names = training.oof[design.name].targets
             test = Predictions(dataset.test.ids, names, found[design.name])
@@ -75,14 +85,14 @@ def fit(recipe: Recipe, dataset: Dataset, context: Context) -> RecipeResult:
     own_notes = recipe.notes(training.passage.rows, context)
     for note in own_notes:
         logging.info("%s: %s", context.model, note)
-    oof = training.oof[recipe.reported or designs[-1].name]
+    oof = training.oof[designs[reported].name]
     result = RecipeResult(
         oof.aligned(dataset.ids[~dataset.is_control]),
         test,
         tuple(design.name for design in designs),
-        (*notes, *own_notes),
+        (*said, *own_notes),
     )
-    _write(recipe, dataset, context, result, time.monotonic() - start)
+    _write(recipe, dataset, context, result, split_record, time.monotonic() - start)
     return result
 
 
@@ -99,10 +109,10 @@ def load(
     designs = recipe.stages(context.levels, True)
     if not all(is_finished(context, design.name) for design in designs):
         designs = recipe.stages(context.levels, False)
-    probabilities, last = _probabilities(_used(designs), context), designs[-1].name
+    members, last = trained(_used(designs), context), designs[-1].name
 
     def predict(rows: Dataset) -> Predictions:
-        return Predictions(rows.ids, targets, predict_rows(rows, context, probabilities)[last])
+        return Predictions(rows.ids, targets, predict_rows(rows, context, members)[last])
 
     return predict
 
@@ -113,10 +123,12 @@ class BuiltStage(NamedTuple):
     Attributes:
       stage: the stage.
       num_inputs: number of the network's inputs.
+      split: how its rows are cut into folds.
     """
 
     stage: Stage
     num_inputs: int
+    split: Split
 
 
 def outline(recipe: Recipe, dataset: Dataset, context: Context) -> list[BuiltStage]:
@@ -127,12 +139,13 @@ def outline(recipe: Recipe, dataset: Dataset, context: Context) -> list[BuiltSta
     rows, outlines = recipe.rows(dataset), []
     widths: dict[str, int] = {}
     for design in recipe.stages(context.levels, has_nonscored(dataset)):
-        targets, every = design.targets(rows), _members(design, rows, context)
-        known = Known(dataset, rows, sets_of(design.features, every, len(rows)), {})
+        targets, split = design.targets(rows), design.split(rows)
+        every = design.members(split, context.config.seed)
+        known = known_of(design.features, every, dataset, rows, {})
         shapes = design.features.shapes(known, every, widths)
         arrays = Arrays(*jax.tree.map(_zeros, tuple(shapes)))
         stage = design.stage(context, every, arrays, targets)
-        outlines.append(BuiltStage(stage, design.features.num_inputs(arrays)))
+        outlines.append(BuiltStage(stage, design.features.num_inputs(arrays), split))
         widths[design.name] = len(targets.names)
     return outlines
 
@@ -149,6 +162,7 @@ class Fitting:
         self.dataset, self.context = dataset, context
         self.passage = Passage(recipe.rows(dataset))
         self.oof: dict[str, Predictions] = {}
+        self._splits: dict[str, Split] = {}
 
     def fit(self, design: StageDesign) -> None:
         """Fits a stage; one that an earlier run finished is read back."""
@@ -158,29 +172,31 @@ class Fitting:
             oof = Predictions.read(context.folder / name / "oof.parquet")
         else:
             start = time.monotonic()
-            stage, num_inputs = self.build(design)
+            stage, num_inputs, split = self.build(design)
             seconds, targets = time.monotonic() - start, design.targets(rows)
             logging.info(
                 "%s: %d rows, %d inputs, %d targets; features took %.1f s",
                 stage.name, len(rows), num_inputs, len(targets.names), seconds,
             )  # fmt: skip
-            oof = fit_stage(context, stage, rows.ids, targets, num_inputs, seconds)
-        self.oof[name], self.passage.predictions[name] = oof, oof.values
+            oof = fit_stage(context, stage, rows.ids, targets, split.folds, num_inputs, seconds)
+        nested = read_nested(context.folder / name)
+        self.oof[name] = oof
+        self.passage.predictions[name] = StagePredictions(oof.values, nested)
 
     def build(self, design: StageDesign) -> BuiltStage:
         """Returns a stage to be fitted; transforms that are not stored are fitted and stored."""
         context, features, rows = self.context, design.features, self.passage.rows
-        targets, every = design.targets(rows), _members(design, rows, context)
-        sets = sets_of(features, every, len(rows))
+        targets, split = design.targets(rows), self.split(design)
+        every = design.members(split, context.config.seed)
+        known = known_of(features, every, self.dataset, rows, self.passage.predictions)
         folder = features.folder(context, design.name)
-        missing = [name for name in sets if not transform_files.exists(folder / name)]
-        known = Known(self.dataset, rows, sets, self.passage.predictions)
+        missing = [name for name in known.sets if not transform_files.exists(folder / name)]
         if missing:
             which = ", ".join(missing) if len(missing) <= 10 else f"{len(missing)} sets"
             logging.info("%s/%s: fitting transforms: %s", context.model, design.name, which)
             for name, fitted in features.fit(known, missing):
                 transform_files.save(folder / name, fitted)
-        stored = _Stored(design, context, list(sets))
+        stored = _Stored(design, context, [member.id for member in every])
         train_rows = [member.train_rows for member in every]
         arrays = Arrays(
             features.table(self.passage, design.name, stored),
@@ -190,20 +206,27 @@ class Fitting:
         )
         start = design.start(context, len(targets.names))
         stage = design.stage(context, every, arrays, targets, start)
-        return BuiltStage(stage, features.num_inputs(arrays))
+        return BuiltStage(stage, features.num_inputs(arrays), split)
+
+    def split(self, design: StageDesign) -> Split:
+        """Returns how the rows are cut into folds for a stage, computed once."""
+        if design.name not in self._splits:
+            self._splits[design.name] = design.split(self.passage.rows)
+        return self._splits[design.name]
 
 
 class _Stored:
-    """The sets of transforms that a stage's members read, read once, by the stage that has them."""
+    """The sets of transforms that a stage's members read, read once, by the stage that has them.
 
-    def __init__(self, design: StageDesign, context: Context, names: Sequence[str]):
-        self._design, self._context, self._names = design, context, names
+    Attributes:
+      blocks: see `Stored`.
+    """
+
+    def __init__(self, design: StageDesign, context: Context, every: Sequence[MemberId]):
+        self._design, self._context = design, context
+        blocks = {design.features.set_of(member): member.blocks for member in every}
+        self._names, self.blocks = list(blocks), list(blocks.values())
         self._read: dict[str, list[Transforms]] = {}
-
-    @classmethod
-    def of(cls, design: StageDesign, context: Context, every: Sequence[MemberId]) -> _Stored:
-        names = dict.fromkeys(design.features.set_of(member) for member in every)
-        return cls(design, context, list(names))
 
     def __call__(self, stage: str) -> list[Transforms]:
         if stage not in self._read:
@@ -220,11 +243,6 @@ class _Stored:
         return np.array([self._names.index(features.set_of(m)) for m in every], np.int32)
 
 
-def _members(design: StageDesign, rows: Dataset, context: Context) -> list[Member]:
-    folds, seed = design.folds(rows), context.config.seed
-    return [design.rows(m) for m in members.cross_validation(folds, seed, design.select_on)]
-
-
 def _used(designs: Sequence[StageDesign]) -> list[StageDesign]:
     """Returns the last stage and, before it, those whose predictions lead to it."""
     wanted: str | None = designs[-1].name
@@ -236,16 +254,25 @@ def _used(designs: Sequence[StageDesign]) -> list[StageDesign]:
     return used[::-1]
 
 
-Probabilities = Callable[[Dataset], Mapping[str, np.ndarray]]
+# From at most `predict_rows` rows to each stage's predictions.
+Trained = Callable[[Dataset], Mapping[str, StagePredictions]]
 
 
-def _probabilities(designs: Sequence[StageDesign], context: Context) -> Probabilities:
-    """Returns the function from at most `predict_rows` rows to each stage's probabilities."""
+def trained(designs: Sequence[StageDesign], context: Context) -> Trained:
+    """Returns what predicts at most `predict_rows` rows by the members of finished stages.
+
+    Args:
+      designs: stages, each of which reads the predictions of the one before it or none.
+      context: where they were fitted, and how many rows are predicted together.
+    """
     chunk_rows, loaded = context.parallel.predict_rows, []
-    for design in designs:
+    known: list[Blocks] = []  # blocks that the members of the stage after this one leave out
+    for design in reversed(designs):
         stage_metrics = files.read_json(context.folder / design.name / "metrics.json")
-        every = [MemberId(m["seed"], m["fold"]) for m in stage_metrics["members"]]
-        stored = _Stored.of(design, context, every)
+        every = [
+            MemberId(m["seed"], m["fold"], tuple(m["blocks"])) for m in stage_metrics["members"]
+        ]
+        stored = _Stored(design, context, every)
         forward = design.forward(stage_metrics["outputs"])
         predictor = Predictor(
             f"{context.model}/{design.name}",
@@ -256,37 +283,41 @@ def _probabilities(designs: Sequence[StageDesign], context: Context) -> Probabil
             design.features.member_data(stored(design.name), stored.numbers(every), ()),
             share=1 / len(designs),
         )
-        loaded.append((design, stored, predictor))
+        views: list[Blocks] = [(), *known]
+        of = np.array([[set(view) <= set(m.blocks) for m in every] for view in views])
+        loaded.append((design, stored, predictor, known, of))
+        known = sorted({member.blocks for member in every if member.blocks})
 
-    def probabilities(rows: Dataset) -> Mapping[str, np.ndarray]:
+    def predict(rows: Dataset) -> Mapping[str, StagePredictions]:
         passage = Passage(rows)
-        for design, stored, predictor in loaded:
+        for design, stored, predictor, views, of in reversed(loaded):
             table = design.features.table(passage, design.name, stored)
-            passage.predictions[design.name] = predictor.mean(table, len(rows), chunk_rows)
+            whole, *nested = predictor.means(table, len(rows), chunk_rows, of)
+            found = StagePredictions(whole, dict(zip(views, nested, strict=True)))
+            passage.predictions[design.name] = found
         return passage.predictions
 
-    return probabilities
+    return predict
 
 
-def predict_rows(
-    dataset: Dataset, context: Context, probabilities: Probabilities
-) -> dict[str, np.ndarray]:
+def predict_rows(dataset: Dataset, context: Context, predict: Trained) -> dict[str, np.ndarray]:
     """Returns each stage's predictions of all rows, chunk by chunk; controls get exactly 0.
 
     Args:
       dataset: rows to predict.
       context: how many rows a chunk has.
-      probabilities: maps at most so many rows to probabilities [rows, L] by stage.
+      predict: from at most so many rows to the predictions of each stage.
     """
     chunk_rows = context.parallel.predict_rows
     starts = range(0, len(dataset), chunk_rows)
     chunks = [
-        probabilities(dataset.take(np.arange(start, min(start + chunk_rows, len(dataset)))))
+        predict(dataset.take(np.arange(start, min(start + chunk_rows, len(dataset)))))
         for start in starts
     ]
     treated = ~dataset.is_control[:, None]
     return {
-        stage: np.concatenate([chunk[stage] for chunk in chunks]) * treated for stage in chunks[0]
+        stage: np.concatenate([chunk[stage].whole for chunk in chunks]) * treated
+        for stage in chunks[0]
     }
 
 
@@ -295,26 +326,13 @@ def _zeros(shape: jax.ShapeDtypeStruct) -> np.ndarray:
     return np.broadcast_to(np.zeros((), shape.dtype), shape.shape)
 
 
-def _data_notes(
-    recipe: Recipe, dataset: Dataset, levels: Levels, designs: Sequence[StageDesign]
-) -> tuple[str, ...]:
-    """Returns, and logs, what the log and the report say about parts that the data lack."""
-    lacking = {
-        "No gene columns: their blocks are left out.": not dataset.genes,
-        "No cell columns: their blocks are left out.": not dataset.cells,
-        "No non-scored targets: the stage that learns them is left out.": len(designs)
-        < len(recipe.stages(levels, True)),
-        "No test rows while fitting: transforms know the training rows only.": not dataset.test
-        and any(design.features.reads_test for design in designs),
-    }
-    notes = tuple(note for note, holds in lacking.items() if holds)
-    for note in notes:
-        logging.info("%s", note)
-    return notes
-
-
 def _write(
-    recipe: Recipe, dataset: Dataset, context: Context, result: RecipeResult, seconds: float
+    recipe: Recipe,
+    dataset: Dataset,
+    context: Context,
+    result: RecipeResult,
+    split_record: Mapping[str, Any],
+    seconds: float,
 ) -> None:
     """Writes the model's predictions and, when these are there, its metrics."""
     labels = scored(dataset).values[~dataset.is_control]
@@ -332,6 +350,7 @@ def _write(
             "fidelity": switches(recipe),
             "faithful": switches(recipe.original()),
             "notes": list(result.notes),
+            "split": split_record,
             "stages": list(result.stages),
         },
     )

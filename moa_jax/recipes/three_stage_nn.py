@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,13 +12,14 @@ import numpy as np
 from moa_jax.config import choice, number, switch
 from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels, Targets
+from moa_jax.data.folds import Split
 from moa_jax.features.factors import FactorScores
 from moa_jax.features.rank_gauss import RankGauss
 from moa_jax.features.umap import UmapEmbedding
-from moa_jax.recipes import optimisation, profile, recipe
+from moa_jax.recipes import optimisation, profile
+from moa_jax.recipes.chain import Chain
 from moa_jax.recipes.dense import DenseTraining
 from moa_jax.recipes.profile import Steps
-from moa_jax.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
     from moa_jax.recipes.design import StageDesign
@@ -60,31 +61,20 @@ class FeaturesConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(Recipe):
+class Config(Chain):
     """The 3-stage NN; the defaults are the original with 5 folds.
 
     Attributes:
-      folds: number of folds of every stage.
       seeds: training seeds; every seed trains one member per fold and stage.
       stratify_on: what the first and the third stage's folds are stratified on: `clipped` targets,
         which all count as true, so that the split is random within blocks, or `labels`.
-      same_folds: all stages use the second stage's folds, so that no row's earlier predictions
-        come from networks that trained on it.
-      transforms: fit transforms on `all` rows at hand, test rows included, or `per_fold` on the
-        fold's training rows and the controls; that needs `same_folds`.
-      select_on: the rows that decide the epoch: the `fold` that is predicted, or a `holdout` of
-        the training rows.
       features: features of the first two stages.
       nonscored, scored, stacked: the three networks.
     """
 
     recipe: str = "three_stage_nn"
-    folds: int = number(5, 2, 1000)
     seeds: tuple[int, ...] = number((0, 1, 2, 3, 4), 0, 2**31 - 1)
     stratify_on: str = switch(choice("clipped", "clipped", "labels"))
-    same_folds: bool = switch(number(False))
-    transforms: str = switch(choice("all", "all", "per_fold"))
-    select_on: str = switch(choice("fold", "fold", "holdout"))
     features: FeaturesConfig = dataclasses.field(default_factory=FeaturesConfig)
     nonscored: StageConfig = dataclasses.field(
         default_factory=lambda: StageConfig(
@@ -100,11 +90,6 @@ class Config(Recipe):
 
     convention = "printed"
 
-    def honest(self) -> Config:
-        return dataclasses.replace(
-            self, transforms="per_fold", select_on="holdout", same_folds=True
-        )
-
     def original(self) -> Config:
         return Config(folds=self.folds)
 
@@ -113,8 +98,10 @@ class Config(Recipe):
         return {5: 0.015606, 10: 0.015461}.get(self.folds)
 
     def check(self, dataset: Dataset) -> None:
+        from moa_jax.recipes.design import has_nonscored
+
         super().check(dataset)
-        recipe.check_same_folds(self.transforms, self.same_folds)
+        self.check_chain(3 if has_nonscored(dataset) else 2)
         for name in (NONSCORED, SCORED, STACKED):
             stage: StageConfig = getattr(self, name)
             optimisation.check(stage, stage.max_learning_rate, stage.weight_decay, f"{name}.")
@@ -133,36 +120,47 @@ class Config(Recipe):
             return earlier
 
         def design(
-            name: str, targets: Callable[[Dataset], Targets], features: ProfileFeatures
+            name: str,
+            targets: Callable[[Dataset], Targets],
+            features: ProfileFeatures,
+            before_last: int,
         ) -> StageDesign:
             dense: StageConfig = getattr(self, name)
 
-            def split(rows: Dataset) -> Mapping[int, np.ndarray]:
-                return dict.fromkeys(self.seeds, self._split(name, rows, targets(rows)))
+            def split(rows: Dataset) -> Split:
+                return self._split(name, rows, targets(rows))
 
             return StageDesign(
                 name, dense.network, dense.stage, targets, split, features, self.select_on,
+                nesting=self.nesting(before_last),
             )  # fmt: skip
 
         described = ThreeStageProfile(self.features)
         own = ProfileFeatures(with_treatment, self.transforms, described)
-        after = dataclasses.replace(own, profile_of=NONSCORED, predictions_of=NONSCORED)
+        # Members of a nested chain leave out other rows in every stage: each has its own profile.
+        owner = None if self.nested_blocks else NONSCORED
+        after = dataclasses.replace(own, profile_of=owner, predictions_of=NONSCORED)
         alone = ProfileFeatures(predictions_alone, self.transforms, predictions_of=SCORED)
-        first = (design(NONSCORED, nonempty_nonscored, own),) if nonscored else ()
+        first = (design(NONSCORED, nonempty_nonscored, own, 2),) if nonscored else ()
         return (
             *first,
-            design(SCORED, scored, after if nonscored else own),
-            design(STACKED, scored, alone),
+            design(SCORED, scored, after if nonscored else own, 1),
+            design(STACKED, scored, alone, 0),
         )
 
-    def _split(self, stage: str, rows: Dataset, targets: Targets) -> np.ndarray:
+    def _split(self, stage: str, rows: Dataset, targets: Targets) -> Split:
         labels, seed = targets.values, getattr(self, stage).split_seed
         if self.same_folds:
             labels, seed = rows.targets.values, self.scored.split_seed
-        elif self.stratify_on == "clipped" and stage != SCORED:
-            # The original clips the targets before it splits: every entry then counts as true.
-            labels = np.ones_like(labels)
-        return folds.multilabel_stratified(labels, self.folds, seed, always_true_label=True)
+
+        def original(seed: int) -> np.ndarray:
+            by = labels
+            if self.stratify_on == "clipped" and stage != SCORED and not self.same_folds:
+                # The original clips targets before it splits: every entry then counts as true.
+                by = np.ones_like(labels)
+            return folds.multilabel_stratified(by, self.folds, seed, always_true_label=True)
+
+        return self.cut(rows, labels, dict.fromkeys(self.seeds, seed), original)
 
 
 @dataclasses.dataclass(frozen=True)

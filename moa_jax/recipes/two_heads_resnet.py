@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from moa_jax.config import choice, number, switch
 from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.data.folds import Split
 from moa_jax.recipes import optimisation
 from moa_jax.recipes.recipe import Recipe
 from moa_jax.store import files
@@ -102,8 +101,9 @@ class Config(Recipe):
 
     def honest(self) -> Config:
         return dataclasses.replace(
-            self, predictors="t_test", select_on="holdout", oof="before_loop"
-        )
+            self, predictors="t_test", select_on="holdout", oof="before_loop",
+            **self.honest_split(),
+        )  # fmt: skip
 
     def original(self) -> Config:
         return ORIGINAL[self.version]
@@ -182,7 +182,7 @@ class Config(Recipe):
             network=self.network,
             training=functools.partial(self.adam_stage, restored),
             targets=_nonscored,
-            folds=self.split_rows,
+            split=self.split_rows,
             features=self.features(levels),
             select_on=self.select_on,
         )
@@ -206,9 +206,11 @@ class Config(Recipe):
             *((loop,) if self.freeze_loop != "off" else ()),
         )
 
-    def split_rows(self, rows: Dataset) -> Mapping[int, np.ndarray]:
+    def split_rows(self, rows: Dataset) -> Split:
         """Returns the fold of each row for every seed."""
-        return {seed: folds.k_fold(len(rows), self.folds, seed) for seed in self.seeds}
+        seeds = dict(zip(self.seeds, self.seeds, strict=True))
+        original = functools.partial(folds.k_fold, len(rows), self.folds)
+        return self.cut(rows, rows.targets.values, seeds, original)
 
     def adam_stage(self, select: Callable[[Rule], Rule], **parts) -> Stage:
         """Returns one of the first two stages.

@@ -20,12 +20,16 @@ FROM_FILE = "from a file"
 
 @dataclasses.dataclass(frozen=True)
 class FoldScore:
-    """Out-of-fold loss of one fold, of one seed or (`seed` None) of the mean over seeds."""
+    """Out-of-fold loss of one fold, of one seed or (`seed` None) of the mean over seeds.
+
+    In a nested stage it is the loss of a member on all the `blocks` that it left out.
+    """
 
     seed: int | None
     fold: int
     rows: int
     score: float
+    blocks: Sequence[int] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +92,16 @@ class StageRecord:
     def folds(self) -> tuple[int, ...]:
         return tuple(sorted({score.fold for score in self.fold_scores}))
 
+    def headings(self) -> tuple[str, ...]:
+        """Returns what each of `folds` is called."""
+        blocks = {score.fold: score.blocks for score in self.fold_scores}
+        return tuple(
+            f"Without {', '.join(map(str, blocks[fold]))}"
+            if len(blocks[fold]) > 1
+            else f"Fold {fold}"
+            for fold in self.folds
+        )
+
     def score_rows(self) -> tuple[FoldRow, ...]:
         """Returns a line per seed; a whole line is the mean over its rows."""
         lines = []
@@ -148,6 +162,7 @@ class ModelRecord:
       seconds: time for all of its stages.
       switches: its fidelity switches.
       notes: sentences about what the data made different.
+      split: what its folds keep whole and which compounds they part, see `recipes.notes`.
       stages: its stages in the order of training.
     """
 
@@ -159,6 +174,7 @@ class ModelRecord:
     seconds: float | None = None
     switches: tuple[Switch, ...] = ()
     notes: tuple[str, ...] = ()
+    split: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     stages: tuple[StageRecord, ...] = ()
 
 
@@ -178,6 +194,7 @@ class BlendRecord:
       trials, found_sum: for `tpe`, trials and the sum of the weights before they were normalised.
       best_model, best_model_loss: the best single model.
       rows: rows that were scored.
+      splits: models by what their folds keep whole; their scores compare within one.
     """
 
     method: str | None = None
@@ -193,6 +210,15 @@ class BlendRecord:
     best_model: str | None = None
     best_model_loss: float | None = None
     rows: int | None = None
+    splits: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+    def kept_whole(self) -> str:
+        """Returns what the folds of the models keep whole, in a few words."""
+        names = [f"{whole} of {', '.join(models)}" for whole, models in self.splits.items()]
+        if len(names) == 1:
+            (whole,) = self.splits
+            return "folds made row by row" if whole == "rows" else f"folds keep {whole} whole"
+        return f"unlike folds: whole are {'; '.join(names)}" if names else ""
 
     @property
     def longest(self) -> float:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
+
+from moa_jax.errors import UserError
 
 HOLDOUT_SHARE = 0.1
 # Batch normalisation is undefined for a single row.
@@ -16,19 +19,55 @@ SMALLEST_BATCH = 2
 _PERMUTATION, _HOLDOUT = 0, 1
 
 
+# Numbers of blocks of folds, see `Nesting`; none where a stage is not nested.
+Blocks = tuple[int, ...]
+
+
 class MemberId(NamedTuple):
     """Who a member is within its stage; `name` is that of its file, too.
 
+    Attributes:
+      seed: the training seed, as configured.
+      fold: the fold that the member does not train on; of a nested stage, its number among those
+        of its seed.
+      blocks: in a nested chain, the blocks of folds that it does not train on, see `Nesting`.
+
     >>> MemberId(seed=2, fold=4).name
     'seed2_fold4'
+    >>> MemberId(seed=2, fold=5, blocks=(1, 3)).name
+    'seed2_without1-3'
     """
 
     seed: int
     fold: int
+    blocks: Blocks = ()
+
+    @property
+    def place(self) -> str:
+        """What members of all seeds that leave out the same rows have in common."""
+        if len(self.blocks) > 1:
+            return f"without{'-'.join(map(str, self.blocks))}"
+        return f"fold{self.fold}"
 
     @property
     def name(self) -> str:
-        return f"seed{self.seed}_fold{self.fold}"
+        return f"seed{self.seed}_{self.place}"
+
+
+class Nesting(NamedTuple):
+    """Which rows the members of a stage leave out, so that a chain of stages never sees a fold.
+
+    Folds are grouped into blocks. The last stage's members leave out a fold each. The stage before
+    predicts for each block the other blocks' rows by members that have seen neither: one member
+    for every pair of blocks, which serves both. The stage before that leaves out every three.
+
+    Attributes:
+      blocks: number of blocks, at most that of folds; fold k is in block k mod `blocks`.
+      left_out: number of blocks that a member leaves out; 1 for the last stage.
+    """
+
+    blocks: int
+    left_out: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +75,7 @@ class Member:
     """One (seed, fold) of a stage. Rows are positions in the stage's training rows.
 
     Attributes:
-      seed: the training seed, as configured.
-      fold: the fold whose rows the member does not train on.
+      seed, fold, blocks: see `MemberId`.
       train_rows: rows that are trained on.
       select_rows: rows whose loss decides epoch, stopping and plateau.
       valid_rows: rows predicted out of fold; the same as `select_rows` unless some are held out.
@@ -48,10 +86,11 @@ class Member:
     train_rows: np.ndarray
     select_rows: np.ndarray
     valid_rows: np.ndarray
+    blocks: Blocks = ()
 
     @property
     def id(self) -> MemberId:
-        return MemberId(self.seed, self.fold)
+        return MemberId(self.seed, self.fold, self.blocks)
 
     @property
     def name(self) -> str:
@@ -59,7 +98,11 @@ class Member:
 
 
 def cross_validation(
-    folds: Mapping[int, np.ndarray], base_seed: int, select_on: str = "fold"
+    folds: Mapping[int, np.ndarray],
+    base_seed: int,
+    select_on: str = "fold",
+    units: np.ndarray | None = None,
+    nesting: Nesting | None = None,
 ) -> list[Member]:
     """Returns the members of every seed and fold, seeds outermost, in the mapping's order.
 
@@ -69,22 +112,56 @@ def cross_validation(
       select_on: what decides a member's epoch, stopping and rate: the `fold` that it predicts, or
         a `holdout`, a tenth of its training rows that it does not train on, so that no row
         influences the weights it is scored with.
+      units: [N] unit of each row, whose rows the hold-out keeps together; None where every row is
+        its own.
+      nesting: the stage's place in a nested chain; None where stages are not nested.
+
+    Raises:
+      UserError: all training rows of a member are one unit, of which nothing can be held out.
     """
     if select_on not in ("fold", "holdout"):
         raise ValueError(f"select_on: expected fold or holdout, found {select_on!r}")
     members = []
     for seed, fold_of_row in folds.items():
-        for fold in np.unique(fold_of_row).tolist():
-            select = valid = np.flatnonzero(fold_of_row == fold)
-            train = np.flatnonzero(fold_of_row != fold)
+        for fold, blocks, valid in _left_out(fold_of_row, nesting):
+            train = np.flatnonzero(~valid)
+            select = np.flatnonzero(valid)
             if select_on == "holdout":
-                generator = np.random.default_rng([base_seed, seed, fold, _HOLDOUT])
-                size = max(1, round(HOLDOUT_SHARE * len(train)))
-                held = np.zeros(len(train), bool)
-                held[generator.permutation(len(train))[:size]] = True
+                held = _held_out(train, units, [base_seed, seed, fold, _HOLDOUT])
                 train, select = train[~held], train[held]
-            members.append(Member(seed, fold, train, select, valid))
+            members.append(Member(seed, fold, train, select, np.flatnonzero(valid), blocks))
     return members
+
+
+def _left_out(
+    fold_of_row: np.ndarray, nesting: Nesting | None
+) -> Iterator[tuple[int, Blocks, np.ndarray]]:
+    """Yields number, blocks and rows ([N] bool) of each part that a member leaves out."""
+    if nesting is None or nesting.left_out == 1:
+        for fold in np.unique(fold_of_row).tolist():
+            blocks = () if nesting is None else (fold % nesting.blocks,)
+            yield fold, blocks, fold_of_row == fold
+        return
+    block_of_row = fold_of_row % nesting.blocks
+    parts = itertools.combinations(np.unique(block_of_row).tolist(), nesting.left_out)
+    for number, blocks in enumerate(parts):
+        yield number, blocks, np.isin(block_of_row, blocks)
+
+
+def _held_out(train: np.ndarray, units: np.ndarray | None, seeds: Sequence[int]) -> np.ndarray:
+    """Returns which of the training rows are held out, whole units until there are enough rows."""
+    own = train if units is None else units[train]
+    _, unit_of_row = np.unique(own, return_inverse=True)
+    sizes = np.bincount(unit_of_row)
+    if len(sizes) < 2:
+        raise UserError(
+            "select_on: expected training rows of at least two compounds or groups for a holdout "
+            f"that parts none, found {len(sizes)}"
+        )
+    drawn = np.random.default_rng(seeds).permutation(len(sizes))
+    wanted = max(1, round(HOLDOUT_SHARE * len(train)))
+    number = 1 + int(np.searchsorted(np.cumsum(sizes[drawn]), wanted))
+    return np.isin(unit_of_row, drawn[: min(number, len(sizes) - 1)])
 
 
 def member_key(base_seed: int, member: Member, share_across_folds: bool) -> jax.Array:

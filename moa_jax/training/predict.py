@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from moa_jax.errors import UserError
 from moa_jax.models import batch_axis
 from moa_jax.training import weights
 from moa_jax.training.layout import even_groups
-from moa_jax.training.members import Member, MemberId, num_batches, stacked_tables
+from moa_jax.training.members import Blocks, Member, MemberId, num_batches, stacked_tables
 from moa_jax.training.metrics import mean_log_loss
 from moa_jax.training.parallel import MEMORY_SHARE, Devices, Program, Slots, stack
 from moa_jax.training.stage import Forward, Stage
@@ -64,6 +65,21 @@ def lifted(name: str, forward: Forward, devices: Devices, inner: str) -> Program
     """Returns `predict` for all members; `name` is for logs, the others are `map_members`'s."""
     program = predict(forward, devices.batch_axis)
     return Program(f"{name}: predict", program, devices, inner=inner, donate=False)
+
+
+class OutOfFold(NamedTuple):
+    """Predictions of training rows by members that have not seen them.
+
+    Attributes:
+      values: [N, L] float64, the mean over these members.
+      scores: for each member its seed, fold, blocks, number of rows and mean log loss on them.
+      nested: for blocks that a stage after this one leaves out, [N, L] float32, the mean over the
+        members that leave out these and the row.
+    """
+
+    values: np.ndarray
+    scores: list[dict[str, Any]]
+    nested: dict[Blocks, np.ndarray]
 
 
 class Predictor:
@@ -147,13 +163,16 @@ class Predictor:
             _, predicted = self._program((), Prediction(member, table), shared)
             yield group, slots.unpad(predicted)
 
-    def mean(self, inputs: SharedArrays, num_rows: int, chunk_rows: int) -> np.ndarray:
-        """Returns the mean over all members, [num_rows, targets] float64.
+    def means(
+        self, inputs: SharedArrays, num_rows: int, chunk_rows: int, of: np.ndarray
+    ) -> np.ndarray:
+        """Returns means over members, [means, num_rows, targets] float64.
 
         Args:
           inputs: host arrays of at most `chunk_rows` rows along their first axis.
           num_rows: how many of the rows are real.
           chunk_rows: rows that every call is padded to, a multiple of those at once.
+          of: [means, members] bool, the members that each mean is of.
         """
         padded = jax.tree.map(
             lambda a: np.concatenate([a, np.zeros((chunk_rows - len(a), *a.shape[1:]), a.dtype)]),
@@ -161,32 +180,26 @@ class Predictor:
         )
         table = np.arange(chunk_rows, dtype=np.int32).reshape(-1, self.forward.rows_at_once)
         steps = num_batches(num_rows, self.forward.rows_at_once)
-        total: Any = 0.0
-        for _, values in self(padded, lambda group: np.stack([table] * len(group)), steps):
-            flat = values.reshape(len(values), chunk_rows, -1)[:, :num_rows]
-            total = total + flat.astype(np.float64).sum(0)
-        return total / len(self._members)
+        totals: Any = 0.0
+        for group, values in self(padded, lambda group: np.stack([table] * len(group)), steps):
+            flat = values.reshape(len(values), chunk_rows, -1)[:, :num_rows].astype(np.float64)
+            totals = totals + np.stack([flat[chosen].sum(0) for chosen in of[:, list(group)]])
+        return totals / of.sum(1)[:, None, None]
 
 
-def out_of_fold(
-    stage: Stage, predictor: Predictor, hard_targets: np.ndarray
-) -> tuple[np.ndarray, list[dict[str, Any]]]:
+def out_of_fold(stage: Stage, predictor: Predictor, hard_targets: np.ndarray) -> OutOfFold:
     """Predicts every training row with the members that did not train on it.
 
     Args:
       stage: the fitted stage.
       predictor: its members, in the stage's order.
       hard_targets: [N, L] 0/1 targets to score with.
-
-    Returns:
-      The mean over seeds [N, L] float64, and for each member its seed, fold, number of rows and
-      mean log loss on them.
     """
     members: Sequence[Member] = stage.members
     batch = predictor.forward.rows_at_once
     steps = num_batches(max(len(member.valid_rows) for member in members), batch)
-    total = np.zeros(hard_targets.shape)
-    count = np.zeros(len(hard_targets), int)
+    everywhere = _Mean(hard_targets.shape)
+    nested: dict[Blocks, _Mean] = {}
     scores = []
 
     def rows(group):
@@ -197,14 +210,33 @@ def out_of_fold(
             member = members[index]
             own = member.valid_rows
             values = values.reshape(-1, values.shape[-1])[: len(own)].astype(np.float64)
-            total[own] += values
-            count[own] += 1
+            everywhere.add(own, values)
+            if len(member.blocks) > 1:
+                for blocks in itertools.combinations(member.blocks, len(member.blocks) - 1):
+                    nested.setdefault(blocks, _Mean(hard_targets.shape)).add(own, values)
             scores.append(
                 {
                     "seed": member.seed,
                     "fold": member.fold,
+                    "blocks": list(member.blocks),
                     "rows": len(own),
                     "score": mean_log_loss(hard_targets[own], values),
                 }
             )
-    return total / count[:, None], scores
+    # What a stage reads again after an interruption is what it read before: half the precision.
+    views = {blocks: mean.values().astype(np.float32) for blocks, mean in nested.items()}
+    return OutOfFold(everywhere.values(), scores, views)
+
+
+class _Mean:
+    """A mean over members, each of which predicts some of the rows."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        self._total, self._count = np.zeros(shape), np.zeros(shape[0], int)
+
+    def add(self, rows: np.ndarray, values: np.ndarray) -> None:
+        self._total[rows] += values
+        self._count[rows] += 1
+
+    def values(self) -> np.ndarray:
+        return self._total / self._count[:, None]

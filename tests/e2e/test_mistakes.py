@@ -160,7 +160,7 @@ def test_drug_aware_folds_without_drugs(launch, data, tmp_path):
         tmp_path / "run", f"--config.data.folder={tmp_path / 'data'}",
         config="tests/e2e/tiny.py:simple_nn_new",
     )  # fmt: skip
-    fails(result, "train_drug: expected for split=drug_aware, found none")
+    fails(result, "train_drug: expected for split=compound, found none")
 
 
 def test_two_runs_in_one_work_folder(launch, copy):

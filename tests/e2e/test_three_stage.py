@@ -9,7 +9,7 @@ import plans
 import pytest
 
 from moa_jax.features.transforms import TRANSFORMS
-from moa_jax.store import transform_files
+from moa_jax.store import arrays, transform_files
 from moa_jax.store.predictions import Predictions
 
 MODEL = "three_stage_nn"
@@ -121,21 +121,28 @@ def test_data_without_an_optional_part(launch, without, tmp_path, absent):
 
 @pytest.mark.slow
 def test_honest_run_has_one_pipeline_and_one_split_per_fold(launch, tmp_path):
-    result = launch(tmp_path / "run", "--config.honest=true", WITH_UMAP, config=CONFIG)
+    folds = f"--config.models.{MODEL}.folds=4"
+    result = launch(tmp_path / "run", "--config.honest=true", folds, WITH_UMAP, config=CONFIG)
     assert result.returncode == 0, result.stderr
     model = tmp_path / "run" / MODEL
     splits = [(model / stage / "folds.csv").read_bytes() for stage in STAGES]
     assert splits[0] == splits[1] == splits[2]
+    left_out = {
+        "nonscored": {"without0-1-2", "without0-1-3", "without0-2-3", "without1-2-3"},
+        "scored": {f"without{a}-{b}" for b in range(4) for a in range(b)},
+        "stacked": {"fold0", "fold1", "fold2", "fold3"},
+    }
     for stage in STAGES:
-        names = {path.name for path in (model / stage / "features").iterdir()}
-        assert names == {"fold0", "fold1", "fold2"}
-    # The rank-gauss of fold 0 knows the earlier predictions of the other folds' rows only.
-    oof = Predictions.read(model / "nonscored" / "oof.parquet")
+        assert {path.name for path in (model / stage / "features").iterdir()} == left_out[stage]
+    assert "Nested: 28 networks in 3 stages instead of 24" in result.stderr
+    # The rank-gauss without folds 0 and 1 knows the others' rows, by networks that saw neither.
+    seen, _ = arrays.read(model / "nonscored" / "nested.npz", "nested predictions")
     folds = pd.read_csv(model / "scored" / "folds.csv").query("seed == 0")["fold"].to_numpy()
-    folder = model / "scored" / "features" / "fold0"
+    others = seen["0-1"][~np.isin(folds, [0, 1])]
+    folder = model / "scored" / "features" / "without0-1"
     fitted = transform_files.load(folder, TRANSFORMS)["predictions"]
-    np.testing.assert_allclose(fitted.quantiles_[0], oof.values[folds != 0].min(0), rtol=1e-12)
-    np.testing.assert_allclose(fitted.quantiles_[-1], oof.values[folds != 0].max(0), rtol=1e-12)
+    np.testing.assert_allclose(fitted.quantiles_[0], others.min(0), rtol=1e-12)
+    np.testing.assert_allclose(fitted.quantiles_[-1], others.max(0), rtol=1e-12)
 
 
 def test_transforms_of_a_fold_need_the_same_folds(launch, tmp_path):

@@ -76,4 +76,4 @@ def get_config(variant=""):
     chosen = variants(variant, *MODELS, "theirs") or MODELS
     models = {name: MODELS[name] for name in MODELS if name in chosen}
     files = {"theirs": PredictionFiles()} if "theirs" in chosen else {}
-    return config_dict(models, blend=BlendConfig(files=files))
+    return config_dict(models, blend=BlendConfig(files=files, unlike_splits="allow"))
