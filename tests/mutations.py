@@ -175,6 +175,88 @@ MUTATIONS = (
         "[one_hot(rows.cp_dose, levels.cp_dose), one_hot(rows.cp_time, levels.cp_time)]",
         "test_three_stage_nn.py::test_column_order_of_the_first_stage",
     ),
+    # Recipes: what features of a fold know, and who reads them.
+    Mutation(
+        "recipes/profile_features.py",
+        "train, test = train.take(self._train_rows(train, own)), None",
+        "test = None",
+        "test_fold_transforms.py::test_rows_of_a_fold_do_not_move_its_transforms[simple_nn-scored]",
+    ),
+    Mutation(
+        "recipes/profile_features.py",
+        "return (table[rows, member_data],)",
+        "return (table[rows, 0],)",
+        "test_fold_transforms.py::test_rows_of_a_fold_do_not_move_its_transforms[simple_nn-scored]",
+    ),
+    Mutation(
+        "recipes/profile_features.py",
+        "RankGauss().fit(earlier[own])",
+        "RankGauss().fit(earlier)",
+        "test_fold_transforms.py::test_rows_of_a_fold_do_not_move_its_transforms"
+        "[three_stage_nn-stacked]",
+    ),
+    Mutation(
+        "recipes/features.py",
+        "[member.valid_rows] = False",
+        "[member.valid_rows] = True",
+        "test_fold_transforms.py::test_rows_of_a_fold_do_not_move_its_transforms[simple_nn-scored]",
+    ),
+    # Recipes: chains and splits.
+    Mutation(
+        "recipes/chain.py",
+        "nested_blocks=min(HONEST_BLOCKS, self.folds)",
+        "nested_blocks=0",
+        "test_handover.py::test_an_honest_chain_is_nested",
+    ),
+    Mutation(
+        "recipes/chain.py",
+        "Nesting(self.nested_blocks, 1 + before_last)",
+        "Nesting(self.nested_blocks, 1)",
+        "test_handover.py::test_an_honest_chain_is_nested",
+    ),
+    Mutation(
+        "recipes/splitting.py",
+        "self.folds, seed, self.frequent_above, rows.is_control",
+        "self.folds, seed, 18, rows.is_control",
+        "test_splitting.py::test_honest_folds_keep_every_compound_whole",
+    ),
+    Mutation(
+        "recipes/splitting.py",
+        "return folds.units_of(self._groups(rows), self.frequent_above, rows.is_control)",
+        "return folds.units_of(self._groups(rows), 18, rows.is_control)",
+        "test_splitting.py::test_honest_folds_keep_every_compound_whole",
+    ),
+    # Recipes: the Simple NN.
+    Mutation(
+        "recipes/simple_nn.py",
+        "drop_first_column=self.drop_first_gene",
+        "drop_first_column=True",
+        "test_simple_nn.py::test_column_order",
+    ),
+    Mutation(
+        "recipes/simple_nn.py",
+        'steps("first_rank_gauss", RankGauss, values, on_train_alone=True)',
+        'steps("first_rank_gauss", RankGauss, values)',
+        "test_simple_nn.py::test_what_transforms_see_and_know",
+    ),
+    Mutation(
+        "recipes/simple_nn.py",
+        '        table = steps("second_rank_gauss", RankGauss, table)\n',
+        "",
+        "test_simple_nn.py::test_column_order",
+    ),
+    Mutation(
+        "recipes/simple_nn.py",
+        '{"gene": self.gene_factors, "cell": self.cell_factors}',
+        '{"gene": self.cell_factors, "cell": self.gene_factors}',
+        "test_simple_nn.py::test_parameters_of_the_transforms",
+    ),
+    Mutation(
+        "recipes/dense.py",
+        "pct_start: float = number(0.1,",
+        "pct_start: float = number(0.2,",
+        "test_hyperparameters.py::test_every_field_has_the_originals_value",
+    ),
     # Recipes: the 3-stage NN.
     Mutation(
         "recipes/three_stage_nn.py",
@@ -375,13 +457,13 @@ MUTATIONS = (
         "recipes/image_features.py",
         "inputs.fit_fold(table[known.sets[name]], self.placement)",
         "inputs.fit_fold(table, self.placement)",
-        "test_handover.py::test_maps_of_a_fold_do_not_know_its_rows",
+        "test_fold_transforms.py::test_rows_of_a_fold_do_not_move_its_transforms[deepinsight_cnn-scored]",
     ),
     Mutation(
         "recipes/image_features.py",
         "inputs.member_data([stored[n] for n in numbers], self.resolution, train_rows)",
         "inputs.member_data([stored[0] for _ in numbers], self.resolution, train_rows)",
-        "test_handover.py::test_maps_of_a_fold_do_not_know_its_rows",
+        "test_fold_transforms.py::test_rows_of_a_fold_do_not_move_its_transforms[deepinsight_cnn-scored]",
     ),
     Mutation(
         "deepinsight/inputs.py",
@@ -524,6 +606,12 @@ MUTATIONS = (
         "test_deepinsight_cnn.py::test_members_train_in_waves_of_one_per_device",
     ),
     # Training: members, prediction, checkpoints.
+    Mutation(
+        "training/members.py",
+        "_held_out(train, units, ",
+        "_held_out(train, None, ",
+        "test_splitting.py::test_a_holdout_keeps_units_whole",
+    ),
     Mutation(
         "training/members.py",
         "HOLDOUT_SHARE = 0.1",
@@ -752,6 +840,12 @@ MUTATIONS = (
     ),
     # Blend and report.
     Mutation(
+        "command/run.py",
+        "if len(found) > 1 and searched",
+        "if not found and searched",
+        "test_splitting.py::test_searched_weights_need_like_splits",
+    ),
+    Mutation(
         "blend/search.py",
         "found.append(search(others, targets[~held_out]))",
         "found.append(search(predictions, targets))",
@@ -792,7 +886,7 @@ MUTATIONS = (
         "store/transform_files.py",
         'if files.sha256(archive) != described.get("sha256")',
         'if not described.get("sha256")',
-        "test_store.py::test_damage_is_named",
+        "test_store.py::test_arrays_of_another_description_are_refused",
     ),
     Mutation(
         "store/workdir.py",
@@ -827,8 +921,8 @@ MUTATIONS = (
     # Configuration and command.
     Mutation(
         "config.py",
-        "{name: model.honest() for name, model in config.models.items()}",
-        "dict(config.models)",
+        "model = model.honest()",
+        "model = dataclasses.replace(model)",
         "test_handover.py::test_an_honest_run_sets_the_switches_of_every_model",
     ),
     Mutation(

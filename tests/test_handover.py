@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import toy
+from systems import designs
 
 from moa_jax import config as configuration
 from moa_jax.command import run
@@ -21,7 +22,6 @@ from moa_jax.estimators.tabnet_classifier import TabNetClassifier
 from moa_jax.models.mlp import MLP, TwoLayerMLP
 from moa_jax.recipes import RECIPES, deepinsight_cnn, profile, three_stage_nn, two_heads_resnet
 from moa_jax.recipes.dense import DenseTraining
-from moa_jax.recipes.features import Known, sets_of
 from moa_jax.recipes.profile import Steps
 from moa_jax.report import original
 from moa_jax.store import files
@@ -161,28 +161,6 @@ def test_profile_of_the_three_stage_nn_has_the_sizes_of_its_fields(rows):
     assert found == {**sizes, "rank_gauss": None}
 
 
-def test_maps_of_a_fold_do_not_know_its_rows(rows):
-    config = deepinsight_cnn.Config(embedding="pca", resolution=8, folds=3)
-    features, folds = config.features(ORIGINAL_LEVELS), np.arange(len(rows)) % 3
-    members = cross_validation({0: folds}, 0)
-    sets = sets_of(features, members, len(rows))
-
-    def fitted(own):
-        made = dict(features.fit(Known(own, own, sets, {}), list(sets)))
-        return [made[features.set_of(member.id)] for member in members]
-
-    values = rows.features.copy()
-    values[folds == 1] *= np.linspace(2, 9, values.shape[1])
-    usual, changed = fitted(rows), fitted(dataclasses.replace(rows, features=values))
-    for fold, (before, after) in enumerate(zip(usual, changed, strict=True)):
-        for name in before:
-            same = jax.tree.map(np.array_equal, before[name].state(), after[name].state())
-            assert jax.tree.all(same) == (fold == 1)
-    train_rows = [member.train_rows for member in members]
-    data = features.member_data(usual, np.arange(3), train_rows)
-    np.testing.assert_allclose(data["minimum"], [fold["scale"].minimum_ for fold in usual])
-
-
 def test_columns_are_placed_by_their_scaled_values(rows):
     table = inputs.raw_table(rows, ORIGINAL_LEVELS)
     fitted = inputs.fit_fold(table, deepinsight_cnn.Config(embedding="pca").placement)
@@ -292,6 +270,7 @@ def test_every_part_of_the_data_is_in_their_fingerprint(rows):
             return value[::-1]
         return ~value if value.dtype == bool else value[::-1].copy()
 
+    rows = dataclasses.replace(rows, groups=rows.drug_id)
     parts = {field.name for field in dataclasses.fields(rows)} - {"test", "submission_ids"}
     found = {rows.fingerprint()}
     for name in parts:
@@ -305,6 +284,15 @@ def test_an_honest_run_sets_the_switches_of_every_model():
     parsed = configuration.parse({**values, "honest": True}, RECIPES)
     for name, cls in RECIPES.items():
         assert parsed.models[name] == cls().honest() != cls()
+
+
+@pytest.mark.parametrize("name", ["three_stage_nn", "nn_tabnet"])
+def test_an_honest_chain_is_nested(name):
+    honest = RECIPES[name]().honest()
+    assert RECIPES[name]().nesting(1) is None
+    assert [honest.nesting(stage) for stage in (0, 1)] == [(5, 1), (5, 2)]
+    last = designs(honest)[("stacked", "scored")[name == "nn_tabnet"]]
+    assert last.features.predictions_of == ("scored", "nonscored")[name == "nn_tabnet"]
 
 
 def test_data_of_the_same_sizes_are_not_the_originals():

@@ -57,7 +57,9 @@ def test_a_fold_that_keeps_fewer_columns_ends_in_zeros(data):
     controls = np.flatnonzero(data.is_control)
     data.features[controls, 1:3] = 0
     _, passage, sets, made = fitted(data)
-    table = FEATURES.table(passage, "scored", systems.Stored([(), ()], lambda stage: [made[name] for name in sets]))
+    table = FEATURES.table(
+        passage, "scored", systems.Stored([(), ()], lambda stage: [made[name] for name in sets])
+    )
     assert [len(made[name]["selection"].kept_) for name in sets] == [5, 7]
     assert table.shape == (len(passage.rows), 2, 7)
     values = passage.rows.features.astype(np.float32)
