@@ -1,9 +1,16 @@
 """Settings of the whole suite: eight virtual devices, warnings as errors, slow tests on demand."""
 
+import ctypes
+import gc
 import os
+import sys
+from pathlib import Path
 
 import jax
 import pytest
+
+# Resident memory above which a module leaves nothing compiled to the next one.
+MOST_BYTES = 1500 * 2**20
 
 if not os.environ.get("JAX_NUM_CPU_DEVICES"):
     jax.config.update("jax_num_cpu_devices", 8)
@@ -25,5 +32,27 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
     """The same small programs are compiled by many tests; once is enough."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs():
+    """Gives the memory of a module's compiled programs back where they have become many.
+
+    The programs of deep networks take a gigabyte a module; of small ones the next module may
+    have the same, and nothing is gained by compiling these again.
+    """
+    yield
+    if sys.platform == "linux" and resident_bytes() > MOST_BYTES:
+        jax.clear_caches()
+        gc.collect()
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others have none
+        if trim:
+            trim(0)
+
+
+def resident_bytes():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -40,7 +40,7 @@ def workdir(tmp_path):
     )
     recorded = {"recorded": 0.015606, "convention": "printed"}
     files.write_json(tmp_path / "a" / "metrics.json", recorded)
-    lines = [*epochs("a/scored", [[0.7, 0.4, 0.1], [0.5, 0.2], [0.6, 0.3, 0.2]])]
+    lines = [*epochs("a/scored", [[0.7, 0.4, 0.1], [0.5, 0.2], [0.52, 0.3, 0.2]])]
     lines += [*epochs("a/stacked", [[0.3]])]
     files.write_text(tmp_path / "metrics.jsonl", "".join(json.dumps(s) + "\n" for s in lines))
     positions = [[0.0, 0.0], [1.0, 2.0], [3.0, 1.0], [2.0, 2.0], [2.5, 0.5]]
@@ -105,8 +105,8 @@ def table(page, first):
 def test_curves_are_medians_of_the_members_still_training(workdir):
     scored, stacked = findings.collect(workdir).curves
     assert (scored.stage, scored.members, scored.epochs) == ("a/scored", 3, (1, 2, 3))
-    np.testing.assert_allclose(scored.valid, [0.6, 0.3, 0.15])
-    np.testing.assert_allclose(scored.train, [0.3, 0.15, 0.075])
+    np.testing.assert_allclose(scored.valid, [0.52, 0.3, 0.15])
+    np.testing.assert_allclose(scored.train, [0.26, 0.15, 0.075])
     np.testing.assert_allclose(scored.lowest, [0.5, 0.2, 0.1])
     np.testing.assert_allclose(scored.highest, [0.7, 0.4, 0.2])
     assert stacked.epochs == (1,)

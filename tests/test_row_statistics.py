@@ -21,13 +21,15 @@ def test_literal():
 def test_statistics_are_those_of_pandas(columns, scale, shift):
     values = np.random.default_rng(0).standard_t(4, size=(50, columns)) * scale + shift
     table = pd.DataFrame(values)
+    # Both last ones know no scale, but older versions of pandas take small variances for none.
+    unit = table / scale
     expected = np.stack(
         [
             table.sum(axis=1),
             table.mean(axis=1),
             table.std(axis=1),
-            table.kurt(axis=1),
-            table.skew(axis=1),
+            unit.kurt(axis=1),
+            unit.skew(axis=1),
         ],
         axis=1,
     )

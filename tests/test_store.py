@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -217,3 +218,13 @@ def test_damage_is_named(folder, damage, message):
         transform_files.load(folder, CLASSES)
     assert str(caught.value).startswith(f"{folder}{os.sep}transforms.")
     assert "\n" not in str(caught.value)
+
+
+def test_arrays_of_another_description_are_refused(folder, tmp_path):
+    """They are whole, and of the same names and shapes."""
+    described = transform_files.load(folder, CLASSES)
+    described["factors"].mean_ = described["factors"].mean_ + 1
+    transform_files.save(tmp_path, described)
+    shutil.copy(tmp_path / "transforms.npz", folder / "transforms.npz")
+    with pytest.raises(UserError, match="its checksum is not the one in transforms.json"):
+        transform_files.load(folder, CLASSES)

@@ -108,8 +108,9 @@ def test_dense_networks(config, topology):
     check(compile_all(config, topology), DENSE[config])
 
 
-def test_pmap():
-    check(compile_all("simple_nn:old", "v5e:2x2", "pmap"), DENSE["simple_nn:old"])
+@pytest.mark.parametrize("topology", ["v5e:2x2"])
+def test_pmap(topology):
+    check(compile_all("simple_nn:old", topology, "pmap"), DENSE["simple_nn:old"])
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)

@@ -1,8 +1,11 @@
-"""Tests of the work folder's format version."""
+"""The work folder: its format version, its lock, and the run that it belongs to."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 
-from moa_jax.config import RunConfig
+from moa_jax.config import CheckpointConfig, RunConfig
 from moa_jax.data import simulate
 from moa_jax.errors import UserError
 from moa_jax.store import files
@@ -44,3 +47,29 @@ def test_what_is_not_an_object_is_refused(workdir):
     (workdir.path / "config.json").write_text("[1]\n")
     with pytest.raises(UserError, match="config.json: expected format version 3, found none"):
         workdir.read()
+
+
+def test_a_folder_in_use_is_refused(workdir):
+    other = Workdir(workdir.path)
+    workdir.lock()
+    with pytest.raises(UserError, match="run: another run is using this work folder"):
+        other.lock()
+    for own in (workdir, other):
+        own._lock.close()
+
+
+def test_another_run_is_refused(workdir):
+    """What leaves the numbers of training alone may change."""
+    data = simulate.make(rows=50, genes=3, cells=2, scored=2, nonscored=0, test_rows=0)
+    saving = dataclasses.replace(RunConfig({}), checkpoint=CheckpointConfig(seconds=1.0))
+    workdir.bind(saving, data, "vmap")
+    with pytest.raises(UserError, match="it differs in seed: 0 there, 1 now"):
+        workdir.bind(dataclasses.replace(saving, seed=1), data, "vmap")
+    others = data.take(np.arange(1, 50))
+    with pytest.raises(UserError, match="it differs in data: training rows"):
+        workdir.bind(saving, others, "vmap")
+
+
+def test_what_was_resolved_stays(workdir):
+    assert workdir.resolved("stage: members_at_once", 4) == 4
+    assert Workdir(workdir.path).resolved("stage: members_at_once", 9) == 4

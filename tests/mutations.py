@@ -1,0 +1,1115 @@
+"""Mutations: one-line mistakes in the product, and for each the tests that must catch it.
+
+`bash launch/test.sh --mutations` plants one after another in a copy of the checkout, runs the tests
+named beside it and expects them to fail; arguments choose those whose file or text has the words
+given. The status is 1 if one survives, if a test fails without any, or if an entry no longer fits
+the product.
+
+Why a literal list: mutmut and cosmic-ray exchange operators and constants within an expression.
+That makes thousands of mutants of this package, most of them in arithmetic that reference arrays
+hold, and each takes a run of the suite; what they cannot do is what goes wrong here: a field of the
+configuration that reaches nothing, a fold that reads another one's rows, an argument that is handed
+on in the wrong place. So each entry is such a mistake, one that reads well, and its tests are few
+enough to take seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "moa_jax"
+# A hanging mutant is one that nothing catches.
+LONGEST_SECONDS = 600
+FAILED, PASSED = 1, 0  # pytest's exit statuses; others are mistakes in the entry
+
+
+class Mutation(NamedTuple):
+    """A mistake.
+
+    Attributes:
+      file: the file, from `moa_jax/`.
+      old: text that stands in it once.
+      new: what takes its place.
+      tests: tests that must fail then, from `tests/`, separated by spaces.
+    """
+
+    file: str
+    old: str
+    new: str
+    tests: str
+
+    def mutated(self, text: str) -> str:
+        """Returns the file's text with the mistake.
+
+        Raises:
+          ValueError: the old text does not stand in it exactly once.
+        """
+        if (count := text.count(self.old)) != 1:
+            raise ValueError(f"{self.file}: expected once, found {count} times: {self.old}")
+        return text.replace(self.old, self.new)
+
+    def selected(self) -> list[str]:
+        """Returns the tests as pytest takes them from the checkout's folder."""
+        return [f"tests/{test}" for test in self.tests.split()]
+
+    @property
+    def title(self) -> str:
+        return f"{self.file}: {' '.join(self.old.split())} -> {' '.join(self.new.split())}"
+
+
+MUTATIONS = (
+    # Recipes: the fields that all dense networks have.
+    Mutation(
+        "recipes/dense.py",
+        "optimisation.optimizer(self, self.max_learning_rate, self.weight_decay)",
+        "optimisation.optimizer(self, self.max_learning_rate)",
+        "test_handover.py::test_fields_reach_a_dense_stage",
+    ),
+    Mutation(
+        "recipes/dense.py",
+        "MLP(self.hidden, num_outputs, self.dropout)",
+        "MLP(self.hidden, num_outputs, self.dropout[::-1])",
+        "test_three_stage_nn.py::test_parameter_counts",
+    ),
+    Mutation(
+        "recipes/dense.py",
+        "valid_loss=smoothed if self.smooth_validation else losses.LOSSES[self.loss]",
+        "valid_loss=smoothed",
+        "test_handover.py::test_fields_reach_a_dense_stage",
+    ),
+    Mutation(
+        "recipes/dense.py",
+        "optimisation.smoothed_loss(self.loss, self.label_smoothing)",
+        "optimisation.smoothed_loss(self.loss, 0.0)",
+        "test_three_stage_nn.py::test_first_and_third_stage_smooth_both_losses_the_second_neither",
+    ),
+    Mutation(
+        "recipes/dense.py",
+        "stop=rules.patience(self.patience)",
+        "stop=rules.never()",
+        "test_handover.py::test_fields_reach_a_dense_stage",
+    ),
+    Mutation(
+        "recipes/dense.py",
+        "share_init_across_folds=self.share_init_across_folds,",
+        "share_init_across_folds=False,",
+        "test_nn_tabnet.py::test_networks_and_training_of_both_stages",
+    ),
+    # Recipes: loss, optimiser and schedule by name.
+    Mutation(
+        "recipes/optimisation.py",
+        "for name in options if hasattr(section, name)",
+        "for name, needed in options.items() if needed",
+        "test_handover.py::test_half_period_decides_the_schedule_of_the_image_networks",
+    ),
+    Mutation(
+        "recipes/optimisation.py",
+        "weight_decay=weight_decay,\n        **",
+        "**",
+        "test_nn_tabnet.py::test_gradients_are_clipped_before_the_decay_is_added",
+    ),
+    Mutation(
+        "recipes/optimisation.py",
+        "optimizers.clip_by_global_norm(clip, clip_epsilon)",
+        "optimizers.clip_by_global_norm(clip)",
+        "test_handover.py::test_image_networks_clip_with_an_epsilon_of_their_own",
+    ),
+    Mutation(
+        "recipes/optimisation.py",
+        "optax.chain(clipped, build(total_steps, scale))",
+        "optax.chain(build(total_steps, scale), clipped)",
+        "test_nn_tabnet.py::test_gradients_are_clipped_before_the_decay_is_added",
+    ),
+    Mutation(
+        "recipes/optimisation.py",
+        "losses.smoothed(targets, smoothing)",
+        "targets",
+        "test_three_stage_nn.py::test_first_and_third_stage_smooth_both_losses_the_second_neither",
+    ),
+    Mutation(
+        "recipes/optimisation.py",
+        "losses.LOSSES[name](",
+        'losses.LOSSES["binary_cross_entropy"](',
+        "test_handover.py::test_fields_reach_a_dense_stage",
+    ),
+    # Recipes: profiles.
+    Mutation(
+        "recipes/profile.py",
+        "values[: self.num_train] if on_train_alone else values",
+        "values",
+        "test_handover.py::test_what_is_fitted_on_training_rows_alone_does_not_know_test_rows",
+    ),
+    Mutation(
+        "recipes/profile.py",
+        "Steps(len(train))",
+        "Steps(0 if test is None else len(test))",
+        "test_handover.py::test_what_is_fitted_on_training_rows_alone_does_not_know_test_rows",
+    ),
+    Mutation(
+        "recipes/profile.py",
+        "[train.features] if test is None else [train.features, test.features]",
+        "[train.features]",
+        "test_handover.py::test_what_is_fitted_on_training_rows_alone_does_not_know_test_rows",
+    ),
+    Mutation(
+        "recipes/profile.py",
+        "[*blocks, slice(0, blocks[-1].stop)]",
+        "[*blocks, slice(0, blocks[0].stop)]",
+        "test_nn_tabnet.py::test_statistics_of_the_second_stage",
+    ),
+    Mutation(
+        "recipes/profile.py",
+        "[one_hot(rows.cp_time, levels.cp_time), one_hot(rows.cp_dose, levels.cp_dose)]",
+        "[one_hot(rows.cp_dose, levels.cp_dose), one_hot(rows.cp_time, levels.cp_time)]",
+        "test_three_stage_nn.py::test_column_order_of_the_first_stage",
+    ),
+    # Recipes: what features of a fold know, and who reads them.
+    Mutation(
+        "recipes/profile_features.py",
+        "train, test = train.take(self._train_rows(train, own)), None",
+        "test = None",
+        "test_fold_transforms.py::test_rows_of_a_fold_do_not_move_its_transforms[simple_nn-scored]",
+    ),
+    Mutation(
+        "recipes/profile_features.py",
+        "return (table[rows, member_data],)",
+        "return (table[rows, 0],)",
+        "test_fold_transforms.py::test_rows_of_a_fold_do_not_move_its_transforms[simple_nn-scored]",
+    ),
+    Mutation(
+        "recipes/profile_features.py",
+        "RankGauss().fit(earlier[own])",
+        "RankGauss().fit(earlier)",
+        "test_fold_transforms.py::test_rows_of_a_fold_do_not_move_its_transforms"
+        "[three_stage_nn-stacked]",
+    ),
+    Mutation(
+        "recipes/features.py",
+        "[member.valid_rows] = False",
+        "[member.valid_rows] = True",
+        "test_fold_transforms.py::test_rows_of_a_fold_do_not_move_its_transforms[simple_nn-scored]",
+    ),
+    # Recipes: chains and splits.
+    Mutation(
+        "recipes/chain.py",
+        "nested_blocks=min(HONEST_BLOCKS, self.folds)",
+        "nested_blocks=0",
+        "test_handover.py::test_an_honest_chain_is_nested",
+    ),
+    Mutation(
+        "recipes/chain.py",
+        "Nesting(self.nested_blocks, 1 + before_last)",
+        "Nesting(self.nested_blocks, 1)",
+        "test_handover.py::test_an_honest_chain_is_nested",
+    ),
+    Mutation(
+        "recipes/splitting.py",
+        "self.folds, seed, self.frequent_above, rows.is_control",
+        "self.folds, seed, 18, rows.is_control",
+        "test_splitting.py::test_honest_folds_keep_every_compound_whole",
+    ),
+    Mutation(
+        "recipes/splitting.py",
+        "return folds.units_of(self._groups(rows), self.frequent_above, rows.is_control)",
+        "return folds.units_of(self._groups(rows), 18, rows.is_control)",
+        "test_splitting.py::test_honest_folds_keep_every_compound_whole",
+    ),
+    # Recipes: the Simple NN.
+    Mutation(
+        "recipes/simple_nn.py",
+        "drop_first_column=self.drop_first_gene",
+        "drop_first_column=True",
+        "test_simple_nn.py::test_column_order",
+    ),
+    Mutation(
+        "recipes/simple_nn.py",
+        'steps("first_rank_gauss", RankGauss, values, on_train_alone=True)',
+        'steps("first_rank_gauss", RankGauss, values)',
+        "test_simple_nn.py::test_what_transforms_see_and_know",
+    ),
+    Mutation(
+        "recipes/simple_nn.py",
+        '        table = steps("second_rank_gauss", RankGauss, table)\n',
+        "",
+        "test_simple_nn.py::test_column_order",
+    ),
+    Mutation(
+        "recipes/simple_nn.py",
+        '{"gene": self.gene_factors, "cell": self.cell_factors}',
+        '{"gene": self.cell_factors, "cell": self.gene_factors}',
+        "test_simple_nn.py::test_parameters_of_the_transforms",
+    ),
+    Mutation(
+        "recipes/dense.py",
+        "pct_start: float = number(0.1,",
+        "pct_start: float = number(0.2,",
+        "test_hyperparameters.py::test_every_field_has_the_originals_value",
+    ),
+    # Recipes: the 3-stage NN.
+    Mutation(
+        "recipes/three_stage_nn.py",
+        "[columns, earlier, *profile.treatment(rows, levels)]",
+        "[earlier, columns, *profile.treatment(rows, levels)]",
+        "test_three_stage_nn.py::test_column_order_of_the_second_stage",
+    ),
+    Mutation(
+        "recipes/three_stage_nn.py",
+        "epochs=15, label_smoothing=1e-3",
+        "label_smoothing=1e-3",
+        "test_three_stage_nn.py::test_steps",
+    ),
+    Mutation(
+        "recipes/three_stage_nn.py",
+        "raw = values[:, block]",
+        'raw = steps("rank_gauss", RankGauss, values)[:, block]',
+        "test_three_stage_nn.py::test_transforms_of_the_profile_are_fitted_on_the_raw_columns",
+    ),
+    Mutation(
+        "recipes/three_stage_nn.py",
+        "functools.partial(FactorScores, factors), raw)",
+        "functools.partial(FactorScores, dimensions), raw)",
+        "test_handover.py::test_profile_of_the_three_stage_nn_has_the_sizes_of_its_fields",
+    ),
+    # Recipes: NN + TabNet.
+    Mutation(
+        "recipes/nn_tabnet.py",
+        "[*codes, columns, earlier]",
+        "[*codes, earlier, columns]",
+        "test_nn_tabnet.py::test_column_order_of_the_second_stage",
+    ),
+    Mutation(
+        "recipes/nn_tabnet.py",
+        "self, self.learning_rate, self.weight_decay, self.clip\n",
+        "self, self.learning_rate, self.weight_decay\n",
+        "test_nn_tabnet.py::test_gradients_are_clipped_before_the_decay_is_added",
+    ),
+    Mutation(
+        "recipes/nn_tabnet.py",
+        "            valid_weights=by_row,\n",
+        "",
+        "test_nn_tabnet.py::test_validation_loss_is_the_mean_over_the_fold",
+    ),
+    Mutation(
+        "recipes/nn_tabnet.py",
+        "jnp.clip(targets, smoothing / 2, 1 - smoothing / 2)",
+        "jnp.clip(targets, smoothing, 1 - smoothing)",
+        "test_nn_tabnet.py::test_losses_smooth_like_the_original",
+    ),
+    Mutation(
+        "recipes/nn_tabnet.py",
+        "valid_loss=functools.partial(_smoothed_loss, config=self)",
+        "valid_loss=functools.partial(_loss, config=self)",
+        "test_nn_tabnet.py::test_entropy_of_the_masks_enters_the_training_loss_alone",
+    ),
+    Mutation(
+        "recipes/nn_tabnet_profiles.py",
+        'steps("rank_gauss", RankGauss, values, on_train_alone=True)',
+        'steps("rank_gauss", RankGauss, values)',
+        "test_nn_tabnet.py::test_rows_that_transforms_are_fitted_on",
+    ),
+    Mutation(
+        "recipes/nn_tabnet_profiles.py",
+        "UMAP_SEED, FACTOR_SEED = 512, 42",
+        "UMAP_SEED, FACTOR_SEED = 42, 512",
+        "test_nn_tabnet.py::test_transforms_have_the_original_parameters",
+    ),
+    Mutation(
+        "recipes/nn_tabnet_profiles.py",
+        "row_statistics(table[:, block])[:, 1:]",
+        "row_statistics(table[:, block])[:, :4]",
+        "test_nn_tabnet.py::test_statistics_of_the_second_stage",
+    ),
+    Mutation(
+        "recipes/nn_tabnet_profiles.py",
+        "[pairs, first[:, both:], pairs, second[:, both:]]",
+        "[pairs, pairs, first[:, both:], second[:, both:]]",
+        "test_nn_tabnet.py::test_column_order_of_the_second_stage",
+    ),
+    # Recipes: the 2-heads network.
+    Mutation(
+        "recipes/two_heads_resnet.py",
+        "training=functools.partial(self.adam_stage, restored)",
+        "training=functools.partial(self.adam_stage, lambda stop: rules.lowest_loss())",
+        "test_two_heads_resnet.py::test_rules_of_the_first_two_stages",
+    ),
+    Mutation(
+        "recipes/two_heads_resnet.py",
+        "            rate=rules.plateau(self.plateau_factor, self.plateau_patience),\n",
+        "",
+        "test_two_heads_resnet.py::test_rules_of_the_first_two_stages",
+    ),
+    Mutation(
+        "recipes/two_heads_resnet.py",
+        "            validates_start=True,\n",
+        "",
+        "test_two_heads_resnet.py::test_rows_and_phases_of_the_loop",
+    ),
+    Mutation(
+        "recipes/two_heads_resnet.py",
+        "rates = (FROZEN_RATE, UNFROZEN_RATE)",
+        "rates = (UNFROZEN_RATE, FROZEN_RATE)",
+        "test_two_heads_resnet.py::test_rows_and_phases_of_the_loop",
+    ),
+    Mutation(
+        "recipes/two_heads_resnet.py",
+        "functools.partial(_start, SCORED, None)",
+        "functools.partial(_start, SCORED, trunk)",
+        "test_two_heads_resnet.py::test_the_trunk_is_carried_from_stage_to_stage",
+    ),
+    Mutation(
+        "recipes/two_heads_resnet.py",
+        "levels=levels if self.one_hot else None",
+        "levels=levels",
+        "test_two_heads_resnet.py::test_widths_and_parameters_of_the_original",
+    ),
+    Mutation(
+        "recipes/two_heads_resnet.py",
+        "            restarts=_phase_ended,\n",
+        "",
+        "test_handover.py::test_the_loop_restarts_where_a_phase_ends",
+    ),
+    Mutation(
+        "recipes/two_heads_features.py",
+        "np.flatnonzero(known.sets[name])",
+        "np.arange(len(rows))",
+        "test_two_heads_resnet.py::test_predictors_of_a_fold_come_from_its_training_rows",
+    ),
+    Mutation(
+        "recipes/two_heads_features.py",
+        "return member.name",
+        'return f"fold{member.fold}"',
+        "test_handover.py::test_members_of_the_two_heads_network_have_sets_of_their_own",
+    ),
+    Mutation(
+        "recipes/two_heads_features.py",
+        "super().folder(context, self.owner)",
+        "super().folder(context, stage)",
+        "test_two_heads_resnet.py::test_stored_transforms_are_not_fitted_again",
+    ),
+    Mutation(
+        "recipes/two_heads_inputs.py",
+        "train = table[train_rows]",
+        "train = table",
+        "test_two_heads_inputs.py::test_transforms_of_a_fold",
+    ),
+    Mutation(
+        "recipes/two_heads_inputs.py",
+        "scaled[:, member[PREDICTORS]]",
+        "table[rows][:, member[PREDICTORS]]",
+        "test_two_heads_inputs.py::test_inputs_on_the_device",
+    ),
+    # Recipes and images of the DeepInsight networks.
+    Mutation(
+        "recipes/deepinsight_cnn.py",
+        "stop=rules.patience(self.patience, self.min_delta)",
+        "stop=rules.patience(self.patience)",
+        "test_deepinsight_cnn.py::test_original_schedule_and_rules",
+    ),
+    Mutation(
+        "recipes/deepinsight_cnn.py",
+        "            valid_weights=by_row,\n",
+        "",
+        "test_handover.py::test_image_networks_are_validated_by_row_and_start_apart",
+    ),
+    Mutation(
+        "recipes/deepinsight_cnn.py",
+        "share_init_across_folds=False",
+        "share_init_across_folds=True",
+        "test_handover.py::test_image_networks_are_validated_by_row_and_start_apart",
+    ),
+    Mutation(
+        "recipes/deepinsight_cnn.py",
+        "            valid_loss=losses.LOSSES[self.loss],\n",
+        "",
+        "test_deepinsight_cnn.py::test_original_schedule_and_rules",
+    ),
+    Mutation(
+        "recipes/deepinsight_cnn.py",
+        "self.swap_probability, self.swap_portion",
+        "self.swap_portion, self.swap_probability",
+        "test_handover.py::test_swap_noise_has_the_fields_of_its_recipe",
+    ),
+    Mutation(
+        "recipes/deepinsight_cnn.py",
+        'dataset.take(np.argsort(dataset.ids, kind="stable"))',
+        "dataset",
+        "test_deepinsight_cnn.py::test_folds_do_not_depend_on_the_order_of_the_file",
+    ),
+    Mutation(
+        "recipes/deepinsight_cnn.py",
+        "                start=self._start,\n",
+        "",
+        "test_deepinsight_cnn.py::test_weights_start_from_a_file",
+    ),
+    Mutation(
+        "recipes/image_features.py",
+        "inputs.fit_fold(table[known.sets[name]], self.placement)",
+        "inputs.fit_fold(table, self.placement)",
+        "test_fold_transforms.py::test_rows_of_a_fold_do_not_move_its_transforms[deepinsight_cnn-scored]",
+    ),
+    Mutation(
+        "recipes/image_features.py",
+        "inputs.member_data([stored[n] for n in numbers], self.resolution, train_rows)",
+        "inputs.member_data([stored[0] for _ in numbers], self.resolution, train_rows)",
+        "test_fold_transforms.py::test_rows_of_a_fold_do_not_move_its_transforms[deepinsight_cnn-scored]",
+    ),
+    Mutation(
+        "deepinsight/inputs.py",
+        "if train and swap_probability > 0",
+        'if swap_probability > 0 and "train_rows" in member',
+        "test_deepinsight_inputs.py::test_noise_comes_from_the_members_own_training_rows",
+    ),
+    Mutation(
+        "deepinsight/inputs.py",
+        'table[member["train_rows"][drawn]]',
+        "table[drawn]",
+        "test_deepinsight_inputs.py::test_noise_comes_from_the_members_own_training_rows",
+    ),
+    Mutation(
+        "deepinsight/inputs.py",
+        ").fit(scale.transform(table))",
+        ").fit(table)",
+        "test_handover.py::test_columns_are_placed_by_their_scaled_values",
+    ),
+    Mutation(
+        "deepinsight/inputs.py",
+        "np.column_stack([~rows.is_control, dose, time, rows.features])",
+        "np.column_stack([~rows.is_control, time, dose, rows.features])",
+        "test_deepinsight_inputs.py::test_columns",
+    ),
+    Mutation(
+        "deepinsight/log_scale.py",
+        "np.log(values + np.abs(self.minimum_) + 1)",
+        "np.log(values - self.minimum_ + 1)",
+        "test_log_scale.py::test_one_maximum_for_all_columns",
+    ),
+    Mutation(
+        "deepinsight/swap_noise.py",
+        "< int(columns * portion)",
+        "< int(free * portion)",
+        "test_swap_noise.py::test_rows_as_in_the_original "
+        "test_swap_noise.py::test_rows_and_columns_that_change",
+    ),
+    # Training: the loop.
+    Mutation(
+        "training/loop.py",
+        "jax.random.split(jax.random.fold_in(key, step_number))",
+        "jax.random.split(key)",
+        "test_loop.py::test_members_agree_with_plain_loops_in_float64",
+    ),
+    Mutation(
+        "training/loop.py",
+        "mask = jnp.arange(stage.batch_size) < count",
+        "mask = jnp.arange(stage.batch_size) <= count",
+        "test_loop.py::test_members_agree_with_plain_loops_in_float64",
+    ),
+    Mutation(
+        "training/loop.py",
+        "stage.valid_loss or stage.loss",
+        "stage.loss",
+        "test_handover.py::test_rules_see_the_validation_loss_of_the_rows_that_decide",
+    ),
+    Mutation(
+        "training/loop.py",
+        "stage.valid_weights(batches.counts)",
+        "(batches.counts > 0)",
+        "test_loop.py::test_validation_loss_by_row_is_the_mean_over_rows",
+    ),
+    Mutation(
+        "training/loop.py",
+        "_keep_if(select.better, selected, state.selected)",
+        "selected",
+        "test_loop.py::test_members_agree_with_plain_loops_in_float64",
+    ),
+    Mutation(
+        "training/loop.py",
+        "rate=stage.rate.update(state.rate, loss)",
+        "rate=state.rate",
+        "test_loop.py::test_rate_rule_scales_the_learning_rate",
+    ),
+    Mutation(
+        "training/loop.py",
+        "active=~stop.stop",
+        "active=state.active",
+        "test_loop.py::test_stopped_members_keep_their_state",
+    ),
+    Mutation(
+        "training/loop.py",
+        "return _keep_if(state.active, closed, state), report",
+        "return closed, report",
+        "test_loop.py::test_stopped_members_keep_their_state",
+    ),
+    Mutation(
+        "training/loop.py",
+        "state.epoch_loss / epoch_steps",
+        "state.epoch_loss",
+        "test_handover.py::test_the_training_loss_is_the_mean_over_an_epochs_batches",
+    ),
+    Mutation(
+        "training/loop.py",
+        "stage.optimizer(total_steps, closed.rate.scale).init(kept.params)",
+        "closed.opt",
+        "test_loop.py::test_restart_goes_back_to_the_kept_weights",
+    ),
+    Mutation(
+        "training/loop.py",
+        "Position(group.number, epoch, call + 1)",
+        "Position(group.number, epoch, call)",
+        "test_loop.py::test_resume_is_bit_exact_from_any_call",
+    ),
+    Mutation(
+        "training/initial.py",
+        "_replaced(initial, own.start)",
+        "initial",
+        "test_loop.py::test_start_takes_the_place_of_initial_variables",
+    ),
+    Mutation(
+        "training/group.py",
+        "np.asarray(a)[first : first + len(self.members)]",
+        "np.asarray(a)[: len(self.members)]",
+        "test_loop.py::test_groups_share_the_compilation_and_agree_with_all_at_once",
+    ),
+    Mutation(
+        "training/group.py",
+        "[member.select_rows for member in self.members]",
+        "[member.valid_rows for member in self.members]",
+        "test_handover.py::test_rules_see_the_validation_loss_of_the_rows_that_decide",
+    ),
+    Mutation(
+        "training/group.py",
+        "stage.batch_size, steps, member_tables.SMALLEST_BATCH",
+        "stage.batch_size, steps",
+        "test_loop.py::test_members_agree_with_plain_loops_in_float64",
+    ),
+    Mutation(
+        "training/group.py",
+        "self.settings.base_seed, member, epoch, stage.share_init_across_folds",
+        "self.settings.base_seed, member, 0, stage.share_init_across_folds",
+        "test_loop.py::test_members_agree_with_plain_loops_in_float64",
+    ),
+    Mutation(
+        "training/layout.py",
+        'if stage.forward.inner == "loop"',
+        'if stage.forward.inner == "vmap"',
+        "test_deepinsight_cnn.py::test_members_train_in_waves_of_one_per_device",
+    ),
+    # Training: members, prediction, checkpoints.
+    Mutation(
+        "training/members.py",
+        "_held_out(train, units, ",
+        "_held_out(train, None, ",
+        "test_splitting.py::test_a_holdout_keeps_units_whole",
+    ),
+    Mutation(
+        "training/members.py",
+        "HOLDOUT_SHARE = 0.1",
+        "HOLDOUT_SHARE = 0.2",
+        "test_members.py::test_honest_members_select_on_rows_they_do_not_train_on_nor_report",
+    ),
+    Mutation(
+        "training/members.py",
+        "jax.random.fold_in(jax.random.key(base_seed), member.seed)",
+        "jax.random.key(base_seed)",
+        "test_members.py::test_key_follows_identity",
+    ),
+    Mutation(
+        "training/predict.py",
+        "forward.inputs(shared.inputs, data, rows, unused_key, False)",
+        "forward.inputs(shared.inputs, data, rows, unused_key, True)",
+        "test_handover.py::test_what_is_predicted_has_no_noise",
+    ),
+    Mutation(
+        "training/checkpoints.py",
+        'if _crc32(arrays) != meta["crc32"]',
+        'if not meta["crc32"]',
+        "test_handover.py::test_a_changed_number_in_a_checkpoint_is_noticed",
+    ),
+    Mutation(
+        "training/checkpoints.py",
+        "sorted(self._manager.all_steps(), reverse=True)",
+        "sorted(self._manager.all_steps())",
+        "test_loop.py::test_resume_is_bit_exact_from_any_call",
+    ),
+    Mutation(
+        "training/progress.py",
+        '(record["group"], record["epoch"]) <= (group, epoch)',
+        '(record["group"], record["epoch"]) < (group, epoch)',
+        "test_loop.py::test_resume_is_bit_exact_from_any_call",
+    ),
+    Mutation(
+        "training/parallel.py",
+        'return "pmap" if num_devices > 1 else "vmap"',
+        'return "vmap"',
+        "test_parallel.py::test_strategy_for_this_machine",
+    ),
+    # Training: rules, schedules, optimisers, losses.
+    Mutation(
+        "training/rules.py",
+        "stop = waited >= epochs if epochs else _zero(bool)",
+        "stop = waited > epochs if epochs else _zero(bool)",
+        "test_rules.py::test_patience_counts_epochs_without_a_better_loss",
+    ),
+    Mutation(
+        "training/rules.py",
+        "better = loss < state.loss",
+        "better = loss <= state.loss",
+        "test_rules.py::test_lowest_loss_keeps_strictly_better_epochs",
+    ),
+    Mutation(
+        "training/rules.py",
+        "((epoch == epochs) & ~stopping.stop)",
+        "(epoch == epochs)",
+        "test_keras_rules.py::test_a_stop_in_the_last_epoch_restores_the_best",
+    ),
+    Mutation(
+        "training/rules.py",
+        "waited=jnp.where(reduce, 0, waited),",
+        "waited=waited,",
+        "test_keras_rules.py::test_callbacks_of_a_training_phase",
+    ),
+    Mutation(
+        "training/schedules.py",
+        "between(max_momentum, base_momentum, max_momentum)",
+        "between(base_momentum, max_momentum, base_momentum)",
+        "test_training_math.py::test_one_cycle",
+    ),
+    Mutation(
+        "training/schedules.py",
+        "self._replace(rate=lambda step: scale * rate(step))",
+        "self",
+        "test_training_math.py::test_optimisers_and_schedules_by_name",
+    ),
+    Mutation(
+        "training/optimizers.py",
+        "adam(schedules.rate, schedules.momentum, weight_decay)",
+        "adam(schedules.rate, weight_decay=weight_decay)",
+        "test_handover.py::test_the_dense_networks_cycle_beta1",
+    ),
+    Mutation(
+        "training/optimizers.py",
+        "radam(schedules.rate, weight_decay=weight_decay)",
+        "radam(schedules.rate)",
+        "test_deepinsight_cnn.py::test_original_schedule_and_rules",
+    ),
+    Mutation(
+        "training/optimizers.py",
+        "max_norm / (optax.tree.norm(gradients) + epsilon)",
+        "max_norm / optax.tree.norm(gradients)",
+        "test_training_math.py::test_clip_with_another_epsilon",
+    ),
+    Mutation(
+        "training/losses.py",
+        "weight = mask.astype(rows.dtype)",
+        "weight = jnp.ones_like(rows)",
+        "test_training_math.py::test_masked_rows_do_not_count",
+    ),
+    Mutation(
+        "training/metrics.py",
+        '"printed_treated": printed_log_loss(y, p, 0)',
+        '"printed_treated": printed_log_loss(y, p, num_controls)',
+        "test_training_math.py::test_every_convention_with_controls_filled_in",
+    ),
+    # Models.
+    Mutation(
+        "models/mlp.py",
+        "self.dropout[layer - 1], self.dtype",
+        "self.dropout[-layer], self.dtype",
+        "test_handover.py::test_every_layer_of_the_mlp_has_its_own_dropout",
+    ),
+    Mutation(
+        "models/mlp.py",
+        "first, last = self.dropout",
+        "last, first = self.dropout",
+        "test_handover.py::test_every_layer_of_the_mlp_has_its_own_dropout",
+    ),
+    Mutation(
+        "models/two_heads.py",
+        "[output1, answer2, answer3, answer3b]",
+        "[output1, answer2, answer3b, answer3]",
+        "test_two_heads.py::test_inference_block_by_block",
+    ),
+    Mutation(
+        "models/two_heads.py",
+        "frozen if index < self.frozen_norms else None",
+        "frozen",
+        "test_two_heads.py::test_a_frozen_trunk_learns_and_records_nothing",
+    ),
+    Mutation(
+        "models/tabnet.py",
+        "prior = (self.gamma - chosen) * prior",
+        "prior = self.gamma - chosen",
+        "test_tabnet.py::test_eval_mode_layer_by_layer",
+    ),
+    Mutation(
+        "models/layers.py",
+        "jnp.maximum(count - 1, 1) if self.unbiased else var",
+        "jnp.maximum(count - 1, 1)",
+        "test_two_heads.py::test_statistics_after_one_pass",
+    ),
+    # Features.
+    Mutation(
+        "features/rank_gauss.py",
+        "subsample=None",
+        "subsample=10_000",
+        "test_rank_gauss.py::test_every_row_of_large_data_counts",
+    ),
+    Mutation(
+        "features/factors.py",
+        "FactorAnalysis(count, random_state=self.seed)",
+        "FactorAnalysis(count, random_state=0)",
+        "test_factors.py::test_factor_scores_are_scikit_learns test_factors.py::test_seed_decides",
+    ),
+    Mutation(
+        "features/selection.py",
+        "np.flatnonzero(variances > self.threshold)",
+        "np.flatnonzero(variances >= self.threshold)",
+        "test_selection.py::test_population_variance_strictly_above",
+    ),
+    Mutation(
+        "features/row_statistics.py",
+        "/ max(n - 1, 1))",
+        "/ max(n, 1))",
+        "test_row_statistics.py::test_literal",
+    ),
+    Mutation(
+        "features/umap.py",
+        "self._learn(table, embedding, np.array(curve))",
+        "self._learn(table - table.mean(0), embedding, np.array(curve))",
+        "test_umap.py::test_fitted_rows_keep_their_coordinates",
+    ),
+    # Data.
+    Mutation(
+        "data/tables.py",
+        'drugs.texts("drug_id")[drugs.rows_of(train.ids, "train_features")]',
+        'drugs.texts("drug_id")',
+        "test_tables.py::test_order_of_rows_does_not_matter",
+    ),
+    Mutation(
+        "data/tables.py",
+        "values = values[rows].astype(np.uint8)",
+        "values = values.astype(np.uint8)",
+        "test_tables.py::test_order_of_rows_does_not_matter",
+    ),
+    Mutation(
+        "data/tables.py",
+        "read_features(path, levels, train.genes, train.cells)",
+        "read_features(path, levels)",
+        "test_tables.py::test_order_of_columns_does_not_matter",
+    ),
+    Mutation(
+        "data/tables.py",
+        'table.check(name, fits, "0 or 1")',
+        'table.check(name, fits | True, "0 or 1")',
+        "test_tables.py::test_bad_input_is_one_clear_line",
+    ),
+    Mutation(
+        "data/columns.py",
+        "        seen.add(sig_id)\n",
+        "",
+        "test_tables.py::test_repeated_ids_are_found_across_parts",
+    ),
+    Mutation(
+        "data/dataset.py",
+        "self.features, self.cp_time, self.is_control, *(t.values for t in targets)",
+        "self.features, self.cp_time, *(t.values for t in targets)",
+        "test_handover.py::test_every_part_of_the_data_is_in_their_fingerprint",
+    ),
+    Mutation(
+        "data/folds.py",
+        "KFold(num_folds, shuffle=True, random_state=seed)",
+        "KFold(num_folds, shuffle=True, random_state=0)",
+        "test_folds.py::test_k_fold_draws_the_folds_of_the_2_heads_network",
+    ),
+    Mutation(
+        "data/folds.py",
+        "IterativeStratification(labels[order], shares, random_state)",
+        "IterativeStratification(labels, shares, random_state)",
+        "test_folds.py::test_shuffled_split",
+    ),
+    # Blend and report.
+    Mutation(
+        "command/run.py",
+        "if len(found) > 1 and searched",
+        "if not found and searched",
+        "test_splitting.py::test_searched_weights_need_like_splits",
+    ),
+    Mutation(
+        "blend/search.py",
+        "found.append(search(others, targets[~held_out]))",
+        "found.append(search(predictions, targets))",
+        "test_search.py::test_nested_scores_rows_with_the_weights_of_the_others",
+    ),
+    Mutation(
+        "blend/combination.py",
+        ".values[:, columns]",
+        ".values",
+        "test_combination.py::test_combine_joins_rows_and_columns_by_name",
+    ),
+    Mutation(
+        "report/records.py",
+        "return self.value != self.original",
+        "return self.original is None",
+        "test_report.py::test_switches_say_what_was_changed",
+    ),
+    Mutation(
+        "report/original.py",
+        'data.get("source") == "folder" and same_sizes and same_labels',
+        'data.get("source") == "folder" and same_sizes',
+        "test_handover.py::test_data_of_the_same_sizes_are_not_the_originals",
+    ),
+    Mutation(
+        "report/findings.py",
+        "medians, lowest, highest = by_epoch.median(), by_epoch.min(), by_epoch.max()",
+        "medians, lowest, highest = by_epoch.mean(), by_epoch.min(), by_epoch.max()",
+        "test_findings.py::test_curves_are_medians_of_the_members_still_training",
+    ),
+    # Store.
+    Mutation(
+        "store/arrays.py",
+        "if archive.namelist() != [",
+        "if not archive.namelist() and [",
+        "test_arrays.py::test_entries_are_those_that_are_described",
+    ),
+    Mutation(
+        "store/transform_files.py",
+        'if files.sha256(archive) != described.get("sha256")',
+        'if not described.get("sha256")',
+        "test_store.py::test_arrays_of_another_description_are_refused",
+    ),
+    Mutation(
+        "store/workdir.py",
+        "fcntl.LOCK_EX | fcntl.LOCK_NB",
+        "fcntl.LOCK_SH | fcntl.LOCK_NB",
+        "test_workdir.py::test_a_folder_in_use_is_refused",
+    ),
+    Mutation(
+        "store/workdir.py",
+        'if stored["fields"] != fields',
+        'if not stored["fields"]',
+        "test_workdir.py::test_another_run_is_refused",
+    ),
+    Mutation(
+        "store/workdir.py",
+        'if name not in stored["resolved"]',
+        'if stored["resolved"].get(name) != value',
+        "test_workdir.py::test_what_was_resolved_stays",
+    ),
+    Mutation(
+        "store/predictions.py",
+        "self.values[position]",
+        "self.values[np.sort(position)]",
+        "test_combination.py::test_combine_joins_rows_and_columns_by_name",
+    ),
+    Mutation(
+        "store/files.py",
+        "            os.replace(temporary, path)\n",
+        "            path.write_bytes(temporary.read_bytes())\n",
+        "test_handover.py::test_a_file_is_replaced_in_one_step",
+    ),
+    # Configuration and command.
+    Mutation(
+        "config.py",
+        "model = model.honest()",
+        "model = dataclasses.replace(model)",
+        "test_handover.py::test_an_honest_run_sets_the_switches_of_every_model",
+    ),
+    Mutation(
+        "config.py",
+        '    "checkpoint",\n',
+        "",
+        "test_workdir.py::test_another_run_is_refused",
+    ),
+    Mutation(
+        "command/run.py",
+        "order = dataset.test.ids if dataset.submission_ids is None else dataset.submission_ids",
+        "order = dataset.test.ids",
+        "test_handover.py::test_the_submission_follows_the_sample",
+    ),
+    Mutation(
+        "command/run.py",
+        'tuple(columns["genes"]),\n                tuple(columns["cells"]),',
+        "None,\n                None,",
+        "test_handover.py::test_new_rows_may_have_their_columns_in_any_order",
+    ),
+    Mutation(
+        "command/plan.py",
+        "flops=len(stage.members) * per_member * total_steps * flops",
+        "flops=per_member * total_steps * flops",
+        "test_plan.py::test_figures_are_those_of_the_compiled_step",
+    ),
+    Mutation(
+        "command/plan.py",
+        'counted = per_shard if inner == "vmap" else 1',
+        "counted = 1",
+        "test_plan.py::test_figures_are_those_of_the_compiled_step",
+    ),
+    # Estimators and pretrained weights.
+    Mutation(
+        "estimators/tabnet_classifier.py",
+        "valid_loss=functools.partial(_loss, of_logits=of_logits, lambda_sparse=0.0)",
+        "valid_loss=functools.partial(_loss, of_logits=of_logits, lambda_sparse=1.0)",
+        "test_estimator.py::test_loss_is_that_of_the_kept_network",
+    ),
+    Mutation(
+        "estimators/tabnet_classifier.py",
+        "start=lambda _: self._start(X[train])",
+        "start=lambda _: self._start(X)",
+        "test_handover.py::test_the_classifier_starts_from_its_training_rows_alone",
+    ),
+    Mutation(
+        "estimators/tabnet_classifier.py",
+        "            stop=rules.patience(self.patience),\n",
+        "",
+        "test_estimator.py::test_the_lowest_loss_decides_and_patience_ends",
+    ),
+    Mutation(
+        "estimators/saved.py",
+        "if path.exists() and files.sha256(path) != checksum",
+        "if path.exists() and not checksum",
+        "test_estimator.py::test_damaged_folders_are_one_line",
+    ),
+    Mutation(
+        "estimators/deep_insight.py",
+        "validate_data(self, X, dtype=np.float64, reset=False)\n        scaled",
+        "validate_data(self, X, dtype=np.float64)\n        scaled",
+        "test_deepinsight.py::test_scikit_learn",
+    ),
+    Mutation(
+        "pretrained/architectures.py",
+        "if found.architecture != architecture",
+        "if not found.architecture",
+        "test_deepinsight_cnn.py::test_mistakes_are_told_before_training",
+    ),
+    Mutation(
+        "pretrained/state_dict.py",
+        "arrays.keys() - names.keys() - counters",
+        "set()",
+        "test_pretrained_cnn.py::test_names_and_shapes_are_strict",
+    ),
+    Mutation(
+        "pretrained/state_dict.py",
+        "4: (3, 2, 0, 1)",
+        "4: (2, 3, 0, 1)",
+        "test_pretrained_cnn.py::test_the_solutions_network_gives_everything",
+    ),
+)
+
+
+class Copy:
+    """A copy of the checkout in which tests run on mistakes."""
+
+    def __init__(self, folder: Path):
+        self._root, self._cache = folder / "checkout", folder / "xla"
+        listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+        found = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for name in filter(None, found.split("\0")):
+            if (ROOT / name).is_file():
+                (self._root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, self._root / name)
+
+    def run(
+        self, tests: list[str], *options: str, limit: float | None = None
+    ) -> tuple[int | None, str]:
+        """Returns pytest's exit status, None if it took `limit` seconds, and what it printed."""
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(self._root),
+            # A mutated file may have the size and the second of the file before.
+            "PYTHONDONTWRITEBYTECODE": "1",
+            # What a mistake does not touch is compiled once.
+            "JAX_COMPILATION_CACHE_DIR": str(self._cache),
+            "JAX_NUM_CPU_DEVICES": os.environ.get("JAX_NUM_CPU_DEVICES") or "3",
+        }
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *tests]
+        with subprocess.Popen(
+            command,
+            cwd=self._root,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                output, _ = process.communicate(timeout=limit)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # with what the tests have started
+                return None, ""
+            return process.returncode, output
+
+    def run_mutated(self, mutation: Mutation) -> tuple[int | None, str]:
+        """Returns what `run` finds of the mutation's tests while the mistake is there."""
+        path = self._root / "moa_jax" / mutation.file
+        text = path.read_text(encoding="utf-8")
+        path.write_text(mutation.mutated(text), encoding="utf-8")
+        try:
+            return self.run(mutation.selected(), "-x", limit=LONGEST_SECONDS)
+        finally:
+            path.write_text(text, encoding="utf-8")
+
+
+def check(mutations: tuple[Mutation, ...], folder: Path, jobs: int) -> bool:
+    """Prints what catches each mutation; returns whether something catches all of them."""
+    copies: queue.Queue[Copy] = queue.Queue()
+    for number in range(jobs):
+        copies.put(Copy(folder / str(number)))
+
+    start, first = time.monotonic(), copies.get()
+    tests = sorted({test for mutation in mutations for test in mutation.selected()})
+    status, output = first.run(tests, "-n", str(jobs), "--dist", "loadfile")
+    print(f"without a mutation: {len(tests)} tests, {time.monotonic() - start:.0f} s", flush=True)
+    if status != PASSED:
+        print(output, "They must pass before anything is told by their failing.", sep="\n")
+        return False
+    copies.put(first)
+
+    def run(mutation: Mutation) -> tuple[int | None, str, float]:
+        copy, started = copies.get(), time.monotonic()
+        try:
+            return *copy.run_mutated(mutation), time.monotonic() - started
+        finally:
+            copies.put(copy)
+
+    caught = 0
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for mutation, (status, output, seconds) in zip(
+            mutations, pool.map(run, mutations), strict=True
+        ):
+            caught += status == FAILED
+            verdict = {FAILED: "caught", PASSED: "SURVIVED", None: "NO END"}.get(status, "BROKEN")
+            print(f"{verdict:8} {seconds:5.0f} s  {mutation.title}", flush=True)
+            if verdict == "BROKEN":
+                print(output)
+    print(f"caught {caught} of {len(mutations)} in {time.monotonic() - start:.0f} s")
+    return caught == len(mutations)
+
+
+def main() -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(description="plants mistakes and expects tests to fail")
+    parser.add_argument("words", nargs="*", help="mutations whose file or text has one of these")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="copies at a time")
+    arguments = parser.parse_args()
+    chosen = tuple(
+        mutation
+        for mutation in MUTATIONS
+        if not arguments.words or any(word in mutation.title for word in arguments.words)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        return 0 if chosen and check(chosen, Path(folder), arguments.jobs) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
