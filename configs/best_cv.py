@@ -5,9 +5,10 @@
 
 3-stage NN with ten folds, 2-heads ResNet V2, EfficientNet-B3, and ResNeSt V1 and V2. Weights are
 searched by SLSQP as the original's were; `--config.blend.method=fixed` takes those that it found:
-0.015107 on its own predictions. Where the image networks' weights start from is set as in the
-configurations of these, `--config.models.efficientnet_b3.pretrained=hub`. Variants: `:sample` and
-`:smoke`, every model at the size of its own variant.
+0.015107 on its own predictions. The image networks start from published weights, which are
+fetched once; `--config.models.NAME.pretrained` names a file of them, or `none`: see the
+configurations of these. Variants: `:sample` and `:smoke`, every model at the size of its own
+variant, image networks from random weights.
 
 At the competition's size `--mode=plan` expects, if no member stops early: on a TPU v5e-8 2 hours
 by the products alone and 38 by all reading and writing of memory; on eight A100 GPUs 2.5 and 20; on

@@ -1,13 +1,14 @@
 """EfficientNet-B3 on DeepInsight images.
 
     python -m moa_jax.launch --config=configs/deepinsight_efficientnet_b3.py \
-        --workdir=runs/efficientnet_b3 --config.data.folder=FOLDER \
-        --config.models.efficientnet_b3.pretrained=hub
+        --workdir=runs/efficientnet_b3 --config.data.folder=FOLDER
 
-`pretrained=hub` starts from the published noisy-student weights as the original does, and needs
-the extra `hub` and a network; a file that was fetched before may be named instead. Without either
-weights start at random. Variants `:sample` and `:smoke` for sizes that end in minutes on the
-embedded data, which are too few for an image network.
+Weights start from the published noisy-student ones as the original's do: from a file of 50 MB that
+is fetched once, which takes a network and, to be read, the extra `torch`. README.md says how to
+bring it to a machine without a network. `--config.models.efficientnet_b3.pretrained=hub` needs the
+extra `hub` in place of `torch`, `none` neither: weights then start at random, as they do in the
+variants `:sample` and `:smoke`, whose sizes end in minutes on the embedded data, which are too few
+for an image network.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from moa_jax.recipes.deepinsight_cnn import ORIGINAL
 # These suit any image network.
 SAMPLE = {
     "folds": 3, "resolution": 32, "epochs": 8, "half_period": 8, "batch_size": 32,
-    "learning_rate": 3e-3,
+    "learning_rate": 3e-3, "pretrained": "none",
 }  # fmt: skip
 SMOKE = {
     "folds": 2, "resolution": 64, "epochs": 3, "batch_size": 32, "learning_rate": 3e-3,
+    "pretrained": "none",
 }  # fmt: skip
 
 

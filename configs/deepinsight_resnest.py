@@ -1,13 +1,14 @@
 """ResNeSt on DeepInsight images: resnest50_fast_2s2x40d.
 
     python -m moa_jax.launch --config=configs/deepinsight_resnest.py --workdir=runs/resnest \
-        --config.data.folder=FOLDER \
-        --config.models.resnest_v1.pretrained=resnest50_fast_2s2x40d-9d126481.pth
+        --config.data.folder=FOLDER
 
-The file is the one that the authors of ResNeSt publish, which the original starts from; reading
-it needs the extra `torch`. Without it weights start at random. Variants: `:v2` with dropout before
-the head; `:sample` and `:smoke` for sizes that end in minutes on the embedded data, which are too
-few for an image network. `:v2,smoke` combines variants.
+Weights start from those that the authors of ResNeSt trained on ImageNet, as the original's do: from
+the file resnest50_fast_2s2x40d-9d126481.pth, which is fetched once; that takes a network and, to
+read it, the extra `torch`. README.md says how to bring it to a machine without a network. With
+`--config.models.resnest_v1.pretrained=none` weights start at random. Variants: `:v2` with dropout
+before the head; `:sample` and `:smoke` for sizes that end in minutes on the embedded data, which
+are too few for an image network, and from random weights. `:v2,smoke` combines variants.
 """
 
 from __future__ import annotations

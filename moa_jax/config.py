@@ -37,7 +37,11 @@ class DataConfig:
         a file with the columns `sig_id` and `group`, its groups; `none`, what each model's `split`
         says; `auto`, the same, and in an honest run compounds where they are known.
       test_features: file of new rows for inference.
-      cp_times, cp_doses: values that the columns `cp_time` (hours) and `cp_dose` may take.
+      gene_prefixes, cell_prefixes: beginnings of the names of expression's and of viability's
+        columns; `*` stands for any text, and of several that fit the longest decides.
+      ignore: beginnings of the names of columns that are left out.
+      cp_times, cp_doses: values that the columns `cp_time` (hours) and `cp_dose` may take; a
+        column that is left out counts as the first of them.
       treated_type, control_type: values of the column `cp_type` that tell both kinds apart.
       rows: training rows of simulated data, controls included.
       seed: seed of simulated data.
@@ -49,8 +53,11 @@ class DataConfig:
     folder: str = ""
     groups: str = "auto"
     test_features: str = ""
-    cp_times: tuple[int, ...] = (24, 48, 72)
-    cp_doses: tuple[str, ...] = ("D1", "D2")
+    gene_prefixes: tuple[str, ...] = ("g-",)
+    cell_prefixes: tuple[str, ...] = ("c-",)
+    ignore: tuple[str, ...] = dataclasses.field(default=(), metadata={"empty": True})
+    cp_times: tuple[float, ...] = (24, 48, 72)
+    cp_doses: tuple[str, ...] = dataclasses.field(default=("D1", "D2"), metadata={"numbers": True})
     treated_type: str = "trt_cp"
     control_type: str = "ctl_vehicle"
     rows: int = number(24_000, 50)
@@ -59,6 +66,11 @@ class DataConfig:
     cells: int = number(100, 0)
     scored: int = number(206, 1)
     nonscored: int = number(402, 0)
+
+    def __post_init__(self) -> None:
+        # 24 and 24.0 are one level, and one configuration.
+        times = tuple(int(time) if time == int(time) else time for time in self.cp_times)
+        object.__setattr__(self, "cp_times", times)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,11 +176,16 @@ class RunConfig:
       models: configuration of each model's recipe, by the model's name; may be empty where the
         blend has `files`.
       seed: the run's seed, from which every key and permutation derives.
+      precision: arithmetic of networks and training. Rounding depends on the number of devices; in
+        `float32` it decides now and then on which side of a kink of the network a row is, and with
+        that moves probabilities, in `float64` it hardly ever does. JAX_ENABLE_X64=1 in the
+        environment stands for `float64` too.
       honest: set every recipe's switches so that no row influences its own reported score.
     """
 
     models: Mapping[str, Any]
     seed: int = number(0, 0, 2**31 - 1)
+    precision: str = choice("float32", "float32", "float64")
     honest: bool = False
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     parallel: ParallelConfig = dataclasses.field(default_factory=ParallelConfig)

@@ -32,6 +32,9 @@ def switch(field):
 def build(cls: type[Any], values: Any, where: str) -> Any:
     """Returns the dataclass `cls` of nested values by name, every one of them checked.
 
+    Fields take at least one value where they take several, unless their metadata say `empty`, and
+    texts only, unless these say `numbers`: numbers then count as texts.
+
     Raises:
       UserError: naming the field, whose section is `where`, what was expected and what was found.
     """
@@ -56,7 +59,8 @@ def _check(value: Any, hint: Any, metadata: Mapping, where: str) -> Any:
         return build(hint, value, where)
     origin = typing.get_origin(hint)
     if origin is tuple:
-        if not isinstance(value, (tuple, list)) or not value:
+        may_be_empty = metadata.get("empty", False)
+        if not isinstance(value, (tuple, list)) or not (value or may_be_empty):
             raise UserError(f"{where}: expected at least one value, found {value!r}")
         length = metadata.get("length", len(value))
         if len(value) != length:
@@ -65,8 +69,11 @@ def _check(value: Any, hint: Any, metadata: Mapping, where: str) -> Any:
         return tuple(_check(item, element, metadata, where) for item in value)
     if origin is not None:  # a mapping; its entries are checked where they are understood
         return dict(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is float and is_number:
         value = float(value)
+    if hint is str and is_number and metadata.get("numbers"):
+        value = str(value)
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
         raise UserError(f"{where}: expected {hint.__name__}, found {value!r}")
     options = metadata.get("options")

@@ -14,7 +14,7 @@ def check(folder, selects=()):
     config = configuration.parse(workdir.read()["config"], RECIPES)
     planned = plan.outline(config, run.load_data(config), workdir, plan.topology("cpu"))
     assert planned
-    for stage, num_inputs, _ in planned:
+    for stage, num_inputs, *_ in planned:
         recorded = files.read_json(folder / stage.name / "metrics.json")
         assert len(stage.members) == len(recorded["members"])
         for member, trained in zip(stage.members, recorded["members"], strict=True):

@@ -70,6 +70,12 @@ def test_analyse(dataset):
     labels = dataset.scored.values[~dataset.is_control]
     controls = int(dataset.is_control.sum())
     assert found["scores"]["b"] == conventions(labels, oof["b"].values, controls)
+    # Of a model that predicts the controls they count as they are predicted.
+    of_controls = predicted(dataset, 4, dataset.take(np.flatnonzero(dataset.is_control)))
+    counted = analysis.analyse(fixed, dataset, oof, tests, oof["a"], {"b": of_controls})["scores"]
+    assert counted["a"] == found["scores"]["a"]
+    assert counted["b"] == conventions(labels, oof["b"].values, controls, of_controls.values)
+    assert counted["b"]["epsilon_all"] > found["scores"]["b"]["epsilon_all"] + 1e-3
     # The other model alone takes up the whole sum of the weights.
     assert found["without"]["a"] == pytest.approx(mean_log_loss(labels, 0.75 * oof["b"].values))
     treated = ~dataset.test.is_control

@@ -41,6 +41,14 @@ def test_every_model_is_that_of_its_own_configuration(blend, size):
         assert models[name] == load(config, f"{variant},{size}").models[name]
 
 
+@pytest.mark.parametrize("size", ["", "sample", "smoke"])
+@pytest.mark.parametrize("blend", PARTS)
+def test_image_networks_start_from_published_weights_at_full_size_alone(blend, size):
+    models = load(blend, size).models.values()
+    found = [m.pretrained for m in models if m.recipe == "deepinsight_cnn"]
+    assert len(found) >= 2 and set(found) == {"none" if size else "auto"}
+
+
 def test_published_weights():
     best_cv = load("best_cv").blend
     assert best_cv.method == "slsqp"

@@ -107,6 +107,10 @@ def test_parameters_set_after_fit_wait_for_the_next(table):
         ({"resolution": 0}, "resolution: expected an integer of at least 1, found 0"),
         ({"resolution": 2.5}, "resolution: expected an integer of at least 1, found 2.5"),
         ({"perplexity": 0}, "perplexity: expected above 0, found 0"),
+        ({"perplexity": "5"}, "perplexity: expected above 0, found '5'"),
+        ({"closing_edge": "no"}, "closing_edge: expected True or False, found 'no'"),
+        ({"embedding": "pca", "perplexity": 30.0}, "perplexity: expected 5.0, as embedding='pca'"),
+        ({"embedding": "umap", "tsne": "current"}, "tsne: expected 'legacy', as embedding='umap'"),
         ({"embedding": "lda"}, "embedding: expected tsne, umap or pca"),
     ],
 )

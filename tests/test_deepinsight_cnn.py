@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 from systems import built, context
 
-from moa_jax.config import switches
+from moa_jax.command import plan, run
+from moa_jax.config import RunConfig, switches
 from moa_jax.data import folds, simulate
 from moa_jax.errors import UserError
+from moa_jax.models import efficientnet
 from moa_jax.models.efficientnet import EfficientNet
-from moa_jax.pretrained import weight_files
+from moa_jax.pretrained import architectures, weight_files
 from moa_jax.recipes.deepinsight_cnn import ORIGINAL, Config
+from moa_jax.store.workdir import Workdir
 from moa_jax.training.layout import members_that_fit
 
 TINY = Config(
-    network="efficientnet_b0", folds=3, resolution=32, embedding="pca", head_width=8, epochs=2
-)
+    network="efficientnet_b0", folds=3, resolution=32, embedding="pca", head_width=8, epochs=2,
+    pretrained="none",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,7 @@ def rows():
 )
 def test_originals(name, side, batch, patience, parameters):
     config = ORIGINAL[name]
-    assert config.original() is config
+    assert config.original() is config and config.pretrained == "auto"
     assert (config.resolution, config.batch_size, config.patience) == (side, batch, patience)
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     network = config.image_network(206)
@@ -44,6 +48,36 @@ def test_originals(name, side, batch, patience, parameters):
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == parameters
     assert {"efficientnet_b3": 0.3, "resnest_v1": 0, "resnest_v2": 0.2}[name] == network.drop_rate
     assert config.network.startswith("resnest") or network.drop_connect_rate == 0.2
+
+
+def test_rates_that_the_efficientnet_drops_with(monkeypatch):
+    """Block i of 26 drops 0.2 i / 26 of its branches where it has a shortcut; then the head."""
+    network, branches, features = ORIGINAL["efficientnet_b3"].image_network(206), [], []
+
+    def drop_connect(branch, rate, *_):
+        branches.append(rate)
+        return branch
+
+    def bernoulli(key, p, shape):
+        features.append(1 - p)
+        return jnp.ones(shape, bool)
+
+    monkeypatch.setattr(efficientnet, "drop_connect", drop_connect)
+    monkeypatch.setattr(jax.random, "bernoulli", bernoulli)
+    image = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+    variables = jax.eval_shape(network.init, jax.random.key(0), image)
+    jax.eval_shape(
+        lambda variables, image: network.apply(
+            variables, image, train=True, mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(0)},
+        ),
+        variables,
+        image,
+    )  # fmt: skip
+    first_of_stages = {0, 2, 5, 8, 13, 18, 24}
+    expected = [0.2 * i / 26 for i in range(26) if i not in first_of_stages]
+    np.testing.assert_allclose(branches, expected, rtol=1e-9)
+    np.testing.assert_allclose(features, [0.3], rtol=1e-9)
 
 
 def test_original_schedule_and_rules():
@@ -137,6 +171,10 @@ def test_weights_start_from_a_file(rows, tmp_path, weights_file, head_width):
         ({"network": "resnest50"}, "drop_connect_rate: expected 0 for resnest50, found 0.2"),
         ({"network": "efficientnet_b1"}, "expected efficientnet_b1, found efficientnet_b0"),
         ({"pretrained": "absent.npz"}, "absent.npz: not found"),
+        (
+            {"network": "torch_efficientnet_b0", "pretrained": "auto"},
+            "pretrained: expected a file or none for torch_efficientnet_b0, found auto",
+        ),
         ({"pretrained": "weights.txt"}, "weights.txt: expected one of"),
         (
             {"network": "resnest50", "drop_connect_rate": 0.0, "pretrained": "hub"},
@@ -151,7 +189,56 @@ def test_mistakes_are_told_before_training(rows, weights_file, changes, message)
         config.check(rows)
 
 
+def unreachable(*_, **__):
+    raise OSError("no network")
+
+
+def test_published_weights_are_fetched_before_any_work_and_by_training_alone(
+    rows, tmp_path, monkeypatch
+):
+    """One line that names the choices; plan and checks look at nothing but the name."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    config = RunConfig({"cnn": dataclasses.replace(TINY, pretrained="auto")})
+    workdir = Workdir(tmp_path / "run")
+    assert len(plan.outline(config, rows, workdir, plan.topology("cpu"))) == 1
+    with pytest.raises(UserError) as error:
+        run.train(config, workdir, rows)
+    line = str(error.value)
+    assert line.startswith("config.models.cnn: pretrained=auto: https://") and "\n" not in line
+    assert "tf_efficientnet_b0_ns-c0e6a31c.pth cannot be fetched: no network" in line
+    assert "pretrained=FILE" in line and "pretrained=none" in line
+    assert not workdir.path.exists()
+
+
+def test_a_finished_model_fetches_nothing(rows, tmp_path, monkeypatch):
+    config = RunConfig({"cnn": dataclasses.replace(TINY, pretrained="auto")})
+    prepared = []
+    monkeypatch.setattr(Config, "prepare", lambda self: prepared.append(self))
+    monkeypatch.setattr(run.system, "is_finished", lambda context: True)
+    run.train(config, Workdir(tmp_path / "run"), rows)
+    assert prepared == []
+
+
+def test_notes_say_what_an_image_network_started_from(rows, tmp_path, monkeypatch):
+    found = weight_files.Pretrained({}, "efficientnet_b0", "tf_efficientnet_b0_ns.pth", "ab12")
+    monkeypatch.setattr(architectures, "find", lambda network, source: found)
+    for source in ("auto", "hub"):
+        config = dataclasses.replace(TINY, pretrained=source)
+        config.prepare()
+        note = config.notes(rows, context(tmp_path))[0]
+        assert note == "Weights start from tf_efficientnet_b0_ns.pth, SHA-256 ab12."
+
+
+def test_networks_of_pytorchs_kind():
+    network = dataclasses.replace(TINY, network="torch_efficientnet_b0").image_network(3)
+    assert (network.padding, network.epsilon) == ("symmetric", 1e-5)
+    network = TINY.image_network(3)
+    assert (network.padding, network.epsilon) == ("SAME", 1e-3)
+
+
 def test_switches():
     assert switches(Config()) == {
-        "tsne": "legacy", "closing_edge": False, "select_on": "fold",
+        "tsne": "legacy", "closing_edge": False, "pretrained": "auto", "select_on": "fold",
     }  # fmt: skip

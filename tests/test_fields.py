@@ -74,7 +74,7 @@ def test_entries_of_a_mapping():
     assert found["blend.files.theirs.oof"].meaning.startswith("out-of-fold predictions")
 
 
-@pytest.mark.parametrize("value", [(24, 48, 72), (0.5,), (1e-3, 1e3), ("D1", "D2"), ("D1",)])
+@pytest.mark.parametrize("value", [(24, 48, 72), (0.5,), (1e-3, 1e3), ("D1", "D2"), ("D1",), ()])
 def test_what_is_shown_of_a_tuple_is_what_a_flag_takes(value):
     (word,) = shlex.split(fields._shown(value))
     assert TupleParser().parse(word) == value

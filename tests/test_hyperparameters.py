@@ -12,12 +12,14 @@ import pytest
 from moa_jax import config as configuration
 from moa_jax.recipes import RECIPES
 
+# Fields that every model has: what the original's folds keep whole is up to each.
+SPLIT = {"split": "original", "frequent_above": 18}
+
 SIMPLE_NN = """
 field                  | old           | new
 recipe                 | "simple_nn"
 cv                     | "old"         | "new"
 folds                  | 5
-split                  | "stratified"  | "drug_aware"
 split_seed             | 42            | 34
 seeds                  | [940, 1513, 1269, 1392, 1119, 1303]
 drop_first_gene        | True          | False
@@ -34,6 +36,7 @@ batch_size             | 128
 loss                   | "binary_cross_entropy"
 label_smoothing        | 0.001
 smooth_validation      | False
+validation_mean        | "by_batch"
 optimizer              | "adam_cycled"
 weight_decay           | 1e-5
 schedule               | "one_cycle"
@@ -50,11 +53,13 @@ folds                  | 5             | 10
 seeds                  | [0, 1, 2, 3, 4]
 stratify_on            | "clipped"
 same_folds             | False
+nested_blocks          | 0
 transforms             | "all"
 select_on              | "fold"
 features.gene_factors  | 90
 features.cell_factors  | 50
 features.umap          | True
+features.umap_new_rows | "row_by_row"
 features.gene_umap     | 45
 features.cell_umap     | 25
 """
@@ -69,6 +74,7 @@ batch_size             | 256
 loss                   | "binary_cross_entropy"
 label_smoothing        | 0.001     | 0.0    | 0.001   | 0.0
 smooth_validation      | True      | False  | True    | False
+validation_mean        | "by_batch"
 optimizer              | "adam_cycled"
 weight_decay           | 1e-5
 schedule               | "one_cycle"
@@ -82,6 +88,7 @@ split_seeds            |           |        |         | [512, 0, 1, 2, 3]
 gene_components        |           |        |         | 50
 cell_components        |           |        |         | 15
 umap                   |           |        |         | True
+umap_new_rows          |           |        |         | "row_by_row"
 gene_umap              |           |        |         | 15
 cell_umap              |           |        |         | 5
 variance_threshold     |           |        |         | 0.5
@@ -92,6 +99,7 @@ field                           | only
 recipe                          | "nn_tabnet"
 folds                           | 10
 same_folds                      | False
+nested_blocks                   | 0
 transforms                      | "all"
 select_on                       | "fold"
 scored.seeds                    | [0, 1, 2]
@@ -134,6 +142,7 @@ one_hot                | False         | True
 gene_components        | 2             | 50
 cell_components        | 100           | 50
 predictors             | "listed"
+restore_best           | "if_stopped"
 num_predictors         | 447
 hidden                 | 512
 epochs                 | 50
@@ -183,7 +192,7 @@ min_delta              | 1e-6
 head_width             | 512
 drop_rate              | 0.3               | 0.0                       | 0.2
 drop_connect_rate      | 0.2               | 0.0                       | 0.0
-pretrained             | "none"
+pretrained             | "auto"
 dtype                  | "float32"
 remat                  | False
 select_on              | "fold"
@@ -281,7 +290,7 @@ def every_column():
         "deepinsight_cnn": (DEEPINSIGHT_CNN, {}),
     }
     return {
-        f"{recipe}/{name}": values | common
+        f"{recipe}/{name}": values | common | SPLIT
         for recipe, (table, common) in tables.items()
         for name, values in columns(table).items()
     }

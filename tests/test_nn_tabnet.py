@@ -11,7 +11,10 @@ import pytest
 from systems import designs
 from tabnet_reference import load
 
+from moa_jax.config import switches
 from moa_jax.data import folds, simulate
+from moa_jax.features.umap import UmapEmbedding
+from moa_jax.features.umap_joint import JointUmapEmbedding
 from moa_jax.recipes import nn_tabnet
 from moa_jax.recipes.design import nonempty_nonscored
 from moa_jax.recipes.profile import Steps
@@ -100,6 +103,26 @@ def test_inputs_of_the_first_stage(rows):
     np.testing.assert_array_equal(found[0, :949], np.delete(FIRST_COLUMNS, left_out))
     np.testing.assert_array_equal(found[:, 949:952], rows.cp_time[:, None] == TIMES)
     np.testing.assert_array_equal(found[:, 952:], rows.cp_dose[:, None] == DOSES)
+
+
+def test_joint_embedding_of_new_rows_is_a_switch(rows):
+    for value, expected in (("row_by_row", UmapEmbedding), ("joint", JointUmapEmbedding)):
+        made = {}
+
+        class Recorder(Steps):
+            def __call__(self, name, new, values, on_train_alone=False, made=made):
+                made[name] = new()
+                return values
+
+        dense = nn_tabnet.DenseConfig(umap_new_rows=value)
+        config = nn_tabnet.Config(nonscored=dense)
+        profile = stages(config)["nonscored"].features.profile
+        profile.columns(rows.features, GENES, Recorder())
+        assert type(made["gene_umap"]) is type(made["cell_umap"]) is expected
+        assert (made["gene_umap"].num_components, made["gene_umap"].seed) == (15, 512)
+        assert switches(config)["nonscored.umap_new_rows"] == value
+        assert switches(config.original())["nonscored.umap_new_rows"] == "joint"
+        assert switches(config.honest())["nonscored.umap_new_rows"] == "row_by_row"
 
 
 def test_umap_is_a_switch(rows):

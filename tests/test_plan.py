@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import re
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ from moa_jax.command import plan
 from moa_jax.config import ParallelConfig
 from moa_jax.data import simulate
 from moa_jax.errors import UserError
-from moa_jax.recipes import system
+from moa_jax.recipes import nn_tabnet, system
 from moa_jax.recipes.dense import DenseTraining
 from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.recipes.system import BuiltStage, Fitting
@@ -135,6 +136,29 @@ def test_devices_without_a_member_share_batches():
     assert (one.groups, one.slots, one.per_member) == (2, 1, 8)
     with pytest.raises(UserError, match="devices_per_member: expected a divisor of 8 devices"):
         stage_plan(stage, plan.topology("gpu:8"), ParallelConfig(devices_per_member=3), 0.4)
+
+
+def test_inputs_that_a_selection_leaves_are_bounded(dataset, tmp_path):
+    """Of the competition's 957 columns a threshold may leave out any; five of treatment stay."""
+    wide = simulate.make(rows=120, genes=772, cells=100, scored=3, nonscored=3, test_rows=0)
+    first, _ = system.outline(nn_tabnet.Config(), wide, systems.context(tmp_path))
+    assert first.num_inputs == 957 + 5 and first.at_most
+    found = stage_plan(toy.stage(), plan.topology("cpu"), ParallelConfig(), 0.4)
+    counts = re.compile(r"\| (at most 6|6) \|.*\| (at most )?\d+ \| \d")
+    for at_most, shown in ((True, "at most 6"), (False, "6")):
+        line = plan._table([dataclasses.replace(found, at_most=at_most)], plan.topology("cpu"))[2]
+        matched = counts.search(line)
+        assert matched[1] == shown and (matched[2] == "at most ") == at_most
+
+
+def test_a_plan_says_which_inputs_are_bounds(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "compiled_step", lambda *_: None)
+    lines = plan.report(
+        systems.tiny("nn_tabnet", "simple_nn_old"), dataset, systems.Unbound(tmp_path)
+    )
+    inputs = dict(re.findall(r"`(\w+/\w+)` \| ([\w ,]+) \|", lines))
+    assert [name for name, found in inputs.items() if "at most" in found] == ["nn_tabnet/nonscored"]
+    assert len(inputs) == 3
 
 
 def test_what_does_not_fit_is_said():

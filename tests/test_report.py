@@ -323,3 +323,27 @@ def test_members_of_a_nested_stage_are_told_by_what_they_leave_out(workdir):
     files.write_json(path, stored)
     page = rendered(workdir)
     assert any(t[0] == ["Seed", "All folds", "Without 0, 1", "Without 0, 2"] for t in page.tables)
+
+
+def with_seeds(workdir, name, losses):
+    """Writes losses of each seed alone: of fold 0, and of a fold 1 of three times the rows."""
+    path = workdir / name / "scored" / "metrics.json"
+    scores = [
+        {"seed": seed, "fold": fold, "rows": rows, "score": loss}
+        for seed, loss in enumerate(losses)
+        for fold, rows in ((0, 350), (1, 1050))
+    ]
+    scores.append({"seed": None, "fold": 0, "rows": 1400, "score": 7.0})
+    files.write_json(path, {**files.read_json(path), "fold_scores": scores})
+
+
+@pytest.mark.parametrize(("step", "ranks"), [(0.0002, True), (0.0006, False)])
+def test_spread_over_seeds_and_no_ranking_within_it(workdir, step, ranks):
+    """The models are 0.00056 apart; three losses at equal steps deviate by the step."""
+    with_seeds(workdir, "plain", [0.0162, 0.0162 + step, 0.0162 + 2 * step])
+    page = rendered(workdir)
+    plain, other = page.tables[0][1:3]
+    assert plain[:2] == ["plain", f"0.01612 ± {step:.5f}"]
+    assert other[1] == "0.01557"
+    assert other[0] == (f"{UGLY} best" if ranks else UGLY)
+    assert ("Best single model" in page.text) == ranks == ("Lowest single loss" not in page.text)

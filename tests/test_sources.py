@@ -12,6 +12,7 @@ from moa_jax.config import BlendConfig, PredictionFiles
 from moa_jax.data import simulate, tables
 from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES
+from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
 
 
@@ -55,13 +56,36 @@ def test_rows_and_targets_are_joined_by_name(dataset, written, name):
     np.testing.assert_allclose(found.oof.values, expected, rtol=1e-15)
 
 
-def test_controls_are_dropped(dataset, written):
+def test_controls_are_kept_apart(dataset, written):
     path = written(ids=dataset.ids)
-    found = sources.of_files(PredictionFiles(oof=path), dataset).oof
-    assert dataset.is_control.any()
+    found, controls = (
+        getattr(sources.of_files(PredictionFiles(oof=path), dataset), part)
+        for part in ("oof", "controls")
+    )
+    assert controls.ids.tolist() == dataset.ids[dataset.is_control].tolist() != []
     assert found.ids.tolist() == treated(dataset).tolist()
     whole = predictions(dataset.ids, dataset.scored.names).set_index("sig_id")
     np.testing.assert_allclose(found.values, whole.loc[found.ids, list(found.targets)], rtol=1e-15)
+
+
+@pytest.mark.parametrize("trained_on", ["all", "treated"])
+def test_controls_of_a_finished_model(dataset, tmp_path, trained_on):
+    """The stage whose predictions are the model's has them, where it trained on controls."""
+    ids = dataset.ids[::-1] if trained_on == "all" else treated(dataset)
+    values = np.random.default_rng(1).random((len(ids), 3))
+    every = Predictions(ids, dataset.scored.names, values)
+    every.write(tmp_path / "late" / "oof.parquet")
+    every.aligned(treated(dataset)).write(tmp_path / "oof.parquet")
+    every.aligned(dataset.ids[:0]).write(tmp_path / "test.parquet")
+    files.write_json(tmp_path / "metrics.json", {"stages": ["early", "late"], "reported": "late"})
+    found = sources.of_model(tmp_path, dataset)
+    assert found.oof.ids.tolist() == treated(dataset).tolist()
+    if trained_on == "treated":
+        assert found.controls is None
+    else:
+        controls = dataset.ids[dataset.is_control]
+        assert found.controls.ids.tolist() == controls.tolist()
+        np.testing.assert_array_equal(found.controls.values, every.aligned(controls).values)
 
 
 def test_test_rows_come_in_the_data_order(dataset, written):

@@ -172,7 +172,7 @@ def test_a_holdout_never_takes_everything():
 
 
 def test_searched_weights_need_like_splits(dataset):
-    config = systems.tiny("simple_nn_old", "simple_nn_new")
+    config = systems.tiny("simple_nn_old", "simple_nn_new", blend={})
     with pytest.raises(UserError, match="found compounds of at most 18 rows of simple_nn_new; row"):
         run.unlike_splits(config, dataset)
     for change in ({"method": "fixed"}, {"unlike_splits": "allow"}):
@@ -185,7 +185,7 @@ def test_searched_weights_need_like_splits(dataset):
 
 
 def test_predictions_from_elsewhere_may_say_how_they_were_split(dataset):
-    config = systems.tiny("simple_nn_old")
+    config = systems.tiny("simple_nn_old", blend={})
     for split, stops in (("", False), ("rows", False), ("compounds", True)):
         files = {"theirs": PredictionFiles(oof="theirs.csv", split=split)}
         blend = dataclasses.replace(config.blend, files=files)

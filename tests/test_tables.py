@@ -11,71 +11,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from data_folders import FILES, frames, same, write
 
-from moa_jax.data import columns, tables
+from moa_jax.data import formats, tables
 from moa_jax.errors import UserError
-
-FILES = (
-    "train_features", "train_targets_scored", "train_targets_nonscored", "train_drug",
-    "test_features", "sample_submission",
-)  # fmt: skip
-
-
-def frames(rows=12, test_rows=5):
-    generator = np.random.default_rng(0)
-
-    def features(prefix, count):
-        table = pd.DataFrame(
-            {
-                "sig_id": [f"{prefix}{i:03d}" for i in range(count)],
-                "cp_type": ["ctl_vehicle" if i % 5 == 4 else "trt_cp" for i in range(count)],
-                "cp_time": [(24, 48, 72)[i % 3] for i in range(count)],
-                "cp_dose": [("D1", "D2")[i % 2] for i in range(count)],
-            }
-        )
-        for name in ("g-0", "g-1", "g-2", "c-0", "c-1"):
-            table[name] = generator.normal(size=count).round(4)
-        return table
-
-    train, test = features("0", rows), features("9", test_rows)
-    ids = train["sig_id"]
-    treated = (train["cp_type"] == "trt_cp").to_numpy()
-
-    def labels(names):
-        drawn = {name: ((generator.random(rows) < 0.4) & treated) * 1 for name in names}
-        return pd.DataFrame({"sig_id": ids, **drawn})
-
-    scored = labels(["one", "two, with comma"])
-    return {
-        "train_features": train,
-        "train_targets_scored": scored,
-        "train_targets_nonscored": labels(["three"]),
-        "train_drug": pd.DataFrame({"sig_id": ids, "drug_id": [f"d{i // 2}" for i in range(rows)]}),
-        "test_features": test,
-        "sample_submission": pd.DataFrame(
-            {"sig_id": test["sig_id"][::-1], "two, with comma": 0.5, "one": 0.5}
-        ),
-    }
-
-
-def write(folder, content, suffix=".csv"):
-    folder.mkdir(exist_ok=True)
-    for stem, frame in content.items():
-        path = folder / f"{stem}{suffix}"
-        if suffix == ".parquet":
-            frame.to_parquet(path, index=False)
-        else:
-            frame.to_csv(path, index=False)
-
-
-def same(one, two):
-    for field in ("ids", "features", "cp_time", "cp_dose", "is_control", "drug_id"):
-        np.testing.assert_array_equal(getattr(one, field), getattr(two, field))
-    assert (one.genes, one.cells) == (two.genes, two.cells)
-    for field in ("scored", "nonscored"):
-        a, b = getattr(one, field), getattr(two, field)
-        assert a.names == b.names
-        np.testing.assert_array_equal(a.values, b.values)
 
 
 def test_folder_is_read(tmp_path):
@@ -174,9 +113,9 @@ def test_embedded_sample():
     assert set(data.cp_time) == {24} and len(data.submission_ids) == 106
 
 
-@pytest.mark.parametrize("suffix", columns.SUFFIXES)
+@pytest.mark.parametrize("suffix", formats.SUFFIXES)
 def test_streaming_gives_the_rows_of_load_in_parts(tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr(columns, "CSV_BLOCK", 2000)  # about 45 rows
+    monkeypatch.setattr(formats, "CSV_BLOCK", 2000)  # about 45 rows
     write(tmp_path, frames(rows=230), suffix)
     data = tables.load(tmp_path)
     file = tmp_path / f"train_features{suffix}"
@@ -228,7 +167,7 @@ def zip_with_a_changed_digit(content):
     ],
 )
 def test_parts_arrive_before_a_broken_end(tmp_path, monkeypatch, suffix, broken, message):
-    monkeypatch.setattr(columns, "CSV_BLOCK", 1 << 14)
+    monkeypatch.setattr(formats, "CSV_BLOCK", 1 << 14)
     content = frames(rows=20_000)["train_features"].to_csv(index=False).encode()
     file = tmp_path / f"new{suffix}"
     file.write_bytes(broken(content))
@@ -279,7 +218,7 @@ def test_repeated_ids_are_found_across_parts(tmp_path):
         next(parts)
 
 
-@pytest.mark.parametrize("suffix", columns.SUFFIXES)
+@pytest.mark.parametrize("suffix", formats.SUFFIXES)
 def test_ids_that_look_like_numbers_stay_text(tmp_path, suffix):
     content = frames(rows=4, test_rows=3)
     ids = ["0012", "12", "1e3", "NA"]

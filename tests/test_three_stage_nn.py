@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from systems import designs
 
+from moa_jax.config import switches
 from moa_jax.data import simulate
 from moa_jax.data.dataset import Targets
+from moa_jax.features.umap import UmapEmbedding
+from moa_jax.features.umap_joint import JointUmapEmbedding
 from moa_jax.recipes import three_stage_nn
 from moa_jax.recipes.design import nonempty_nonscored
 from moa_jax.recipes.profile import Steps
@@ -212,3 +215,40 @@ def test_without_non_scored_targets_the_second_stage_reads_its_own_profile(rows)
     )
     found = without["scored"].features.arrange(rows, numbered_profile(rows), nothing(rows))
     assert found.shape == (len(rows), 1087)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("by_batch", (0.2 + 0.8) / 2), ("by_row", (256 * 0.2 + 64 * 0.8) / 320)]
+)
+def test_mean_of_the_validation_loss_is_a_switch(value, expected):
+    """Of a full batch and one of 64 rows, whose losses are 0.2 and 0.8."""
+    stages = {
+        name: dataclasses.replace(getattr(three_stage_nn.Config(), name), validation_mean=value)
+        for name in ("nonscored", "scored", "stacked")
+    }
+    config = dataclasses.replace(three_stage_nn.Config(), **stages)
+    for name, section in stages.items():
+        stage = section.stage(name="", forward=None, members=(), shared=None, targets=None)
+        weights = np.asarray(stage.valid_weights(np.array([256, 64, 0])))
+        assert np.average([0.2, 0.8, 7.0], weights=weights) == pytest.approx(expected)
+        assert switches(config)[f"{name}.validation_mean"] == value
+        assert switches(config.original())[f"{name}.validation_mean"] == "by_batch"
+
+
+def test_joint_embedding_of_new_rows_is_a_switch(rows):
+    for value, expected in (("row_by_row", UmapEmbedding), ("joint", JointUmapEmbedding)):
+        made = {}
+
+        class Recorder(Steps):
+            def __call__(self, name, new, values, on_train_alone=False, made=made):
+                made[name] = new()
+                return values
+
+        features = three_stage_nn.FeaturesConfig(umap_new_rows=value)
+        three_stage_nn.ThreeStageProfile(features).columns(rows.features, GENES, Recorder())
+        assert type(made["gene_umap"]) is type(made["cell_umap"]) is expected
+        assert made["gene_umap"].num_components == 45 and made["gene_umap"].keep_fitted
+        config = three_stage_nn.Config(features=features)
+        assert switches(config)["features.umap_new_rows"] == value
+        assert switches(config.original())["features.umap_new_rows"] == "joint"
+        assert switches(config.honest())["features.umap_new_rows"] == "row_by_row"

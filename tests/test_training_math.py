@@ -176,6 +176,19 @@ def test_every_convention_with_controls_filled_in():
     assert found == pytest.approx(expected, rel=1e-14)
 
 
+def test_controls_count_as_they_are_predicted():
+    """Two treated cells lose ln 2 and -ln 3/4, two cells of a control ln 2 and nothing."""
+    y, p, control_p = np.array([[1, 0]]), np.array([[0.5, 0.25]]), np.array([[0.5, 0.0]])
+    found = metrics.conventions(y, p, 1, control_p)
+    assert found["epsilon_all"] == pytest.approx(0.4184941083, abs=1e-10)
+    filled = metrics.conventions(y, p, 1)
+    assert filled["epsilon_all"] == pytest.approx(0.2452073132, abs=1e-10)
+    # The original's other scripts fill the controls with 0, or leave them out.
+    others = [name for name in filled if name != "epsilon_all"]
+    assert [found[name] for name in others] == [filled[name] for name in others]
+    assert metrics.conventions(y, p, 0, np.zeros((0, 2))) == metrics.conventions(y, p, 0)
+
+
 @pytest.mark.parametrize(
     ("convention", "printed", "treated"),
     [

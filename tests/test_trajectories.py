@@ -363,6 +363,30 @@ def test_loop_of_two_heads(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("losses", "epochs"),
+    [
+        # A phase without a gain of 1e-6 ends after four epochs, and with it the loop.
+        ([1.0, *[1 - 5e-7] * 9], 4),
+        # A gain counts as a repeat: two more, and the next failure ends the phase.
+        ([1.0, 0.9, *[0.95] * 9], 4 + 4),
+        # After three gains the first failure does.
+        ([1.0, 0.9, 0.8, 0.7, *[0.75] * 9], 4 + 4),
+    ],
+)
+def test_ends_of_the_loop(losses, epochs):
+    rule = (
+        two_heads_resnet.Config()
+        .loop_stage(name="", forward=None, members=(), shared=None, targets=None)
+        .stop
+    )
+    state, taken = rule.init(), -1
+    while not state.stop:
+        taken += 1
+        state = rule.update(state, jax.numpy.float64(losses[taken]))
+    assert taken == epochs
+
+
+@pytest.mark.parametrize(
     ("name", "batch", "drop_rate", "patience"),
     [("efficientnet_b3", 48, 0.3, 12), ("resnest_v2", 128, 0.2, 16)],
 )

@@ -47,7 +47,7 @@ def stage_of(rows, config, folder, name, member_data=()):
 
 
 def cross_validated(rows, config):
-    folds = config.split_rows(rows)
+    folds = config.split_rows(rows).folds
     return cross_validation(folds, 0, config.select_on)
 
 
@@ -69,7 +69,7 @@ def test_widths_and_parameters_of_the_original(wide, tmp_path, version, width, b
     assert off.notes(wide, context(tmp_path)) == ("There is no freeze loop.",)
     training = Fitting(config, wide, context(tmp_path))
     for name in (NONSCORED, SCORED):
-        stage, num_inputs = training.build(designs(config)[name])
+        stage, num_inputs, *_ = training.build(designs(config)[name])
         assert num_inputs == width
         assert stage.batch_size == batch and stage.epochs == 50
         assert stage.targets.shape[1] == {NONSCORED: 402, SCORED: 206}[name]
@@ -92,6 +92,7 @@ def test_folds_and_steps_of_the_original():
     rows = Dataset(
         np.arange(21_948).astype(str), ("g-0",), (), np.zeros((21_948, 1)),
         np.full(21_948, 24), np.full(21_948, "D1"), np.zeros(21_948, bool),
+        Targets(("moa",), np.zeros((21_948, 1), np.uint8)),
     )  # fmt: skip
     members = cross_validated(rows, ORIGINAL["v1"])
     assert len(members) == 70
@@ -145,6 +146,29 @@ def test_rules_of_the_first_two_stages(wide, tmp_path):
     assert stages[SCORED].valid_loss is None
 
 
+@pytest.mark.parametrize(
+    ("losses", "kept"),
+    [
+        # It stops: both go back to the best epoch.
+        ([1.0, 0.5, *[0.6] * 10], {"if_stopped": 2, "always": 2}),
+        # It runs to its end: TensorFlow 2.3 leaves the last epoch's weights.
+        ([1.0, 0.5, 0.6, 0.55], {"if_stopped": 4, "always": 2}),
+    ],
+)
+def test_restoring_the_best_epoch_is_a_switch(wide, tmp_path, losses, kept):
+    for value, expected in kept.items():
+        config = dataclasses.replace(
+            ORIGINAL["v1"], folds=2, epochs=max(4, len(losses)), restore_best=value
+        )
+        assert switches(config)["restore_best"] == value
+        select = stage_of(wide.take(np.arange(40)), config, tmp_path / value, NONSCORED).select
+        state, found = select.init(), 0
+        for epoch, loss in enumerate(losses, 1):
+            state = select.update(state, jnp.float32(loss))
+            found = epoch if state.better else found
+        assert found == expected
+
+
 def test_rows_and_phases_of_the_loop(wide, tmp_path):
     rows = wide.take(np.arange(40))
     for freeze_loop, scales in (
@@ -181,13 +205,13 @@ def test_rows_and_phases_of_the_loop(wide, tmp_path):
 def test_switches():
     config = ORIGINAL["v2"]
     assert switches(config) == {
-        "predictors": "listed", "select_on": "fold", "freeze_loop": "faithful",
-        "oof": "after_loop",
+        "predictors": "listed", "select_on": "fold", "restore_best": "if_stopped",
+        "freeze_loop": "faithful", "oof": "after_loop", "split": "original", "frequent_above": 18,
     }  # fmt: skip
     honest = config.honest()
     assert switches(honest) == {
-        "predictors": "t_test", "select_on": "holdout", "freeze_loop": "faithful",
-        "oof": "before_loop",
+        "predictors": "t_test", "select_on": "holdout", "restore_best": "if_stopped",
+        "freeze_loop": "faithful", "oof": "before_loop", "split": "auto", "frequent_above": 0,
     }  # fmt: skip
     assert honest.original() == config
     assert config.original() is config and ORIGINAL["v1"] == two_heads_resnet.Config()

@@ -13,8 +13,10 @@ from umap import UMAP
 from umap.layouts import optimize_layout_euclidean
 
 from moa_jax.data import simulate
-from moa_jax.features import umap, umap_layout
+from moa_jax.features import umap, umap_joint, umap_layout
+from moa_jax.features.transforms import TRANSFORMS
 from moa_jax.features.umap import UmapEmbedding
+from moa_jax.features.umap_joint import JointUmapEmbedding
 from moa_jax.store import transform_files
 
 FITTED, NEW, COMPONENTS, SEED = 300, 100, 5, 1903
@@ -203,6 +205,52 @@ def assert_as_trustworthy(values, embedding, placed, theirs):
     radius = np.sqrt(embedding.embedding_.var(0).sum())
     # Two seeds of umap-learn's own transform are about as far apart.
     assert np.linalg.norm(placed - theirs, axis=1).mean() < 0.25 * radius
+
+
+@pytest.fixture(scope="module")
+def joint(embedding):
+    return JointUmapEmbedding.restore(embedding.parameters(), embedding.state())
+
+
+def test_joint_rows_are_umap_learns(rows):
+    """In one call with the fitted rows, as in the original; no distance is rounded here."""
+    values = np.round(rows[0] * 256) / 256
+    model = UMAP(n_components=COMPONENTS, random_state=SEED, n_jobs=1).fit(values[:FITTED])
+    expected = model.transform(values)
+    joint = JointUmapEmbedding(COMPONENTS, SEED).fit(values[:FITTED])
+    np.testing.assert_array_equal(joint.transform(values[FITTED:]), expected[FITTED:])
+    unkept = JointUmapEmbedding.restore({**joint.parameters(), "keep_fitted": False}, joint.state())
+    order = np.random.default_rng(3).permutation(FITTED + NEW)
+    np.testing.assert_array_equal(unkept.transform(values[order]), expected[order])
+
+
+def test_joint_rows_depend_on_each_other(rows, joint, embedding, placed, monkeypatch):
+    """Fewer epochs for a call of more rows: what the original does above 10,000."""
+    new = rows[0][FITTED:]
+    several, alone = joint.transform(new), joint.transform(new[:1])
+    np.testing.assert_array_equal(joint.transform(new), several)
+    assert not np.array_equal(several, placed)
+    monkeypatch.setattr(umap_joint, "FEW_ROWS", FITTED + 1)
+    np.testing.assert_array_equal(joint.transform(new[:1]), alone)
+    assert not np.array_equal(joint.transform(new)[:1], alone)
+    known = rows[0][[7, 3, 7]]
+    np.testing.assert_array_equal(joint.transform(known), embedding.embedding_[[7, 3, 7]])
+    # With a new row among them they are placed like new ones.
+    mixed = joint.transform(np.concatenate([known, new[:1]]))
+    assert (mixed[:3] != embedding.embedding_[[7, 3, 7]]).any()
+    np.testing.assert_array_equal(mixed[0], mixed[2])
+
+
+def test_joint_rows_at_the_limits(embedding, joint, tmp_path):
+    assert joint.transform(np.zeros((0, 20))).shape == (0, COMPONENTS)
+    assert np.isfinite(joint.transform(np.full((1, 20), 1e30))).all()
+    few = JointUmapEmbedding(3).fit(np.eye(2))
+    np.testing.assert_array_equal(few.transform(np.ones((4, 2))), np.zeros((4, 1)))
+    transform_files.save(tmp_path, {"umap": joint})
+    restored = transform_files.load(tmp_path, TRANSFORMS)["umap"]
+    assert type(restored) is JointUmapEmbedding
+    far = np.random.default_rng(5).normal(size=(3, 20))
+    np.testing.assert_array_equal(restored.transform(far), joint.transform(far))
 
 
 def test_fitted_rows_placed_like_new_ones(rows, embedding, placed):

@@ -2,7 +2,10 @@
 
 import importlib
 import shlex
+import subprocess
+import sys
 
+import pytest
 from absl import flags as absl_flags
 
 from moa_jax.command import flags, usage
@@ -42,3 +45,22 @@ def test_a_configuration_is_summed_up_without_running_it(tmp_path):
     assert usage.summary(file) == "Mine."
     file.write_text("x = 1\n")
     assert usage.summary(file) == ""
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_precision_is_what_a_mode_computes_in(precision, tmp_path):
+    """In a process of its own, where JAX is told once."""
+    program = """
+import sys
+import jax.numpy as jnp
+from moa_jax.command import entry, plan, run
+run.load_data = lambda config: None
+plan.report = lambda *_: str(jnp.ones(1).dtype)
+entry.cli()
+"""
+    arguments = ("--config=simple_nn:smoke", "--mode=plan", f"--workdir={tmp_path}")
+    found = subprocess.run(
+        [sys.executable, "-c", program, *arguments, f"--config.precision={precision}"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert found.stdout.strip() == precision

@@ -12,6 +12,7 @@ from moa_jax.config import PredictionFiles
 from moa_jax.data import columns
 from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
+from moa_jax.store.files import read_json
 from moa_jax.store.predictions import Predictions
 
 
@@ -22,10 +23,12 @@ class Source:
     Attributes:
       oof: out-of-fold predictions of the treated training rows in the data's order, or None.
       test: predictions of the test rows, or None.
+      controls: out-of-fold predictions of the control rows, or None.
     """
 
     oof: Predictions | None
     test: Predictions | None
+    controls: Predictions | None = None
 
 
 def of_model(folder: Path, dataset: Dataset) -> Source:
@@ -34,33 +37,37 @@ def of_model(folder: Path, dataset: Dataset) -> Source:
     Raises:
       UserError: a file is missing, damaged, or of other rows or targets than the data's.
     """
-    treated = dataset.ids[~dataset.is_control]
+    treated, controls = dataset.ids[~dataset.is_control], dataset.ids[dataset.is_control]
     oof = _finished(folder / "oof.parquet", dataset).aligned(treated, str(folder / "oof.parquet"))
-    return Source(oof, _finished(folder / "test.parquet", dataset) if dataset.test else None)
+    test = _finished(folder / "test.parquet", dataset) if dataset.test else None
+    stage = read_json(folder / "metrics.json")["reported"]
+    every = _finished(folder / stage / "oof.parquet", dataset)
+    return Source(oof, test, every.if_any(controls))
 
 
 def of_files(files: PredictionFiles, dataset: Dataset) -> Source:
     """Returns predictions from elsewhere, checked and aligned by `sig_id` and target.
 
-    Out-of-fold predictions are of the treated rows, or of all of which the controls are dropped.
+    Out-of-fold predictions are of the treated rows, or of all; controls are kept apart.
     Where the data have test rows, test predictions are of these; else of whatever rows they name.
 
     Raises:
       UserError: a file cannot be read; its rows or targets are not those of the data; a cell is
         not a number between 0 and 1.
     """
-    oof = test = None
+    oof = test = controls = None
     if files.oof:
         table = columns.read(Path(files.oof))
-        treated = dataset.ids[~dataset.is_control]
-        with_controls = np.isin(dataset.ids[dataset.is_control], table.ids).any()
+        treated, control_ids = dataset.ids[~dataset.is_control], dataset.ids[dataset.is_control]
+        with_controls = np.isin(control_ids, table.ids).any()
         expected = dataset.ids if with_controls else treated
-        oof = _probabilities(table, dataset, expected, "train_features").aligned(treated)
+        every = _probabilities(table, dataset, expected, "train_features")
+        oof, controls = every.aligned(treated), every.if_any(control_ids)
     if files.test:
         table = columns.read(Path(files.test))
         expected = dataset.test.ids if dataset.test else table.ids
         test = _probabilities(table, dataset, expected, "test_features")
-    return Source(oof, test)
+    return Source(oof, test, controls)
 
 
 def check_tests(sources: Mapping[str, Source]) -> None:

@@ -20,6 +20,22 @@ class _Console(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
+class _Once(logging.Filter):
+    """Warnings, each once: a file that every model reads has one line about it."""
+
+    def __init__(self):
+        super().__init__()
+        self._seen: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING:
+            return True
+        line = record.getMessage()
+        is_new = line not in self._seen
+        self._seen.add(line)
+        return is_new
+
+
 def start_log(path: Path) -> None:
     """Sends log lines to the terminal and to a file; of several processes those of the first."""
     handlers: list[logging.Handler] = [_Console()]
@@ -36,6 +52,7 @@ def start_log(path: Path) -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         # orbax and JAX tell their every step; only their warnings are for the reader.
         handler.addFilter(lambda r: r.levelno > logging.INFO or "moa_jax" in r.pathname)
+        handler.addFilter(_Once())
         root.addHandler(handler)
     absl_logging.set_verbosity(absl_logging.INFO)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from absl import app
+from absl import app, logging
 
-from moa_jax.command import flags, usage
+from moa_jax.command import flags, unused, usage
 from moa_jax.errors import UserError
 
 
@@ -29,19 +29,24 @@ def main(argv: Sequence[str]) -> None:
         print(fields.text(config))
         return
 
+    import jax
+
     from moa_jax.command import console, run
     from moa_jax.store import processes
     from moa_jax.store.workdir import Workdir
 
+    if config.precision == "float64":
+        jax.config.update("jax_enable_x64", True)
     if flags.DISTRIBUTED.value:
         processes.start()
     workdir = Workdir(flags.WORKDIR.value)
     mode = flags.MODE.value
+    unread = list(unused.told(config, mode, flags.given()))
     if mode == "plan":
-        import jax
-
         from moa_jax.command import plan
 
+        for line in unread:
+            logging.warning("%s", line)
         console.use_compilation_cache()
         jax.config.update("jax_platforms", "cpu")  # what is planned for need not be there
         print(plan.report(config, run.load_data(config), workdir))
@@ -50,6 +55,8 @@ def main(argv: Sequence[str]) -> None:
         workdir.read()  # a missing work folder is told before one is made
     workdir.lock()
     console.start_log(workdir.path / "log.txt")
+    for line in unread:
+        logging.warning("%s", line)
     console.use_compilation_cache()
     if mode in ("all", "train", "blend"):
         dataset = run.load_data(config)

@@ -106,8 +106,8 @@ def _type(hint: Any) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         # A flag would take texts joined by commas for one text.
-        texts = any(isinstance(item, str) for item in value)
-        return f'"{value}"' if texts else ",".join(map(str, value))
+        quoted = not value or any(isinstance(item, str) for item in value)
+        return f'"{value}"' if quoted else ",".join(map(str, value))
     if isinstance(value, Mapping):
         return "none"
     return "''" if value == "" else str(value)

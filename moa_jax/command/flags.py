@@ -8,12 +8,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
 from moa_jax import config as sections
 from moa_jax import configs
+from moa_jax.command import unused
 from moa_jax.config import RunConfig, suggestion
 from moa_jax.errors import UserError
 
@@ -93,11 +95,20 @@ def configuration() -> RunConfig:
     """Returns the configuration of the parsed flags, checked.
 
     Raises:
-      UserError: naming the field, what was expected and what was found.
+      UserError: naming the field, what was expected and what was found; a field is given that is
+        not read.
     """
     from moa_jax.recipes import RECIPES
 
-    return sections.parse(CONFIG.value.to_dict(), RECIPES)
+    config = sections.parse(CONFIG.value.to_dict(), RECIPES)
+    in_file = {} if MODE.value == "infer" else unused.not_default(config.data)
+    unused.check(config, in_file | given())
+    return config
+
+
+def given() -> dict[str, Any]:
+    """Returns the fields that flags set, by dotted name."""
+    return config_flags.get_override_values(flags.FLAGS[CONFIG.name])
 
 
 def packaged() -> dict[str, Path]:

@@ -174,7 +174,9 @@ class StagePlan:
 
     Attributes:
       name: `<model>/<stage>`.
-      inputs: number of the network's inputs, the most that a selection of columns may leave.
+      inputs: number of the network's inputs.
+      at_most: whether a selection of columns, which only a fit knows, may leave fewer; parameters,
+        memory and FLOPs are then bounds too.
       members, groups, slots: networks, how many groups train in turn, and a group's slots.
       per_member: devices that share the batches of each.
       epochs, steps: most epochs, and optimiser steps of each.
@@ -195,6 +197,7 @@ class StagePlan:
     epochs: int
     steps: int
     parameters: int
+    at_most: bool = False
     memory_bytes: int | None = None
     flops: float | None = None
     flops_seconds: float | None = None
@@ -229,6 +232,7 @@ def plan_stage(
     known = StagePlan(
         name=stage.name,
         inputs=built.num_inputs,
+        at_most=built.at_most,
         members=len(stage.members),
         groups=len(layout.groups),
         slots=per_shard * count // per_member,
@@ -353,10 +357,10 @@ def _table(rows: Sequence[StagePlan], target: Topology) -> list[str]:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        flops = "" if row.flops is None else _peta(row.flops)
+        flops, most = "" if row.flops is None else _peta(row.flops), "at most " * row.at_most
         lines.append(
-            f"| `{row.name}` | {row.inputs:,} | {row.members} | {_slots(row)} "
-            f"| {row.epochs} x {row.steps} | {row.parameters:,} | {_memory(row, target)} "
+            f"| `{row.name}` | {most}{row.inputs:,} | {row.members} | {_slots(row)} "
+            f"| {row.epochs} x {row.steps} | {most}{row.parameters:,} | {_memory(row, target)} "
             f"| {flops} | {_duration(row.flops_seconds)} | {_duration(row.bytes_seconds)} |"
         )
     every = [row.flops for row in rows if row.flops is not None]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from moa_jax.blend.sources import Source
 from moa_jax.config import RunConfig, is_group_file
 from moa_jax.data import simulate, tables
 from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.data.names import Prefixes
 from moa_jax.deepinsight import inputs
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
@@ -49,20 +51,34 @@ def _read_data(config: RunConfig) -> Dataset:
             scored=data.scored,
             nonscored=data.nonscored,
         )
-    return tables.load(data.folder or tables.sample_folder(), Levels.of(config.data))
+    folder = data.folder or tables.sample_folder()
+    return tables.load(folder, Levels.of(data), Prefixes.of(data))
 
 
 def check(config: RunConfig, dataset: Dataset) -> None:
     """Checks that the data suit every model, before any is trained.
 
+    The log tells where devices are to share batches and no model's can.
+
     Raises:
       UserError: naming the model and its field.
     """
     for name, model in config.models.items():
-        try:
+        with _naming(name):
             model.check(dataset)
-        except UserError as error:
-            raise UserError(f"config.models.{name}: {error}") from None
+    if config.parallel.devices_per_member > 1:
+        levels, models = Levels.of(config.data), config.models.values()
+        designs = (design for model in models for design in model.stages(levels, True))
+        if not any(design.shares_batches for design in designs):
+            logging.warning("config.parallel.devices_per_member: no model here shares batches")
+
+
+@contextlib.contextmanager
+def _naming(model: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"config.models.{model}: {error}") from None
 
 
 def unlike_splits(config: RunConfig, dataset: Dataset) -> dict[str, list[str]]:
@@ -95,6 +111,10 @@ def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
     check(config, dataset)
     devices = Devices.available(config.parallel.strategy)
     check_per_member(config.parallel.devices_per_member, len(devices.devices))
+    for name, model in config.models.items():
+        if not system.is_finished(Context(name, workdir, devices, config)):
+            with _naming(name):
+                model.prepare()
     workdir.bind(config, dataset, devices.strategy)
     log = MetricsLog(workdir.path, config.logging.tensorboard)
     for name, model in config.models.items():
@@ -130,14 +150,21 @@ def blend(
     sources.check_tests(blended)
     labels = dataset.targets.values[~dataset.is_control]
     oof = {name: source.oof for name, source in blended.items()}
-    splits, controls = unlike_splits(config, dataset), int(dataset.is_control.sum())
+    record = {"splits": unlike_splits(config, dataset)}
     weighed = weighing.weigh(
-        config.blend, oof, labels, controls, config.seed, config.honest, _units(config, dataset)
+        config.blend,
+        oof,
+        labels,
+        int(dataset.is_control.sum()),
+        config.seed,
+        config.honest,
+        _units(config, dataset),
     )
-    record = {**weighed.record, "splits": splits}
+    record |= weighed.record
     known = {name: predictions for name, predictions in oof.items() if predictions is not None}
     tests = {name: source.test for name, source in blended.items() if source.test is not None}
-    analysed = analysis.analyse(config.blend, dataset, known, tests, weighed.oof)
+    controls = {name: s.controls for name, s in blended.items() if s.controls is not None}
+    analysed = analysis.analyse(config.blend, dataset, known, tests, weighed.oof, controls)
     analysed["maps"] = _feature_maps(config, workdir, dataset)
     submission = combination.combine(tests, weighed.weights) if tests else None
     if submission is not None and dataset.test is not None:
@@ -181,9 +208,14 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     """Predicts the rows of `data.test_features` with the work folder alone.
 
     Rows are streamed: memory does not grow with their number. Returns the submission's path.
+
+    Raises:
+      UserError: a field that decides what is predicted differs from the work folder's; a model is
+        not finished; the file is not what is expected.
     """
     if not config.data.test_features:
         raise UserError("config.data.test_features: expected a file for mode infer, found none")
+    workdir.check(config)
     file = Path(config.data.test_features)
     columns = workdir.read()["data"]["columns"]
     folder = workdir.path / "infer" / file.name.split(".")[0]
@@ -202,6 +234,8 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
                 tuple(columns["cells"]),
                 Levels.of(config.data),
                 config.parallel.predict_rows,
+                Prefixes.of(config.data),
+                columns["treatment"],
             ):
                 append(predict(rows))
     with Predictions.writer(folder / "submission.csv") as append:

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import dataclasses
 import difflib
-import gzip
-import io
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 
+from moa_jax.data import cells, formats
+from moa_jax.data.names import level_key
 from moa_jax.errors import UserError
-
-SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".parquet")
-# Bytes of CSV that are parsed together, and of one parquet column that are read together.
-CSV_BLOCK = 1 << 23
-PARQUET_BUFFER = 1 << 16
-# Bytes of a file as they are unpacked, which can be looked at before they are read.
-Opened = gzip.GzipFile | zipfile.ZipExtFile | io.BufferedReader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +23,8 @@ class Columns:
     Attributes:
       path: the file.
       ids: [N] `sig_id` as str, in an object array; unique in the file.
-      table: the N rows. Columns of CSV are text until `numbers` parses them, so that an id 0012
-        is not 12, True is not 1 and a message shows what stands in the file.
+      table: the N rows. Columns of CSV are text until they are asked for, so that an id 0012 is
+        not 12 and a message shows what stands in the file.
     """
 
     path: Path
@@ -49,31 +36,49 @@ class Columns:
         """All columns but `sig_id`, in the file's order."""
         return [name for name in self.table.column_names if name != "sig_id"]
 
-    def expect(self, names: Sequence[str]) -> None:
-        """Raises a UserError unless the columns are `sig_id` and `names`, in any order."""
+    def without(self, names: Sequence[str]) -> Columns:
+        """Returns the other columns."""
+        return dataclasses.replace(self, table=self.table.drop_columns(list(names)))
+
+    def expect(self, names: Sequence[str], remedy: str = "") -> None:
+        """Raises a UserError unless the columns are `sig_id` and `names`, in any order.
+
+        Args:
+          names: the expected columns.
+          remedy: what the message says about a column that is not among them.
+        """
         missing, extra = _difference(self.names, names)
         if missing:
             close = difflib.get_close_matches(missing[0], extra, n=1)
             hint = f"; found {close[0]} instead?" if close else ""
             raise UserError(f"{self.path}: expected a column {_first(missing)}, found none{hint}")
         if extra:
-            raise UserError(f"{self.path}: column {_first(extra)} is not expected")
+            raise UserError(f"{self.path}: column {_first(extra)} is not expected{remedy}")
 
-    def rows_of(self, ids: np.ndarray, owner: str) -> np.ndarray:
-        """Returns the row of each of `ids`.
+    def rows_of(
+        self, ids: np.ndarray, owner: str, optional: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Returns the row of each of `ids`, and -1 for one that has none and need not.
+
+        Args:
+          ids: [M] ids of the file `owner`.
+          owner: its name.
+          optional: [M] whether an id may have no row; None where each must.
 
         Raises:
-          UserError: the rows are not those of `ids`, which are the ids of the file `owner`.
+          UserError: the rows are not those of `ids`.
         """
-        missing, extra = _difference(self.ids, ids)
+        required = ids if optional is None else ids[~optional]
+        missing, _ = _difference(self.ids, required)
         if missing:
             raise UserError(
                 f"{self.path}: expected sig_id {_first(missing)} of {owner}, found none"
             )
+        _, extra = _difference(self.ids, ids)
         if extra:
             raise UserError(f"{self.path}: sig_id {_first(extra)} is not in {owner}")
         row = {sig_id: row for row, sig_id in enumerate(self.ids)}
-        return np.array([row[sig_id] for sig_id in ids])
+        return np.array([row.get(sig_id, -1) for sig_id in ids])
 
     def texts(self, name: str) -> np.ndarray:
         """Returns [N] str in an object array.
@@ -81,7 +86,7 @@ class Columns:
         Raises:
           UserError: a cell is empty.
         """
-        values = _cast(self.table.column(name), "string")
+        values = cells.texts(self.table.column(name))
         self.check(name, values.astype(bool), "a text")
         return values
 
@@ -93,50 +98,55 @@ class Columns:
         """
         values = np.empty((len(self.ids), len(names)))
         for index, name in enumerate(names):
-            column = _cast(self.table.column(name), "double")
-            self.check(name, np.isfinite(column), "a finite number")
+            values[:, index] = self._finite(name, cells.numbers(self.table.column(name)))
+        return values
+
+    def binaries(self, names: Sequence[str]) -> np.ndarray:
+        """Returns [N, names] uint8, 0 or 1, of cells that are 0 or 1, true or false.
+
+        Raises:
+          UserError: a cell is none of them.
+        """
+        values = np.empty((len(self.ids), len(names)), np.uint8)
+        for index, name in enumerate(names):
+            column = self._finite(name, cells.binaries(self.table.column(name)))
+            self.check(name, (column == 0) | (column == 1), "0 or 1")
             values[:, index] = column
         return values
 
-    def levels(self, name: str, allowed: Sequence[str | int], field: str) -> np.ndarray:
-        """Returns [N] str in an object array, or float64 where the levels are numbers.
+    def levels(self, name: str, allowed: Sequence[Any], field: str) -> np.ndarray:
+        """Returns [N] of `allowed` in an object array.
 
         Raises:
           UserError: a cell is none of `allowed`, which the configuration's `field` sets.
         """
-        text = any(isinstance(level, str) for level in allowed)
-        values = _cast(self.table.column(name), "string" if text else "double")
+        level_of = {level_key(str(level)): level for level in allowed}
+        texts = cells.texts(self.table.column(name))
+        found = {text: level_of.get(level_key(text)) for text in set(texts) if text}
         self.check(
             name,
-            np.isin(values, allowed),
+            np.array([found.get(text) is not None for text in texts]),
             f"one of {', '.join(map(str, allowed))}",
             f"; set {field} to change them",
         )
-        return values
+        return np.array([found[text] for text in texts], object)
 
     def check(self, name: str, fits: np.ndarray, expected: str, remedy: str = "") -> None:
         """Raises a UserError that shows the first cell of a column that does not fit."""
         if not fits.all():
             row = int(np.argmin(fits))
-            cell = self.table.column(name)[row].as_py()
-            found = "nothing" if cell is None or cell == "" else repr(cell)[:60]
+            found = cells.shown(self.table.column(name), row)
             raise UserError(
                 f"{self.path}: column {name}, sig_id {self.ids[row]}: "
                 f"expected {expected}, found {found}{remedy}"
             )
 
-
-def find(folder: Path, stem: str) -> Path | None:
-    """Returns the file `stem` of a folder, whatever its suffix, or None.
-
-    Raises:
-      UserError: there are several.
-    """
-    found = [path for suffix in SUFFIXES if (path := folder / f"{stem}{suffix}").exists()]
-    if len(found) > 1:
-        names = " and ".join(path.name for path in found)
-        raise UserError(f"{folder}: expected one file {stem}, found {names}")
-    return found[0] if found else None
+    def _finite(self, name: str, values: np.ndarray) -> np.ndarray:
+        finite = np.isfinite(values)
+        if not finite.all():
+            remedy = cells.remedy(self.table.column(name), int(np.argmin(finite)))
+            self.check(name, finite, "a finite number", remedy)
+        return values
 
 
 def read(path: Path) -> Columns:
@@ -159,82 +169,14 @@ def parts(path: Path, rows: int) -> Iterator[Columns]:
     Memory does not grow with the file, except for the ids, which are kept to find repeated ones.
 
     Raises:
-      UserError: the file is missing, empty, damaged, not delimited by commas or not UTF-8, has no
-        rows, or a column or a `sig_id` stands in it more than once.
+      UserError: the file cannot be read, see `formats.tables`; it has no rows, or a `sig_id` is
+        empty or stands in it more than once.
     """
-    if path.is_dir():
-        raise UserError(f"{path}: expected a file, found a folder")
-    if not path.exists():
-        raise UserError(f"{path}: expected a file, found none")
-    if not path.name.endswith(SUFFIXES):
-        raise UserError(f"{path}: expected one of {', '.join(SUFFIXES)}, found another suffix")
-    tables = _parquet(path) if path.suffix == ".parquet" else _csv(path)
     seen: set[str] = set()
-    for table in _regrouped(tables, rows):
+    for table in _regrouped(formats.tables(path), rows):
         yield Columns(path, _ids(path, table, seen), table)
     if not seen:
         raise UserError(f"{path}: expected rows, found only a header")
-
-
-def _csv(path: Path) -> Iterator[pa.Table]:
-    with _reading(path, "CSV in UTF-8"), _opened(path) as opened:
-        names = next(csv.reader([opened.readline().decode("utf-8-sig")]), [])
-        _check_header(path, names)
-        if not opened.peek(1):
-            return
-        with pa.csv.open_csv(
-            opened,
-            pa.csv.ReadOptions(column_names=names, block_size=CSV_BLOCK),
-            convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(names, "string")),
-        ) as batches:
-            for batch in batches:
-                yield pa.Table.from_batches([batch])
-
-
-def _parquet(path: Path) -> Iterator[pa.Table]:
-    # Only the two options together keep pyarrow from holding a whole row group.
-    buffering = {"buffer_size": PARQUET_BUFFER, "pre_buffer": False}
-    with _reading(path, "parquet"), pa.parquet.ParquetFile(path, **buffering) as opened:
-        # pandas writes the numbering of rows that were sorted or selected as a column.
-        names = [n for n in opened.schema_arrow.names if not n.startswith("__index_level_")]
-        _check_header(path, names)
-        for batch in opened.iter_batches(batch_size=8192, columns=names):
-            yield pa.Table.from_batches([batch])
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Opened]:
-    if path.suffix == ".gz":
-        with gzip.open(path) as unpacked:
-            yield unpacked
-    elif path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if len(names) != 1:
-                raise UserError(f"{path}: expected one file within, found {len(names)}")
-            with archive.open(names[0]) as member:
-                yield cast(zipfile.ZipExtFile, member)  # declared as less than it is
-    else:
-        with open(path, "rb") as plain:
-            yield plain
-
-
-@contextlib.contextmanager
-def _reading(path: Path, kind: str) -> Iterator[None]:
-    try:
-        yield
-    except (
-        OSError,
-        EOFError,
-        UnicodeDecodeError,
-        RuntimeError,  # an encrypted archive
-        csv.Error,
-        zlib.error,
-        zipfile.BadZipFile,
-        pa.ArrowException,
-    ) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: cannot be read as {kind}: {reason}") from None
 
 
 def _regrouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
@@ -248,23 +190,8 @@ def _regrouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
         yield held
 
 
-def _check_header(path: Path, names: Sequence[str]) -> None:
-    if not names:
-        raise UserError(f"{path}: expected a table, found an empty file")
-    if repeated := next((n for n in dict.fromkeys(names) if names.count(n) > 1), None):
-        raise UserError(f"{path}: column {repeated} stands more than once")
-    if "sig_id" not in names:
-        for delimiter in (";", "\t", "|"):
-            if delimiter in names[0]:
-                raise UserError(
-                    f"{path}: expected columns delimited by commas, "
-                    f"found {delimiter!r} in {names[0][:40]!r}"
-                )
-        raise UserError(f"{path}: expected a column sig_id, found {', '.join(names[:3])}")
-
-
 def _ids(path: Path, table: pa.Table, seen: set[str]) -> np.ndarray:
-    ids = _cast(table.column("sig_id"), "string")
+    ids = cells.texts(table.column("sig_id"))
     for sig_id in ids:
         if not sig_id:
             raise UserError(
@@ -274,22 +201,6 @@ def _ids(path: Path, table: pa.Table, seen: set[str]) -> np.ndarray:
             raise UserError(f"{path}: sig_id {sig_id} stands more than once")
         seen.add(sig_id)
     return ids
-
-
-def _cast(column: pa.ChunkedArray, kind: str) -> np.ndarray:
-    """Returns the cells as `kind`; None or NaN for those that are empty or cannot be cast."""
-
-    def cast_cell(cell: pa.Scalar) -> str | float | None:
-        try:
-            return cell.cast(kind).as_py()
-        except pa.ArrowException:
-            return None
-
-    try:
-        cells = column.cast(kind)
-    except pa.ArrowException:
-        cells = pa.chunked_array([pa.array([cast_cell(cell) for cell in column], kind)])
-    return cells.to_numpy()
 
 
 def _difference(found: Iterable[str], expected: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -11,6 +11,10 @@ from typing import Any
 import numpy as np
 
 from moa_jax.config import DataConfig
+from moa_jax.data import names
+from moa_jax.errors import UserError
+
+TREATMENT = ("cp_type", "cp_time", "cp_dose")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,20 +22,43 @@ class Levels:
     """Values that the columns of the treatment may take.
 
     Attributes:
-      cp_time: hours.
+      cp_time: hours; int where all are whole.
       cp_dose: names of the doses.
       treated, control: values of `cp_type`.
     """
 
-    cp_time: tuple[int, ...]
+    cp_time: tuple[float, ...]
     cp_dose: tuple[str, ...]
     treated: str
     control: str
 
     @classmethod
     def of(cls, data: DataConfig) -> Levels:
-        """Returns the levels that a configuration names."""
+        """Returns the levels that a configuration names.
+
+        Raises:
+          UserError: two of a column are one, as 10 and 10.0 are.
+        """
+        types = {"treated_type": data.treated_type, "control_type": data.control_type}
+        for field, levels in {
+            "cp_times": data.cp_times,
+            "cp_doses": names.separate("cp_doses", data.cp_doses),
+            " and config.data.".join(types): tuple(types.values()),
+        }.items():
+            first: dict[str | float, object] = {}
+            for level in levels:
+                if (key := names.level_key(str(level))) in first:
+                    raise UserError(
+                        f"config.data.{field}: expected different values, found {first[key]!r} "
+                        f"and {level!r}"
+                    )
+                first[key] = level
         return cls(data.cp_times, data.cp_doses, data.treated_type, data.control_type)
+
+    @property
+    def time_dtype(self) -> type[np.number]:
+        """The dtype of times: int64 for whole hours, float64 where there are fractions."""
+        return np.int64 if all(isinstance(t, int) for t in self.cp_time) else np.float64
 
 
 ORIGINAL_LEVELS = Levels.of(DataConfig())
@@ -58,7 +85,7 @@ class Dataset:
       ids: [N] unique `sig_id`.
       genes, cells: names of the gene and cell columns; either group may be empty.
       features: [N, genes + cells] float64, genes first.
-      cp_time: [N] hours, int64.
+      cp_time: [N] hours; int64, or float64 where the levels are fractions.
       cp_dose: [N] names of doses.
       is_control: [N] bool.
       scored, nonscored: targets of the rows; None where there are none.
@@ -66,6 +93,8 @@ class Dataset:
       groups: [N] group of each row by the run's own file, a text, or None.
       test: the rows to predict that came with training rows, or None.
       submission_ids: ids of the sample submission in its order, or None.
+      treatment: the columns of the treatment that the rows came with; in one that is left out all
+        rows have the first level.
     """
 
     ids: np.ndarray
@@ -81,6 +110,7 @@ class Dataset:
     groups: np.ndarray | None = None
     test: Dataset | None = None
     submission_ids: np.ndarray | None = None
+    treatment: tuple[str, ...] = TREATMENT
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -124,6 +154,7 @@ class Dataset:
             targets(self.nonscored),
             None if self.drug_id is None else self.drug_id[rows],
             None if self.groups is None else self.groups[rows],
+            treatment=self.treatment,
         )
 
     def fingerprint(self) -> str:
@@ -143,11 +174,13 @@ class Dataset:
         """Returns the sizes of training rows and the names of their columns."""
         controls = int(self.is_control.sum())
         columns = {"genes": self.genes, "cells": self.cells, "scored": self.targets.names}
+        sizes = {name: len(names) for name, names in columns.items()}
+        columns["treatment"] = self.treatment
         return {
             "rows": len(self),
             "treated": len(self) - controls,
             "controls": controls,
-            **{name: len(names) for name, names in columns.items()},
+            **sizes,
             "nonscored": len(self.nonscored.names) if self.nonscored else 0,
             "test_rows": len(self.test) if self.test else 0,
             "columns": {name: list(names) for name, names in columns.items()},

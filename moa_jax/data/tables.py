@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,18 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from moa_jax.data import columns
+from moa_jax.data import columns, folder
 from moa_jax.data.columns import Columns
-from moa_jax.data.dataset import ORIGINAL_LEVELS, Dataset, Levels, Targets
+from moa_jax.data.dataset import ORIGINAL_LEVELS, TREATMENT, Dataset, Levels, Targets
+from moa_jax.data.names import ORIGINAL_PREFIXES, PREFIX_FIELDS, Prefixes, fits
 from moa_jax.errors import UserError
 
-TREATMENT = ("cp_type", "cp_time", "cp_dose")
+# How the Connectivity Map marks what is missing, in numbers and texts alike.
+MISSING_MARK = -666
+OF_FEATURES = (
+    "; config.data.gene_prefixes and config.data.cell_prefixes tell columns to read, "
+    "config.data.ignore those to leave out"
+)
 
 
 def sample_folder() -> Path:
@@ -23,40 +30,53 @@ def sample_folder() -> Path:
     return Path(__file__).parent / "sample"
 
 
-def load(folder: str | Path, levels: Levels = ORIGINAL_LEVELS) -> Dataset:
+def load(
+    path: str | Path, levels: Levels = ORIGINAL_LEVELS, prefixes: Prefixes = ORIGINAL_PREFIXES
+) -> Dataset:
     """Reads a folder of the competition's layout.
 
     `train_features` and `train_targets_scored` are required; `train_targets_nonscored`,
     `train_drug`, `test_features` and, where that is, `sample_submission` are read if they are
     there. Each is a .csv, .csv.gz, .csv.zip or .parquet file. Rows come in the order of
-    `train_features`, whatever the order of the other files.
+    `train_features`, whatever the order of the other files. Controls that have no row in the
+    targets have none of them, and without one in `train_drug` their own type for a drug.
 
     Args:
-      folder: the folder.
+      path: the folder.
       levels: values that time, dose and type may take.
+      prefixes: which columns of the features are which.
 
     Raises:
       UserError: naming the file, the column or `sig_id`, what was expected and what was found.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "none"
-        raise UserError(f"{folder}: expected a folder with train_features, found {found}")
-    train = read_features(_required(folder, "train_features"), levels)
-    scored = _targets(_required(folder, "train_targets_scored"), train)
+    path = Path(path)
+    if not path.is_dir():
+        found = "a file" if path.exists() else "none"
+        raise UserError(f"{path}: expected a folder with train_features, found {found}")
+    files = folder.known(path)
+    for stem in ("train_features", "train_targets_scored"):
+        if stem not in files:
+            raise UserError(
+                f"{path}: expected a file {stem}.csv (or .gz, .zip, .parquet), found none"
+            )
+    train = read_features(files["train_features"], levels, prefixes=prefixes)
+    scored = _targets(files["train_targets_scored"], train)
     nonscored = drug_id = test = submission_ids = None
-    if path := columns.find(folder, "train_targets_nonscored"):
-        nonscored = _targets(path, train)
-    if path := columns.find(folder, "train_drug"):
-        drugs = columns.read(path)
-        drugs.expect(["drug_id"])
-        drug_id = drugs.texts("drug_id")[drugs.rows_of(train.ids, "train_features")]
-    if path := columns.find(folder, "test_features"):
-        test = read_features(path, levels, train.genes, train.cells)
+    if file := files.get("train_targets_nonscored"):
+        nonscored = _targets(file, train)
+    if file := files.get("train_drug"):
+        drug_id = _drugs(file, train, levels.control)
+    if file := files.get("test_features"):
+        test = read_features(file, levels, train.genes, train.cells, prefixes)
+        _check_treatment(files["train_features"], train.treatment, file, test.treatment, levels)
+        _check_treatment(file, test.treatment, files["train_features"], train.treatment, levels)
         if shared := set(test.ids) & set(train.ids):
-            logging.warning("%s: %d sig_ids are in train_features too", path, len(shared))
-        if path := columns.find(folder, "sample_submission"):
-            submission = columns.read(path)
+            logging.warning("%s: %d sig_ids are in train_features too", file, len(shared))
+    if file := files.get("sample_submission"):
+        if test is None:
+            logging.warning("%s: not read, there is no test_features", file)
+        else:
+            submission = columns.read(file)
             submission.expect(scored.names)
             submission.rows_of(test.ids, "test_features")
             submission_ids = submission.ids
@@ -94,9 +114,10 @@ def read_features(
     levels: Levels = ORIGINAL_LEVELS,
     genes: Sequence[str] | None = None,
     cells: Sequence[str] | None = None,
+    prefixes: Prefixes = ORIGINAL_PREFIXES,
 ) -> Dataset:
     """Reads a whole features file; arguments and errors as for `stream`."""
-    parts = list(stream(file, genes, cells, levels))
+    parts = list(stream(file, genes, cells, levels, prefixes=prefixes))
     stacked: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in ("ids", "features", "cp_time", "cp_dose", "is_control")
@@ -110,73 +131,169 @@ def stream(
     cells: Sequence[str] | None = None,
     levels: Levels = ORIGINAL_LEVELS,
     rows: int = 8192,
+    prefixes: Prefixes = ORIGINAL_PREFIXES,
+    treatment: Sequence[str] | None = None,
 ) -> Iterator[Dataset]:
     """Yields the rows of a features file, `rows` at a time, in the file's order.
+
+    A column of the treatment that is left out counts as one level, the first, or as treated.
 
     Args:
       file: a .csv, .csv.gz, .csv.zip or .parquet file.
       genes, cells: the expected columns, which come in this order whatever the file's; None takes
-        those of the file whose names start with `g-` or `c-`.
+        those of the file that the prefixes tell.
       levels: values that time, dose and type may take.
       rows: rows per part; the last may have fewer.
+      prefixes: which columns are which.
+      treatment: the columns of the treatment that the training rows had; None where these are they.
 
     Raises:
       UserError: as `load`, when the part with the mistake is reached.
     """
-    for part in columns.parts(Path(file), rows):
-        genes = tuple(_starting("g-", part) if genes is None else genes)
-        cells = tuple(_starting("c-", part) if cells is None else cells)
-        if not genes and not cells:
-            raise UserError(f"{file}: expected columns g-... or c-..., found none")
-        part.expect([*TREATMENT, *genes, *cells])
-        yield _dataset(part, genes, cells, levels)
+    had: tuple[str, ...] = ()
+    ignored: list[str] = []
+    is_marked = False
+    for number, part in enumerate(columns.parts(Path(file), rows)):
+        if not number:
+            had = tuple(name for name in TREATMENT if name in part.names)
+            of = {name: prefixes.group(name) for name in part.names if name not in had}
+            _tell(part.path, had, of, levels, prefixes, genes is None)
+            if treatment is not None:
+                _check_treatment(part.path, had, "the training rows", treatment, levels)
+                _check_treatment("the training rows", treatment, part.path, had, levels)
+            if genes is None:
+                genes = [name for name in of if of[name] == "genes"]
+            if cells is None:
+                cells = [name for name in of if of[name] == "cells"]
+            if not genes and not cells:
+                raise _no_features(part.path, of, prefixes)
+            ignored = [n for n in of if of[n] == "ignored" and n not in {*genes, *cells}]
+        expected = tuple(genes or ()), tuple(cells or ())
+        part = part.without(ignored)
+        part.expect([*had, *expected[0], *expected[1]], _of_unknown(part, had, expected))
+        found = _dataset(part, *expected, had, levels)
+        if not is_marked and (found.features == MISSING_MARK).any():
+            is_marked = True
+            _tell_mark(part.path, found)
+        yield found
 
 
-def _starting(prefix: str, part: Columns) -> list[str]:
-    return [name for name in part.names if name.startswith(prefix)]
+def _no_features(file: Path, of: dict[str, str | None], prefixes: Prefixes) -> UserError:
+    prefix = " or ".join(f"{p}..." for p in (*prefixes.genes, *prefixes.cells))
+    others = f"; found {', '.join(list(of)[:3])}" if of else ""
+    return UserError(f"{file}: expected columns {prefix}, found none{OF_FEATURES}{others}")
+
+
+def _of_unknown(
+    part: Columns, had: Sequence[str], expected: tuple[Sequence[str], Sequence[str]]
+) -> str:
+    """Returns what to do about the first column that is none of those expected."""
+    known = {*had, *expected[0], *expected[1]}
+    unknown = next((name for name in part.names if name not in known), "")
+    absent = [name for name in TREATMENT if name not in had]
+    if close := difflib.get_close_matches(unknown.lower(), absent, n=1):
+        return f"; did you mean {close[0]}?"
+    return OF_FEATURES
+
+
+def _tell(
+    file: Path,
+    had: Sequence[str],
+    of: dict[str, str | None],
+    levels: Levels,
+    prefixes: Prefixes,
+    is_training: bool,
+) -> None:
+    """Logs which columns are left out, and which prefixes fit none."""
+    counted = {
+        "cp_type": levels.treated,
+        "cp_time": f"{levels.cp_time[0]}, the first of config.data.cp_times",
+        "cp_dose": f"{levels.cp_dose[0]}, the first of config.data.cp_doses",
+    }
+    for name in TREATMENT:
+        if name not in had:
+            logging.warning("%s: no column %s, every row counts as %s", file, name, counted[name])
+    if ignored := [name for name in of if of[name] == "ignored"]:
+        logging.info("%s: columns left out: %d, such as %s", file, len(ignored), ignored[0])
+    for field, given in zip(PREFIX_FIELDS, dataclasses.astuple(prefixes), strict=True):
+        for prefix in given:
+            is_original = prefix in (*ORIGINAL_PREFIXES.genes, *ORIGINAL_PREFIXES.cells)
+            if is_training and not is_original and not any(fits(prefix, name) for name in of):
+                logging.warning("%s: config.data.%s: no column is %s...", file, field, prefix)
+
+
+def _tell_mark(file: Path, rows: Dataset) -> None:
+    marked = rows.features == MISSING_MARK
+    row, column = np.argwhere(marked)[0]
+    logging.warning(
+        "%s: column %s, sig_id %s: found %d, the Connectivity Map's mark of a missing value, in %d "
+        "cells of %d rows; it is read as a number: fill it in, or leave rows or columns out",
+        file, (rows.genes + rows.cells)[column], rows.ids[row], MISSING_MARK, marked.sum(),
+        len(rows),
+    )  # fmt: skip
+
+
+def _check_treatment(
+    owner: object, had: Sequence[str], other: object, others: Sequence[str], levels: Levels
+) -> None:
+    """Checks that some rows have every column of the treatment of several levels that others have.
+
+    Rows without types are treated ones, whatever others are.
+    """
+    for name, choices in (("cp_time", levels.cp_time), ("cp_dose", levels.cp_dose)):
+        if len(choices) > 1 and name not in had and name in others:
+            raise UserError(
+                f"{owner}: expected a column {name}, found none, while {other} had one; add it, or "
+                "take it from both"
+            )
 
 
 def _dataset(
-    part: Columns, genes: tuple[str, ...], cells: tuple[str, ...], levels: Levels
+    part: Columns,
+    genes: tuple[str, ...],
+    cells: tuple[str, ...],
+    had: tuple[str, ...],
+    levels: Levels,
 ) -> Dataset:
-    types = part.levels(
-        "cp_type",
-        (levels.treated, levels.control),
-        "config.data.treated_type or config.data.control_type",
-    )
+    def of(name: str, allowed: Sequence[Any], field: str) -> np.ndarray:
+        if name not in had:
+            return np.full(len(part.ids), allowed[0], object)
+        return part.levels(name, allowed, field)
+
+    both = "config.data.treated_type or config.data.control_type"
     return Dataset(
         part.ids,
         genes,
         cells,
         features=part.numbers([*genes, *cells]),
-        cp_time=part.levels("cp_time", levels.cp_time, "config.data.cp_times").astype(np.int64),
-        cp_dose=part.levels("cp_dose", levels.cp_dose, "config.data.cp_doses"),
-        is_control=types == levels.control,
+        cp_time=of("cp_time", levels.cp_time, "config.data.cp_times").astype(levels.time_dtype),
+        cp_dose=of("cp_dose", levels.cp_dose, "config.data.cp_doses"),
+        is_control=of("cp_type", (levels.treated, levels.control), both) == levels.control,
+        treatment=had,
     )
 
 
-def _required(folder: Path, stem: str) -> Path:
-    path = columns.find(folder, stem)
-    if path is None:
-        raise UserError(
-            f"{folder}: expected a file {stem}.csv (or .gz, .zip, .parquet), found none"
-        )
-    return path
+def _drugs(file: Path, train: Dataset, control: str) -> np.ndarray:
+    table = columns.read(file)
+    table.expect(["drug_id"])
+    rows = table.rows_of(train.ids, "train_features", optional=train.is_control)
+    if absent := int((rows < 0).sum()):
+        logging.info("%s: %d controls have no row, their drug is %s", file, absent, control)
+    return np.where(rows < 0, control, table.texts("drug_id")[rows])
 
 
-def _targets(path: Path, train: Dataset) -> Targets:
-    table = columns.read(path)
-    rows = table.rows_of(train.ids, "train_features")
+def _targets(file: Path, train: Dataset) -> Targets:
+    table = columns.read(file)
+    rows = table.rows_of(train.ids, "train_features", optional=train.is_control)
+    if absent := int((rows < 0).sum()):
+        logging.info("%s: %d controls have no row, which counts as all 0", file, absent)
     if not table.names:
-        raise UserError(f"{path}: expected target columns beside sig_id, found none")
-    values = table.numbers(table.names)
-    binary = (values == 0) | (values == 1)
-    for name, fits in zip(table.names, binary.T, strict=True):
-        table.check(name, fits, "0 or 1")
-    values = values[rows].astype(np.uint8)
+        raise UserError(f"{file}: expected target columns beside sig_id, found none")
+    values = table.binaries(table.names)[rows]
+    values[rows < 0] = 0
     empty = [name for name, some in zip(table.names, values.any(0), strict=True) if not some]
     if empty:
-        logging.info("%s: %d targets have no positive row, such as %s", path, len(empty), empty[0])
+        logging.info("%s: %d targets have no positive row, such as %s", file, len(empty), empty[0])
     if labelled := int(values[train.is_control].any(1).sum()):
-        logging.warning("%s: %d control rows have targets, which are ignored", path, labelled)
+        logging.warning("%s: %d control rows have targets, which are ignored", file, labelled)
     return Targets(tuple(table.names), values)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from moa_jax.features.constant import smallest_scale
+
 
 class LogScale:
     """Columns of ln(x + |minimum| + 1) over the largest such value of all columns, in [0, 1].
@@ -14,13 +16,14 @@ class LogScale:
 
     Attributes:
       minimum_: [columns] smallest fitted values.
-      maximum_: largest logarithm of the fitted values; 0 if none is above 0.
+      maximum_: largest logarithm of the fitted values; 0 if none is above 0, up to rounding.
     """
 
     def fit(self, values: np.ndarray) -> LogScale:
         """Learns the scale of [N, columns], N at least 1."""
         self.minimum_ = np.min(values, axis=0)
-        self.maximum_ = float(self._logarithms(values).max())
+        maximum = float(self._logarithms(values).max())
+        self.maximum_ = maximum if maximum > smallest_scale(np.ones(()), values.dtype) else 0.0
         return self
 
     def transform(self, values: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Self
 
 import jax
@@ -16,6 +16,8 @@ from moa_jax.deepinsight.log_scale import LogScale
 from moa_jax.errors import UserError
 from moa_jax.report import figures
 
+# What t-SNE alone looks at.
+TSNE, PERPLEXITY = "legacy", 5.0
 # Rows per device call, of which one program is compiled.
 _ROWS = 32
 
@@ -34,7 +36,8 @@ class DeepInsight(TransformerMixin, BaseEstimator):
 
     Args:
       resolution: side of the image in pixels.
-      embedding, tsne, closing_edge, perplexity: see `FeatureMap`.
+      embedding, tsne, closing_edge, perplexity: see `FeatureMap`; tsne and perplexity have a use
+        with t-SNE alone.
       random_state: seed of the embedding, generator, or None for another one each time.
 
     Attributes:
@@ -55,9 +58,9 @@ class DeepInsight(TransformerMixin, BaseEstimator):
         *,
         resolution=224,
         embedding="tsne",
-        tsne="legacy",
+        tsne=TSNE,
         closing_edge=False,
-        perplexity=5.0,
+        perplexity=PERPLEXITY,
         random_state=1120,
     ):
         self.resolution = resolution
@@ -78,12 +81,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
         Raises:
           ValueError: X or a parameter is not what is expected.
         """
-        if not isinstance(self.resolution, Integral) or self.resolution < 1:
-            raise ValueError(
-                f"resolution: expected an integer of at least 1, found {self.resolution!r}"
-            )
-        if not self.perplexity > 0:
-            raise ValueError(f"perplexity: expected above 0, found {self.perplexity!r}")
+        self._check_parameters()
         X = validate_data(self, X, dtype=np.float64)
         self.scale_ = LogScale().fit(X)
         self.map_ = FeatureMap(
@@ -110,6 +108,24 @@ class DeepInsight(TransformerMixin, BaseEstimator):
             padded = np.pad(rows, ((0, _ROWS - len(rows)), (0, 0)))
             painted[start : start + _ROWS] = _paint(padded, tables, self.resolution_)[: len(rows)]
         return painted
+
+    def _check_parameters(self) -> None:
+        if not isinstance(self.resolution, Integral) or int(self.resolution) < 1:
+            raise ValueError(
+                f"resolution: expected an integer of at least 1, found {self.resolution!r}"
+            )
+        if not isinstance(self.perplexity, Real) or not float(self.perplexity) > 0:
+            raise ValueError(f"perplexity: expected above 0, found {self.perplexity!r}")
+        if not isinstance(self.closing_edge, bool | np.bool_):
+            raise ValueError(f"closing_edge: expected True or False, found {self.closing_edge!r}")
+        # What another embedding would not look at shall not be set for nothing.
+        for name, default in (("tsne", TSNE), ("perplexity", PERPLEXITY)):
+            value = getattr(self, name)
+            if self.embedding != "tsne" and value != default:
+                raise ValueError(
+                    f"{name}: expected {default!r}, as embedding={self.embedding!r} has no use "
+                    f"for it, found {value!r}"
+                )
 
     def feature_at(self, row: int, col: int) -> list[str] | list[int]:
         """Returns the features of a pixel: their names, or their numbers if X had none.

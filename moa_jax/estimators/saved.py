@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from moa_jax.training import weights
 
 FORMAT = 1
 _DESCRIPTION, _WEIGHTS = "estimator.json", "weights.npz"
+_KEYS, _VALUES = "keys", "values"
 
 
 def write(estimator: BaseEstimator, folder: Path) -> None:
@@ -41,6 +43,7 @@ def write(estimator: BaseEstimator, folder: Path) -> None:
             "feature_importances": estimator.feature_importances_.tolist(),
             "history": estimator.history_,
             "seed": estimator.seed_,
+            "constant": {str(column): value for column, value in estimator.constant_.items()},
             "weights": files.sha256(folder / _WEIGHTS),
         },
     )
@@ -58,8 +61,7 @@ def read(cls: type[BaseEstimator], folder: Path) -> BaseEstimator:
     if found != expected:
         raise UserError(f"{folder / _DESCRIPTION}: expected {expected}, found {found}")
     try:
-        parameters = stored["parameters"].items()
-        estimator = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in parameters})
+        estimator = cls(**{k: _parameter(v) for k, v in stored["parameters"].items()})
         estimator.multi_label_ = stored["multi_label"]
         estimator.classes_ = np.array(stored["classes"], np.dtype(stored["classes_dtype"]))
         estimator.n_features_in_ = stored["num_features"]
@@ -67,6 +69,9 @@ def read(cls: type[BaseEstimator], folder: Path) -> BaseEstimator:
             estimator.feature_names_in_ = np.array(stored["feature_names"], object)
         estimator.feature_importances_ = np.array(stored["feature_importances"], np.float32)
         estimator.history_, estimator.seed_ = stored["history"], stored["seed"]
+        # Earlier versions held no column.
+        constant = stored.get("constant", {})
+        estimator.constant_ = {int(column): value for column, value in constant.items()}
         checksum = stored["weights"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / _DESCRIPTION}: damaged: {error}") from None
@@ -78,5 +83,16 @@ def read(cls: type[BaseEstimator], folder: Path) -> BaseEstimator:
 
 
 def _plain(value):
-    """Returns a parameter as JSON has it."""
+    """Returns a parameter as JSON has it; keys of a mapping keep their type."""
+    if isinstance(value, Mapping):
+        return {_KEYS: _plain(list(value)), _VALUES: _plain(list(value.values()))}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
     return value if value is None or isinstance(value, str) else np.asarray(value).tolist()
+
+
+def _parameter(value):
+    """Returns what `_plain` was given, with tuples in place of lists and arrays."""
+    if isinstance(value, dict):
+        return dict(zip(value[_KEYS], value[_VALUES], strict=True))
+    return tuple(map(_parameter, value)) if isinstance(value, list) else value

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import tempfile
 from collections.abc import Callable, Iterator
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,16 +14,15 @@ import optax
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_array, check_random_state, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from moa_jax.config import number
-from moa_jax.estimators import saved
+from moa_jax.estimators import saved, tabnet_inputs
 from moa_jax.models import tabnet
-from moa_jax.models.hyperparameters import TABNET
 from moa_jax.models.tabnet import TabNet
-from moa_jax.training import losses, optimizers, rules, weights
+from moa_jax.training import losses, optimizers, rules
+from moa_jax.training import weights as weight_files
 from moa_jax.training.layout import Settings
 from moa_jax.training.loop import StageRun
 from moa_jax.training.members import SMALLEST_BATCH, Member
@@ -35,16 +32,6 @@ from moa_jax.training.stage import Forward, Stage, by_row
 
 # Rows per device call of a prediction, of which one program is compiled.
 _ROWS = 256
-# What training has beside the hyperparameters of `TabNet`, as its fields have them.
-_TRAINING = {
-    "batch_size": number(1024, 2),
-    "max_epochs": number(100, 1),
-    "patience": number(10, 0),
-    "lambda_sparse": number(1e-3, 0.0),
-    "learning_rate": number(2e-2, 1e-12),
-    "weight_decay": number(0.0, 0.0),
-    "validation_fraction": number(0.1, 0.0, 0.9),
-}
 
 
 class TabNetClassifier(ClassifierMixin, BaseEstimator):
@@ -55,8 +42,10 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
     whole `y`, of a single value is allowed.
 
     Columns need no scaling: the running statistics of the first normalisation start at those of
-    the training rows, where pytorch-tabnet's start at 0 and 1 and need hundreds of steps. Numbers
-    are float32; the same seed gives the same network.
+    the training rows, where pytorch-tabnet's start at 0 and 1 and need hundreds of steps. A column
+    that is constant in the training rows has no scale, and counts as that constant ever after:
+    whatever it is later, nothing is known of what it does. Numbers are float32; the same seed
+    gives the same network.
 
     >>> table = np.random.default_rng(0).normal(size=(64, 3))
     >>> labels = np.where(table[:, 0] > 0, "high", "low")
@@ -78,6 +67,9 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
       patience: epochs without a lower validation loss after which training ends; 0 for never.
       learning_rate, weight_decay: of Adam, with coupled L2 on every parameter.
       clip_value: largest norm of all gradients together; None for no limit.
+      class_weight: factors of the losses by class, as in scikit-learn: `balanced`, a mapping, or
+        None for 1. Of labels, the classes of each are 0 and 1: `balanced` makes both weigh alike
+        in every label, a mapping {0: ..., 1: ...} holds for all, a list has one for each.
       validation_fraction: share of the rows that is held out, unless `fit` gets an `eval_set`, to
         decide which epoch's weights are kept. With 0 the training rows themselves decide.
       random_state: seed, generator, or None for another one each time.
@@ -91,6 +83,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
       best_epoch_: the epoch that was kept, from 1.
       multi_label_: whether it was fitted on a matrix of labels.
       seed_: the seed that was drawn from `random_state`.
+      constant_: value of every column that is constant in the training rows, by its number.
       weights_: the kept weights and how they were found.
     """
 
@@ -115,6 +108,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
         patience=10,
         learning_rate=2e-2,
         clip_value=1.0,
+        class_weight=None,
         weight_decay=0.0,
         validation_fraction=0.1,
         random_state=0,
@@ -137,6 +131,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
         self.patience = patience
         self.learning_rate = learning_rate
         self.clip_value = clip_value
+        self.class_weight = class_weight
         self.weight_decay = weight_decay
         self.validation_fraction = validation_fraction
         self.random_state = random_state
@@ -150,42 +145,52 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
     def best_epoch_(self) -> int:
         return self.weights_.epoch
 
-    def fit(self, X, y, eval_set: tuple | None = None) -> Self:
+    def fit(self, X, y, eval_set=None, sample_weight=None) -> Self:
         """Trains the network and keeps the epoch of the lowest validation loss.
 
         Args:
           X: [N, columns] finite numbers.
           y: [N] classes, or [N, L] labels of 0 and 1.
-          eval_set: a pair like X and y whose loss decides, in place of held-out rows.
+          eval_set: a pair like X and y whose loss decides, in place of held-out rows. Of a list
+            of pairs the last decides; the others are checked and not used. Its rows weigh alike.
+          sample_weight: [N] factors of the rows' losses, at least 0, also of held-out rows; only
+            their ratios matter. A row of weight 0 counts as absent. The statistics of batch
+            normalisation do not weigh rows.
 
         Raises:
-          ValueError: X, y, eval_set or a parameter is not what is expected.
+          ValueError: X, y, eval_set, sample_weight or a parameter is not what is expected.
           UserError: training diverged.
         """
-        self._check_parameters()
+        tabnet_inputs.check_parameters(self)
         X, y = validate_data(self, X, y, dtype=np.float32, multi_output=True, ensure_min_samples=2)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         self.multi_label_ = y.ndim == 2
         self.classes_ = np.arange(y.shape[1]) if self.multi_label_ else np.unique(y)
-        self._check_codes(X)
+        tabnet_inputs.check_codes(X, self._tables())
         targets = self._encoded(y)
-        self.seed_ = _seed(self.random_state)
+        if sample_weight is not None:
+            # A row of no weight is no row: it shall not enter statistics and batches either.
+            kept, rows = tabnet_inputs.row_weights(sample_weight, X)
+            X, targets = X[kept], targets[kept]
+        else:
+            rows = None
+        weights = tabnet_inputs.loss_weights(
+            self.class_weight, rows, targets, self.classes_, self.multi_label_
+        )
+        self.seed_ = tabnet_inputs.seed(self.random_state)
         if eval_set is None:
             train, select = self._held_out(targets)
         else:
-            others, other_y = eval_set
-            others = self._checked(others)
-            other_targets = self._encoded(check_array(other_y, ensure_2d=False, dtype=None))
-            if len(others) != len(other_targets):
-                raise ValueError(
-                    f"eval_set: expected as many rows of X as of y, found {len(others)} and "
-                    f"{len(other_targets)}"
-                )
+            others, other_targets = self._evaluated_rows(eval_set)
             train, select = np.arange(len(X)), len(X) + np.arange(len(others))
             X, targets = np.concatenate([X, others]), np.concatenate([targets, other_targets])
-        self._train(X, targets, train, select)
+            if weights is not None:
+                equal = np.ones((len(others), weights.shape[1]))
+                weights = np.concatenate([weights, equal])
+        self.constant_ = tabnet_inputs.constant_columns(X[train], self._tables())
+        self._train(X, targets, train, select, weights)
         explanation, _ = self.explain(
             X[np.union1d(train, select)] if eval_set is None else X[train]
         )
@@ -236,49 +241,25 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
         """
         return saved.read(cls, Path(path))
 
-    def _check_parameters(self) -> None:
-        for name, field in {**TABNET, **_TRAINING}.items():
-            if "low" in field.metadata:
-                _check_number(name, getattr(self, name), field)
-        if self.clip_value is not None and not self.clip_value > 0:
-            raise ValueError(f"clip_value: expected above 0 or None, found {self.clip_value!r}")
-        if self.mask_type not in tabnet.MASKS:
-            raise ValueError(
-                f"mask_type: expected one of {sorted(tabnet.MASKS)}, found {self.mask_type!r}"
-            )
-        if self.n_independent + self.n_shared < 1:
-            raise ValueError("n_independent and n_shared: expected one of them above 0")
-
     def _checked(self, X) -> np.ndarray:
         X = validate_data(self, X, dtype=np.float32, reset=False)
-        self._check_codes(X)
+        tabnet_inputs.check_codes(X, self._tables())
         return X
 
-    def _check_codes(self, X: np.ndarray) -> None:
-        for column, categories, _ in self._tables():
-            if not 0 <= column < X.shape[1]:
-                raise ValueError(
-                    f"cat_idxs: expected columns from 0 to {X.shape[1] - 1}, found {column}"
-                )
-            wrong = ~np.isin(X[:, column], np.arange(categories))
-            if wrong.any():
-                raise ValueError(
-                    f"column {column}: expected codes 0 to {categories - 1}, found "
-                    f"{X[wrong, column][0]:g}"
-                )
-
     def _encoded(self, y: np.ndarray) -> np.ndarray:
-        """Returns y as targets [N, K] of 0 and 1."""
-        if not self.multi_label_:
-            unknown = np.setdiff1d(y, self.classes_)
-            if y.ndim > 1 or unknown.size:
-                raise ValueError(f"y: expected classes {self.classes_}, found {unknown}")
-            return (y[:, None] == self.classes_).astype(np.float32)
-        if np.ndim(y) != 2 or y.shape[1] != len(self.classes_):
-            raise ValueError(f"y: expected {len(self.classes_)} labels, found shape {y.shape}")
-        if not np.isin(y, (0, 1)).all():
-            raise ValueError(f"y: expected labels of 0 and 1, found {type_of_target(y)} values")
-        return y.astype(np.float32)
+        return tabnet_inputs.encoded(y, self.classes_, self.multi_label_)
+
+    def _evaluated_rows(self, eval_set) -> tuple[np.ndarray, np.ndarray]:
+        """Returns rows and targets of the last pair; all of them are checked."""
+        for X, y in tabnet_inputs.evaluation_pairs(eval_set):
+            others = self._checked(X)
+            targets = self._encoded(check_array(y, ensure_2d=False, dtype=None))
+            if len(others) != len(targets):
+                raise ValueError(
+                    f"eval_set: expected as many rows of X as of y, found {len(others)} and "
+                    f"{len(targets)}"
+                )
+        return others, targets
 
     def _held_out(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the rows to train on and those that decide, all classes in both if possible."""
@@ -293,32 +274,34 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
         return train_test_split(rows, test_size=size, stratify=stratify, random_state=self.seed_)
 
     def _network(self) -> TabNet:
-        width = self.cat_emb_dim
-        return tabnet.from_attributes(
-            self,
-            len(self.classes_),
-            cat_idxs=tuple(self.cat_idxs),
-            cat_dims=tuple(self.cat_dims),
-            cat_emb_dim=int(width) if isinstance(width, Integral) else tuple(width),
-        )
+        embedding = tabnet_inputs.embedding(self)
+        return tabnet.from_attributes(self, len(self.classes_), **embedding)
 
     def _tables(self) -> list[tabnet.Table]:
         network = self._network()
         return tabnet.embedding_tables(network.cat_idxs, network.cat_dims, network.cat_emb_dim)
 
     def _train(
-        self, X: np.ndarray, targets: np.ndarray, train: np.ndarray, select: np.ndarray
+        self,
+        X: np.ndarray,
+        targets: np.ndarray,
+        train: np.ndarray,
+        select: np.ndarray,
+        weights: np.ndarray | None,
     ) -> None:
         member = Member(0, 0, train, select, select)
         of_logits = losses.binary_cross_entropy if self.multi_label_ else losses.cross_entropy
+        if weights is not None:
+            targets = np.concatenate([targets, _scaled(weights, train, select)], axis=1)
+        loss = functools.partial(_loss, of_logits=of_logits, width=len(self.classes_))
         stage = Stage(
             name="tabnet",
             forward=Forward(self._network(), inner="auto"),
             members=(member,),
-            shared=X,
+            shared=tabnet_inputs.held(X, self.constant_),
             targets=targets,
-            loss=functools.partial(_loss, of_logits=of_logits, lambda_sparse=self.lambda_sparse),
-            valid_loss=functools.partial(_loss, of_logits=of_logits, lambda_sparse=0.0),
+            loss=functools.partial(loss, lambda_sparse=self.lambda_sparse),
+            valid_loss=functools.partial(loss, lambda_sparse=0.0),
             valid_weights=by_row,
             optimizer=self._optimizer,
             epochs=self.max_epochs,
@@ -336,7 +319,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
                 name: [record[name] for record in log.read()]
                 for name in ("train_loss", "valid_loss")
             }
-            self.weights_ = weights.read(Path(folder) / "members" / f"{member.name}.npz")
+            self.weights_ = weight_files.read(Path(folder) / "members" / f"{member.name}.npz")
 
     def _start(self, x: np.ndarray) -> dict[str, Any]:
         """Returns the first running statistics; those of embeddings are 0 and 1 as usual."""
@@ -359,6 +342,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
         All chunks have one size, so that a row's answer does not depend on its company.
         """
         network, variables = self._network(), jax.device_put(dict(self.weights_.variables))
+        X = tabnet_inputs.held(X, self.constant_)
         for start in range(0, len(X), _ROWS):
             chunk = X[start : start + _ROWS]
             count = len(chunk)
@@ -374,24 +358,19 @@ def _evaluated(variables, x, network: TabNet, method: Callable | None):
     return (first, ()) if method is None else (first, second)
 
 
-def _loss(outputs, targets, mask, of_logits, lambda_sparse: float) -> jax.Array:
+def _loss(outputs, targets, mask, of_logits, width: int, lambda_sparse: float) -> jax.Array:
+    """The columns of `targets` behind the first `width` are factors of the losses."""
     logits, mask_loss = outputs
-    loss = of_logits(logits, targets, mask)
+    weights = targets[:, width:] if targets.shape[1] > width else None
+    loss = of_logits(logits, targets[:, :width], mask, weights)
     return loss - lambda_sparse * mask_loss if lambda_sparse else loss
 
 
-def _seed(random_state) -> int:
-    if isinstance(random_state, Integral):
-        return int(random_state)
-    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
-
-
-def _check_number(name: str, value: Any, field: dataclasses.Field) -> None:
-    least, most = field.metadata["low"], field.metadata["high"]
-    if isinstance(field.default, int):
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name}: expected an integer of at least {least}, found {value!r}")
-        return
-    most = np.inf if most is None else most
-    if not isinstance(value, Real) or not least <= float(value) <= most:
-        raise ValueError(f"{name}: expected {least} to {most}, found {value!r}")
+def _scaled(weights: np.ndarray, *parts: np.ndarray) -> np.ndarray:
+    """Weights [N, L] whose mean over each part of the rows is 1, so that only ratios matter."""
+    scaled = np.ones(weights.shape, np.float32)
+    for rows in parts:
+        mean = weights[rows].mean()
+        # Of a part without any weight all rows weigh alike.
+        scaled[rows] = weights[rows] / mean if mean > 0 else 1.0
+    return scaled

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from moa_jax.features.constant import is_constant
+
 
 def bounded(wanted: int, shape: tuple[int, int], what: str, most: int | None = None) -> int:
     """Returns how many components so many rows and columns allow: `most`, or one fewer than
@@ -44,6 +46,9 @@ def warnings_logged(what: str, categories: tuple[type[Warning], ...] = ()) -> It
 class FactorScores:
     """Scores of a factor analysis, [N, components].
 
+    A column that is constant where it is fitted, up to rounding, takes no part: its loadings are 0,
+    as no variance of its own is left to weigh it by.
+
     Attributes:
       components_: [components, columns] loadings.
       mean_: [columns].
@@ -55,14 +60,25 @@ class FactorScores:
 
     def fit(self, values: np.ndarray) -> FactorScores:
         """Learns the factors of [N, columns]; at most min(N, columns) - 1 of them, at least 1."""
+        count, varies = self.width(values.shape), ~is_constant(values)
+        if varies.all():
+            self.components_, self.mean_, self.noise_variance_ = self._fitted(values, count)
+            return self
+        logging.info("factors: %d of %d columns are constant", (~varies).sum(), len(varies))
+        self.components_ = np.zeros((count, len(varies)))
+        self.mean_, self.noise_variance_ = values.mean(0), np.ones(len(varies))
+        if count := min(count, int(varies.sum())):
+            loadings, mean, noise = self._fitted(np.ascontiguousarray(values[:, varies]), count)
+            self.components_[:count, varies] = loadings
+            self.mean_[varies], self.noise_variance_[varies] = mean, noise
+        return self
+
+    def _fitted(self, values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         from sklearn.decomposition import FactorAnalysis
 
-        count = self.width(values.shape)
         with warnings_logged("factors"):
             fitted = FactorAnalysis(count, random_state=self.seed).fit(values)
-        self.components_, self.mean_ = fitted.components_, fitted.mean_
-        self.noise_variance_ = fitted.noise_variance_
-        return self
+        return fitted.components_, fitted.mean_, fitted.noise_variance_
 
     def width(self, shape: tuple[int, int]) -> int:
         """Returns the number of columns after a fit to [N, columns] of this shape."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from moa_jax.features.constant import is_constant
 
 if TYPE_CHECKING:
     from sklearn.preprocessing import QuantileTransformer
@@ -25,8 +27,16 @@ class RankGauss:
     [[-5.2], [-0.67], [0.0], [0.32]]
     """
 
-    def __init__(self, num_quantiles: int = 100):
-        self.num_quantiles = num_quantiles
+    def __init__(self, num_quantiles: int = 100, holds_constant: bool = False):
+        """Describes a transform.
+
+        Args:
+          num_quantiles: landmarks of a column.
+          holds_constant: a column that is constant in the fitted rows, up to rounding, keeps its
+            one value whatever comes. Otherwise the smallest step up takes it from -5.2 to 5.2,
+            though it has no scale by which a step could be told from a large one.
+        """
+        self.num_quantiles, self.holds_constant = num_quantiles, holds_constant
 
     def fit(self, values: np.ndarray) -> RankGauss:
         """Learns the quantiles of [N, columns]; at most N landmarks are used."""
@@ -44,16 +54,18 @@ class RankGauss:
         transformer.quantiles_, transformer.references_ = self.quantiles_, self.references_
         transformer.n_quantiles_ = len(self.references_)
         transformer.n_features_in_ = self.quantiles_.shape[1]
+        if self.holds_constant and (constant := is_constant(self.quantiles_)).any():
+            values = np.where(constant, self.quantiles_[0], values)
         return transformer.transform(values)
 
-    def parameters(self) -> dict[str, int]:
-        return {"num_quantiles": self.num_quantiles}
+    def parameters(self) -> dict[str, Any]:
+        return {"num_quantiles": self.num_quantiles, "holds_constant": self.holds_constant}
 
     def state(self) -> dict[str, np.ndarray]:
         return {"quantiles": self.quantiles_, "references": self.references_}
 
     @classmethod
-    def restore(cls, parameters: dict[str, int], state: dict[str, np.ndarray]) -> RankGauss:
+    def restore(cls, parameters: dict[str, Any], state: dict[str, np.ndarray]) -> RankGauss:
         restored = cls(**parameters)
         restored.quantiles_, restored.references_ = state["quantiles"], state["references"]
         return restored
@@ -65,3 +77,8 @@ class RankGauss:
         return QuantileTransformer(
             n_quantiles=num_quantiles, output_distribution="normal", subsample=None
         )
+
+
+def holding() -> RankGauss:
+    """Returns the transform of the recipes, in which a constant column cannot move a prediction."""
+    return RankGauss(holds_constant=True)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from absl import logging
 
+from moa_jax.features.constant import is_constant
+
 # Of a column's p-values over the targets, the one that it is judged by.
 P_VALUE_QUANTILE = 0.25
 
@@ -28,7 +30,7 @@ class VarianceSelection:
         needs an input, and this is the last column that a falling threshold would leave out.
         """
         # The computed variance of equal values may be a rounding error.
-        variances = values.var(0) * (np.ptp(values, axis=0) > 0)
+        variances = values.var(0) * ~is_constant(values)
         self.kept_ = np.flatnonzero(variances > self.threshold)
         if not self.kept_.size:
             self.kept_ = np.array([variances.argmax()])
@@ -112,7 +114,7 @@ def t_test_columns(values: np.ndarray, targets: np.ndarray, count: int) -> np.nd
 def t_test_p_values(values: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Returns the two-sided p-value of every testable target and column, [targets, columns].
 
-    A column without any variance has p = 1.
+    A column without any variance, up to rounding, has p = 1.
     """
     from scipy import stats
 
@@ -123,7 +125,7 @@ def t_test_p_values(values: np.ndarray, targets: np.ndarray) -> np.ndarray:
     labels = targets[:, testable].T.astype(np.float64)
     # Centred columns of unit scale keep the digits of their squares.
     deviation = values.std(0)
-    constant = np.ptp(values, axis=0) == 0
+    constant = is_constant(values)
     scaled = (values - values.mean(0)) / np.where(constant, 1, deviation)
     ones = labels.sum(1, keepdims=True)
     zeros = rows - ones

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from moa_jax.features.constant import is_constant
+
 
 class StandardScale:
-    """Columns of mean 0 and standard deviation 1; constant columns become 0.
+    """Columns of mean 0 and standard deviation 1; constant columns become 0, up to rounding.
 
     Attributes:
       mean_: [columns].
@@ -18,7 +20,8 @@ class StandardScale:
         from sklearn.preprocessing import StandardScaler
 
         fitted = StandardScaler().fit(values)
-        self.mean_, self.scale_ = fitted.mean_, fitted.scale_
+        self.mean_ = fitted.mean_
+        self.scale_ = np.where(is_constant(values), 1.0, fitted.scale_)
         return self
 
     def transform(self, values: np.ndarray) -> np.ndarray:

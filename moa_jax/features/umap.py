@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Self
 
 import numpy as np
 from absl import logging
@@ -30,11 +30,12 @@ class UmapEmbedding:
     among the fitted rows, which stay in place; its negative samples come from a random stream of
     its own.
 
-    umap-learn, and so the original, transforms a batch jointly. What is left out here: neighbours
-    by approximate search, 100 epochs in place of 30 for at most 10,000 rows, edges dropped and
-    sampled relative to the strongest of the batch (here relative to 1, which the strongest is
-    whenever a fitted row is in the batch), kernel widths bounded by the mean distance of the
-    batch (here of the row), and random streams of one batch-wide seed and the starting point.
+    umap-learn, and so the original, transforms a batch jointly, as `JointUmapEmbedding` does. What
+    is left out here: neighbours by approximate search, 100 epochs in place of 30 for at most 10,000
+    rows, edges dropped and sampled relative to the strongest of the batch (here relative to 1,
+    which the strongest is whenever a fitted row is in the batch), kernel widths bounded by the mean
+    distance of the batch (here of the row), and random streams of one batch-wide seed and the
+    starting point.
 
     Attributes:
       table_: [M, columns] float32 fitted rows.
@@ -58,14 +59,14 @@ class UmapEmbedding:
         """
         self.num_components, self.seed, self.keep_fitted = num_components, seed, keep_fitted
 
-    def fit(self, values: np.ndarray) -> UmapEmbedding:
+    def fit(self, values: np.ndarray) -> Self:
         """Embeds [N, columns] in at most min(N, columns) - 1 components, at least 1.
 
         All is umap-learn's default: 15 neighbours, or N - 1 of fewer rows, minimal distance 0.1,
         Euclidean, spectral start, 500 epochs up to 10,000 rows and 200 above. One or two rows are
         all at 0.
         """
-        table = _float32(values)
+        table = float32(values)
         count = self.width(table.shape)
         with warnings.catch_warnings():
             # It tells of its optional parts that are not installed.
@@ -78,7 +79,7 @@ class UmapEmbedding:
             embedding = np.zeros((len(table), count), np.float32)
         else:
             model = umap.UMAP(
-                n_neighbors=_num_neighbors(table),
+                n_neighbors=num_neighbors(table),
                 n_components=count,
                 a=curve[0],
                 b=curve[1],
@@ -98,7 +99,7 @@ class UmapEmbedding:
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Returns the coordinates of [N, columns], [N, components] float32."""
-        rows = _float32(values)
+        rows = float32(values)
         digests = self._digests(rows)
         known = np.array([self._first.get(digest, -1) for digest in digests], np.int64)
         # Without fitted rows to keep, _first is empty and no row is known.
@@ -122,7 +123,7 @@ class UmapEmbedding:
         return {"table": self.table_, "embedding": self.embedding_, "curve": self.curve_}
 
     @classmethod
-    def restore(cls, parameters: dict[str, Any], state: dict[str, np.ndarray]) -> UmapEmbedding:
+    def restore(cls, parameters: dict[str, Any], state: dict[str, np.ndarray]) -> Self:
         restored = cls(**parameters)
         restored._learn(state["table"], state["embedding"], state["curve"])
         return restored
@@ -139,44 +140,62 @@ class UmapEmbedding:
         key = str(self.seed).encode()
         return [hashlib.blake2b(row, digest_size=16, key=key).digest() for row in rows]
 
+    def neighbors(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the nearest fitted rows of [N, columns] float32, nearest first, and how far.
+
+        Both are [N, neighbours], int64 and float64.
+        """
+        from moa_jax.features import umap_layout
+
+        find: Callable[..., tuple] = umap_layout.neighbors  # numba's types have no arguments
+        count = num_neighbors(self.table_)
+        found = [
+            find(rows[part], *squares, self.table_, count) for part, *squares in self._squares(rows)
+        ]
+        if not found:
+            return np.zeros((0, count), np.int64), np.zeros((0, count))
+        indices, distances = zip(*found, strict=True)
+        return np.concatenate(indices), np.concatenate(distances)
+
     def _place(self, rows: np.ndarray, keys: np.ndarray) -> np.ndarray:
         from moa_jax.features import umap_layout
 
-        place: Callable[..., np.ndarray] = umap_layout.place  # numba's types have no arguments
+        place: Callable[..., np.ndarray] = umap_layout.place
+        count, (a, b) = num_neighbors(self.table_), self.curve_
+        return np.concatenate(
+            [
+                place(
+                    rows[part], keys[part], *squares, self.table_, self.embedding_, count, a, b,
+                    REPULSION,
+                )
+                for part, *squares in self._squares(rows)
+            ]
+        )  # fmt: skip
 
+    def _squares(self, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Yields parts of the rows, their squared distances to the fitted rows, and margins [n].
+
+        The exact ones are within the margins.
+        """
         table = self.table_.astype(np.float64)
-        a, b = self.curve_
         norms = np.einsum("ij,ij->i", table, table)
         # Bounds the rounding errors of the squared distances below and of their exact sums.
         relative = 2 * (table.shape[1] + 4) * np.finfo(np.float64).eps
         step = max(1, MAX_DISTANCES // len(table))
-        placed = []
         for start in range(0, len(rows), step):
-            chunk = rows[start : start + step].astype(np.float64)
+            part = slice(start, start + step)
+            chunk = rows[part].astype(np.float64)
             norm = np.einsum("ij,ij->i", chunk, chunk)
             squared = norm[:, None] + norms - 2 * (chunk @ table.T)
-            placed.append(
-                place(
-                    rows[start : start + step],
-                    keys[start : start + step],
-                    squared,
-                    relative * (norm + norms.max()),
-                    self.table_,
-                    self.embedding_,
-                    _num_neighbors(table),
-                    a,
-                    b,
-                    REPULSION,
-                )
-            )
-        return np.concatenate(placed)
+            yield part, squared, relative * (norm + norms.max())
 
 
-def _num_neighbors(table: np.ndarray) -> int:
+def num_neighbors(table: np.ndarray) -> int:
+    """Returns how many neighbours among the fitted rows [M, columns] a row has."""
     return min(NUM_NEIGHBORS, len(table) - 1)
 
 
-def _float32(values: np.ndarray) -> np.ndarray:
+def float32(values: np.ndarray) -> np.ndarray:
     """Returns finite values in umap-learn's precision; -0 becomes 0, its equal."""
     from sklearn.utils import check_array
 

@@ -45,6 +45,16 @@ def place(rows, keys, squared, margins, table, embedding, num_neighbors, a, b, r
 
 
 @numba.njit
+def neighbors(rows, squared, margins, table, count):
+    """Returns the `count` nearest rows of the table of each row, and their distances [N, count]."""
+    found = np.empty((len(rows), count), np.int64)
+    distances = np.empty((len(rows), count))
+    for i in range(len(rows)):
+        found[i], distances[i] = nearest(rows[i], squared[i], margins[i], table, count)
+    return found, distances
+
+
+@numba.njit
 def nearest(row, squared, margin, table, count):
     """Returns the `count` nearest rows of the table, nearest first, and their distances.
 

@@ -1,4 +1,4 @@
-"""EfficientNet: inverted residuals with squeeze and excitation, in TensorFlow's padding.
+"""EfficientNet: inverted residuals with squeeze and excitation, TensorFlow's or PyTorch's.
 
 Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019.
 """
@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from moa_jax.models import batch_axis
-from moa_jax.models.convolution import Convolution
-from moa_jax.models.hyperparameters import EFFICIENTNETS
+from moa_jax.models.convolution import Convolution, Padding
+from moa_jax.models.hyperparameters import EFFICIENTNETS, SAME, SYMMETRIC
 from moa_jax.models.layers import BatchNorm, ImageHead, parameter_dtype
 from moa_jax.models.types import Dtype
 
@@ -73,6 +73,11 @@ def fan_out_normal(groups: int = 1) -> nn.initializers.Initializer:
     return nn.initializers.variance_scaling(2.0 * groups, "fan_out", "normal")
 
 
+def pads(padding: str, size: int) -> Padding:
+    """Returns what `convolve` takes as its padding for a kernel of this size."""
+    return (size - 1) // 2 if padding == SYMMETRIC else padding
+
+
 @jax.checkpoint
 def swish(x: jax.Array) -> jax.Array:
     """Returns x * sigmoid(x) and keeps nothing but x for the backward pass."""
@@ -123,7 +128,7 @@ class MBConv(nn.Module):
       drop_rate: share of rows whose branch is left out in training; 0 draws no random numbers.
       dtype: compute dtype; None for that of input and variables.
       axis_name: as in `BatchNorm`.
-      train: as in `EfficientNet`.
+      train, padding, epsilon: as in `EfficientNet`.
     """
 
     shape: BlockShape
@@ -131,6 +136,8 @@ class MBConv(nn.Module):
     dtype: Dtype | None
     axis_name: str | None
     train: bool
+    padding: str = SAME
+    epsilon: float = EPSILON
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -145,14 +152,19 @@ class MBConv(nn.Module):
 
         def normalise(x: jax.Array) -> jax.Array:
             norm = BatchNorm(
-                epsilon=EPSILON, dtype=self.dtype, axis_name=self.axis_name, name=next(norms)
+                epsilon=self.epsilon, dtype=self.dtype, axis_name=self.axis_name, name=next(norms)
             )
             return norm(x, mask, self.train)
 
         if shape.expansion > 1:
             x = swish(normalise(convolve(channels, "conv_pw")(x)))
         depthwise = convolve(
-            channels, "conv_dw", size=shape.size, stride=shape.stride, groups=channels
+            channels,
+            "conv_dw",
+            size=shape.size,
+            stride=shape.stride,
+            padding=pads(self.padding, shape.size),
+            groups=channels,
         )
         x = swish(normalise(depthwise(x)))
         # The gate is a quarter as wide as the block's input, rounded half up.
@@ -181,6 +193,9 @@ class EfficientNet(nn.Module):
         statistics, pooled features and logits stay in float32 or wider.
       remat: keep only the inputs of blocks for the backward pass and compute the rest again.
       axis_name: mapped axis over which the rows of one batch are spread, if they are.
+      padding: `SAME` as in TensorFlow, with more zeros behind than before where a stride needs an
+        odd number; `symmetric` as in PyTorch.
+      epsilon: added to the variances of the normalisation; 1e-3 and 1e-5 in these.
     """
 
     variant: str
@@ -191,6 +206,8 @@ class EfficientNet(nn.Module):
     dtype: Dtype | None = None
     remat: bool = False
     axis_name: str | None = None
+    padding: str = SAME
+    epsilon: float = EPSILON
 
     @nn.compact
     def __call__(
@@ -211,10 +228,18 @@ class EfficientNet(nn.Module):
             return Convolution(features, fan_out_normal(), dtype=self.dtype, name=name, **options)
 
         def normalise(x: jax.Array, name: str) -> jax.Array:
-            norm = BatchNorm(epsilon=EPSILON, dtype=self.dtype, axis_name=self.axis_name, name=name)
+            norm = BatchNorm(
+                epsilon=self.epsilon, dtype=self.dtype, axis_name=self.axis_name, name=name
+            )
             return norm(x, mask, train)
 
-        stem = convolve(scaled_width(STEM_WIDTH, width), "conv_stem", size=3, stride=2)
+        stem = convolve(
+            scaled_width(STEM_WIDTH, width),
+            "conv_stem",
+            size=3,
+            stride=2,
+            padding=pads(self.padding, 3),
+        )
         x = swish(normalise(stem(images), "bn1"))
         self.sow("intermediates", "stem", x)
 
@@ -225,7 +250,17 @@ class EfficientNet(nn.Module):
                 self.sow("intermediates", f"stage{shape.stage - 1}", x)
             rate = self.drop_connect_rate * number / len(shapes)
             name = f"stage{shape.stage}_block{shape.number}"
-            x = block(shape, rate, self.dtype, self.axis_name, train, name=name)(x, mask)
+            of_block = block(
+                shape,
+                rate,
+                self.dtype,
+                self.axis_name,
+                train,
+                self.padding,
+                self.epsilon,
+                name=name,
+            )
+            x = of_block(x, mask)
         self.sow("intermediates", f"stage{shapes[-1].stage}", x)
 
         top = convolve(scaled_width(TOP_WIDTH, width), "conv_head")

@@ -19,6 +19,21 @@ EFFICIENTNETS = {
     "b7": (2.0, 3.1),
 }
 
+# Arguments of `EfficientNet` by the network's name. TensorFlow's networks, from which the original
+# starts, differ from PyTorch's of the same shapes in where zeros are put around an image, and in
+# the epsilon of the normalisation: weights of one kind give other features in the other.
+SAME, SYMMETRIC = "SAME", "symmetric"
+TORCH_EPSILON = 1e-5
+_KINDS = {"": (SAME, 1e-3), "torch_": (SYMMETRIC, TORCH_EPSILON)}
+EFFICIENTNET_KINDS: dict[str, dict[str, Any]] = {
+    f"{kind}efficientnet_{variant}": {"variant": variant, "padding": padding, "epsilon": epsilon}
+    for kind, (padding, epsilon) in _KINDS.items()
+    for variant in EFFICIENTNETS
+}
+
+# Where pretrained weights of image networks come from, beside a file.
+AUTO, HUB, NONE = "auto", "hub", "none"
+
 # The networks that the authors published, as arguments of `ResNeSt`.
 _FAST = {"layers": (3, 4, 6, 3), "stem_width": 32, "avd_first": True}
 _DEEP = {"radix": 2, "cardinality": 1, "bottleneck_width": 64, "avd_first": False}

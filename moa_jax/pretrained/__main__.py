@@ -16,13 +16,24 @@ from absl import app, flags
 
 from moa_jax.errors import UserError
 from moa_jax.pretrained.architectures import convert, converters
+from moa_jax.pretrained.claims import described
 from moa_jax.pretrained.hub import download
 from moa_jax.pretrained.weight_files import SAFETENSORS, write
 
-_ARCH = flags.DEFINE_enum("arch", None, list(converters()), "The network.")
+_ARCH = flags.DEFINE_enum(
+    "arch",
+    None,
+    list(converters()),
+    "The network. efficientnet_* are TensorFlow's, which others call tf_efficientnet_*; "
+    "torch_efficientnet_* those that timm and torchvision call efficientnet_*. Where the file "
+    "tells nothing, this decides.",
+)
 _INPUT = flags.DEFINE_string("input", None, "PyTorch's file, or a .safetensors one.")
 _HUB = flags.DEFINE_string("hub", None, "Instead of --input: repository on the Hugging Face hub.")
 _HUB_FILE = flags.DEFINE_string("hub_file", f"model{SAFETENSORS}", "Its file.")
+_KEY = flags.DEFINE_string(
+    "key", None, "Which state dict, where a file has several, such as state_dict_ema."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "The .npz file to write.")
 
 
@@ -39,11 +50,11 @@ def main(argv: Sequence[str]) -> None:
     else:
         path = Path(_required(_INPUT))
         source = path.name
-    pretrained = convert(architecture, path, source)
+    pretrained = convert(architecture, path, source, _KEY.value)
     write(output, pretrained)
     count = sum(leaf.size for leaf in jax.tree.leaves(pretrained.variables["params"]))
     print(
-        f"{output}: {architecture}, {count:,} parameters of {source}, "
+        f"{output}: {described(architecture)}; {count:,} parameters of {source}, "
         f"SHA-256 {pretrained.source_sha256}"
     )
 

@@ -10,21 +10,24 @@ from typing import Any
 from moa_jax.models.efficientnet import EfficientNet
 from moa_jax.models.hyperparameters import EFFICIENTNETS
 from moa_jax.models.types import Variables
+from moa_jax.pretrained import torchvision
 from moa_jax.pretrained.state_dict import image_network_from_torch
 
 _BLOCK = re.compile(r"stage(\d+)_block(\d+)")
 
 
 def efficientnet_from_torch(state_dict: Mapping[str, Any], variant: str) -> Variables:
-    """Returns the variables of an `EfficientNet` from a state dict of geffnet or timm.
+    """Returns the variables of an `EfficientNet` from a state dict of geffnet, timm or torchvision.
 
-    The names are those of the `tf_efficientnet` networks: `conv_stem.weight`,
-    `blocks.0.0.conv_dw.weight`, `classifier.bias` and so on.
+    The names are `conv_stem.weight`, `blocks.0.0.conv_dw.weight`, `classifier.bias` and so on, or
+    torchvision's `features.0.0.weight`, `features.1.0.block.0.0.weight`. They do not tell which
+    padding and epsilon the weights were trained with: see `architectures.convert`.
 
     Args:
-      state_dict: a published checkpoint of 1000 classes, which gives all but the head, or the
+      state_dict: a backbone or a published checkpoint, which gives all but the head, or the
         solution's network (`backbone.conv_stem.weight`, ..., `backbone.classifier.2.bias`), which
-        gives everything. Values are arrays or tensors of any floating type, which is kept.
+        gives everything; see `image_network_from_torch`. Values are arrays or tensors of any
+        floating type, which is kept.
       variant: `b0` to `b7`.
 
     Raises:
@@ -33,7 +36,9 @@ def efficientnet_from_torch(state_dict: Mapping[str, Any], variant: str) -> Vari
     if variant not in EFFICIENTNETS:
         raise ValueError(f"variant: expected one of {list(EFFICIENTNETS)}, found {variant!r}")
     network = functools.partial(EfficientNet, variant)
-    return image_network_from_torch(state_dict, network, _torch_module, "classifier")
+    if torchvision.prefix(state_dict) is not None:
+        state_dict = torchvision.renamed(state_dict)
+    return image_network_from_torch(state_dict, network, _torch_module, "conv_stem", "classifier")
 
 
 def _torch_module(modules: tuple[str, ...]) -> str:

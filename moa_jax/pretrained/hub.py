@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from moa_jax.errors import UserError
+from moa_jax.store import files
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def download(repository: str, name: str) -> Path:
     """Returns the path of a file of a repository, kept in the hub's own cache folder.
+
+    A large file's name in that cache is the SHA-256 which the hub states of it, and is held
+    against the content.
 
     Args:
       repository: such as `timm/tf_efficientnet_b3.ns_jft_in1k`.
       name: such as `model.safetensors`.
 
     Raises:
-      UserError: there is no network, no such file, or huggingface_hub is not installed.
+      UserError: there is no network, no such file, or huggingface_hub is not installed; or the
+        content is not what the hub states.
     """
     try:
         import huggingface_hub
@@ -26,8 +34,12 @@ def download(repository: str, name: str) -> Path:
         ) from None
     logging.set_verbosity_error()  # it would tell of each of its tries
     try:
-        return Path(huggingface_hub.hf_hub_download(repository, name))
+        path = Path(huggingface_hub.hf_hub_download(repository, name))
     # The library passes on the errors of whichever HTTP client it was installed with.
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise UserError(f"hub: {repository}: {name}: cannot be downloaded: {reason}") from error
+    stated = path.resolve().name
+    if _SHA256.fullmatch(stated) and files.sha256(path) != stated:
+        raise UserError(f"{path}: damaged, expected SHA-256 {stated}")
+    return path

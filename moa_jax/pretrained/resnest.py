@@ -38,9 +38,10 @@ def resnest_from_torch(
     The names are `conv1.0.weight`, `layer1.0.conv2.fc1.bias`, `fc.bias` and so on.
 
     Args:
-      state_dict: a published checkpoint of 1000 classes, which gives all but the head, or the
+      state_dict: a backbone or a published checkpoint, which gives all but the head, or the
         solution's network (`backbone.conv1.0.weight`, ..., `backbone.fc.2.bias`), which gives
-        everything. Values are arrays or tensors of any floating type, which is kept.
+        everything; see `image_network_from_torch`. Values are arrays or tensors of any floating
+        type, which is kept.
       layers, radix, cardinality, bottleneck_width, stem_width, avd_first: as in `ResNeSt`.
 
     Raises:
@@ -59,7 +60,7 @@ def resnest_from_torch(
             head_width,
         )
 
-    return image_network_from_torch(state_dict, network, _torch_module, "fc")
+    return image_network_from_torch(state_dict, network, _torch_module, "stem_conv1", "fc")
 
 
 def _torch_module(modules: tuple[str, ...]) -> str:

@@ -8,15 +8,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
+from absl import logging
 from flax import traverse_util
 
 from moa_jax.errors import UserError
 from moa_jax.models.types import VariablePath, Variables
 
-# Classes of the published checkpoints.
-PUBLIC_CLASSES = 1000
-# What the solution's checkpoints write before every name.
-PREFIX = "backbone."
 HEAD = "head"
 
 _LEAVES = {
@@ -38,16 +35,20 @@ def image_network_from_torch(
     state_dict: Mapping[str, Any],
     network: Callable[..., nn.Module],
     torch_module: Callable[[VariablePath], str],
+    first: str,
     head: str,
 ) -> Variables:
     """Returns the variables of an image network from the state dict of its PyTorch twin.
 
     Args:
       state_dict: arrays or tensors of any floating type, which is kept; counters of batches may
-        be among them. Either a published checkpoint, whose layer of 1000 classes is checked and
-        left out, or the solution's network, with or without its prefix.
+        be among them. What all names of the network begin with, such as `backbone.` or
+        `module.model.`, is taken off, and what has another beginning left out: it is no part of
+        the network. A head of one layer for any number of classes, as published checkpoints have
+        it, is checked and left out; of other heads only the solution's is taken.
       network: `network(num_outputs, head_width)` -> module.
       torch_module: PyTorch's name of the module at a path of our network, outside of the head.
+      first: our name of the network's first layer.
       head: PyTorch's name of the head.
 
     Returns:
@@ -56,11 +57,21 @@ def image_network_from_torch(
     Raises:
       UserError: a name is missing or unknown, or a shape does not fit.
     """
-    arrays = _without_prefix({name: np.asarray(value) for name, value in state_dict.items()})
-    head_biases = [f"{head}.{layer}.bias" for layer in _HEAD_LAYERS.values()]
-    solution = any(name.startswith(f"{head}.{_HEAD_LAYERS['dense1']}.") for name in arrays)
+    arrays = _without_prefix(
+        {name: np.asarray(value) for name, value in state_dict.items()},
+        f"{torch_module((first,))}.{_LEAVES['params', 'kernel']}",
+    )
+    in_head = {name for name in arrays if name.startswith(f"{head}.")}
+    layers = {name.removeprefix(f"{head}.").partition(".")[0] for name in in_head}
+    solution, public = layers == set(_HEAD_LAYERS.values()), f"{head}.weight" in in_head
+    if not solution and not public and not in_head <= {f"{head}.bias"}:
+        logging.info("state dict: the head %s is left out", _listed(in_head))
+        arrays = {name: array for name, array in arrays.items() if name not in in_head}
     # The biases tell the widths of the head; what disagrees with them is named below.
-    width, outputs = (arrays[n].size if n in arrays else 1 for n in head_biases)
+    width, outputs = (
+        arrays[name].size if name in arrays else 1
+        for name in (f"{head}.{layer}.bias" for layer in _HEAD_LAYERS.values())
+    )
     # They do not depend on the size of the images.
     shapes = variable_shapes(network(outputs, width), (1, 32, 32, 3))
     pooled = shapes["params", HEAD, "dense1", "kernel"][0]
@@ -76,8 +87,9 @@ def image_network_from_torch(
             continue
         name = f"{module}.{_LEAVES[path[0], path[-1]]}"
         names[name], expected[name] = path, _torch_shape(shape)
-    if not solution:
-        for name, shape in (("weight", (PUBLIC_CLASSES, pooled)), ("bias", (PUBLIC_CLASSES,))):
+    if public:
+        classes = arrays[f"{head}.bias" if f"{head}.bias" in arrays else f"{head}.weight"].shape[:1]
+        for name, shape in (("weight", (*classes, pooled)), ("bias", classes)):
             names[f"{head}.{name}"], expected[f"{head}.{name}"] = None, shape
 
     counters = {n.replace("running_mean", _COUNTER) for n in names if n.endswith("running_mean")}
@@ -93,10 +105,23 @@ def image_network_from_torch(
     )
 
 
-def _without_prefix(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    if not all(name.startswith(PREFIX) for name in arrays):
-        return arrays
-    return {name.removeprefix(PREFIX): array for name, array in arrays.items()}
+def _without_prefix(arrays: Mapping[str, np.ndarray], first: str) -> Mapping[str, np.ndarray]:
+    """Takes off what stands before the name of the network's first array, in all names with it."""
+    prefixes = [
+        name.removesuffix(first) for name in arrays if name == first or name.endswith(f".{first}")
+    ]
+    if len(prefixes) > 1:
+        shown = ", ".join(repr(prefix.rstrip(".")) for prefix in prefixes)
+        raise UserError(f"state dict: holds several networks, {shown}: choose one by --key")
+    prefix = prefixes[0] if prefixes else ""
+    others = [name for name in arrays if not name.startswith(prefix)]
+    if others:
+        logging.info("state dict: %s beside the network is left out", _listed(others))
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
 
 
 def variable_shapes(

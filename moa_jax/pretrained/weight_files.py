@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import argparse
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from moa_jax.errors import UserError
+from moa_jax.models.hyperparameters import EFFICIENTNET_KINDS, SYMMETRIC, TORCH_EPSILON
 from moa_jax.models.types import Variables
+from moa_jax.pretrained import wrappers
+from moa_jax.pretrained.wrappers import StateDict
 from moa_jax.store import arrays
 
 PICKLED = (".pth", ".pt", ".bin", ".ckpt")
 SAFETENSORS = ".safetensors"
-# What Lightning's checkpoints hold the state dict in.
-_STATE_DICT = "state_dict"
 _KIND = "converted weights"
 
 
@@ -35,25 +36,35 @@ class Pretrained(NamedTuple):
     source_sha256: str
 
 
-def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
+def read_state_dict(path: str | Path, key: str | None = None) -> StateDict:
     """Returns the arrays of a `.safetensors` file, or of one that PyTorch wrote, by their names.
 
-    Files of PyTorch are read with its unpickler for weights, which executes nothing.
+    Files of PyTorch are read with its unpickler for weights, which executes nothing. A trainer's
+    checkpoint may hold them in a mapping of its own. Types that numpy lacks, as bfloat16, are
+    widened to float32, which has all their values.
+
+    Args:
+      path: the file.
+      key: which of several state dicts, see `wrappers.opened`.
 
     Raises:
-      UserError: the file is missing, damaged, of another kind, or holds more than weights, or the
-        library that reads it is not installed.
+      UserError: the file is missing, damaged, of another kind, holds more than weights or several
+        state dicts, or the library that reads it is not installed.
     """
     path = Path(path)
-    if path.suffix not in (SAFETENSORS, *PICKLED):
-        expected = ", ".join((SAFETENSORS, *PICKLED))
+    suffix = path.suffix
+    # model_best.pth.tar is no archive: some trainers call their files so.
+    if suffix == ".tar" and Path(path.stem).suffix in PICKLED:
+        suffix = Path(path.stem).suffix
+    if suffix not in (SAFETENSORS, *PICKLED):
+        expected = ", ".join((SAFETENSORS, *PICKLED, f"{PICKLED[0]}.tar"))
         raise UserError(f"{path}: expected one of {expected}, found {path.suffix or 'no suffix'!r}")
     if not path.is_file():
         raise UserError(f"{path}: not found")
-    return _read_safetensors(path) if path.suffix == SAFETENSORS else _read_pickled(path)
+    return _read_safetensors(path, key) if suffix == SAFETENSORS else _read_pickled(path, key)
 
 
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+def _read_safetensors(path: Path, key: str | None) -> StateDict:
     try:
         import safetensors.numpy
     except ImportError:
@@ -61,19 +72,30 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
             f"{path}: reading it needs safetensors: pip install 'moa-jax[safetensors]'"
         ) from None
     try:
-        return safetensors.numpy.load_file(path)
+        loaded = safetensors.numpy.load_file(path)
+        with safetensors.safe_open(path, "np") as opened_file:
+            metadata = opened_file.metadata() or {}
     # KeyError and TypeError: a floating type that numpy does not have.
     except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, "tensors", error) from None
+    arrays = wrappers.opened(path, loaded, lambda value: isinstance(value, np.ndarray), key)
+    # What numpy has no type for comes as a type of its own.
+    found = StateDict(
+        {n: a.astype(np.float32) if a.dtype.kind == "V" else a for n, a in arrays.items()}
+    )
+    found.told = tuple((f"its metadata {name}", text) for name, text in metadata.items())
+    return found
 
 
-def _read_pickled(path: Path) -> dict[str, np.ndarray]:
+def _read_pickled(path: Path, key: str | None) -> StateDict:
     try:
         import torch
     except ImportError:
         raise UserError(f"{path}: reading it needs PyTorch: pip install 'moa-jax[torch]'") from None
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        # What trainers write beside the weights; making one executes nothing.
+        with torch.serialization.safe_globals([argparse.Namespace, *_numpy_scalars()]):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise _damaged(path, "PyTorch's state dict", error) from None
     # The unpickler's own error, whose text advises to execute what is in the file.
@@ -82,35 +104,59 @@ def _read_pickled(path: Path) -> dict[str, np.ndarray]:
             f"{path}: expected a state dict, found a damaged file or one with more than weights, "
             "which is not read"
         ) from None
-    if isinstance(loaded, Mapping) and isinstance(loaded.get(_STATE_DICT), Mapping):
-        loaded = loaded[_STATE_DICT]
-    if not isinstance(loaded, Mapping):
-        raise UserError(f"{path}: expected a state dict, found {type(loaded).__name__}")
-    found = {}
-    for name, tensor in loaded.items():
+    tensors = wrappers.opened(path, loaded, lambda value: isinstance(value, torch.Tensor), key)
+    found = StateDict()
+    for name, tensor in tensors.items():
         if not isinstance(tensor, torch.Tensor):
             raise UserError(f"{path}: {name}: expected a tensor, found {type(tensor).__name__}")
+        tensor = tensor.detach()
         try:
-            found[name] = tensor.detach().numpy()
+            found[name] = tensor.numpy()
         except TypeError:
-            raise UserError(f"{path}: {name}: no array is of type {tensor.dtype}") from None
+            if not tensor.is_floating_point():
+                raise UserError(f"{path}: {name}: no array is of type {tensor.dtype}") from None
+            found[name] = tensor.float().numpy()
+    found.told = tuple(wrappers.told(loaded))
     return found
+
+
+def _numpy_scalars() -> list[Any]:
+    """Returns what the unpickler needs for scores and epochs that are numpy's numbers."""
+    kinds = (np.float64, np.float32, np.int64)
+    made_by = np.float64(0).__reduce__()[0]
+    return [made_by, np.dtype, *{type(np.dtype(kind)) for kind in kinds}]
 
 
 def write(path: str | Path, pretrained: Pretrained) -> None:
     """Writes arrays under their path in the network, such as `params/conv_stem/kernel`."""
     record = pretrained._asdict()
-    arrays.write(path, _KIND, record.pop("variables"), record)
+    variables = record.pop("variables")
+    arrays.write(path, _KIND, variables, record | _details(pretrained.architecture))
 
 
 def read(path: str | Path) -> Pretrained:
     """Reads what `write` wrote; nothing in the file is executed.
 
     Raises:
-      UserError: the file is missing or damaged.
+      UserError: the file is missing or damaged, or it was converted for a network that had
+        another padding or epsilon, or without a record of these.
     """
     variables, record = arrays.read(path, _KIND)
-    return Pretrained(variables, **record)
+    found = Pretrained(variables, **{name: record[name] for name in Pretrained._fields[1:]})
+    expected = _details(found.architecture)
+    told = {name: record.get(name) for name in expected}
+    if told != expected:
+        raise UserError(
+            f"{path}: {found.architecture}: expected {expected}, found {told}; convert "
+            f"{found.source} again"
+        )
+    return found
+
+
+def _details(architecture: str) -> dict[str, Any]:
+    """Returns what shapes do not tell of a network."""
+    kind = EFFICIENTNET_KINDS.get(architecture, {"padding": SYMMETRIC, "epsilon": TORCH_EPSILON})
+    return {"padding": kind["padding"], "epsilon": kind["epsilon"]}
 
 
 def _damaged(path: str | Path, expected: str, error: Exception) -> UserError:

@@ -16,7 +16,7 @@ from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.folds import Split
 from moa_jax.errors import UserError
-from moa_jax.models.hyperparameters import EFFICIENTNETS, RESNESTS
+from moa_jax.models.hyperparameters import AUTO, EFFICIENTNET_KINDS, HUB, NONE, RESNESTS
 from moa_jax.recipes import optimisation
 from moa_jax.recipes.recipe import Recipe
 from moa_jax.training.names import LOSSES, OPTIMIZERS, SCHEDULES
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 
 SCORED = "scored"
 HEAD = "head"
-EFFICIENTNET = "efficientnet_"
-NETWORKS = (*(f"{EFFICIENTNET}{variant}" for variant in EFFICIENTNETS), *RESNESTS)
+NETWORKS = (*EFFICIENTNET_KINDS, *RESNESTS)
 # What the originals add to the norm that gradients are clipped by.
 CLIP_EPSILON = 1e-5
 # Images that are predicted together; more take memory and no less time.
@@ -71,9 +70,10 @@ class Config(Recipe):
       patience, min_delta: epochs without a loss lower by more than `min_delta` after which a
         member ends.
       head_width, drop_rate, drop_connect_rate: see the networks; no ResNeSt drops branches.
-      pretrained: where weights start from: `none` for random ones, `hub` for the published ones
-        of the Hugging Face hub, else a file of PyTorch's, of safetensors or of
-        `python -m moa_jax.pretrained`.
+      pretrained: where weights start from: `auto` for the published file that the original starts
+        from, which is fetched once and checked; `hub` for the same weights of the Hugging Face
+        hub, EfficientNets only; `none` for random ones; else a file of PyTorch's, of safetensors
+        or of `python -m moa_jax.pretrained`.
       dtype: dtype of activations; weights, statistics and probabilities are float32.
       remat: compute activations again in the backward pass, for less memory on GPUs and TPUs;
         XLA for CPUs undoes it.
@@ -109,7 +109,7 @@ class Config(Recipe):
     head_width: int = number(512, 1)
     drop_rate: float = number(0.3, 0.0, 0.999)
     drop_connect_rate: float = number(0.2, 0.0, 0.999)
-    pretrained: str = "none"
+    pretrained: str = switch(dataclasses.field(default=AUTO))
     dtype: str = choice("float32", "float32", "bfloat16")
     remat: bool = False
     select_on: str = switch(choice("fold", "fold", "holdout"))
@@ -132,12 +132,22 @@ class Config(Recipe):
         """Checks as every recipe does, and that rates and pretrained weights suit the network."""
         super().check(dataset)
         optimisation.check(self, self.learning_rate, self.weight_decay)
-        if not self.network.startswith(EFFICIENTNET) and self.drop_connect_rate:
+        if self.network not in EFFICIENTNET_KINDS and self.drop_connect_rate:
             raise UserError(
                 f"drop_connect_rate: expected 0 for {self.network}, found {self.drop_connect_rate}"
             )
-        if self._weights is not None:
-            logging.info("weights of %s start from %s", self.network, self._weights.source)
+        if self.pretrained in (AUTO, HUB):
+            from moa_jax.pretrained import architectures
+
+            # What is to be fetched is fetched when there will be training.
+            architectures.check_source(self.network, self.pretrained)
+        else:
+            _ = self._weights
+
+    def prepare(self) -> None:
+        """Reads, or fetches, what weights start from."""
+        source = "at random" if self._weights is None else f"from {self._weights.source}"
+        logging.info("weights of %s start %s", self.network, source)
 
     def rows(self, dataset: Dataset) -> Dataset:
         """Returns all rows, controls too, in the order of their ids."""
@@ -183,9 +193,9 @@ class Config(Recipe):
             "dtype": jnp.dtype(self.dtype) if self.dtype != "float32" else None,
             "remat": self.remat,
         }
-        if self.network.startswith(EFFICIENTNET):
-            variant = self.network.removeprefix(EFFICIENTNET)
-            return EfficientNet(variant, drop_connect_rate=self.drop_connect_rate, **common)
+        if self.network in EFFICIENTNET_KINDS:
+            kind = EFFICIENTNET_KINDS[self.network]
+            return EfficientNet(**kind, drop_connect_rate=self.drop_connect_rate, **common)
         return ResNeSt(**RESNESTS[self.network], **common)
 
     def stage(self, **parts) -> Stage:
@@ -245,7 +255,7 @@ class Config(Recipe):
     @functools.cached_property
     def _weights(self) -> Pretrained | None:
         """What weights start from, read once: the file may change while they are trained."""
-        if self.pretrained == "none":
+        if self.pretrained == NONE:
             return None
         from moa_jax.pretrained import architectures
 

@@ -29,6 +29,8 @@ class DenseTraining:
         `schedules.SCHEDULES`.
       label_smoothing: share of each training target replaced by one half.
       smooth_validation: smooth the targets of the validation loss, which decides the epoch, too.
+      validation_mean: the validation loss is the mean of batch means, `by_batch`, a short last
+        batch counting as a full one, as in the original, or the mean over rows, `by_row`.
       patience: epochs without a better loss after which a member ends; 0 for never.
       share_init_across_folds: all folds of a seed share initial weights and random draws.
     """
@@ -45,6 +47,7 @@ class DenseTraining:
     schedule: str = choice("one_cycle", *SCHEDULES)
     label_smoothing: float = number(1e-3, 0.0, 0.999)
     smooth_validation: bool = switch(number(False))
+    validation_mean: str = switch(choice("by_batch", "by_batch", "by_row"))
     patience: int = number(0, 0)
     share_init_across_folds: bool = switch(number(True))
 
@@ -56,12 +59,13 @@ class DenseTraining:
     def stage(self, **parts) -> Stage:
         """Returns the stage that trains such networks; `parts` are its other attributes."""
         from moa_jax.training import losses, rules
-        from moa_jax.training.stage import Stage
+        from moa_jax.training.stage import VALIDATION_MEANS, Stage
 
         smoothed = optimisation.smoothed_loss(self.loss, self.label_smoothing)
         return Stage(
             loss=smoothed,
             valid_loss=smoothed if self.smooth_validation else losses.LOSSES[self.loss],
+            valid_weights=VALIDATION_MEANS[self.validation_mean],
             optimizer=optimisation.optimizer(self, self.max_learning_rate, self.weight_decay),
             epochs=self.epochs,
             batch_size=self.batch_size,

@@ -99,6 +99,11 @@ class Features(abc.ABC):
         """Whether transforms look at test rows where there are any."""
         return False
 
+    @property
+    def selects(self) -> bool:
+        """Whether columns are left out by their values: `shapes` says how many there may be."""
+        return False
+
     @abc.abstractmethod
     def set_of(self, member: MemberId) -> str:
         """Returns the name of the set that a member reads."""

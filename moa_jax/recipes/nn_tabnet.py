@@ -38,6 +38,9 @@ class DenseConfig(DenseTraining):
       gene_components, cell_components: number of principal components.
       umap: embed genes and cells with UMAP.
       gene_umap, cell_umap: dimensions of the embeddings.
+      umap_new_rows: embed every row for itself, `row_by_row`, or all rows of a call together with
+        those of the fit, `joint`, as the original does; there a row's prediction depends on the
+        rows it comes with, `parallel.predict_rows` at a time.
       variance_threshold: columns whose variance is not above it are left out.
     """
 
@@ -53,6 +56,7 @@ class DenseConfig(DenseTraining):
     umap: bool = True
     gene_umap: int = number(15, 1)
     cell_umap: int = number(5, 1)
+    umap_new_rows: str = switch(choice("row_by_row", "joint", "row_by_row"))
     variance_threshold: float = number(0.5, 0.0)
 
     def network(self, num_outputs: int) -> nn.Module:
@@ -148,7 +152,7 @@ class TabNetConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config(Chain):
-    """The 2-stage NN + TabNet; the defaults are the original's.
+    """The 2-stage NN + TabNet; the defaults are the original's, but for `umap_new_rows`.
 
     Attributes:
       nonscored, scored: the two stages.
@@ -161,8 +165,12 @@ class Config(Chain):
 
     convention = "printed_treated"
 
+    def honest(self) -> Config:
+        alone = dataclasses.replace(self.nonscored, umap_new_rows="row_by_row")
+        return dataclasses.replace(super().honest(), nonscored=alone)
+
     def original(self) -> Config:
-        return Config()
+        return Config(nonscored=DenseConfig(umap_new_rows="joint"))
 
     @property
     def recorded_score(self) -> float:
@@ -200,6 +208,7 @@ class Config(Chain):
             {"gene": dense.gene_components, "cell": dense.cell_components},
             embedding,
             dense.variance_threshold,
+            dense.umap_new_rows,
         )
         second_profile = TabNetProfile(
             {"gene": tabnet.gene_factors, "cell": tabnet.cell_factors},

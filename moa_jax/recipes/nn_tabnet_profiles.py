@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import numpy as np
 
 from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
-from moa_jax.features.rank_gauss import RankGauss
+from moa_jax.features.rank_gauss import holding
 from moa_jax.features.row_statistics import row_statistics
 from moa_jax.features.selection import VarianceSelection
-from moa_jax.features.umap import UmapEmbedding
+from moa_jax.features.umap_joint import EMBEDDINGS
 from moa_jax.recipes import profile
 from moa_jax.recipes.profile import ColumnTransform, Steps
 
@@ -30,22 +31,27 @@ class DenseProfile:
       components: number of principal components by group, `gene` and `cell`.
       umap: dimensions of the embedding by group; empty for none.
       variance_threshold: columns whose variance is not above it are left out.
+      umap_new_rows: `row_by_row` or `joint`, see `JointUmapEmbedding`.
     """
 
     components: Mapping[str, int]
     umap: Mapping[str, int]
     variance_threshold: float
+    umap_new_rows: str
+
+    selects: ClassVar[bool] = True
 
     def columns(self, values: np.ndarray, num_genes: int, steps: Steps) -> np.ndarray:
-        table = steps("rank_gauss", RankGauss, values)
+        table = steps("rank_gauss", holding, values)
         made = []
         for group, block in profile.groups(num_genes, values.shape[1]):
             new: dict[str, Callable[[], ColumnTransform]] = {
                 "components": functools.partial(PrincipalComponents, self.components[group])
             }
             if self.umap:
+                embedding = EMBEDDINGS[self.umap_new_rows]
                 new["umap"] = functools.partial(
-                    UmapEmbedding, self.umap[group], UMAP_SEED, keep_fitted=False
+                    embedding, self.umap[group], UMAP_SEED, keep_fitted=False
                 )
             made += [
                 steps(f"{group}_{name}", make, table[:, block], on_train_alone=True)
@@ -73,7 +79,7 @@ class TabNetProfile:
     duplicate_factor_columns: bool
 
     def columns(self, values: np.ndarray, num_genes: int, steps: Steps) -> np.ndarray:
-        table = steps("rank_gauss", RankGauss, values, on_train_alone=True)
+        table = steps("rank_gauss", holding, values, on_train_alone=True)
         present = profile.groups(num_genes, values.shape[1])
         factors, clusters = [], []
         for group, block in present:

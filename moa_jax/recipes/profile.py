@@ -13,7 +13,10 @@ from moa_jax.store.transform_files import Transform
 
 
 class Profile(Protocol):
-    """Columns made of the gene and cell columns of rows, by transforms that are fitted once."""
+    """Columns made of the gene and cell columns of rows, by transforms that are fitted once.
+
+    One that leaves columns out by their values says so by an attribute `selects` that is true.
+    """
 
     def columns(self, values: np.ndarray, num_genes: int, steps: Steps) -> np.ndarray:
         """Returns the columns [N, F] of [N, genes + cells], fitting or applying `steps`."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from moa_jax.data.dataset import Dataset
-from moa_jax.features.rank_gauss import RankGauss
+from moa_jax.features.rank_gauss import holding
 from moa_jax.recipes import profile
 from moa_jax.recipes.features import Arrays, Features, Known, Passage, Stored, Transforms
 from moa_jax.recipes.profile import Profile
@@ -47,6 +47,10 @@ class ProfileFeatures(Features):
     def reads_test(self) -> bool:
         return self.transforms == "all"
 
+    @property
+    def selects(self) -> bool:
+        return getattr(self.profile, "selects", False)
+
     def set_of(self, member: MemberId) -> str:
         return "all" if self.transforms == "all" else member.place
 
@@ -61,7 +65,7 @@ class ProfileFeatures(Features):
                 fitted |= profile.fit(self.profile, train, test)
             if self.predictions_of is not None:
                 earlier = known.predictions[self.predictions_of].without(known.blocks[name])
-                fitted[PREDICTIONS] = RankGauss().fit(earlier[own])
+                fitted[PREDICTIONS] = holding().fit(earlier[own])
             yield name, fitted
 
     def table(self, passage: Passage, stage: str, stored: Stored) -> np.ndarray:

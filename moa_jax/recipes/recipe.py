@@ -79,6 +79,13 @@ class Recipe(Splitting, abc.ABC):
         """Returns the rows that members train on: the treated ones."""
         return dataset.take(np.flatnonzero(~dataset.is_control))
 
+    def prepare(self) -> None:  # noqa: B027
+        """Gets what training needs from elsewhere, before any model of the run is trained.
+
+        Raises:
+          UserError: it is out of reach, or not what is expected.
+        """
+
     def notes(self, rows: Dataset, context: Context) -> tuple[str, ...]:
         """Returns sentences for log and report about what this fit did, its stages being done."""
         return ()

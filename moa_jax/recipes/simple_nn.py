@@ -14,7 +14,7 @@ from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.folds import Split
 from moa_jax.features.factors import ClusterOneHot, FactorScores
-from moa_jax.features.rank_gauss import RankGauss
+from moa_jax.features.rank_gauss import holding
 from moa_jax.features.row_statistics import row_statistics
 from moa_jax.recipes import optimisation, profile
 from moa_jax.recipes.dense import DenseTraining
@@ -148,7 +148,7 @@ class SimpleProfile:
 
     def columns(self, values: np.ndarray, num_genes: int, steps: Steps) -> np.ndarray:
         present = profile.groups(num_genes, values.shape[1])
-        values = steps("first_rank_gauss", RankGauss, values, on_train_alone=True)
+        values = steps("first_rank_gauss", holding, values, on_train_alone=True)
         scores = [
             steps(
                 f"{name}_factors",
@@ -158,7 +158,7 @@ class SimpleProfile:
             for name, block in present
         ]
         table = np.concatenate([values, *scores], axis=1)[:, int(self.drop_first_column) :]
-        table = steps("second_rank_gauss", RankGauss, table)
+        table = steps("second_rank_gauss", holding, table)
         clusters = [
             steps(
                 f"{name}_clusters",

@@ -38,12 +38,16 @@ class RecipeResult:
       test: predictions of the test rows, None without a test file.
       stages: names of the stages in the order of training.
       notes: sentences for the report about what the data made different.
+      reported: the stage whose out-of-fold predictions these are.
+      controls: that stage's of the control rows; None where its members train on treated rows only.
     """
 
     oof: Predictions
     test: Predictions | None
     stages: tuple[str, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
+    reported: str
+    controls: Predictions | None
 
 
 def is_finished(context: Context, stage: str = "") -> bool:
@@ -65,8 +69,9 @@ def fit(recipe: Recipe, dataset: Dataset, context: Context) -> RecipeResult:
     designs = recipe.stages(context.levels, has_nonscored(dataset))
     training = Fitting(recipe, dataset, context)
     splits = [training.split(design) for design in designs]
-    reported = [design.name for design in designs].index(recipe.reported or designs[-1].name)
-    split_record = notes.split_record(recipe, training.passage.rows, splits[reported])
+    name = recipe.reported or designs[-1].name
+    reported = splits[[design.name for design in designs].index(name)]
+    split_record = notes.split_record(recipe, training.passage.rows, reported)
     said = [*notes.of_data(recipe, dataset, context.levels, designs)]
     every = [d.members(s, context.config.seed) for d, s in zip(designs, splits, strict=True)]
     said += notes.of_nesting(zip(every, splits, strict=True))
@@ -85,12 +90,13 @@ def fit(recipe: Recipe, dataset: Dataset, context: Context) -> RecipeResult:
     own_notes = recipe.notes(training.passage.rows, context)
     for note in own_notes:
         logging.info("%s: %s", context.model, note)
-    oof = training.oof[designs[reported].name]
     result = RecipeResult(
-        oof.aligned(dataset.ids[~dataset.is_control]),
+        training.oof[name].aligned(dataset.ids[~dataset.is_control]),
         test,
         tuple(design.name for design in designs),
         (*said, *own_notes),
+        name,
+        training.oof[name].if_any(dataset.ids[dataset.is_control]),
     )
     _write(recipe, dataset, context, result, split_record, time.monotonic() - start)
     return result
@@ -124,11 +130,13 @@ class BuiltStage(NamedTuple):
       stage: the stage.
       num_inputs: number of the network's inputs.
       split: how its rows are cut into folds.
+      at_most: whether a selection of columns, which only a fit knows, may leave fewer inputs.
     """
 
     stage: Stage
     num_inputs: int
     split: Split
+    at_most: bool = False
 
 
 def outline(recipe: Recipe, dataset: Dataset, context: Context) -> list[BuiltStage]:
@@ -145,7 +153,8 @@ def outline(recipe: Recipe, dataset: Dataset, context: Context) -> list[BuiltSta
         shapes = design.features.shapes(known, every, widths)
         arrays = Arrays(*jax.tree.map(_zeros, tuple(shapes)))
         stage = design.stage(context, every, arrays, targets)
-        outlines.append(BuiltStage(stage, design.features.num_inputs(arrays), split))
+        num_inputs, at_most = design.features.num_inputs(arrays), design.features.selects
+        outlines.append(BuiltStage(stage, num_inputs, split, at_most))
         widths[design.name] = len(targets.names)
     return outlines
 
@@ -172,7 +181,7 @@ class Fitting:
             oof = Predictions.read(context.folder / name / "oof.parquet")
         else:
             start = time.monotonic()
-            stage, num_inputs, split = self.build(design)
+            stage, num_inputs, split, _ = self.build(design)
             seconds, targets = time.monotonic() - start, design.targets(rows)
             logging.info(
                 "%s: %d rows, %d inputs, %d targets; features took %.1f s",
@@ -336,6 +345,8 @@ def _write(
 ) -> None:
     """Writes the model's predictions and, when these are there, its metrics."""
     labels = scored(dataset).values[~dataset.is_control]
+    num_controls = int(dataset.is_control.sum())
+    controls = None if result.controls is None else result.controls.values
     result.oof.write(context.folder / "oof.parquet")
     if result.test is not None:
         result.test.write(context.folder / "test.parquet")
@@ -343,7 +354,7 @@ def _write(
         context.folder / "metrics.json",
         {
             "recipe": recipe.recipe,
-            "scores": metrics.conventions(labels, result.oof.values, int(dataset.is_control.sum())),
+            "scores": metrics.conventions(labels, result.oof.values, num_controls, controls),
             "convention": recipe.convention,
             "recorded": recipe.recorded_score,
             "seconds": seconds,
@@ -352,5 +363,6 @@ def _write(
             "notes": list(result.notes),
             "split": split_record,
             "stages": list(result.stages),
+            "reported": result.reported,
         },
     )

@@ -14,8 +14,8 @@ from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels, Targets
 from moa_jax.data.folds import Split
 from moa_jax.features.factors import FactorScores
-from moa_jax.features.rank_gauss import RankGauss
-from moa_jax.features.umap import UmapEmbedding
+from moa_jax.features.rank_gauss import holding
+from moa_jax.features.umap_joint import EMBEDDINGS
 from moa_jax.recipes import optimisation, profile
 from moa_jax.recipes.chain import Chain
 from moa_jax.recipes.dense import DenseTraining
@@ -51,6 +51,9 @@ class FeaturesConfig:
       gene_factors, cell_factors: components of factor analysis.
       umap: embed genes and cells with UMAP.
       gene_umap, cell_umap: dimensions of the embeddings.
+      umap_new_rows: embed every row for itself, `row_by_row`, or all rows of a call together with
+        those of the fit, `joint`, as the original does; there a row's prediction depends on the
+        rows it comes with, `parallel.predict_rows` at a time.
     """
 
     gene_factors: int = number(90, 1)
@@ -58,11 +61,12 @@ class FeaturesConfig:
     umap: bool = True
     gene_umap: int = number(45, 1)
     cell_umap: int = number(25, 1)
+    umap_new_rows: str = switch(choice("row_by_row", "joint", "row_by_row"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(Chain):
-    """The 3-stage NN; the defaults are the original with 5 folds.
+    """The 3-stage NN; the defaults are the original with 5 folds, but for `umap_new_rows`.
 
     Attributes:
       seeds: training seeds; every seed trains one member per fold and stage.
@@ -90,8 +94,12 @@ class Config(Chain):
 
     convention = "printed"
 
+    def honest(self) -> Config:
+        alone = dataclasses.replace(self.features, umap_new_rows="row_by_row")
+        return dataclasses.replace(super().honest(), features=alone)
+
     def original(self) -> Config:
-        return Config(folds=self.folds)
+        return Config(folds=self.folds, features=FeaturesConfig(umap_new_rows="joint"))
 
     @property
     def recorded_score(self) -> float | None:
@@ -184,7 +192,6 @@ class ThreeStageProfile:
             raw = values[:, block]
             made.append(steps(f"{group}_factors", functools.partial(FactorScores, factors), raw))
             if features.umap:
-                made.append(
-                    steps(f"{group}_umap", functools.partial(UmapEmbedding, dimensions), raw)
-                )
-        return np.concatenate([steps("rank_gauss", RankGauss, values), *made], axis=1)
+                embedding = functools.partial(EMBEDDINGS[features.umap_new_rows], dimensions)
+                made.append(steps(f"{group}_umap", embedding, raw))
+        return np.concatenate([steps("rank_gauss", holding, values), *made], axis=1)

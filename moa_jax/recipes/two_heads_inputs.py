@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.features.constant import smallest_scale
 from moa_jax.features.factors import PrincipalComponents
 from moa_jax.features.one_hot import one_hot
 from moa_jax.features.standard_scale import StandardScale
@@ -126,7 +127,11 @@ def member_data(folds: Sequence[Transforms], predictors: np.ndarray) -> dict[str
         for name, transform in folds[0].items()
         for key in transform.state()
     }
-    arrays = {name: array.astype(jnp.result_type(float)) for name, array in arrays.items()}
+    dtype = jnp.result_type(float)
+    # What varies by less than the devices' precision is rounded there, and no scale.
+    smallest = smallest_scale(np.abs(arrays["scale/mean"]), dtype)
+    arrays["scale/scale"] = np.where(arrays["scale/scale"] > smallest, arrays["scale/scale"], 1.0)
+    arrays = {name: array.astype(dtype) for name, array in arrays.items()}
     of_each = np.broadcast_to(predictors, (len(folds), np.shape(predictors)[-1]))
     return {**arrays, PREDICTORS: of_each}
 

@@ -64,6 +64,9 @@ class Config(Recipe):
       plateau_patience, plateau_factor: epochs after which the rate is multiplied.
       select_on: the rows that decide epoch, stopping and rate of the first two stages: the `fold`
         that is predicted, or a `holdout` of the training rows.
+      restore_best: the first stage ends with the weights of its best epoch where a member stops
+        before the last one and else with the last one's, `if_stopped`, as TensorFlow 2.3 does, or
+        with those of the lowest loss, `always`. The second one keeps these in any case.
       freeze_loop: `faithful`: the stage that freezes the trunk does nothing, as the original's
         does; `intended`: it trains from the last dense layer but one of the last block on, on
         frozen statistics before it; `off`: there is no loop.
@@ -93,6 +96,7 @@ class Config(Recipe):
     plateau_patience: int = number(4, 1)
     plateau_factor: float = number(0.5, 0.0, 1.0)
     select_on: str = switch(choice("fold", "fold", "holdout"))
+    restore_best: str = switch(choice("if_stopped", "if_stopped", "always"))
     freeze_loop: str = switch(choice("faithful", "faithful", "off", "intended"))
     loop_epochs: int = number(200, 1)
     oof: str = switch(choice("after_loop", "after_loop", "before_loop"))
@@ -175,12 +179,17 @@ class Config(Recipe):
         from moa_jax.recipes import design
         from moa_jax.training import rules
 
+        def lowest_loss(stop: Rule) -> Rule:
+            return rules.lowest_loss()
+
         # What the next stage starts from is what Keras's model holds after training.
         restored = functools.partial(rules.restored_if_stopped, epochs=self.epochs)
         first = design.StageDesign(
             name=NONSCORED,
             network=self.network,
-            training=functools.partial(self.adam_stage, restored),
+            training=functools.partial(
+                self.adam_stage, lowest_loss if self.restore_best == "always" else restored
+            ),
             targets=_nonscored,
             split=self.split_rows,
             features=self.features(levels),
@@ -189,7 +198,7 @@ class Config(Recipe):
         second = dataclasses.replace(
             first,
             name=SCORED,
-            training=functools.partial(self.adam_stage, lambda stop: rules.lowest_loss()),
+            training=functools.partial(self.adam_stage, lowest_loss),
             targets=design.scored,
             start=functools.partial(_start, NONSCORED, trunk) if nonscored else design.from_scratch,
         )

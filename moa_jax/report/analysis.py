@@ -137,6 +137,7 @@ def analyse(
     oof: Mapping[str, Predictions],
     tests: Mapping[str, Predictions],
     blended: Predictions | None,
+    controls: Mapping[str, Predictions] | None = None,
 ) -> dict[str, Any]:
     """Returns what `blend/analysis.json` holds; what the models at hand do not allow is left out.
 
@@ -146,12 +147,14 @@ def analyse(
       oof: out-of-fold predictions of the models that have them, rows as the treated of `dataset`.
       tests: test predictions of all models, or of none.
       blended: out-of-fold predictions of the blend, or None.
+      controls: those of the control rows, of the models that predict them; None for none.
     """
     treated = ~dataset.is_control
-    labels, controls = dataset.targets.values[treated], int(dataset.is_control.sum())
-    found: dict[str, Any] = {
-        "scores": {name: metrics.conventions(labels, p.values, controls) for name, p in oof.items()}
-    }
+    labels, num_controls = dataset.targets.values[treated], int(dataset.is_control.sum())
+    found: dict[str, Any] = {"scores": {}}
+    for name, p in oof.items():
+        of_controls = controls[name].values if controls and name in controls else None
+        found["scores"][name] = metrics.conventions(labels, p.values, num_controls, of_controls)
     if blended is not None:
         found["calibration"] = calibration(labels, blended.values)
     if len(oof) > 1:

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from moa_jax.report import ranking
 from moa_jax.report.original import BLEND_SCORE
 from moa_jax.report.records import Report
 from moa_jax.store import files
@@ -27,6 +28,7 @@ def write(path: str | Path, report: Report) -> None:
     )
     environment.filters.update(
         loss=_loss,
+        spread=ranking.spread,
         weight=_weight,
         share=_share,
         correlation=_correlation,
@@ -40,6 +42,7 @@ def write(path: str | Path, report: Report) -> None:
         report=report,
         config=json.dumps(report.config, indent=2, ensure_ascii=False),
         original_blend=BLEND_SCORE,
+        leads=report.blend is not None and ranking.leads(report.models, report.blend.best_model),
     )
     files.write_text(path, page)
 

@@ -164,6 +164,7 @@ class ModelRecord:
       notes: sentences about what the data made different.
       split: what its folds keep whole and which compounds they part, see `recipes.notes`.
       stages: its stages in the order of training.
+      reported: the stage whose out-of-fold predictions are the model's; None for the last one.
     """
 
     name: str
@@ -176,6 +177,7 @@ class ModelRecord:
     notes: tuple[str, ...] = ()
     split: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     stages: tuple[StageRecord, ...] = ()
+    reported: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

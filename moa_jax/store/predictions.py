@@ -50,6 +50,14 @@ class Predictions:
             )
         return Predictions(np.asarray(ids), self.targets, self.values[position])
 
+    def if_any(self, ids: np.ndarray) -> Predictions | None:
+        """Returns the rows `ids`, in that order; None where the predictions are of none of them.
+
+        Raises:
+          UserError: they are of some of them.
+        """
+        return self.aligned(ids) if np.isin(ids, self.ids).any() else None
+
     def write(self, path: str | Path) -> None:
         """Writes `sig_id` and one column per target; CSV or parquet by the suffix."""
         with Predictions.writer(path) as append:

@@ -19,7 +19,9 @@ from moa_jax.errors import UserError
 from moa_jax.store import files, processes
 
 # Of what stands in a work folder and how; a folder of another version is not read.
-VERSION = 2
+VERSION = 3
+# What stands among the fields for the data, whose files may move.
+ROWS = ("data: training rows", "data: test rows")
 PACKAGES = (
     "moa_jax",
     "jax",
@@ -95,12 +97,15 @@ class Workdir:
             field is named.
         """
         fields = configuration.effective(config)
-        fields["data: training rows"] = dataset.fingerprint()
-        fields["data: test rows"] = dataset.test.fingerprint() if dataset.test else "none"
+        test = dataset.test.fingerprint() if dataset.test else "none"
+        fields |= dict(zip(ROWS, (dataset.fingerprint(), test), strict=True))
         if self._config_file.exists():
             stored = self.read()
             if stored["fields"] != fields:
-                raise UserError(f"{self.path}: {_differences(stored['fields'], fields)}")
+                raise UserError(
+                    f"{self.path}: belongs to another run, use another --workdir; it differs in "
+                    + _differences(stored["fields"], fields)
+                )
         else:
             stored = {"resolved": {}}
         stored |= {
@@ -113,6 +118,20 @@ class Workdir:
         }
         files.write_json(self._config_file, stored)
         files.write_json(self.path / "environment.json", _environment(strategy))
+
+    def check(self, config: RunConfig) -> None:
+        """Checks that a configuration is this folder's, wherever it changes numbers.
+
+        Raises:
+          UserError: naming every field that differs.
+        """
+        here, stored = configuration.effective(config), self.read()["fields"]
+        there = {name: value for name, value in stored.items() if name not in ROWS}
+        if there != here:
+            raise UserError(
+                f"{self.path}: expected the fields that its models were trained with, or none; "
+                f"found others: {_differences(there, here)}"
+            )
 
     def read(self) -> dict[str, Any]:
         """Returns what `config.json` holds.
@@ -165,8 +184,7 @@ def _environment(strategy: str) -> dict[str, Any]:
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     names = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
-    shown = "; ".join(
+    return "; ".join(
         f"{name}: {there.get(name, 'absent')} there, {here.get(name, 'absent')} now"
         for name in names
     )
-    return f"belongs to another run, use another --workdir; it differs in {shown}"

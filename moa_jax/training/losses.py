@@ -20,30 +20,36 @@ def smoothed(targets: jax.Array, smoothing: float) -> jax.Array:
     return targets * (1 - smoothing) + 0.5 * smoothing
 
 
-def binary_cross_entropy(logits: jax.Array, targets: jax.Array, mask: jax.Array) -> jax.Array:
+def binary_cross_entropy(
+    logits: jax.Array, targets: jax.Array, mask: jax.Array, weights: jax.Array | None = None
+) -> jax.Array:
     """Returns the mean binary cross-entropy over real rows and targets, a scalar.
 
     Args:
       logits: [rows, targets].
       targets: [rows, targets] in [0, 1].
       mask: [rows], true for real rows.
+      weights: [rows, targets] or [rows, 1] factors of the losses that the mean is of.
 
     >>> logits, targets = jnp.zeros((2, 3)), jnp.ones((2, 3))
     >>> round(float(binary_cross_entropy(logits, targets, jnp.array([True, False]))), 4)
     0.6931
     """
-    return _row_mean(optax.sigmoid_binary_cross_entropy(logits, targets), mask)
+    return _row_mean(optax.sigmoid_binary_cross_entropy(logits, targets), mask, weights)
 
 
-def cross_entropy(logits: jax.Array, targets: jax.Array, mask: jax.Array) -> jax.Array:
+def cross_entropy(
+    logits: jax.Array, targets: jax.Array, mask: jax.Array, weights: jax.Array | None = None
+) -> jax.Array:
     """Returns the mean softmax cross-entropy over real rows, a scalar.
 
     Args:
       logits: [rows, classes].
       targets: [rows, classes] probabilities, or 1 for the class and 0 elsewhere.
       mask: [rows], true for real rows.
+      weights: [rows, 1] factors of the losses that the mean is of.
     """
-    return _row_mean(optax.softmax_cross_entropy(logits, targets)[:, None], mask)
+    return _row_mean(optax.softmax_cross_entropy(logits, targets)[:, None], mask, weights)
 
 
 def log_loss_epsilon(
@@ -67,8 +73,8 @@ def log_loss_epsilon(
     return _row_mean(-losses, mask)
 
 
-def _row_mean(losses: jax.Array, mask: jax.Array) -> jax.Array:
-    rows = losses.mean(axis=-1)
+def _row_mean(losses: jax.Array, mask: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+    rows = (losses if weights is None else losses * weights).mean(axis=-1)
     weight = mask.astype(rows.dtype)
     return jnp.sum(rows * weight) / jnp.maximum(weight.sum(), 1)
 

@@ -124,12 +124,12 @@ def cross_validation(
     members = []
     for seed, fold_of_row in folds.items():
         for fold, blocks, valid in _left_out(fold_of_row, nesting):
-            train = np.flatnonzero(~valid)
-            select = np.flatnonzero(valid)
+            train, predicted = np.flatnonzero(~valid), np.flatnonzero(valid)
+            select = predicted
             if select_on == "holdout":
                 held = _held_out(train, units, [base_seed, seed, fold, _HOLDOUT])
                 train, select = train[~held], train[held]
-            members.append(Member(seed, fold, train, select, np.flatnonzero(valid), blocks))
+            members.append(Member(seed, fold, train, select, predicted, blocks))
     return members
 
 

@@ -67,17 +67,22 @@ def printed_log_loss(y: np.ndarray, p: np.ndarray, num_controls: int) -> float:
     return mean_log_loss(y, p) * rows / (rows + num_controls) * targets / (targets + 1)
 
 
-def conventions(y: np.ndarray, p: np.ndarray, num_controls: int) -> dict[str, float]:
+def conventions(
+    y: np.ndarray, p: np.ndarray, num_controls: int, control_p: np.ndarray | None = None
+) -> dict[str, float]:
     """Returns the score in every convention of the original's sources.
 
     `treated` is the primary one. `epsilon` is that of the 2-heads network and of the search with
-    Optuna, `epsilon_all` of the image networks; `printed` is what the scripts of the 3-stage and
-    Simple NNs print, `printed_treated` the one of NN + TabNet. They do not compare.
+    Optuna, `epsilon_all` of the image networks, which predict the control rows like any other;
+    `printed` is what the scripts of the 3-stage and Simple NNs print, which fill the controls with
+    0, `printed_treated` the one of NN + TabNet. They do not compare.
 
     Args:
       y: [N, L] targets of the treated rows.
       p: [N, L] probabilities of the treated rows.
-      num_controls: number of control rows, whose labels and predictions are 0.
+      num_controls: number of control rows; their targets are 0.
+      control_p: [num_controls, L] probabilities that the model gave them, which `epsilon_all`
+        counts as they are. None where it predicts treated rows only: then they are 0.
 
     >>> scores = conventions(np.array([[0, 1]]), np.array([[0.5, 0.25]]), num_controls=1)
     >>> for name, score in scores.items():
@@ -90,11 +95,14 @@ def conventions(y: np.ndarray, p: np.ndarray, num_controls: int) -> dict[str, fl
     """
     rows = len(y)
     epsilon = mean_log_loss_epsilon(y, p)
-    controls = num_controls * -np.log(1 + EPSILON)
+    of_controls = -np.log(1 + EPSILON)
+    if num_controls and control_p is not None:
+        of_controls = mean_log_loss_epsilon(np.zeros_like(control_p), control_p)
+    total = rows * epsilon + num_controls * of_controls
     return {
         "treated": mean_log_loss(y, p),
         "epsilon": epsilon,
-        "epsilon_all": float((rows * epsilon + controls) / (rows + num_controls)),
+        "epsilon_all": float(total / (rows + num_controls)),
         "printed": printed_log_loss(y, p, num_controls),
         "printed_treated": printed_log_loss(y, p, 0),
     }

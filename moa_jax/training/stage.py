@@ -43,6 +43,9 @@ def by_row(counts: jax.Array) -> jax.Array:
     return counts
 
 
+VALIDATION_MEANS = {"by_batch": by_batch, "by_row": by_row}
+
+
 def no_keywords(state: MemberState) -> Mapping[str, jax.Array]:
     """Adds nothing to what a network is called with."""
     return {}

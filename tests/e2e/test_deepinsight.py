@@ -13,6 +13,7 @@ import pytest
 
 from moa_jax.deepinsight import inputs
 from moa_jax.store.predictions import Predictions
+from moa_jax.training.metrics import mean_log_loss_epsilon
 
 MODEL = "efficientnet"
 CONFIG = f"tests/e2e/tiny.py:{MODEL}"
@@ -49,6 +50,12 @@ def test_files_notes_and_scores(trained, data):
     assert list(reported.ids) == list(treated)
     np.testing.assert_array_equal(reported.values, every.aligned(treated, "oof").values)
     assert (every.values > 0).all()
+    # The original's score counts what the networks predict of controls.
+    labels = pd.read_csv(data / "train_targets_scored.csv").set_index("sig_id")
+    expected = mean_log_loss_epsilon(labels.loc[every.ids, list(every.targets)], every.values)
+    analysed = json.loads((trained / "blend" / "analysis.json").read_text())
+    for scores in (model["scores"], analysed["scores"][MODEL]):
+        assert scores["epsilon_all"] == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.slow

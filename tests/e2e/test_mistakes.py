@@ -42,6 +42,14 @@ def fails(result, message):
         (["--mode=fly"], "mode"),
         (["surplus"], "unexpected argument 'surplus'"),
         (["--config.models.simple_nn_old.folds=150"], "folds: expected"),
+        (
+            ["--config.data.rows=500"],
+            "config.data.rows: given, but read only with config.data.source=simulated, found fold",
+        ),
+        (
+            ["--config.honest=true", "--config.models.simple_nn_old.select_on=fold"],
+            "config.models.simple_nn_old.select_on: expected holdout with config.honest=true",
+        ),
     ],
 )
 def test_wrong_flags_and_fields(launch, tmp_path, arguments, message):
@@ -129,6 +137,20 @@ def test_renamed_column_at_inference(launch, copy, data, tmp_path):
     arguments = ["--mode=infer", f"--config.data.test_features={tmp_path / 'new.csv'}"]
     fails(launch(copy, *arguments, config=None), "expected a column g-3, found none; found g_3")
     assert not (copy / "infer" / "new" / "submission.csv").exists()
+
+
+def test_other_levels_at_inference(launch, copy, data):
+    """The order of levels is that of the network's inputs."""
+    arguments = [
+        "--mode=infer", f"--config.data.test_features={data / 'test_features.csv'}",
+        "--config.data.cp_doses=('D2','D1')", "--config.data.ignore=Metadata_",
+        "--config.data.folder=absent",
+    ]  # fmt: skip
+    result = launch(copy, *arguments, config=None)
+    line = fails(result, "data.cp_doses: ['D1', 'D2'] there, ['D2', 'D1'] now; data.ignore: ")
+    assert "folder" not in line
+    assert "config.data.folder: given, but mode infer does not read it" in result.stderr
+    assert not (copy / "infer").exists()
 
 
 def test_inference_without_a_file(launch, copy):

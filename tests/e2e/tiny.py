@@ -68,6 +68,7 @@ MODELS = {
         epochs=3,
         batch_size=32,
         head_width=16,
+        pretrained="none",
     ),
 }
 

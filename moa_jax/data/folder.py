@@ -1,0 +1,80 @@
+"""Files of a data folder: the known ones by name, and a line for what only looks like one."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+from absl import logging
+
+from moa_jax.data import formats
+from moa_jax.errors import UserError
+
+STEMS = (
+    "train_features",
+    "train_targets_scored",
+    "train_targets_nonscored",
+    "train_drug",
+    "test_features",
+    "sample_submission",
+)
+# What tables, and archives of them, have among their suffixes.
+TABULAR = frozenset(
+    "csv tsv tab txt dat parquet pq feather arrow ipc orc xls xlsx xlsm ods h5 hdf5 npz npy pkl "
+    "pickle rds rdata json gct gctx gz gzip zip bz2 xz zst lz4 7z rar tar tgz".split()
+)
+# How alike a name and a known one are that are probably meant to be the same.
+ALIKE = 0.85
+
+
+def known(folder: Path) -> dict[str, Path]:
+    """Returns the files that a folder has of the known ones, by stem.
+
+    What has a known stem in another case or with another suffix would be left out in silence: it is
+    an error where the stem is not there otherwise. Of names that are only alike the log tells.
+
+    Raises:
+      UserError: there are several files of a stem, or one that only looks like it; a symbolic link
+        leads nowhere; the folder cannot be read.
+    """
+    try:
+        names = sorted(path.name for path in folder.iterdir() if path.name[0] not in ".~")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
+    found: dict[str, Path] = {}
+    for stem in STEMS:
+        of_stem = [name for suffix in formats.SUFFIXES if (name := f"{stem}{suffix}") in names]
+        if len(of_stem) > 1:
+            raise UserError(f"{folder}: expected one file {stem}, found {' and '.join(of_stem)}")
+        if of_stem:
+            found[stem] = folder / of_stem[0]
+            formats.check_file(found[stem])
+    for name in sorted(set(names) - {path.name for path in found.values()}):
+        meant, is_certain = _meant(name)
+        if meant is None:
+            continue
+        *others, last = formats.SUFFIXES
+        line = f"{folder / name}: not read; {meant} is read from {', '.join(others)} or {last}"
+        if is_certain and meant not in found:
+            raise UserError(f"{line}: rename or convert it, or move it elsewhere")
+        logging.warning("%s", line)
+    return found
+
+
+def _meant(name: str) -> tuple[str | None, bool]:
+    """Returns the stem that a name resembles, and whether it is that one but for its spelling.
+
+    >>> [_meant(name) for name in ("Test_Features.CSV", "test_features (1).csv", "notes.csv")]
+    [('test_features', True), ('test_features', False), (None, False)]
+    """
+    base, *suffixes = name.split(".")
+    if suffixes and TABULAR.isdisjoint(suffix.lower() for suffix in suffixes):
+        return None, False
+    plain = re.sub(r"[\W_]+", "", base.lower())
+    stem_of = {stem.replace("_", ""): stem for stem in STEMS}
+    if plain in stem_of:
+        return stem_of[plain], True
+    within = [known for known in stem_of if known in plain]
+    alike = within or difflib.get_close_matches(plain, stem_of, n=1, cutoff=ALIKE)
+    return (stem_of[alike[0]] if alike else None), False

@@ -1,0 +1,254 @@
+"""Formats: a file, CSV or parquet, as tables of Arrow; what cannot be read is one line."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import csv
+import gzip
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+from absl import logging
+
+from moa_jax.errors import UserError
+
+SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".parquet")
+# Bytes of CSV that are parsed together, and of one parquet column that are read together.
+CSV_BLOCK = 1 << 23
+PARQUET_BUFFER = 1 << 16
+# A header is looked for in as many bytes at a time, and at most.
+HEADER_BLOCK, HEADER_LIMIT = 1 << 16, 1 << 24
+# What files begin with, and their names. Those of CSV have none.
+SIGNATURES = {
+    rb"\x1f\x8b": "gzip",
+    rb"PK\x03\x04|PK\x05\x06": "zip",
+    rb"PAR1": "parquet",
+    rb"BZh[1-9]1AY&SY": "bzip2",
+    rb"\xfd7zXZ\x00": "xz",
+    rb"\x28\xb5\x2f\xfd": "zstd",
+    rb"7z\xbc\xaf\x27\x1c": "7z",
+    rb"ARROW1": "feather",
+    rb"\xd0\xcf\x11\xe0": "Excel",
+    rb"\x89HDF": "HDF5",
+}
+PACKED = {".gz": "gzip", ".zip": "zip"}
+# UTF-32's mark begins with UTF-16's.
+MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+# Bytes of a file as they are unpacked, which can be looked at before they are read.
+Opened = gzip.GzipFile | zipfile.ZipExtFile | io.BufferedReader
+
+
+def tables(path: Path) -> Iterator[pa.Table]:
+    """Yields consecutive rows of a file; columns of CSV are text.
+
+    What a file is follows from its first bytes, whatever its suffix. Names of columns are without
+    spaces around them.
+
+    Raises:
+      UserError: the file is missing, empty, damaged, of another format, not delimited by commas or
+        not UTF-8; a column has no name, a name stands more than once, or none is `sig_id`.
+    """
+    check_file(path)
+    if not path.name.endswith(SUFFIXES):
+        raise UserError(
+            f"{path}: expected one of {', '.join(SUFFIXES)}, found "
+            f"{''.join(path.suffixes) or 'no suffix'}; rename or convert it"
+        )
+    with _reading(path, "CSV in UTF-8"), open(path, "rb") as opened:
+        found = _signature(opened.read(16))
+    named = "parquet" if path.suffix == ".parquet" else PACKED.get(path.suffix)
+    if named == "parquet":
+        if found not in (None, "parquet"):
+            raise UserError(f"{path}: cannot be read as parquet: {found} file named .parquet")
+    elif found != named:
+        if found is None and path.stat().st_size:
+            raise UserError(
+                f"{path}: cannot be read as CSV in UTF-8: File is not a {named} file; is it plain "
+                "text, name it .csv"
+            )
+        if found not in (None, "gzip", "zip", "parquet"):
+            raise UserError(
+                f"{path}: {found} file named {path.suffix}; convert it to CSV or parquet"
+            )
+        logging.info("%s: %s file named %s, read as what it is", path, found, path.suffix)
+    return _parquet(path) if "parquet" in (named, found) else _csv(path, found)
+
+
+def check_file(path: Path) -> None:
+    """Raises a UserError unless there is a file."""
+    if path.is_file():
+        return
+    if path.is_symlink() and not path.exists():
+        raise UserError(
+            f"{path}: expected a file, found a symbolic link that leads nowhere; mend or remove it"
+        )
+    kind = "a folder" if path.is_dir() else "what is no file" if path.exists() else "none"
+    raise UserError(f"{path}: expected a file, found {kind}")
+
+
+def _signature(head: bytes) -> str | None:
+    return next((kind for bytes_, kind in SIGNATURES.items() if re.match(bytes_, head)), None)
+
+
+def _csv(path: Path, packed: str | None) -> Iterator[pa.Table]:
+    names: list[str] = []
+    with _reading(path, "CSV in UTF-8", names):
+        with _opened(path, packed) as opened:
+            head, begin = _header(opened)
+        text = _decoded(path, head)
+        (literal,) = csv.reader([text])
+        names += (name.strip() for name in next(csv.reader([text], skipinitialspace=True)))
+        _check_names(path, names)
+        spaced = any(name != name.lstrip() for name in literal)
+        with _opened(path, packed) as opened:
+            opened.read(begin)
+            if not opened.peek(1):
+                return
+            with pa.csv.open_csv(
+                opened,
+                pa.csv.ReadOptions(column_names=names, block_size=CSV_BLOCK),
+                convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(names, "string")),
+            ) as batches:
+                for batch in batches:
+                    table = pa.Table.from_batches([batch])
+                    yield _unquoted(table) if spaced else table
+
+
+def _header(opened: Opened) -> tuple[bytes, int]:
+    """Returns the first line with something in it, and where what follows begins.
+
+    A line ends with a line feed, a carriage return or both.
+    """
+    read, line = b"", b""
+    while not re.search(rb"[\r\n]", line) and len(line) < HEADER_LIMIT:
+        block = opened.read(HEADER_BLOCK)
+        if not block:
+            break
+        read += block
+        line = read.lstrip(b"\r\n")
+    head = re.split(rb"[\r\n]", line, maxsplit=1)[0]
+    return head, len(read) - len(line) + min(len(head) + 1, len(line))
+
+
+def _decoded(path: Path, head: bytes) -> str:
+    problem = None
+    if not head:
+        raise UserError(f"{path}: expected a table, found an empty file")
+    if inner := _signature(head):
+        problem = f"a {inner} file is packed within"
+    elif mark := next((mark for mark in MARKS if head.startswith(mark)), None):
+        problem = f"found {MARKS[mark]}; save it as UTF-8"
+    elif b"\0" in head:
+        problem = "found null bytes, as in UTF-16 without its mark; save it as UTF-8"
+    else:
+        try:
+            return head.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            byte = head[error.start]
+            problem = f"found the byte 0x{byte:02x} in the header, as in Latin-1; save it as UTF-8"
+    raise UserError(f"{path}: cannot be read as CSV in UTF-8: {problem}")
+
+
+def _unquoted(table: pa.Table) -> pa.Table:
+    """Returns cells without the quotes that a parser does not take off after a space."""
+    pattern = r'^\s+"(.*)"\s*$'
+    return pa.table(
+        {
+            name: pc.replace_substring_regex(table.column(name), pattern, r"\1")
+            for name in table.column_names
+        }
+    )
+
+
+def _parquet(path: Path) -> Iterator[pa.Table]:
+    # Only the two options together keep pyarrow from holding a whole row group.
+    buffering = {"buffer_size": PARQUET_BUFFER, "pre_buffer": False}
+    with _reading(path, "parquet"), pa.parquet.ParquetFile(path, **buffering) as opened:
+        # pandas writes the numbering of rows that were sorted or selected as a column.
+        stored = [n for n in opened.schema_arrow.names if not n.startswith("__index_level_")]
+        names = [name.strip() for name in stored]
+        _check_names(path, names)
+        for batch in opened.iter_batches(batch_size=8192, columns=stored):
+            yield pa.Table.from_batches([batch]).rename_columns(names)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, packed: str | None) -> Iterator[Opened]:
+    if packed == "gzip":
+        with gzip.open(path) as unpacked:
+            yield unpacked
+    elif packed == "zip":
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if "xl/workbook.xml" in names:
+                raise UserError(f"{path}: Excel file; save it as CSV")
+            # Folders, and what macOS packs beside every file.
+            names = [n for n in names if not n.endswith("/") and not n.startswith("__MACOSX/")]
+            if len(names) != 1:
+                raise UserError(f"{path}: expected one file within, found {len(names)}")
+            with archive.open(names[0]) as member:
+                yield cast(zipfile.ZipExtFile, member)  # declared as less than it is
+    else:
+        with open(path, "rb") as plain:
+            yield plain
+
+
+@contextlib.contextmanager
+def _reading(path: Path, kind: str, names: Sequence[str] = ()) -> Iterator[None]:
+    try:
+        yield
+    except (
+        OSError,
+        EOFError,
+        UnicodeDecodeError,
+        RuntimeError,  # an encrypted archive
+        csv.Error,
+        zlib.error,
+        zipfile.BadZipFile,
+        pa.ArrowException,
+    ) as error:
+        reason = " ".join(str(error).split())
+        if found := re.match(r"In CSV column #(\d+): .*invalid UTF8", reason):
+            name = names[int(found[1])]
+            reason = f"column {name} has other bytes, as those of Latin-1; save it as UTF-8"
+        raise UserError(f"{path}: cannot be read as {kind}: {reason}") from None
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    if not names:
+        raise UserError(f"{path}: expected a table, found no columns")
+    if names[0].startswith("sep="):
+        raise UserError(f"{path}: expected names of columns, found Excel's line sep=; take it out")
+    for position, name in enumerate(names, 1):
+        if not name:
+            reason, what = "", "name it"
+            if position == 1:
+                reason, what = "; pandas writes its index so", "write it with index=False"
+            elif position == len(names):
+                reason, what = "; the header ends with a comma", "take the last comma off each line"
+            raise UserError(f"{path}: column {position} (no name{reason}) is not expected; {what}")
+    if repeated := next((n for n in dict.fromkeys(names) if names.count(n) > 1), None):
+        raise UserError(f"{path}: column {repeated} stands more than once")
+    if "sig_id" not in names:
+        for delimiter in (";", "\t", "|"):
+            if delimiter in names[0]:
+                raise UserError(
+                    f"{path}: expected columns delimited by commas, "
+                    f"found {delimiter!r} in {names[0][:40]!r}; decimals are written with a point"
+                )
+        raise UserError(f"{path}: expected a column sig_id, found {', '.join(names[:3])}")

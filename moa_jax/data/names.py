@@ -1,0 +1,101 @@
+"""Names: which columns of a features file are which, and when two texts are one level."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from moa_jax.config import DataConfig
+from moa_jax.errors import UserError
+
+PREFIX_FIELDS = ("gene_prefixes", "cell_prefixes", "ignore")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prefixes:
+    """Beginnings of names that tell the columns of a features file apart.
+
+    A `*` in one stands for any text. Where several fit a name the longest decides.
+
+    Attributes:
+      genes, cells: of the columns of expression and of viability.
+      ignored: of columns that are left out.
+    """
+
+    genes: tuple[str, ...]
+    cells: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+    @classmethod
+    def of(cls, data: DataConfig) -> Prefixes:
+        """Returns the prefixes that a configuration names.
+
+        Raises:
+          UserError: one is empty, or means two kinds of columns.
+        """
+        field_of: dict[str, str] = {}
+        for field in PREFIX_FIELDS:
+            for prefix in separate(field, getattr(data, field)):
+                if not prefix:
+                    raise UserError(
+                        f"config.data.{field}: expected a beginning of names, found an empty text; "
+                        "* stands for every column"
+                    )
+                if field_of.setdefault(prefix, field) != field:
+                    raise UserError(
+                        f"config.data.{field}: {prefix} is in config.data.{field_of[prefix]} too"
+                    )
+        return cls(*(getattr(data, field) for field in PREFIX_FIELDS))
+
+    def group(self, name: str) -> str | None:
+        """Returns the group of a column: `genes`, `cells`, `ignored`, or None for none of them.
+
+        >>> prefixes = Prefixes(("Nuclei_", "*_at"), ("c-",), ("Nuclei_Location_",))
+        >>> [prefixes.group(name) for name in ("Nuclei_Area", "1007_s_at", "Nuclei_Location_X")]
+        ['genes', 'genes', 'ignored']
+        """
+        fitting = [
+            (len(prefix), group)
+            for group, prefixes in dataclasses.asdict(self).items()
+            for prefix in prefixes
+            if fits(prefix, name)
+        ]
+        return max(fitting)[1] if fitting else None
+
+
+def level_key(text: str) -> str | float:
+    """Returns what two texts of one level have in common.
+
+    Texts of numbers are one level if their values are, and truth is written in any case.
+
+    >>> [level_key(text) for text in ("10", "10.0", "1e1", "TRUE", "D1")]
+    [10.0, 10.0, 10.0, 'true', 'D1']
+    """
+    text = text.strip()
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    return text.lower() if text.lower() in ("true", "false") else text
+
+
+def separate(field: str, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the texts of a field, which a flag takes for one where they are not in quotes.
+
+    Raises:
+      UserError: they are one text with a comma.
+    """
+    if len(texts) == 1 and "," in texts[0]:
+        several = tuple(text.strip() for text in texts[0].split(","))
+        raise UserError(
+            f"config.data.{field}: expected each of several in quotes, "
+            f'"{several}", found one text {texts[0]!r}'
+        )
+    return texts
+
+
+def fits(prefix: str, name: str) -> bool:
+    """Tells whether a name begins with a prefix, in which `*` stands for any text."""
+    return re.match(re.escape(prefix).replace(r"\*", ".*"), name) is not None
+
+
+ORIGINAL_PREFIXES = Prefixes.of(DataConfig())

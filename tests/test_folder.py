@@ -1,0 +1,123 @@
+"""Files of a data folder: what only looks like a known one is never left out in silence."""
+
+import bz2
+import lzma
+import os
+
+import pytest
+from data_folders import frames, write
+
+from moa_jax.data import tables
+from moa_jax.data.dataset import ORIGINAL_LEVELS
+from moa_jax.errors import UserError
+
+
+@pytest.fixture
+def data(tmp_path):
+    write(tmp_path / "data", frames())
+    return tmp_path / "data"
+
+
+def renamed(folder, name, change=bytes):
+    """Gives the test features another name, and other bytes."""
+    content = (folder / "test_features.csv").read_bytes()
+    (folder / "test_features.csv").unlink()
+    (folder / name).write_bytes(change(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("Test_Features.CSV", bytes),
+        ("test_features.CSV", bytes),
+        ("TEST_FEATURES.parquet", bytes),
+        ("test_features.csv.bz2", bz2.compress),
+        ("test_features.csv.xz", lzma.compress),
+        ("test_features.csv.zst", bytes),
+        ("test_features.tsv", bytes),
+        ("test_features.feather", bytes),
+        ("test_features.xlsx", bytes),
+        ("test_features.csv.part", bytes),
+        ("test_features", bytes),
+        ("test features.csv", bytes),
+        ("test-features.csv", bytes),
+    ],
+)
+def test_a_known_stem_that_is_not_read_is_an_error(data, name, change):
+    renamed(data, name, change)
+    with pytest.raises(UserError) as caught:
+        tables.load(data)
+    assert str(caught.value) == (
+        f"{data / name}: not read; test_features is read from .csv, .csv.gz, .csv.zip or .parquet: "
+        "rename or convert it, or move it elsewhere"
+    )
+
+
+@pytest.mark.parametrize("stem", ["train_drug", "train_targets_nonscored", "sample_submission"])
+def test_every_optional_file_is_looked_for(data, stem):
+    (data / f"{stem}.csv").rename(data / f"{stem.title()}.csv")
+    with pytest.raises(UserError, match=f"{stem.title()}.csv: not read; {stem} is read from"):
+        tables.load(data)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["test_features (1).csv", "test_features_old.csv", "test_feature.csv", "1 test_features.csv"],
+)  # fmt: skip
+def test_names_that_are_alike_are_told(data, caplog, name):
+    renamed(data, name)
+    (data / "sample_submission.csv").unlink()
+    with caplog.at_level("WARNING", logger="absl"):
+        assert tables.load(data).test is None
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith(f"{data / name}: not read; test_features is read from ")
+
+
+def test_a_second_file_of_a_known_stem_is_told(data, caplog):
+    (data / "test_features.csv.bz2").write_bytes(b"")
+    with caplog.at_level("WARNING", logger="absl"):
+        assert len(tables.load(data).test) == 5
+    assert "test_features.csv.bz2: not read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["notes.csv", "README.md", "test_features.png", "train_features.md", ".test_features.csv.swp"],
+)
+def test_other_files_are_nobodys_business(data, caplog, name):
+    (data / name).touch()
+    with caplog.at_level("WARNING", logger="absl"):
+        tables.load(data)
+    assert caplog.records == []
+
+
+def test_a_submission_without_test_features_is_told(data, caplog):
+    (data / "test_features.csv").unlink()
+    with caplog.at_level("WARNING", logger="absl"):
+        tables.load(data)
+    assert "sample_submission.csv: not read, there is no test_features" in caplog.text
+
+
+@pytest.mark.parametrize("target", ["nowhere.csv", "test_features.csv"], ids=["dangling", "loop"])
+@pytest.mark.parametrize("stem", ["test_features", "train_features", "train_drug"])
+def test_links_that_lead_nowhere(data, stem, target):
+    link = data / f"{stem}.csv"
+    link.unlink()
+    link.symlink_to(link if target == "test_features.csv" else data / target)
+    with pytest.raises(UserError, match=f"{stem}.csv: expected a file, found a symbolic link that"):
+        tables.load(data)
+    with pytest.raises(UserError, match="a symbolic link that leads nowhere; mend or remove it"):
+        next(tables.stream(link, levels=ORIGINAL_LEVELS))
+
+
+def test_links_to_a_file_are_read(data):
+    (data / "test_features.csv").rename(data.parent / "elsewhere.csv")
+    (data / "test_features.csv").symlink_to(data.parent / "elsewhere.csv")
+    assert len(tables.load(data).test) == 5
+
+
+def test_what_is_no_file_is_not_waited_for(data):
+    (data / "test_features.csv").unlink()
+    os.mkfifo(data / "test_features.csv")
+    with pytest.raises(UserError, match="test_features.csv: expected a file, found what is no"):
+        tables.load(data)

@@ -1,0 +1,92 @@
+"""A run and its inference on tables that are not the competition's, from one format to another."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from data_folders import frames, write
+
+from moa_jax.command import run
+from moa_jax.config import DataConfig, RunConfig
+from moa_jax.errors import UserError
+from moa_jax.recipes import simple_nn
+from moa_jax.store.predictions import Predictions
+from moa_jax.store.workdir import Workdir
+
+TINY = simple_nn.Config(
+    seeds=(0,), folds=2, gene_factors=2, cell_factors=2, gene_clusters=0, cell_clusters=0,
+    hidden=4, epochs=1, batch_size=32,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Rows of numeric doses and fractions of an hour without types, trained on and predicted."""
+    content, folder = frames(rows=24, test_rows=6), tmp_path_factory.mktemp("run")
+    for stem in ("train_features", "test_features"):
+        table = content[stem].drop(columns="cp_type").rename(columns={"c-0": "Metadata_Plate"})
+        table["cp_dose"] = table["cp_dose"].map({"D1": 0.04, "D2": 10.0})
+        table["cp_time"] = table["cp_time"].map({24: 0.5, 48: 24, 72: 48})
+        content[stem] = table.assign(Metadata_Plate="P1")
+    content["train_targets_scored"]["one"] = np.arange(24) % 2
+    write(folder / "data", content)
+    content["test_features"].to_parquet(folder / "new.parquet", index=False)
+    data = DataConfig(
+        folder=str(folder / "data"),
+        test_features=str(folder / "new.parquet"),
+        cp_doses=("0.04", "10"),
+        cp_times=(0.5, 24, 48),
+        ignore=("Metadata_",),
+    )
+    config = RunConfig({"tiny": TINY}, data=data)
+    workdir = Workdir(folder / "run")
+    run.train(config, workdir, run.load_data(config))
+    return config, workdir
+
+
+def test_a_run_on_csv_predicts_parquet(trained):
+    config, workdir = trained
+    run.infer(config, workdir)
+    test = Predictions.read(workdir.path / "tiny" / "test.parquet")
+    new = Predictions.read(workdir.path / "infer" / "new" / "tiny.parquet")
+    assert test.ids.tolist() == new.ids.tolist()
+    np.testing.assert_array_equal(test.values, new.values)
+    assert (new.values > 0).all()  # without types there is no control
+    stored = workdir.read()
+    assert stored["data"]["columns"]["treatment"] == ["cp_time", "cp_dose"]
+    assert stored["fields"]["data.cp_times"] == [0.5, 24, 48]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"cp_doses": ("10", "0.04")}, r"data.cp_doses: \['0.04', '10'\] there, \['10', '0.04'\] "),
+        ({"cp_doses": ("0.04", "10", "20")}, "found others: data.cp_doses: "),
+        ({"cp_times": (24, 48)}, r"data.cp_times: \[0.5, 24, 48\] there, \[24, 48\] now"),
+        ({"control_type": "DMSO"}, "data.control_type: ctl_vehicle there, DMSO now"),
+        ({"gene_prefixes": ("g-", "h-")}, "data.gene_prefixes: "),
+        ({"ignore": ()}, "data.ignore: "),
+    ],
+)
+def test_how_new_rows_are_read_is_the_work_folders(trained, changed, message):
+    config, workdir = trained
+    other = dataclasses.replace(config, data=dataclasses.replace(config.data, **changed))
+    with pytest.raises(UserError, match=f"run: expected the fields that .*{message}"):
+        run.infer(other, workdir)
+
+
+def test_other_fields_that_change_numbers_are_named(trained):
+    config, workdir = trained
+    model = dataclasses.replace(TINY, hidden=8)
+    other = dataclasses.replace(config, seed=1, models={"tiny": model})
+    with pytest.raises(UserError, match="models.tiny.hidden: 4 there, 8 now; seed: 0 there, 1 now"):
+        run.infer(other, workdir)
+
+
+def test_a_level_that_no_training_row_had_a_column_for(trained, tmp_path):
+    config, workdir = trained
+    table = frames()["test_features"].drop(columns="c-0").assign(cp_dose="10", cp_time=24)
+    table.drop(columns="cp_dose").to_csv(tmp_path / "new.csv", index=False)
+    data = dataclasses.replace(config.data, test_features=str(tmp_path / "new.csv"))
+    with pytest.raises(UserError, match="new.csv: expected a column cp_dose, found none, while"):
+        run.infer(dataclasses.replace(config, data=data), workdir)
