@@ -190,8 +190,8 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/profile_features.py",
-        "RankGauss().fit(earlier[own])",
-        "RankGauss().fit(earlier)",
+        "holding().fit(earlier[own])",
+        "holding().fit(earlier)",
         "test_fold_transforms.py::test_rows_of_a_fold_do_not_move_its_transforms"
         "[three_stage_nn-stacked]",
     ),
@@ -235,13 +235,13 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/simple_nn.py",
-        'steps("first_rank_gauss", RankGauss, values, on_train_alone=True)',
-        'steps("first_rank_gauss", RankGauss, values)',
+        'steps("first_rank_gauss", holding, values, on_train_alone=True)',
+        'steps("first_rank_gauss", holding, values)',
         "test_simple_nn.py::test_what_transforms_see_and_know",
     ),
     Mutation(
         "recipes/simple_nn.py",
-        '        table = steps("second_rank_gauss", RankGauss, table)\n',
+        '        table = steps("second_rank_gauss", holding, table)\n',
         "",
         "test_simple_nn.py::test_column_order",
     ),
@@ -315,8 +315,8 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/nn_tabnet_profiles.py",
-        'steps("rank_gauss", RankGauss, values, on_train_alone=True)',
-        'steps("rank_gauss", RankGauss, values)',
+        'steps("rank_gauss", holding, values, on_train_alone=True)',
+        'steps("rank_gauss", holding, values)',
         "test_nn_tabnet.py::test_rows_that_transforms_are_fitted_on",
     ),
     Mutation(
@@ -340,8 +340,8 @@ MUTATIONS = (
     # Recipes: the 2-heads network.
     Mutation(
         "recipes/two_heads_resnet.py",
-        "training=functools.partial(self.adam_stage, restored)",
-        "training=functools.partial(self.adam_stage, lambda stop: rules.lowest_loss())",
+        'lowest_loss if self.restore_best == "always" else restored',
+        "lowest_loss",
         "test_two_heads_resnet.py::test_rules_of_the_first_two_stages",
     ),
     Mutation(
@@ -789,30 +789,48 @@ MUTATIONS = (
         "self._learn(table - table.mean(0), embedding, np.array(curve))",
         "test_umap.py::test_fitted_rows_keep_their_coordinates",
     ),
+    Mutation(
+        "features/standard_scale.py",
+        "np.where(is_constant(values), 1.0, fitted.scale_)",
+        "fitted.scale_",
+        "test_constant_columns.py::test_the_answer_moves_by_no_more_than_the_column",
+    ),
+    Mutation(
+        "features/rank_gauss.py",
+        "if self.holds_constant and (constant := is_constant(self.quantiles_)).any()",
+        "if not self.holds_constant and (constant := is_constant(self.quantiles_)).any()",
+        "test_constant_columns.py::test_the_answer_moves_by_no_more_than_the_column",
+    ),
     # Data.
     Mutation(
         "data/tables.py",
-        'drugs.texts("drug_id")[drugs.rows_of(train.ids, "train_features")]',
-        'drugs.texts("drug_id")',
+        'np.where(rows < 0, control, table.texts("drug_id")[rows])',
+        'np.where(rows < 0, control, table.texts("drug_id"))',
         "test_tables.py::test_order_of_rows_does_not_matter",
     ),
     Mutation(
         "data/tables.py",
-        "values = values[rows].astype(np.uint8)",
-        "values = values.astype(np.uint8)",
+        "table.binaries(table.names)[rows]",
+        "table.binaries(table.names)",
         "test_tables.py::test_order_of_rows_does_not_matter",
     ),
     Mutation(
         "data/tables.py",
-        "read_features(path, levels, train.genes, train.cells)",
-        "read_features(path, levels)",
+        "read_features(file, levels, train.genes, train.cells, prefixes)",
+        "read_features(file, levels, prefixes=prefixes)",
         "test_tables.py::test_order_of_columns_does_not_matter",
     ),
     Mutation(
-        "data/tables.py",
-        'table.check(name, fits, "0 or 1")',
-        'table.check(name, fits | True, "0 or 1")',
+        "data/columns.py",
+        'self.check(name, (column == 0) | (column == 1), "0 or 1")',
+        'self.check(name, column >= 0, "0 or 1")',
         "test_tables.py::test_bad_input_is_one_clear_line",
+    ),
+    Mutation(
+        "data/tables.py",
+        "    values[rows < 0] = 0\n",
+        "",
+        "test_names.py::test_controls_need_no_row_in_the_targets",
     ),
     Mutation(
         "data/columns.py",
@@ -957,9 +975,21 @@ MUTATIONS = (
     ),
     # Estimators and pretrained weights.
     Mutation(
+        "pretrained/claims.py",
+        "if found is not None and found != architecture",
+        "if found is not None and not architecture",
+        "test_pretrained_sources.py::test_a_source_that_says_another_network_is_refused",
+    ),
+    Mutation(
+        "report/ranking.py",
+        "max(spread(own) or 0, spread(other) or 0)",
+        "0",
+        "test_report.py::test_spread_over_seeds_and_no_ranking_within_it",
+    ),
+    Mutation(
         "estimators/tabnet_classifier.py",
-        "valid_loss=functools.partial(_loss, of_logits=of_logits, lambda_sparse=0.0)",
-        "valid_loss=functools.partial(_loss, of_logits=of_logits, lambda_sparse=1.0)",
+        "valid_loss=functools.partial(loss, lambda_sparse=0.0)",
+        "valid_loss=functools.partial(loss, lambda_sparse=self.lambda_sparse)",
         "test_estimator.py::test_loss_is_that_of_the_kept_network",
     ),
     Mutation(

@@ -48,7 +48,11 @@ def reference(mode, height, width):
 
 @pytest.fixture(
     scope="module",
-    params=[(64, 64), (61, 47), pytest.param((300, 300), marks=pytest.mark.slow)],
+    params=[
+        pytest.param((64, 64), marks=pytest.mark.slow),
+        (61, 47),
+        pytest.param((300, 300), marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 def inference(request):

@@ -1,6 +1,7 @@
 """The training loop on a toy stage with per-member features and an auxiliary loss."""
 
 import dataclasses
+import functools
 import itertools
 import json
 from typing import NamedTuple
@@ -47,6 +48,21 @@ def flat(member_weights):
     return np.concatenate([np.ravel(a) for a in jax.tree.leaves(member_weights.variables)])
 
 
+@pytest.fixture(scope="module")
+def default(tmp_path_factory):
+    """The folder of the toy stage as it is, and the run that fitted it."""
+    folder = tmp_path_factory.mktemp("default")
+    return folder, fit(folder, toy.stage())
+
+
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory):
+    """The folder of two epochs on one device."""
+    folder = tmp_path_factory.mktemp("two")
+    fit(folder, toy.stage(epochs=2))
+    return folder
+
+
 def records(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
@@ -72,6 +88,23 @@ def plain_loop(stage, member, index, epochs):
     params, stats, step = variables["params"], variables["batch_stats"], 0
     opt = optimizer.init(params)
     best, chosen, losses = np.inf, None, []
+
+    @functools.partial(jax.jit, static_argnames="count")
+    def gradients(params, stats, x, targets, key, count):
+        def objective(params):
+            outputs, updated = network.apply(
+                {"params": params, "batch_stats": stats},
+                *x,
+                mask=jnp.arange(stage.batch_size) < count,
+                train=True,
+                rngs={"dropout": key},
+                mutable=["batch_stats"],
+            )
+            real = jax.tree.map(lambda a: a[:count], outputs)
+            return stage.loss(real, targets, jnp.ones(count)), updated
+
+        return jax.grad(objective, has_aux=True)(params)
+
     for epoch in range(epochs):
         order = members.epoch_order(0, member, epoch, True)
         cuts = [*range(0, len(order), stage.batch_size), len(order)]
@@ -84,20 +117,9 @@ def plain_loop(stage, member, index, epochs):
             padded = np.r_[rows, np.zeros(stage.batch_size - len(rows), int)]
             x = stage.forward.inputs(stage.shared, data, padded, input_key, True)
 
-            def objective(params, x=x, rows=rows, stats=stats, key=dropout_key):
-                mask = jnp.arange(stage.batch_size) < len(rows)
-                outputs, updated = network.apply(
-                    {"params": params, "batch_stats": stats},
-                    *x,
-                    mask=mask,
-                    train=True,
-                    rngs={"dropout": key},
-                    mutable=["batch_stats"],
-                )
-                real = jax.tree.map(lambda a: a[: len(rows)], outputs)
-                return stage.loss(real, stage.targets[rows], jnp.ones(len(rows))), updated
-
-            grads, updated = jax.grad(objective, has_aux=True)(params)
+            grads, updated = gradients(
+                params, stats, x, stage.targets[rows], dropout_key, count=len(rows)
+            )
             updates, opt = optimizer.update(grads, opt, params)
             params = jax.tree.map(jnp.add, params, updates)
             stats, step = updated["batch_stats"], step + 1
@@ -135,10 +157,9 @@ def test_members_agree_with_plain_loops_in_float64(tmp_path):
 
 @pytest.mark.parametrize("strategy", ["pmap", "shard_map"])
 @pytest.mark.parametrize("inner", ["vmap", "loop"])
-def test_strategies_agree(tmp_path, strategy, inner):
-    fit(tmp_path / "a", toy.stage(epochs=2))
-    fit(tmp_path / "b", toy.stage(epochs=2, inner=inner), devices=Devices.available(strategy))
-    for one, two in zip(kept(tmp_path / "a").values(), kept(tmp_path / "b").values(), strict=True):
+def test_strategies_agree(tmp_path, two_epochs, strategy, inner):
+    fit(tmp_path, toy.stage(epochs=2, inner=inner), devices=Devices.available(strategy))
+    for one, two in zip(kept(two_epochs).values(), kept(tmp_path).values(), strict=True):
         np.testing.assert_allclose(flat(one), flat(two), atol=2e-5)
 
 
@@ -151,8 +172,8 @@ def test_pmap_and_shard_map_train_to_the_same_bits(tmp_path):
         np.testing.assert_array_equal(flat(one), flat(two))
 
 
-def test_one_compilation_per_program(tmp_path):
-    run = fit(tmp_path / "a", toy.stage())
+def test_one_compilation_per_program(default):
+    _, run = default
     assert {name: p.compilations for name, p in run.programs._asdict().items()} == {
         "initialise": 1,
         "train": 1,
@@ -161,12 +182,11 @@ def test_one_compilation_per_program(tmp_path):
     }
 
 
-def test_groups_share_the_compilation_and_agree_with_all_at_once(tmp_path):
-    fit(tmp_path / "a", toy.stage())
-    run = fit(tmp_path / "b", toy.stage(), members_at_once=3)
+def test_groups_share_the_compilation_and_agree_with_all_at_once(tmp_path, default):
+    run = fit(tmp_path, toy.stage(), members_at_once=3)
     assert [len(group) for group in run.groups] == [3, 3, 2]
     assert run.compilations == 3
-    for one, two in zip(kept(tmp_path / "a").values(), kept(tmp_path / "b").values(), strict=True):
+    for one, two in zip(kept(default[0]).values(), kept(tmp_path).values(), strict=True):
         np.testing.assert_allclose(flat(one), flat(two), atol=2e-5)
 
 
@@ -188,21 +208,30 @@ def stop_after(monkeypatch, saves):
     monkeypatch.setattr(loop.Checkpoints, "save", counting)
 
 
+RESUMED = {"members_at_once": 4, "checkpoint_seconds": 0, "steps_per_call": 3}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A stage in two groups, and the folder of its run from beginning to end."""
+    folder, stage = tmp_path_factory.mktemp("whole"), toy.stage(epochs=3, stop=rules.patience(2))
+    fit(folder, stage, **RESUMED)
+    return stage, folder
+
+
 @pytest.mark.parametrize("saves", [1, 5, 8, 14])
-def test_resume_is_bit_exact_from_any_call(tmp_path, monkeypatch, saves):
-    stage = toy.stage(epochs=3, stop=rules.patience(2))
-    options = {"members_at_once": 4, "checkpoint_seconds": 0, "steps_per_call": 3}
-    fit(tmp_path / "a", stage, **options)
+def test_resume_is_bit_exact_from_any_call(tmp_path, uninterrupted, monkeypatch, saves):
+    stage, folder = uninterrupted
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         stop_after(patch, saves)
-        fit(tmp_path / "b", stage, **options)
-    fit(tmp_path / "b", stage, **options)
-    whole, resumed = kept(tmp_path / "a"), kept(tmp_path / "b")
+        fit(tmp_path, stage, **RESUMED)
+    fit(tmp_path, stage, **RESUMED)
+    whole, resumed = kept(folder), kept(tmp_path)
     assert whole.keys() == resumed.keys() and len(whole) == 8
     for name in whole:
         np.testing.assert_array_equal(flat(whole[name]), flat(resumed[name]))
         assert whole[name][1:] == resumed[name][1:]
-    assert records(tmp_path / "a") == records(tmp_path / "b")
+    assert records(folder) == records(tmp_path)
 
 
 def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, caplog):
@@ -290,10 +319,9 @@ def first_layer(folder):
     return start
 
 
-def test_start_takes_the_place_of_initial_variables(tmp_path):
-    stage = toy.stage()
-    fit(tmp_path / "a", stage)
-    second = dataclasses.replace(stage, start=first_layer(tmp_path / "a"))
+def test_start_takes_the_place_of_initial_variables(tmp_path, default):
+    stage, (folder, _) = toy.stage(), default
+    second = dataclasses.replace(stage, start=first_layer(folder))
     group = fit(tmp_path / "b", second).group(0)
     state = group.slots.unpad(group.init())
     fresh = StageRun(stage, tmp_path, settings(), None).group(0)
@@ -302,7 +330,7 @@ def test_start_takes_the_place_of_initial_variables(tmp_path):
         state.params["Dense_1"]["kernel"], fresh.params["Dense_1"]["kernel"]
     )
     for index, member in enumerate(stage.members):
-        before = kept(tmp_path / "a")[f"{member.name}.npz"].variables
+        before = kept(folder)[f"{member.name}.npz"].variables
         for params in (state.params, state.selected.params):
             own = jax.tree.map(lambda a, i=index: a[i], params["Dense_0"])
             jax.tree.map(np.testing.assert_array_equal, own, before["params"]["Dense_0"])
@@ -321,13 +349,12 @@ def test_resume_with_a_start_is_bit_exact(tmp_path, monkeypatch, saves):
         return first_layer(tmp_path / "first")(member)
 
     stage = dataclasses.replace(toy.stage(epochs=2), start=start, validates_start=True)
-    options = {"members_at_once": 4, "checkpoint_seconds": 0, "steps_per_call": 3}
-    fit(tmp_path / "a", stage, **options)
+    fit(tmp_path / "a", stage, **RESUMED)
     assert asked == [member.name for member in stage.members]
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         stop_after(patch, saves)
-        fit(tmp_path / "b", stage, **options)
-    fit(tmp_path / "b", stage, **options)
+        fit(tmp_path / "b", stage, **RESUMED)
+    fit(tmp_path / "b", stage, **RESUMED)
     for one, two in zip(kept(tmp_path / "a").values(), kept(tmp_path / "b").values(), strict=True):
         np.testing.assert_array_equal(flat(one), flat(two))
         assert one[1:] == two[1:]

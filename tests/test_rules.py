@@ -1,5 +1,8 @@
 """Rules for the kept epoch, the end of a member and its learning rate."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -45,6 +48,22 @@ def test_constant_rate():
     assert [float(s.scale) for s in run(rules.constant_rate(), [1.0, 2.0])] == [1.0, 1.0]
 
 
+def compiled(rule):
+    """Returns the function from losses to the states after each, which is `run` in one program."""
+
+    def update(state, loss):
+        state = rule.update(state, loss)
+        return state, state
+
+    scan = jax.jit(functools.partial(jax.lax.scan, update))
+
+    def states(losses):
+        found = jax.tree.map(np.asarray, scan(rule.init(), jnp.array(losses))[1])
+        return [jax.tree.map(lambda a, i=i: a[i], found) for i in range(len(losses))]
+
+    return states
+
+
 def loop_of_stages(losses, tolerance=1e-6, times=3, phases=1):
     """The small-step loop, statement by statement: epochs trained, kept epoch, restarts."""
     best, kept, restarts, epoch, phase = losses[0], 0, [], 0, 0
@@ -68,12 +87,13 @@ def loop_of_stages(losses, tolerance=1e-6, times=3, phases=1):
 def test_rounds_are_the_loop_of_stages(phases):
     """A round is followed by another one if its last phase gains, whatever the others do."""
     scales = (0.5, 0.25, 0.125)[:phases]
+    states_of = compiled(rules.rounds(rules.repeats(3), scales))
     for seed in range(20):
         generator = np.random.default_rng(seed)
         losses = np.where(generator.random(300) < 0.3, -0.01, 0.01).cumsum() + 1
         losses[60:] = 9.0
         losses = losses.astype(np.float32).tolist()
-        states = run(rules.rounds(rules.repeats(3), scales), losses)
+        states = states_of(losses)
         epochs, kept, restarts = loop_of_stages(losses, phases=phases)
         stopped = [bool(s.stop) for s in states].index(True)
         states = states[: stopped + 1]

@@ -224,7 +224,7 @@ def test_arrays_of_another_description_are_refused(folder, tmp_path):
     """They are whole, and of the same names and shapes."""
     described = transform_files.load(folder, CLASSES)
     described["factors"].mean_ = described["factors"].mean_ + 1
-    transform_files.save(tmp_path, described)
-    shutil.copy(tmp_path / "transforms.npz", folder / "transforms.npz")
+    transform_files.save(tmp_path / "other", described)
+    shutil.copy(tmp_path / "other" / "transforms.npz", folder / "transforms.npz")
     with pytest.raises(UserError, match="its checksum is not the one in transforms.json"):
         transform_files.load(folder, CLASSES)

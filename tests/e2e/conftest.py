@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from e2e.forks import Forks
 
 from moa_jax.data import simulate
 
@@ -44,7 +45,7 @@ def without(data, tmp_path):
 
 @pytest.fixture(scope="session")
 def launch(data, tmp_path_factory):
-    """Runs the command line on the small data; returns the finished process."""
+    """Runs the command line on the small data; returns the finished process, or a running one."""
     environment = os.environ | {
         "JAX_NUM_CPU_DEVICES": "1",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -52,8 +53,12 @@ def launch(data, tmp_path_factory):
         "PYTHONPATH": str(ROOT),
     }
 
+    forks = Forks(ROOT, environment)
+
     def run(workdir, *arguments, config=SIMPLE, background=False, env=None, under=()):
         chosen = [f"--config={config}", f"--config.data.folder={data}"] if config else []
+        if not (background or env or under):
+            return forks.run([*chosen, f"--workdir={workdir}", *arguments])
         start = subprocess.Popen if background else subprocess.run
         options = {} if background else {"check": False}
         return start(
@@ -74,7 +79,8 @@ def launch(data, tmp_path_factory):
             **options,
         )
 
-    return run
+    yield run
+    forks.close()
 
 
 @pytest.fixture(scope="session")
