@@ -350,6 +350,7 @@ def test_loop_of_two_heads(tmp_path, monkeypatch):
             return np.average(reference.losses(cuts), weights=[128, 9])
 
         rule = training.FreezeLoop(reference, loss_of_rows())
+        alike(start.select.loss, rule.best)
         valid_loss = functools.partial(rule.close, loss_of_rows)
         for _, state in followed(found, index, reference, own, smoothed, take_step, valid_loss):
             assert state.active != rule.ended
