@@ -16,7 +16,6 @@ from moa_jax.schema import switch as switch
 # Fields that change how a run proceeds but not what it computes, or that the blend applies anew.
 WITHOUT_EFFECT_ON_TRAINING = (
     "data.folder",
-    "data.groups",
     "data.test_features",
     "parallel",
     "checkpoint",
@@ -136,12 +135,13 @@ class PredictionFiles:
     Attributes:
       oof: out-of-fold predictions of the treated or of all training rows; empty for none.
       test: predictions of the test rows; empty for none.
-      split: what the folds of `oof` keep whole, `rows` or `compounds`; empty if that is unknown.
+      split: what the folds of `oof` keep whole, `rows` (nothing more), `compounds` or `groups`;
+        empty if that is unknown.
     """
 
     oof: str = ""
     test: str = ""
-    split: str = choice("", "", "rows", "compounds")
+    split: str = choice("", "", "rows", "compounds", "groups")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,6 @@ from moa_jax.recipes import stage_predictions, system
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
 
-FOLDS = 4
 MODELS = ("simple_nn_old", "three_stage_nn", "nn_tabnet", "two_heads_resnet", "efficientnet")
 
 
@@ -34,14 +33,12 @@ class SmallImageNetwork(nn.Module):
 def small(model, monkeypatch):
     """Returns the honest run of a model on folds of its file, one seed for each stage."""
     recipe = systems.tiny(model).models[model]
-    fields = {"split": "group", "folds": FOLDS}
+    fields = {"split": "group", "folds": 6 if model == "three_stage_nn" else 4}
     if model == "nn_tabnet":
         first = dataclasses.replace(recipe.nonscored, seeds=(0,), split_seeds=(512,))
         fields |= {"nonscored": first, "scored": dataclasses.replace(recipe.scored, seeds=(0,))}
     else:
         fields["seeds"] = (0,)
-    if model == "two_heads_resnet":
-        fields["freeze_loop"] = "off"
     if model == "efficientnet":
         monkeypatch.setattr(
             type(recipe), "image_network", lambda self, outputs: SmallImageNetwork(outputs)
@@ -51,59 +48,71 @@ def small(model, monkeypatch):
     return dataclasses.replace(config, models={model: recipe})
 
 
-@pytest.fixture(scope="module")
-def dataset():
-    """Rows whose groups are the folds, and no compounds: every row may be in any of them."""
+def made(num_folds, own_fold):
+    """Returns rows whose groups are the folds, two compounds in each.
+
+    One non-scored mechanism is that of rows of one fold alone.
+    """
     data = simulate.make(rows=90, seed=3, genes=8, cells=4, scored=3, nonscored=3, test_rows=5)
-    groups = np.random.default_rng(0).permutation(np.arange(len(data)) % FOLDS)
-    return dataclasses.replace(data, groups=groups.astype(str).astype(object), drug_id=None)
-
-
-def permuted(dataset, fold):
-    """Returns the data with the labels of one fold's treated rows dealt out anew among them."""
-    own = np.flatnonzero((dataset.groups == str(fold)) & ~dataset.is_control)
-    order = np.random.default_rng(1).permutation(own)
-
-    def dealt(targets):
-        values = targets.values.copy()
-        values[own] = values[order]
-        assert (values != targets.values).any()
-        return Targets(targets.names, values)
-
+    generator = np.random.default_rng(0)
+    groups = generator.permutation(np.arange(len(data)) % num_folds)
+    values = data.nonscored.values.copy()
+    values[:, 2] = (groups == own_fold) & ~data.is_control & (generator.random(len(data)) < 0.5)
     return dataclasses.replace(
-        dataset, scored=dealt(dataset.scored), nonscored=dealt(dataset.nonscored)
+        data,
+        nonscored=Targets(data.nonscored.names, values),
+        groups=groups.astype(str).astype(object),
+        drug_id=np.array([f"{group}-{generator.integers(2)}" for group in groups], object),
     )
 
 
-def names_without(folder, fold):
-    """Returns the files of members, and the folders of transforms, that leave out the fold."""
-    found = set()
-    for path in [*folder.glob("*/members/*.npz"), *folder.glob("*/features/*")]:
+def flipped(dataset, fold):
+    """Returns the data with every label of one fold's treated rows turned round."""
+    own = (dataset.groups == str(fold)) & ~dataset.is_control
+
+    def turned(targets):
+        return Targets(targets.names, np.where(own[:, None], 1 - targets.values, targets.values))
+
+    nonscored = turned(dataset.nonscored)
+    nonscored.values[:, 2] = 0
+    return dataclasses.replace(dataset, scored=turned(dataset.scored), nonscored=nonscored)
+
+
+def files_without(workdir, model, fold, block):
+    """Returns the files of members and transforms that leave out the fold or its block."""
+    folder = workdir / model
+    found = [*folder.glob("*/members/*.npz"), *folder.glob("*/features/*")]
+    found += workdir.glob("feature_maps/*/*")
+    wanted = []
+    for path in found:
         place = path.stem.split("_")[-1]
-        left_out = place.removeprefix("fold").removeprefix("without").split("-")
-        if str(fold) in left_out:
-            found.add(path.relative_to(folder))
-    return found
+        many = place.startswith("without")
+        left_out = place.removeprefix("without" if many else "fold").split("-")
+        if str(block if many else fold) in left_out:
+            wanted += [path] if path.is_file() else sorted(path.iterdir())
+    return [path.relative_to(workdir) for path in wanted]
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_labels_of_a_fold_change_nothing_that_predicts_it(dataset, tmp_path, model, monkeypatch):
-    config, fold = small(model, monkeypatch), 1
+def test_labels_of_a_fold_change_nothing_that_predicts_it(tmp_path, model, monkeypatch):
+    config = small(model, monkeypatch)
     recipe = config.models[model]
-    for name, data in {"here": dataset, "there": permuted(dataset, fold)}.items():
+    fold = recipe.folds - 1
+    dataset = made(recipe.folds, fold)
+    for name, data in {"here": dataset, "there": flipped(dataset, fold)}.items():
         run.train(config, Workdir(tmp_path / name), data)
-    here, there = (tmp_path / name / model for name in ("here", "there"))
-    stages = {path.parent.name for path in here.glob("*/metrics.json")}
-    compared = names_without(here, fold)
-    assert {path.parts[0] for path in compared} == stages
+    here, there = tmp_path / "here", tmp_path / "there"
+    block = fold % getattr(recipe, "nested_blocks", recipe.folds)
+    compared = files_without(here, model, fold, block)
+    # The freeze loop trains on the rows that it predicts, and is not reported.
+    compared = [path for path in compared if path.parts[1] != "loop"]
+    trained = {path.parent.name for path in (here / model).glob("*/metrics.json")} - {"loop"}
+    assert {path.parts[1] for path in compared if path.parts[0] == model} == trained
     for path in compared:
-        files = [here / path] if (here / path).is_file() else sorted((here / path).iterdir())
-        for file in files:
-            other = there / file.relative_to(here)
-            assert file.read_bytes() == other.read_bytes(), file
+        assert (here / path).read_bytes() == (there / path).read_bytes(), path
 
     own = dataset.groups[~dataset.is_control] == str(fold)
-    one, two = (Predictions.read(folder / "oof.parquet").values for folder in (here, there))
+    one, two = (Predictions.read(run / model / "oof.parquet").values for run in (here, there))
     np.testing.assert_array_equal(one[own], two[own])
     assert (one[~own] != two[~own]).any()  # the other folds' networks did train on it
     if model in ("three_stage_nn", "nn_tabnet"):
@@ -138,7 +147,8 @@ def check_nested(recipe, dataset, context):
         made = again[design.name].nested
         assert stored.keys() == made.keys()
         assert stored.keys() == {
-            tuple(c) for c in itertools.combinations(range(FOLDS), len(next(iter(made))))
+            tuple(c)
+            for c in itertools.combinations(range(recipe.nested_blocks), len(next(iter(made))))
         }
         for blocks, values in stored.items():
             inside = np.isin(block, blocks)

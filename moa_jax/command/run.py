@@ -15,19 +15,25 @@ from moa_jax.blend import combination, search, sources, weighing
 from moa_jax.blend.combination import Weight
 from moa_jax.blend.sources import Source
 from moa_jax.config import RunConfig, is_group_file
-from moa_jax.data import simulate, tables
+from moa_jax.data import folds, simulate, tables
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.names import Prefixes
 from moa_jax.deepinsight import inputs
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
 from moa_jax.recipes.context import Context
+from moa_jax.recipes.design import has_nonscored
+from moa_jax.recipes.recipe import Recipe
+from moa_jax.recipes.splitting import COMPOUNDS
 from moa_jax.report import analysis, figures, html, records
 from moa_jax.store import files, transform_files
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
 from moa_jax.training.parallel import Devices, check_per_member
 from moa_jax.training.progress import MetricsLog
+
+# What folds keep whole of which nobody has said.
+UNKNOWN = "unknown"
 
 
 def load_data(config: RunConfig) -> Dataset:
@@ -66,11 +72,19 @@ def check(config: RunConfig, dataset: Dataset) -> None:
     for name, model in config.models.items():
         with _naming(name):
             model.check(dataset)
+            if model.kept(dataset).groups is not None:  # members may be left with too few of them
+                _check_members(model, dataset, config)
     if config.parallel.devices_per_member > 1:
         levels, models = Levels.of(config.data), config.models.values()
         designs = (design for model in models for design in model.stages(levels, True))
         if not any(design.shares_batches for design in designs):
             logging.warning("config.parallel.devices_per_member: no model here shares batches")
+
+
+def _check_members(model: Recipe, dataset: Dataset, config: RunConfig) -> None:
+    rows = model.rows(dataset)
+    for design in model.stages(Levels.of(config.data), has_nonscored(dataset)):
+        design.members(design.split(rows), config.seed)
 
 
 @contextlib.contextmanager
@@ -84,19 +98,19 @@ def _naming(model: str) -> Iterator[None]:
 def unlike_splits(config: RunConfig, dataset: Dataset) -> dict[str, list[str]]:
     """Returns the models by what their folds keep whole; one entry where their scores compare.
 
-    Predictions from elsewhere whose `split` is unknown are left out.
+    Those of predictions from elsewhere may be `unknown`, which stops nothing.
 
     Raises:
       UserError: there are several, weights are searched, and `blend.unlike_splits` is `stop`.
     """
     found: dict[str, list[str]] = {}
     for name, model in config.models.items():
-        found.setdefault(model.kept_whole(dataset), []).append(name)
+        found.setdefault(model.kept(dataset).whole, []).append(name)
     for name, file in config.blend.files.items():
-        if file.oof and file.split:
-            found.setdefault(file.split, []).append(name)
+        if file.oof:
+            found.setdefault(file.split or UNKNOWN, []).append(name)
     searched = config.blend.method != "fixed" and config.blend.unlike_splits == "stop"
-    if len(found) > 1 and searched:
+    if len(found.keys() - {UNKNOWN}) > 1 and searched:
         groups = "; ".join(f"{whole} of {', '.join(names)}" for whole, names in found.items())
         raise UserError(
             f"config.blend.method={config.blend.method}: expected models whose folds keep the same "
@@ -198,10 +212,17 @@ def blend(
 
 
 def _units(config: RunConfig, dataset: Dataset) -> np.ndarray | None:
-    """Returns the units of the treated rows that every model's folds keep whole, if they do."""
+    """Returns the units of the treated rows that folds keep whole, of the model with fewest.
+
+    None where some model's folds are made row by row, or nobody knows how.
+    """
     rows = dataset.take(np.flatnonzero(~dataset.is_control))
-    units = [model.units(rows) for model in config.models.values()]
-    return units[0] if units and all(found is not None for found in units) else None
+    found = [model.kept(rows).units(rows) for model in config.models.values()]
+    for file in config.blend.files.values():
+        drugs = rows.drug_id if file.split == COMPOUNDS else None
+        found.append(None if drugs is None else folds.units_of(drugs))
+    units = [one for one in found if one is not None]
+    return min(units, key=np.max) if units and len(units) == len(found) else None
 
 
 def infer(config: RunConfig, workdir: Workdir) -> Path:

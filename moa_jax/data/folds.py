@@ -179,7 +179,8 @@ def _parted(groups: np.ndarray, frequent_above: int, alone: np.ndarray | None) -
 
     codes, _ = pd.factorize(np.asarray(groups))
     parted = np.zeros(len(codes), bool) if alone is None else np.array(alone, bool)
-    return parted | (np.bincount(codes)[codes] > frequent_above) if frequent_above else parted
+    counts = np.bincount(codes[~parted], minlength=codes.max(initial=0) + 1)
+    return parted | (counts[codes] > frequent_above) if frequent_above else parted
 
 
 def _stratified_or_dealt(labels: np.ndarray, num_folds: int, seed: int) -> np.ndarray:

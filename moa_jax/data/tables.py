@@ -16,6 +16,7 @@ from moa_jax.data.columns import Columns
 from moa_jax.data.dataset import ORIGINAL_LEVELS, TREATMENT, Dataset, Levels, Targets
 from moa_jax.data.names import ORIGINAL_PREFIXES, PREFIX_FIELDS, Prefixes, fits
 from moa_jax.errors import UserError
+from moa_jax.schema import suggestion
 
 # How the Connectivity Map marks what is missing, in numbers and texts alike.
 MISSING_MARK = -666
@@ -100,6 +101,11 @@ def read_groups(file: str | Path, train: Dataset) -> np.ndarray:
     Raises:
       UserError: naming the file and what was expected and found.
     """
+    if not Path(file).exists():
+        raise UserError(
+            f"config.data.groups: expected auto, none, compound or a file, found {str(file)!r}"
+            + suggestion(str(file), ("auto", "none", "compound"))
+        )
     table = columns.read(Path(file))
     table.expect(["group"])
     known = dict(zip(table.ids, table.texts("group"), strict=True))

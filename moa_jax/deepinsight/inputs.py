@@ -62,8 +62,8 @@ class Placement:
     tsne: str
     perplexity: float
     closing_edge: bool
-    split: str = "original"
-    frequent_above: int = 18
+    split: str
+    frequent_above: int
 
 
 def folder(workdir: Path, placement: Placement, fold: int) -> Path:

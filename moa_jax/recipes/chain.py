@@ -12,7 +12,7 @@ from moa_jax.recipes.recipe import Recipe
 if TYPE_CHECKING:
     from moa_jax.training.members import Nesting
 
-# Blocks of an honest chain: with five, no stage has more than ten members for a seed.
+# Blocks of an honest chain: with five, no stage before the last has more than ten members a seed.
 HONEST_BLOCKS = 5
 
 
@@ -76,6 +76,11 @@ class Chain(Recipe):
         if self.transforms != "per_fold":
             raise UserError(
                 f"transforms: expected per_fold with nested_blocks={self.nested_blocks}, found all"
+            )
+        if num_stages >= self.folds:
+            raise UserError(
+                f"folds: expected at least {num_stages + 1} for a nested chain of {num_stages} "
+                f"stages, found {self.folds}"
             )
         if not num_stages < self.nested_blocks <= self.folds:
             raise UserError(

@@ -34,6 +34,12 @@ def nonempty_nonscored(rows: Dataset) -> Targets:
     return Targets(names, rows.nonscored.values[:, some])
 
 
+def every_nonscored(rows: Dataset) -> Targets:
+    """Returns all non-scored targets: which ones are positive nowhere is not for a fold to know."""
+    assert rows.nonscored is not None
+    return rows.nonscored
+
+
 def has_nonscored(dataset: Dataset) -> bool:
     """Tells whether treated rows have positive non-scored targets."""
     return bool(nonempty_nonscored(dataset.take(np.flatnonzero(~dataset.is_control))).names)

@@ -189,7 +189,12 @@ class Config(Chain):
 
     def stages(self, levels: Levels, nonscored: bool) -> tuple[StageDesign, ...]:
         """Returns the stages; without non-scored targets the first is left out."""
-        from moa_jax.recipes.design import StageDesign, nonempty_nonscored, scored
+        from moa_jax.recipes.design import (
+            StageDesign,
+            every_nonscored,
+            nonempty_nonscored,
+            scored,
+        )
         from moa_jax.recipes.nn_tabnet_profiles import DenseProfile, TabNetProfile
         from moa_jax.recipes.profile_features import ProfileFeatures
 
@@ -220,7 +225,7 @@ class Config(Chain):
             name=NONSCORED,
             network=dense.network,
             training=dense.stage,
-            targets=nonempty_nonscored,
+            targets=every_nonscored if self.nested_blocks else nonempty_nonscored,
             split=self._dense_folds,
             features=ProfileFeatures(dense_inputs, self.transforms, first_profile),
             select_on=self.select_on,

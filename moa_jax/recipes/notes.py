@@ -61,7 +61,7 @@ def split_record(recipe: Recipe, rows: Dataset, split: Split) -> dict[str, Any]:
       `parted`, those with rows in several folds, and `shared_rows`, their rows: of the seed for
       which they are most.
     """
-    record: dict[str, Any] = {"kept_whole": recipe.kept_whole(rows), "compounds": None}
+    record: dict[str, Any] = {"kept_whole": recipe.kept(rows).whole, "compounds": None}
     if rows.drug_id is None:
         return record
     treated = ~rows.is_control

@@ -27,7 +27,7 @@ class StagePredictions:
     nested: Mapping[Blocks, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def without(self, blocks: Blocks) -> np.ndarray:
-        """Returns what a network may know that leaves out these blocks; none if not nested."""
+        """Returns what a network may know that leaves out these blocks; `whole` with none."""
         return self.nested[blocks] if blocks else self.whole
 
 

@@ -116,7 +116,12 @@ class Config(Chain):
 
     def stages(self, levels: Levels, nonscored: bool) -> tuple[StageDesign, ...]:
         """Returns the stages; without non-scored targets the first is left out."""
-        from moa_jax.recipes.design import StageDesign, nonempty_nonscored, scored
+        from moa_jax.recipes.design import (
+            StageDesign,
+            every_nonscored,
+            nonempty_nonscored,
+            scored,
+        )
         from moa_jax.recipes.profile_features import ProfileFeatures
 
         def with_treatment(rows: Dataset, columns: np.ndarray, earlier: np.ndarray) -> np.ndarray:
@@ -149,7 +154,8 @@ class Config(Chain):
         owner = None if self.nested_blocks else NONSCORED
         after = dataclasses.replace(own, profile_of=owner, predictions_of=NONSCORED)
         alone = ProfileFeatures(predictions_alone, self.transforms, predictions_of=SCORED)
-        first = (design(NONSCORED, nonempty_nonscored, own, 2),) if nonscored else ()
+        learned = every_nonscored if self.nested_blocks else nonempty_nonscored
+        first = (design(NONSCORED, learned, own, 2),) if nonscored else ()
         return (
             *first,
             design(SCORED, scored, after if nonscored else own, 1),

@@ -190,7 +190,7 @@ class Config(Recipe):
             training=functools.partial(
                 self.adam_stage, lowest_loss if self.restore_best == "always" else restored
             ),
-            targets=_nonscored,
+            targets=design.every_nonscored,
             split=self.split_rows,
             features=self.features(levels),
             select_on=self.select_on,
@@ -277,10 +277,6 @@ ORIGINAL = {
     "v1": Config(),
     "v2": Config(version="v2", one_hot=True, gene_components=50, cell_components=50, batch_size=64),
 }
-
-
-def _nonscored(rows: Dataset):
-    return rows.nonscored
 
 
 def _predicted_rows(member: Member) -> Member:

@@ -28,8 +28,8 @@ class MemberId(NamedTuple):
 
     Attributes:
       seed: the training seed, as configured.
-      fold: the fold that the member does not train on; of a nested stage, its number among those
-        of its seed.
+      fold: the fold that the member does not train on; where it leaves out several blocks of
+        folds, its number among the members of its seed.
       blocks: in a nested chain, the blocks of folds that it does not train on, see `Nesting`.
 
     >>> MemberId(seed=2, fold=4).name
@@ -110,7 +110,7 @@ def cross_validation(
       folds: for every seed the fold of each row, [N] integers.
       base_seed: the run's seed; it enters the draw of the inner hold-out.
       select_on: what decides a member's epoch, stopping and rate: the `fold` that it predicts, or
-        a `holdout`, a tenth of its training rows that it does not train on, so that no row
+        a `holdout`, about a tenth of its training rows that it does not train on, so that no row
         influences the weights it is scored with.
       units: [N] unit of each row, whose rows the hold-out keeps together; None where every row is
         its own.
@@ -149,19 +149,25 @@ def _left_out(
 
 
 def _held_out(train: np.ndarray, units: np.ndarray | None, seeds: Sequence[int]) -> np.ndarray:
-    """Returns which of the training rows are held out, whole units until there are enough rows."""
+    """Returns which of the training rows are held out: whole units, as many rows as wanted.
+
+    Units that would make them more are passed over; where all would, the smallest is taken.
+    """
     own = train if units is None else units[train]
     _, unit_of_row = np.unique(own, return_inverse=True)
     sizes = np.bincount(unit_of_row)
     if len(sizes) < 2:
         raise UserError(
-            "select_on: expected training rows of at least two compounds or groups for a holdout "
-            f"that parts none, found {len(sizes)}"
+            "folds: expected training rows of at least two compounds or groups in every network, "
+            f"of which a holdout takes one, found {len(sizes)}; use fewer stages, or more folds"
         )
     drawn = np.random.default_rng(seeds).permutation(len(sizes))
-    wanted = max(1, round(HOLDOUT_SHARE * len(train)))
-    number = 1 + int(np.searchsorted(np.cumsum(sizes[drawn]), wanted))
-    return np.isin(unit_of_row, drawn[: min(number, len(sizes) - 1)])
+    room, held = max(1, round(HOLDOUT_SHARE * len(train))), []
+    for unit in drawn.tolist():
+        if sizes[unit] <= room:
+            held.append(unit)
+            room -= sizes[unit]
+    return np.isin(unit_of_row, held or [int(np.argmin(sizes))])
 
 
 def member_key(base_seed: int, member: Member, share_across_folds: bool) -> jax.Array:

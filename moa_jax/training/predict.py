@@ -73,8 +73,8 @@ class OutOfFold(NamedTuple):
     Attributes:
       values: [N, L] float64, the mean over these members.
       scores: for each member its seed, fold, blocks, number of rows and mean log loss on them.
-      nested: for blocks that a stage after this one leaves out, [N, L] float32, the mean over the
-        members that leave out these and the row.
+      nested: for blocks that a stage after this one leaves out, [N, L] in the networks' precision,
+        the mean over the members that leave out these and the row.
     """
 
     values: np.ndarray
@@ -223,8 +223,9 @@ def out_of_fold(stage: Stage, predictor: Predictor, hard_targets: np.ndarray) ->
                     "score": mean_log_loss(hard_targets[own], values),
                 }
             )
-    # What a stage reads again after an interruption is what it read before: half the precision.
-    views = {blocks: mean.values().astype(np.float32) for blocks, mean in nested.items()}
+    # In the precision of the networks that read them: half a file of float64.
+    dtype = jnp.result_type(float)
+    views = {blocks: mean.values().astype(dtype) for blocks, mean in nested.items()}
     return OutOfFold(everywhere.values(), scores, views)
 
 
