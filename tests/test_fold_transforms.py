@@ -131,6 +131,25 @@ def test_rows_of_a_fold_do_not_move_its_transforms(recipe, stage, tmp_path):
         assert (found[fold][0] != found[0][0]).any()
 
 
+def test_transforms_of_a_fold_know_controls_and_no_test_rows(tmp_path):
+    recipe, dataset = RECIPES["three_stage_nn"], data()
+    fold_of_row = np.arange((~dataset.is_control).sum()) % 3
+    test = dataclasses.replace(dataset.test, features=dataset.test.features + 5)
+    features = dataset.features + 5 * dataset.is_control[:, None]
+    runs = {
+        "a": dataset,
+        "test": dataclasses.replace(dataset, test=test),
+        "controls": dataclasses.replace(dataset, features=features),
+    }
+    for name, rows in runs.items():
+        made = built_on_folds(recipe, rows, tmp_path / name, "nonscored", fold_of_row)
+    for member in made.members:
+        first, of_test, of_controls = (
+            facts(stored_set(recipe, tmp_path / name, "nonscored", member)) for name in runs
+        )
+        assert equal(first, of_test) and not equal(first, of_controls)
+
+
 def test_members_of_a_fold_predict_new_rows_by_its_transforms(tmp_path):
     """Read back from the work folder, as `infer` does; the members' mean, by plain numpy."""
     recipe = toy_system.Config(folds=2, seeds=(0,), epochs=1, transforms="per_fold")

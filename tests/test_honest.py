@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import shutil
 
 import flax.linen as nn
 import numpy as np
@@ -111,6 +112,19 @@ def test_labels_of_a_fold_change_nothing_that_predicts_it(dataset, tmp_path, mod
             dataset,
             dataclasses.replace(systems.context(tmp_path / "here", model), config=config),
         )
+    if model == "nn_tabnet":
+        check_later_stages_read_the_same_again(config, dataset, tmp_path / "here")
+
+
+def check_later_stages_read_the_same_again(config, dataset, folder):
+    """What a chain goes on from after an interruption is what it went on from at first."""
+    oof = folder / "nn_tabnet" / "oof.parquet"
+    expected = oof.read_bytes()
+    shutil.rmtree(folder / "nn_tabnet" / "scored")
+    for name in ("metrics.json", "oof.parquet"):
+        (folder / "nn_tabnet" / name).unlink()
+    run.train(config, Workdir(folder), dataset)
+    assert oof.read_bytes() == expected
 
 
 def check_nested(recipe, dataset, context):
