@@ -129,15 +129,19 @@ def test_inputs_of_the_two_heads(values, width):
 
 def test_tabnets_first_normalisation(tmp_path):
     generator = np.random.default_rng(0)
-    x = generator.normal(size=(120, 4))
+    x = np.c_[generator.normal(size=(120, 4)), np.ones(120)]
     x[:, CONSTANT] = COLUMNS["sums"]
     y = (x[:, 0] > 0).astype(int)
-    options = {"n_d": 4, "n_a": 4, "n_steps": 1, "n_shared": 1, "n_independent": 0}
+    options = {
+        "n_d": 4, "n_a": 4, "n_steps": 1, "n_shared": 1, "n_independent": 0, "cat_idxs": [4],
+        "cat_dims": [3],
+    }  # fmt: skip
     found = TabNetClassifier(
         max_epochs=8, learning_rate=0.1, batch_size=64, momentum=0.3, **options
     ).fit(x, y)
     expected = found.predict_proba(x)
-    assert found.constant_ == {CONSTANT: pytest.approx(0.3)}
+    assert found.constant_ == {CONSTANT: pytest.approx(0.3), 4: 1.0}
+    np.testing.assert_array_equal(found.predict_proba(x + [0, 0, 0, 0, 1]), expected)
     np.testing.assert_array_equal(found.predict_proba(moved(x, 1.0)), expected)
     np.testing.assert_array_equal(found.explain(moved(x, -1e6))[0], found.explain(x)[0])
     found.save(tmp_path)
@@ -145,4 +149,4 @@ def test_tabnets_first_normalisation(tmp_path):
     assert again.constant_ == found.constant_
     np.testing.assert_array_equal(again.predict_proba(moved(x, 1.0)), expected)
     # Other columns do move the answer.
-    assert np.abs(found.predict_proba(x + [1, 0, 0, 0]) - expected).max() > 1e-3
+    assert np.abs(found.predict_proba(x + [1, 0, 0, 0, 0]) - expected).max() > 1e-3

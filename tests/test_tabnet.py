@@ -391,6 +391,8 @@ def test_bfloat16_computes_low_and_keeps_masks_high():
         ("mask_type", "softmax"),
         ("cat_idxs", (0, 0)),
         ("cat_dims", (3,)),
+        ("cat_dims", ()),
+        ("cat_idxs", ()),
         ("cat_emb_dim", (1, 2, 3)),
     ],
 )

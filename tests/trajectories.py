@@ -182,6 +182,57 @@ def alike(found, expected, tolerance=1e-10):
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=0)
 
 
+def followed(found, index, reference, inputs, targets, take_step, valid_loss):
+    """Takes a member's steps again, compares all that they leave, and yields epoch by epoch.
+
+    Args:
+      found: the `Trajectory`.
+      index: which member.
+      reference: the `Reference` that trains beside it.
+      inputs, targets: from rows to the network's inputs, and what it is trained on.
+      take_step: from gradients, epoch and step to the optimiser's step.
+      valid_loss: the loss that an epoch is judged by.
+
+    Yields:
+      The loss, and the member's state after the epoch.
+    """
+    start = flat(found.member(found.start, index).params)
+    for number, epoch in enumerate(found.epochs):
+        state, report = found.member(epoch.state, index), found.member(epoch.report, index)
+        for step, rows in enumerate(found.batch_rows(number, index)):
+            loss, gradients = reference.gradients(inputs(rows), targets[rows])
+            alike(epoch.step_losses[step, index], loss)
+            take_step(gradients, number, step)
+        loss = valid_loss()
+        alike(report.valid_loss, loss)
+        moved_alike(flat(state.params), reference.params, start)
+        for key, value in flat(state.batch_stats).items():
+            expected = reference.stats[key]
+            np.testing.assert_allclose(
+                value, expected, rtol=0, atol=1e-9 * np.abs(expected).max(), err_msg=key
+            )
+        yield loss, state
+
+
+def check_selected(states, losses, kept, start):
+    """The kept weights are those of the strictly lowest loss so far."""
+    assert [s.selected.epoch for s in states] == [
+        np.argmin(losses[: i + 1]) + 1 for i in range(len(losses))
+    ]
+    moved_alike(flat(states[-1].selected.params), kept[np.argmin(losses)], start)
+
+
+def check_shared_start(found, stage):
+    """All folds of a seed start alike, draw alike and see their rows in one order."""
+    for tree in (found.start.params, found.start.key):
+        jax.tree.map(lambda a: np.testing.assert_array_equal(a[0], a[1]), tree)
+    orders = [
+        np.searchsorted(member.train_rows, np.concatenate(found.batch_rows(0, index)))
+        for index, member in enumerate(stage.members)
+    ]
+    np.testing.assert_array_equal(*orders)
+
+
 class Rows:
     """Features that are the rows of a matrix."""
 

@@ -189,7 +189,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
             if weights is not None:
                 equal = np.ones((len(others), weights.shape[1]))
                 weights = np.concatenate([weights, equal])
-        self.constant_ = tabnet_inputs.constant_columns(X[train], self._tables())
+        self.constant_ = tabnet_inputs.constant_columns(X[train])
         self._train(X, targets, train, select, weights)
         explanation, _ = self.explain(
             X[np.union1d(train, select)] if eval_set is None else X[train]

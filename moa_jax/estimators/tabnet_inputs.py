@@ -87,14 +87,13 @@ def embedding(estimator: Any) -> dict[str, Any]:
     return {"cat_idxs": columns, "cat_dims": sizes, "cat_emb_dim": width or 1}
 
 
-def constant_columns(X: np.ndarray, tables: Sequence[tabnet.Table]) -> dict[int, float]:
+def constant_columns(X: np.ndarray) -> dict[int, float]:
     """Returns the values of the columns of X [N, columns] that are constant, by their numbers.
 
-    Codes are left out: an embedding is not divided by its spread.
+    Codes are columns too: what an embedding gives for them is normalised by its spread.
     """
-    codes = {column for column, _, _ in tables}
-    spread = np.ptp(X, axis=0) <= ROUNDING * np.finfo(X.dtype).eps * np.abs(X).max(axis=0)
-    return {int(c): float(X[0, c]) for c in np.flatnonzero(spread) if int(c) not in codes}
+    constant = np.ptp(X, axis=0) <= ROUNDING * np.finfo(X.dtype).eps * np.abs(X).max(axis=0)
+    return {int(column): float(X[0, column]) for column in np.flatnonzero(constant)}
 
 
 def held(X: np.ndarray, constant: Mapping[int, float]) -> np.ndarray:

@@ -21,6 +21,7 @@ class RankGauss:
     Attributes:
       quantiles_: [Q, columns] landmarks.
       references_: [Q] their ranks in [0, 1].
+      held_: [columns] whether a column keeps its one value, see `holds_constant`.
 
     >>> ranks = RankGauss(num_quantiles=5).fit(np.array([[1.0], [2.0], [4.0], [8.0], [16.0]]))
     >>> ranks.transform(np.array([[0.0], [2.0], [4.0], [6.0]])).round(2).tolist()
@@ -37,11 +38,13 @@ class RankGauss:
             though it has no scale by which a step could be told from a large one.
         """
         self.num_quantiles, self.holds_constant = num_quantiles, holds_constant
+        self.held_ = np.zeros(0, bool)
 
     def fit(self, values: np.ndarray) -> RankGauss:
         """Learns the quantiles of [N, columns]; at most N landmarks are used."""
         fitted = self._transformer(min(self.num_quantiles, len(values))).fit(values)
         self.quantiles_, self.references_ = fitted.quantiles_, fitted.references_
+        self.held_ = is_constant(self.quantiles_) & self.holds_constant
         return self
 
     def width(self, shape: tuple[int, int]) -> int:
@@ -54,20 +57,22 @@ class RankGauss:
         transformer.quantiles_, transformer.references_ = self.quantiles_, self.references_
         transformer.n_quantiles_ = len(self.references_)
         transformer.n_features_in_ = self.quantiles_.shape[1]
-        if self.holds_constant and (constant := is_constant(self.quantiles_)).any():
-            values = np.where(constant, self.quantiles_[0], values)
+        if self.held_.any():
+            values = np.where(self.held_, self.quantiles_[0], values)
         return transformer.transform(values)
 
     def parameters(self) -> dict[str, Any]:
-        return {"num_quantiles": self.num_quantiles, "holds_constant": self.holds_constant}
+        return {"num_quantiles": self.num_quantiles}
 
     def state(self) -> dict[str, np.ndarray]:
-        return {"quantiles": self.quantiles_, "references": self.references_}
+        return {"quantiles": self.quantiles_, "references": self.references_, "held": self.held_}
 
     @classmethod
     def restore(cls, parameters: dict[str, Any], state: dict[str, np.ndarray]) -> RankGauss:
         restored = cls(**parameters)
         restored.quantiles_, restored.references_ = state["quantiles"], state["references"]
+        # Earlier versions held no column.
+        restored.held_ = state.get("held", restored.held_)
         return restored
 
     @staticmethod

@@ -119,12 +119,12 @@ class Table(NamedTuple):
 def embedding_tables(
     cat_idxs: tuple[int, ...], cat_dims: tuple[int, ...], cat_emb_dim: int | tuple[int, ...]
 ) -> list[Table]:
-    """Returns the tables by column, whatever the order given; none if either tuple is empty.
+    """Returns the tables by column, whatever the order given; none if both tuples are empty.
 
     Raises:
       ValueError: the tuples differ in length or name a column twice.
     """
-    if not cat_idxs or not cat_dims:
+    if not cat_idxs and not cat_dims:
         return []
     widths = (cat_emb_dim,) * len(cat_idxs) if isinstance(cat_emb_dim, int) else cat_emb_dim
     if not len(set(cat_idxs)) == len(cat_idxs) == len(cat_dims) == len(widths):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import tempfile
@@ -79,17 +80,17 @@ def fetch(architecture: str) -> Path:
     address = url(architecture)
     name = address.rpartition("/")[2]
     path = folder() / name
-    if not path.exists():
-        try:
+    try:
+        if not path.exists():
             _download(address, path)
-        except (OSError, ValueError) as error:
-            reason = str(getattr(error, "reason", error)).splitlines() or [type(error).__name__]
-            raise UserError(
-                f"pretrained=auto: {address} cannot be fetched: {reason[0]}; expected a network, "
-                f"that file brought to {folder()} or named as pretrained=FILE, or pretrained=none "
-                "for random weights"
-            ) from error
-    check(path, name)
+        check(path, name)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = str(getattr(error, "reason", error)).splitlines() or [type(error).__name__]
+        raise UserError(
+            f"pretrained=auto: {address} cannot be fetched: {reason[0]}; expected a network, that "
+            f"file brought to {folder()} or named as pretrained=FILE, or pretrained=none for "
+            "random weights"
+        ) from error
     return path
 
 
