@@ -30,4 +30,4 @@ def check(folder, selects=()):
         else:
             assert num_inputs == recorded["inputs"] and parameters == recorded["parameters"]
     finished = {path.parent for path in folder.glob("*/*/metrics.json")}
-    assert finished == {folder / stage.name for stage, _ in planned}
+    assert finished == {folder / stage.name for stage, *_ in planned}

@@ -159,7 +159,7 @@ def test_prevalences_as_in_the_real_data(real_labels):
     np.testing.assert_allclose(positives.sum(), 16_844, rtol=0.03)
     np.testing.assert_allclose(np.median(positives), 38.5, atol=2)
     assert abs(column_mean_loss(labels) - 0.0222) < 0.0003
-    rows_with = np.bincount(labels.sum(1))
+    rows_with = np.bincount(labels.sum(1, dtype=int))
     np.testing.assert_allclose(rows_with[:3], [7_501, 12_532, 1_538], rtol=0.3)
     nonscored = real_labels.nonscored.values
     assert (nonscored.sum(0) == 0).sum() == 71
