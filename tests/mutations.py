@@ -70,6 +70,91 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS = (
+    # Recipes: nested chains, and what folds keep whole.
+    Mutation(
+        "recipes/stage_predictions.py",
+        "return self.nested[blocks] if blocks else self.whole",
+        "return self.whole",
+        "test_honest.py::test_labels_of_a_fold_change_nothing_that_predicts_it[nn_tabnet]",
+    ),
+    Mutation(
+        "recipes/system.py",
+        "set(view) <= set(m.blocks) for m in every",
+        "True for m in every",
+        "test_honest.py::test_labels_of_a_fold_change_nothing_that_predicts_it[nn_tabnet]",
+    ),
+    Mutation(
+        "training/members.py",
+        "(fold % nesting.blocks,)",
+        "(0,)",
+        "test_members.py::test_members_of_the_last_stage_leave_out_a_fold_and_know_its_block",
+    ),
+    Mutation(
+        "training/predict.py",
+        "combinations(member.blocks, len(member.blocks) - 1)",
+        "combinations(member.blocks, len(member.blocks))",
+        "test_honest.py::test_labels_of_a_fold_change_nothing_that_predicts_it[nn_tabnet]",
+    ),
+    Mutation(
+        "recipes/chain.py",
+        "same_folds=True,",
+        "same_folds=self.same_folds,",
+        "test_handover.py::test_an_honest_chain_is_nested",
+    ),
+    Mutation(
+        "recipes/nn_tabnet.py",
+        "every_nonscored if self.nested_blocks else nonempty_nonscored",
+        "nonempty_nonscored",
+        "test_honest.py::test_labels_of_a_fold_change_nothing_that_predicts_it[nn_tabnet]",
+    ),
+    Mutation(
+        "recipes/splitting.py",
+        "return Kept(GROUPS, rows.groups)",
+        "return Kept(GROUPS, rows.groups, self.frequent_above)",
+        "test_splitting.py::test_groups_of_any_size_are_kept_whole",
+    ),
+    Mutation(
+        "recipes/design.py",
+        "split.folds, base_seed, self.select_on, split.units, self.nesting",
+        "split.folds, base_seed, self.select_on, None, self.nesting",
+        "test_splitting.py::test_a_chain_that_leaves_too_few_compounds_is_told_before_training",
+    ),
+    Mutation(
+        "training/members.py",
+        "own = train if units is None else units[train]",
+        "own = train",
+        "test_splitting.py::test_a_holdout_keeps_units_whole",
+    ),
+    Mutation(
+        "command/run.py",
+        "len(found.keys() - {UNKNOWN}) > 1 and searched",
+        "len(found) > 2 and searched",
+        "test_splitting.py::test_searched_weights_need_like_splits",
+    ),
+    Mutation(
+        "blend/weighing.py",
+        "min(config.nested_folds, count), seed)[units]",
+        "min(config.nested_folds, count), seed)[np.arange(count)]",
+        "test_weighing.py::test_parts_of_the_nested_score_keep_units_whole",
+    ),
+    Mutation(
+        "recipes/notes.py",
+        "drugs = rows.drug_id[treated]",
+        "drugs = rows.drug_id",
+        "test_splitting.py::test_the_record_counts_compounds_in_several_folds",
+    ),
+    Mutation(
+        "recipes/profile_features.py",
+        "earlier.without(stored.blocks[number])",
+        "earlier.whole",
+        "test_honest.py::test_labels_of_a_fold_change_nothing_that_predicts_it[nn_tabnet]",
+    ),
+    Mutation(
+        "recipes/profile_features.py",
+        "].without(known.blocks[name])",
+        "].whole",
+        "test_honest.py::test_labels_of_a_fold_change_nothing_that_predicts_it[nn_tabnet]",
+    ),
     # Recipes: the fields that all dense networks have.
     Mutation(
         "recipes/dense.py",
@@ -216,14 +301,14 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/splitting.py",
-        "self.folds, seed, self.frequent_above, rows.is_control",
+        "self.folds, seed, kept.frequent_above, rows.is_control",
         "self.folds, seed, 18, rows.is_control",
         "test_splitting.py::test_honest_folds_keep_every_compound_whole",
     ),
     Mutation(
         "recipes/splitting.py",
-        "return folds.units_of(self._groups(rows), self.frequent_above, rows.is_control)",
-        "return folds.units_of(self._groups(rows), 18, rows.is_control)",
+        "return folds.units_of(self.groups, self.frequent_above, rows.is_control)",
+        "return folds.units_of(self.groups, 18, rows.is_control)",
         "test_splitting.py::test_honest_folds_keep_every_compound_whole",
     ),
     # Recipes: the Simple NN.
@@ -857,12 +942,6 @@ MUTATIONS = (
         "test_folds.py::test_shuffled_split",
     ),
     # Blend and report.
-    Mutation(
-        "command/run.py",
-        "if len(found) > 1 and searched",
-        "if not found and searched",
-        "test_splitting.py::test_searched_weights_need_like_splits",
-    ),
     Mutation(
         "blend/search.py",
         "found.append(search(others, targets[~held_out]))",
