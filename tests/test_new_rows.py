@@ -1,15 +1,19 @@
 """A run and its inference on tables that are not the competition's, from one format to another."""
 
 import dataclasses
+import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from data_folders import frames, write
 
 from moa_jax.command import run
 from moa_jax.config import DataConfig, RunConfig
+from moa_jax.data.dataset import ORIGINAL_LEVELS, Dataset
 from moa_jax.errors import UserError
 from moa_jax.recipes import simple_nn
+from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
 
@@ -21,12 +25,17 @@ TINY = simple_nn.Config(
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Rows of numeric doses and fractions of an hour without types, trained on and predicted."""
+    """Rows of numeric doses and fractions of an hour without types, trained on and predicted.
+
+    No training row has the last time, which some new rows have.
+    """
     content, folder = frames(rows=24, test_rows=6), tmp_path_factory.mktemp("run")
     for stem in ("train_features", "test_features"):
         table = content[stem].drop(columns="cp_type").rename(columns={"c-0": "Metadata_Plate"})
         table["cp_dose"] = table["cp_dose"].map({"D1": 0.04, "D2": 10.0})
         table["cp_time"] = table["cp_time"].map({24: 0.5, 48: 24, 72: 48})
+        if stem == "train_features":
+            table["cp_time"] = table["cp_time"].clip(upper=24)
         content[stem] = table.assign(Metadata_Plate="P1")
     content["train_targets_scored"]["one"] = np.arange(24) % 2
     write(folder / "data", content)
@@ -90,3 +99,32 @@ def test_a_level_that_no_training_row_had_a_column_for(trained, tmp_path):
     data = dataclasses.replace(config.data, test_features=str(tmp_path / "new.csv"))
     with pytest.raises(UserError, match="new.csv: expected a column cp_dose, found none, while"):
         run.infer(dataclasses.replace(config, data=data), workdir)
+
+
+def test_rows_of_a_level_that_no_training_row_has_are_predicted_at_the_nearest(trained, tmp_path):
+    config, workdir = trained
+    stored = workdir.read()
+    assert stored["data"]["levels"] == {"cp_time": [0.5, 24], "cp_dose": ["0.04", "10"]}
+    shutil.copytree(workdir.path, tmp_path / "run")
+    stored["data"]["levels"] = {"cp_time": [24], "cp_dose": ["10"]}
+    files.write_json(tmp_path / "run" / "config.json", stored)
+    new = pd.read_parquet(config.data.test_features)
+    new.assign(cp_time=24.0, cp_dose=10.0).to_parquet(tmp_path / "known.parquet", index=False)
+    found = []
+    for file in (config.data.test_features, tmp_path / "known.parquet"):
+        data = dataclasses.replace(config.data, test_features=str(file))
+        made = run.infer(dataclasses.replace(config, data=data), Workdir(tmp_path / "run"))
+        found.append(made.read_bytes())
+    assert found[0] == found[1]
+
+
+def test_test_rows_are_predicted_at_the_levels_of_training_rows(caplog):
+    times, doses = np.array([24, 72, 48, 24]), np.array(["D1", "D2", "D2", "D1"], object)
+    ids = np.array([f"id{n}" for n in range(4)], object)
+    rows = Dataset(ids, ("g-0",), (), np.zeros((4, 1)), times, doses, np.zeros(4, bool))
+    found = rows.at_trained_levels(ORIGINAL_LEVELS, {"cp_time": [24, 48], "cp_dose": ["D1", "D2"]})
+    assert found.cp_time.tolist() == [24, 48, 48, 24] and found.cp_time.dtype == times.dtype
+    assert found.cp_dose is doses
+    assert "cp_time: no training row has 72; its rows are predicted as those of 48" in caplog.text
+    control = dataclasses.replace(rows, is_control=np.array([False, False, True, False]))
+    assert control.trained_levels() == {"cp_time": [24, 72], "cp_dose": ["D1", "D2"]}

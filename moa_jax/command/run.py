@@ -238,7 +238,8 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
         raise UserError("config.data.test_features: expected a file for mode infer, found none")
     workdir.check(config)
     file = Path(config.data.test_features)
-    columns = workdir.read()["data"]["columns"]
+    data, levels = workdir.read()["data"], Levels.of(config.data)
+    columns = data["columns"]
     folder = workdir.path / "infer" / file.name.split(".")[0]
     chosen = _stored_weights(workdir, list(config.models))
     predicted, devices = {}, Devices.available(config.parallel.strategy)
@@ -253,12 +254,12 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
                 file,
                 tuple(columns["genes"]),
                 tuple(columns["cells"]),
-                Levels.of(config.data),
+                levels,
                 config.parallel.predict_rows,
                 Prefixes.of(config.data),
                 columns["treatment"],
             ):
-                append(predict(rows))
+                append(predict(rows.at_trained_levels(levels, data["levels"])))
     with Predictions.writer(folder / "submission.csv") as append:
         for chunks in zip(*(Predictions.stream(p) for p in predicted.values()), strict=True):
             append(combination.combine(dict(zip(predicted, chunks, strict=True)), chosen))

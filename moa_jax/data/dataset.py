@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from moa_jax.config import DataConfig
 from moa_jax.data import names
@@ -60,6 +61,9 @@ class Levels:
         """The dtype of times: int64 for whole hours, float64 where there are fractions."""
         return np.int64 if all(isinstance(t, int) for t in self.cp_time) else np.float64
 
+
+# Columns of the treatment that have levels beside `cp_type`.
+LEVELLED = ("cp_time", "cp_dose")
 
 ORIGINAL_LEVELS = Levels.of(DataConfig())
 
@@ -157,6 +161,34 @@ class Dataset:
             treatment=self.treatment,
         )
 
+    def trained_levels(self) -> dict[str, list]:
+        """Returns the times and doses of the treated rows, by the name of their column."""
+        treated = ~self.is_control
+        return {name: np.unique(getattr(self, name)[treated]).tolist() for name in LEVELLED}
+
+    def at_trained_levels(self, levels: Levels, trained: Mapping[str, Sequence]) -> Dataset:
+        """Returns the rows, those of a time or dose that no training row has at the nearest one.
+
+        Networks have learned nothing about such a level, but normalise by a variance of zero what
+        stands for it. Nearest is meant in the order of the levels; the log tells of it.
+
+        Args:
+          levels: the levels that there are.
+          trained: those that training rows have, see `trained_levels`.
+        """
+        changed: dict[str, Any] = {}
+        for name in LEVELLED:
+            order, values = list(getattr(levels, name)), getattr(self, name)
+            known = np.array([order.index(level) for level in trained[name] if level in order])
+            for level in set(values.tolist()) - set(trained[name]) if len(known) else ():
+                nearest = order[known[np.abs(known - order.index(level)).argmin()]]
+                logging.warning(
+                    "column %s: no training row has %s; its rows are predicted as those of %s",
+                    name, level, nearest,
+                )  # fmt: skip
+                changed[name] = np.where(values == level, nearest, changed.get(name, values))
+        return dataclasses.replace(self, **changed)
+
     def fingerprint(self) -> str:
         """Returns a hash of everything in the rows, whatever file they came from."""
         digest = hashlib.sha256()
@@ -184,4 +216,5 @@ class Dataset:
             "nonscored": len(self.nonscored.names) if self.nonscored else 0,
             "test_rows": len(self.test) if self.test else 0,
             "columns": {name: list(names) for name, names in columns.items()},
+            "levels": self.trained_levels(),
         }

@@ -82,7 +82,8 @@ def fit(recipe: Recipe, dataset: Dataset, context: Context) -> RecipeResult:
     test = None
     if dataset.test is not None:
         used = _used(designs)
-        found = predict_rows(dataset.test, context, trained(used, context))
+        rows = dataset.test.at_trained_levels(context.levels, dataset.trained_levels())
+        found = predict_rows(rows, context, trained(used, context))
         for design in used:
             names = training.oof[design.name].targets
             test = Predictions(dataset.test.ids, names, found[design.name])
