@@ -241,4 +241,5 @@ def test_networks_of_pytorchs_kind():
 def test_switches():
     assert switches(Config()) == {
         "tsne": "legacy", "closing_edge": False, "pretrained": "auto", "select_on": "fold",
+        "split": "original", "frequent_above": 18,
     }  # fmt: skip

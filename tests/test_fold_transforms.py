@@ -52,7 +52,7 @@ RECIPES = {
         cell_components=2,
     ),
     "deepinsight_cnn": deepinsight_cnn.Config(
-        seeds=(0, 1), folds=3, resolution=8, embedding="pca"
+        seeds=(0, 1), folds=3, resolution=8, embedding="pca", pretrained="none",
     ),
 }  # fmt: skip
 STAGES = [

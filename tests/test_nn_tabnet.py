@@ -230,7 +230,7 @@ def test_transforms_have_the_original_parameters(rows):
 
     umap = {"seed": 512, "keep_fitted": False}
     assert made("nonscored") == {
-        "rank_gauss": {"num_quantiles": 100, "holds_constant": True},
+        "rank_gauss": {"num_quantiles": 100},
         "gene_components": {"num_components": 50},
         "gene_umap": {"num_components": 15, **umap},
         "cell_components": {"num_components": 15},
@@ -239,7 +239,7 @@ def test_transforms_have_the_original_parameters(rows):
     }
     clusters = {"seed": 123, "algorithm": "elkan"}
     assert made("scored") == {
-        "rank_gauss": {"num_quantiles": 100, "holds_constant": True},
+        "rank_gauss": {"num_quantiles": 100},
         "gene_factors": {"num_components": 90, "seed": 42},
         "cell_factors": {"num_components": 50, "seed": 42},
         "gene_clusters": {"num_clusters": 35, **clusters},

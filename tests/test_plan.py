@@ -13,6 +13,7 @@ import toy
 from moa_jax.command import plan
 from moa_jax.config import ParallelConfig
 from moa_jax.data import simulate
+from moa_jax.data.folds import Split
 from moa_jax.errors import UserError
 from moa_jax.recipes import nn_tabnet, system
 from moa_jax.recipes.dense import DenseTraining
@@ -47,7 +48,9 @@ def test_an_outline_has_the_members_and_shapes_of_a_fit(dataset, tmp_path, model
         training.passage.predictions[name] = StagePredictions(half, nested if honest else {})
     outlined = system.outline(recipe, dataset, own)
     assert [built.stage.name for built in outlined] == [built.stage.name for built in fitted]
-    for (here, our_inputs), (there, their_inputs) in zip(outlined, fitted, strict=True):
+    for outline, fit in zip(outlined, fitted, strict=True):
+        here, there = outline.stage, fit.stage
+        our_inputs, their_inputs = outline.num_inputs, fit.num_inputs
         assert [m.name for m in here.members] == [m.name for m in there.members]
         for member, other in zip(here.members, there.members, strict=True):
             np.testing.assert_array_equal(member.train_rows, other.train_rows)
@@ -72,7 +75,7 @@ def test_an_outline_has_the_members_and_shapes_of_a_fit(dataset, tmp_path, model
 
 
 def stage_plan(stage, *arguments):
-    return plan.plan_stage(BuiltStage(stage, 6), *arguments)
+    return plan.plan_stage(BuiltStage(stage, 6, Split({})), *arguments)
 
 
 def zeros(shape):

@@ -213,7 +213,7 @@ def probabilities(rows, outputs):
 
 def test_three_stage_nn(rows, monkeypatch):
     """Factors and embeddings are of raw values; earlier predictions stand before the treatment."""
-    monkeypatch.setattr(three_stage_nn, "UmapEmbedding", Marked)
+    monkeypatch.setitem(three_stage_nn.EMBEDDINGS, "row_by_row", Marked)
     Marked.made.clear()
     sizes = three_stage_nn.FeaturesConfig(3, 2, gene_umap=2, cell_umap=1)
     recipe = dataclasses.replace(three_stage_nn.Config(), features=sizes)
@@ -248,7 +248,7 @@ def test_three_stage_nn(rows, monkeypatch):
 
 def test_first_stage_of_nn_tabnet(rows, monkeypatch):
     """Components, embedding and the choice by variance know training rows alone."""
-    monkeypatch.setattr(nn_tabnet_profiles, "UmapEmbedding", Marked)
+    monkeypatch.setitem(nn_tabnet_profiles.EMBEDDINGS, "row_by_row", Marked)
     Marked.made.clear()
     dense = dataclasses.replace(
         nn_tabnet.Config().nonscored, gene_components=6, cell_components=2, gene_umap=2,

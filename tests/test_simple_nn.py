@@ -150,10 +150,10 @@ def test_parameters_of_the_transforms(wide, version):
     recorder, _ = recorded(version, wide)
     clusters = {"seed": 123, "algorithm": "lloyd"}
     expected = {
-        "first_rank_gauss": {"num_quantiles": 100, "holds_constant": True},
+        "first_rank_gauss": {"num_quantiles": 100},
         "gene_factors": {"num_components": 90, "seed": 1903},
         "cell_factors": {"num_components": 50, "seed": 1903},
-        "second_rank_gauss": {"num_quantiles": 100, "holds_constant": True},
+        "second_rank_gauss": {"num_quantiles": 100},
     }
     if version == "old":
         expected |= {

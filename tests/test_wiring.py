@@ -29,8 +29,11 @@ CHANGES = {
     "weight_decay": 0.1, "min_delta": 1e-3, "milestones": (99, 150), "patience": 3,
     "seeds": (0, 7), "split_seeds": (5, 7), "split_seed": 77, "fold_seed": 77,
     "optimizer": "radam", "schedule": "constant", "network": "efficientnet_b0",
-    "lambda_sparse": 0.5, "variance_threshold": 0.75, "dtype": "bfloat16",
+    "lambda_sparse": 0.5, "variance_threshold": 0.75, "dtype": "bfloat16", "split": "compound",
+    "nested_blocks": 2,
 }  # fmt: skip
+# Other fields without which one is not read.
+WITH = {"frequent_above": {"split": "compound"}}
 
 
 class Described(Steps):
@@ -51,7 +54,9 @@ class Described(Steps):
 @functools.cache
 def rows():
     data = simulate.make(rows=60, genes=12, cells=10, scored=3, nonscored=4, test_rows=0, seed=1)
-    return data.take(np.flatnonzero(~data.is_control))
+    rows = data.take(np.flatnonzero(~data.is_control))
+    drugs = np.array([f"drug{max(0, n - 18)}" for n in range(len(rows))], object)
+    return dataclasses.replace(rows, drug_id=drugs)  # nineteen rows, and one each
 
 
 def rule_facts(rule, *names):
@@ -107,7 +112,7 @@ def training_facts(design):
 def input_facts(design):
     """What a stage's inputs are made of, and its folds."""
     features = design.features
-    yield design.name, design.select_on
+    yield design.name, design.select_on, design.nesting
     if isinstance(features, ProfileFeatures):
         described, columns = Described(), np.zeros((1, 0))
         if features.profile is not None:
@@ -196,8 +201,12 @@ def test_facts_are_those_of_the_configuration(name):
 
 @pytest.mark.parametrize(("name", "path"), EVERY, ids=[f"{n}.{'.'.join(p)}" for n, p in EVERY])
 def test_every_field_counts(name, path):
-    changed = facts(another(RECIPES[name], path))
-    for found, expected in itertools.zip_longest(changed, usual(name)):
+    recipe, expected_facts = RECIPES[name], usual(name)
+    if others := WITH.get(path[-1]):
+        recipe = dataclasses.replace(recipe, **others)
+        expected_facts = list(facts(recipe))
+    changed = facts(another(recipe, path))
+    for found, expected in itertools.zip_longest(changed, expected_facts):
         if found != expected:
             return
     pytest.fail("no stage is another one")

@@ -181,7 +181,8 @@ def test_honest_run_selects_on_rows_outside_the_reported_fold(launch, tmp_path):
     treated = json.loads((tmp_path / "run" / "config.json").read_text())["data"]["treated"]
     for member in metrics["members"]:
         left = treated - member["train_rows"] - member["valid_rows"]
-        assert left == round(0.1 * (treated - member["valid_rows"]))
+        # About a tenth: a hold-out parts no compound.
+        assert 0.05 < left / (treated - member["valid_rows"]) <= 0.1
 
 
 @pytest.mark.parametrize("absent", ["test_features.csv", "c-", "g-", "train_targets_nonscored.csv"])

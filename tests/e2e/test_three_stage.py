@@ -113,7 +113,7 @@ def test_data_without_an_optional_part(launch, without, tmp_path, absent):
     model = metrics(tmp_path / "run" / MODEL)
     skipped = absent == "train_targets_nonscored.csv"
     assert model["stages"] == list(STAGES[1:] if skipped else STAGES)
-    assert len(model["notes"]) == 1
+    assert len(model["notes"]) == 2  # and that the chain is not nested
     assert (tmp_path / "run" / "submission.csv").exists() == (absent != "test_features.csv")
     if skipped:
         assert "left out" in result.stderr
