@@ -136,7 +136,7 @@ def test_whole_hours_are_integers():
     [
         (np.arange(4), ["0", "1", "2", "3"]),
         (np.arange(4) + 2**60, [str(2**60 + i) for i in range(4)]),
-        (np.arange(4.0), ["0.0", "1.0", "2.0", "3.0"]),
+        (np.arange(4.0), ["0", "1", "2", "3"]),
         (pd.array([7, 8, 9, 10], "UInt8"), ["7", "8", "9", "10"]),
         (pd.Categorical(["0012", "12", "b", "a"]), ["0012", "12", "b", "a"]),
         ([" a", "b ", "c", "d"], ["a", "b", "c", "d"]),
@@ -156,6 +156,36 @@ def test_integers_of_a_parquet_join_the_texts_of_a_csv(tmp_path):
     write(tmp_path, {"train_features": content["train_features"]}, ".parquet")
     write(tmp_path, {"train_targets_scored": content["train_targets_scored"]})
     assert tables.load(tmp_path).ids.tolist() == ["0", "1", "2", "3"]
+
+
+def test_whole_floats_of_a_parquet_join_the_integers_of_a_csv(tmp_path):
+    content = {stem: frames(rows=4)[stem] for stem in ("train_features", "train_targets_scored")}
+    big = np.arange(4) + 2**53 - 5
+    content["train_features"]["sig_id"] = big.astype(float)
+    content["train_targets_scored"]["sig_id"] = big
+    write(tmp_path, {"train_features": content["train_features"]}, ".parquet")
+    write(tmp_path, {"train_targets_scored": content["train_targets_scored"]})
+    assert tables.load(tmp_path).ids.tolist() == [str(number) for number in big]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("mark", ["NA", "nan", "N/A", "-666", "-666.0", ""])
+def test_rows_without_a_name_are_not_one_compound(tmp_path, suffix, mark):
+    content = frames()
+    content["groups"] = content["train_drug"].rename(columns={"drug_id": "group"})
+    changed = {"train_drug": "drug_id", "groups": "group", "train_features": "sig_id"}
+    for stem, column in changed.items():
+        content[stem].loc[[2, 3], column] = mark
+    found = f"expected a text, found {repr(mark) if mark else 'nothing'}; a missing value: fill"
+    write(tmp_path, content, suffix)
+    with pytest.raises(UserError, match="sig_id, row 3: expected an id, found .*; a missing value"):
+        tables.load(tmp_path)
+    write(tmp_path, {"train_features": frames()["train_features"]}, suffix)
+    with pytest.raises(UserError, match=f"train_drug.*column drug_id, sig_id 0002: {found}"):
+        tables.load(tmp_path)
+    train = tables.read_features(tmp_path / f"train_features{suffix}")
+    with pytest.raises(UserError, match=f"groups.*column group, sig_id 0002: {found}"):
+        tables.read_groups(tmp_path / f"groups{suffix}", train)
 
 
 def test_integers_beyond_a_double_are_rounded_in_both(tmp_path):

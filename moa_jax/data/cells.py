@@ -8,8 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from moa_jax.data.names import level_key
+
 # How missing values are written; pyarrow reads the last three words as numbers.
 MISSING = frozenset("na n/a #n/a <na> none null nil missing . ? nan inf infinity".split())
+# How the Connectivity Map marks what is missing, in numbers and texts alike.
+MISSING_MARK = -666
 TRUTH = {"true": 1.0, "false": 0.0}
 
 
@@ -44,6 +48,15 @@ def numbers(column: pa.ChunkedArray) -> np.ndarray:
             return column.cast(pa.float64()).to_numpy()
         column = pc.utf8_trim_whitespace(column)
     return _cast(column, pa.float64()).to_numpy()
+
+
+def is_missing(text: str | None) -> bool:
+    """Tells whether a cell that should be a name stands for none.
+
+    >>> [is_missing(text) for text in ("NA", "-666.0", "", "7", "Na+")]
+    [True, True, True, False, False]
+    """
+    return not text or text.lower() in MISSING or level_key(text) == MISSING_MARK
 
 
 def binaries(column: pa.ChunkedArray) -> np.ndarray:

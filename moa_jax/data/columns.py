@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from moa_jax.data import cells, formats
 from moa_jax.data.names import level_key
 from moa_jax.errors import UserError
 
+_WHOLE = re.compile(r"(0|[1-9][0-9]{0,15})\.0")
+
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
@@ -22,7 +25,8 @@ class Columns:
 
     Attributes:
       path: the file.
-      ids: [N] `sig_id` as str, in an object array; unique in the file.
+      ids: [N] `sig_id` as str, in an object array, a whole number without its `.0`; unique in the
+        file.
       table: the N rows. Columns of CSV are text until they are asked for, so that an id 0012 is
         not 12 and a message shows what stands in the file.
     """
@@ -84,10 +88,15 @@ class Columns:
         """Returns [N] str in an object array.
 
         Raises:
-          UserError: a cell is empty.
+          UserError: a cell is empty or marks a missing value, which unlike rows would share.
         """
         values = cells.texts(self.table.column(name))
-        self.check(name, values.astype(bool), "a text")
+        self.check(
+            name,
+            np.array([not cells.is_missing(text) for text in values]),
+            "a text",
+            "; a missing value: fill it in, with a name of its own for each unknown one",
+        )
         return values
 
     def numbers(self, names: Sequence[str]) -> np.ndarray:
@@ -170,7 +179,7 @@ def parts(path: Path, rows: int) -> Iterator[Columns]:
 
     Raises:
       UserError: the file cannot be read, see `formats.tables`; it has no rows, or a `sig_id` is
-        empty or stands in it more than once.
+        missing or stands in it more than once.
     """
     seen: set[str] = set()
     for table in _regrouped(formats.tables(path), rows):
@@ -191,12 +200,17 @@ def _regrouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
 
 
 def _ids(path: Path, table: pa.Table, seen: set[str]) -> np.ndarray:
-    ids = cells.texts(table.column("sig_id"))
-    for sig_id in ids:
-        if not sig_id:
+    column = table.column("sig_id")
+    ids = cells.texts(column)
+    for row, sig_id in enumerate(ids):
+        if cells.is_missing(sig_id):
             raise UserError(
-                f"{path}: column sig_id, row {len(seen) + 1}: expected an id, found nothing"
+                f"{path}: column sig_id, row {len(seen) + 1}: expected an id, "
+                f"found {cells.shown(column, row)}; a missing value: fill it in"
             )
+        # pandas writes whole numbers as 12.0 where one of the rows was without.
+        if (whole := _WHOLE.fullmatch(sig_id)) and int(whole[1]) < 2**53:
+            ids[row] = sig_id = whole[1]
         if sig_id in seen:
             raise UserError(f"{path}: sig_id {sig_id} stands more than once")
         seen.add(sig_id)

@@ -12,14 +12,13 @@ import numpy as np
 from absl import logging
 
 from moa_jax.data import columns, folder
+from moa_jax.data.cells import MISSING_MARK
 from moa_jax.data.columns import Columns
 from moa_jax.data.dataset import ORIGINAL_LEVELS, TREATMENT, Dataset, Levels, Targets
 from moa_jax.data.names import ORIGINAL_PREFIXES, PREFIX_FIELDS, Prefixes, fits
 from moa_jax.errors import UserError
 from moa_jax.schema import suggestion
 
-# How the Connectivity Map marks what is missing, in numbers and texts alike.
-MISSING_MARK = -666
 OF_FEATURES = (
     "; config.data.gene_prefixes and config.data.cell_prefixes tell columns to read, "
     "config.data.ignore those to leave out"
