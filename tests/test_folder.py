@@ -3,6 +3,7 @@
 import bz2
 import lzma
 import os
+import zipfile
 
 import pytest
 from data_folders import frames, write
@@ -89,6 +90,16 @@ def test_other_files_are_nobodys_business(data, caplog, name):
     with caplog.at_level("WARNING", logger="absl"):
         tables.load(data)
     assert caplog.records == []
+
+
+def test_another_known_file_in_an_archive_is_told(data, caplog):
+    with zipfile.ZipFile(data / "test_features.csv.zip", "w") as archive:
+        archive.write(data / "test_features.csv", "data/train_features.csv")
+    (data / "test_features.csv").unlink()
+    with caplog.at_level("WARNING", logger="absl"):
+        tables.load(data)
+    (line,) = caplog.messages
+    assert "test_features.csv.zip: holds data/train_features.csv, which is read as test_fe" in line
 
 
 def test_a_submission_without_test_features_is_told(data, caplog):

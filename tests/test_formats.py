@@ -285,6 +285,15 @@ READ = {
     "gzip named .csv": gzip.compress,
     "zip named .csv": lambda data: zipped(data, "features.csv"),
     "zip of a Mac": lambda data: zipped(data, "data/", "data/a.csv", "__MACOSX/data/._a.csv"),
+    "zip with litter": lambda data: zipped(
+        data,
+        "a/__MACOSX/._a.csv",
+        ".DS_Store",
+        "a/._a.csv",
+        "Thumbs.db",
+        "a/desktop.ini",
+        "a/a.csv",
+    ),
     "carriage returns": lambda data: data.replace(b"\n", b"\r"),
     "a byte order mark": lambda data: b"\xef\xbb\xbf" + data,
     "a mark and carriage returns": lambda data: b"\xef\xbb\xbf" + data.replace(b"\n", b"\r"),
@@ -392,6 +401,21 @@ UNREADABLE = {
     ),
     "bzip2 named .csv": ("new.csv", bz2.compress, "new.csv: bzip2 file named .csv; convert it"),
     "xz named .csv": ("new.csv", lzma.compress, "new.csv: xz file named .csv; convert it"),
+    "several in a zip": (
+        "new.csv.zip",
+        lambda data: zipped(data, "a.csv", "__MACOSX/._a.csv", "b.csv"),
+        "new.csv.zip: expected one file within, found 2: a.csv, b.csv",
+    ),
+    "pandas' index, written and read again": (
+        "new.csv",
+        lambda data: b"Unnamed: 0," + data.replace(b"\n", b"\n0,")[:-2],
+        "column 1 (Unnamed: 0; pandas writes its index so) is not expected; write it with index=F",
+    ),
+    "a comma at the end, read and written": (
+        "new.csv",
+        lambda data: data.replace(b"\n", b",\n").replace(b",\n", b",Unnamed: 9\n", 1),
+        "column 10 (Unnamed: 9; the header ends with a comma) is not expected; take the last",
+    ),
     "gzip within gzip": (
         "new.csv.gz",
         lambda data: gzip.compress(gzip.compress(data)),

@@ -16,6 +16,8 @@ from moa_jax.data import cells, formats
 from moa_jax.data.names import level_key
 from moa_jax.errors import UserError
 
+# A column without a name as pandas reads it, and once more where it is written and read again.
+_UNNAMED = re.compile(r"Unnamed: ?\d+(\.\d+)*(_level_\d+)?")
 _WHOLE = re.compile(r"(0|[1-9][0-9]{0,15})\.0")
 
 
@@ -162,14 +164,22 @@ def read(path: Path) -> Columns:
     """Returns a whole file.
 
     Raises:
-      UserError: see `parts`.
+      UserError: see `parts`; a column has the name that pandas gives one without.
     """
     found = list(parts(path, rows=8192))
+    check_numbering(found[0], found[0].names)
     return Columns(
         path,
         np.concatenate([part.ids for part in found]),
         pa.concat_tables([part.table for part in found]),
     )
+
+
+def check_numbering(columns: Columns, names: Iterable[str]) -> None:
+    """Raises a UserError if one of `names` is what pandas makes of a column without a name."""
+    if name := next((name for name in names if _UNNAMED.fullmatch(name)), None):
+        position = columns.table.column_names.index(name) + 1
+        raise formats.unnamed(columns.path, position, len(columns.table.column_names), name)
 
 
 def parts(path: Path, rows: int) -> Iterator[Columns]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
+import zipfile
 from pathlib import Path
 
 from absl import logging
@@ -50,6 +52,7 @@ def known(folder: Path) -> dict[str, Path]:
         if of_stem:
             found[stem] = folder / of_stem[0]
             formats.check_file(found[stem])
+            _tell_member(found[stem], stem)
     for name in sorted(set(names) - {path.name for path in found.values()}):
         meant, is_certain = _meant(name)
         if meant is None:
@@ -60,6 +63,18 @@ def known(folder: Path) -> dict[str, Path]:
             raise UserError(f"{line}: rename or convert it, or move it elsewhere")
         logging.warning("%s", line)
     return found
+
+
+def _tell_member(path: Path, stem: str) -> None:
+    """Logs where the one file within an archive has another known stem."""
+    with contextlib.suppress(OSError, zipfile.BadZipFile):
+        members = formats.members(path) if zipfile.is_zipfile(path) else []
+        other, is_certain = _meant(Path(members[0]).name) if len(members) == 1 else (None, False)
+        if is_certain and other != stem:
+            logging.warning(
+                "%s: holds %s, which is read as %s; is it packed under the wrong name?",
+                path, members[0], stem,
+            )  # fmt: skip
 
 
 def _meant(name: str) -> tuple[str | None, bool]:

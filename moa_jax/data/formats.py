@@ -41,6 +41,9 @@ SIGNATURES = {
     rb"\xd0\xcf\x11\xe0": "Excel",
     rb"\x89HDF": "HDF5",
 }
+_LITTER = re.compile(
+    r"(^|/)(__MACOSX/|\.DS_Store$|\._[^/]*$|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE
+)
 PACKED = {".gz": "gzip", ".zip": "zip"}
 # UTF-32's mark begins with UTF-16's.
 MARKS = {
@@ -187,20 +190,26 @@ def _parquet(path: Path) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([batch]).rename_columns(names)
 
 
+def members(path: Path) -> list[str]:
+    """Returns the names of the files in a zip, without what macOS and Windows pack beside them."""
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+    return [name for name in names if not _LITTER.search(name)]
+
+
 @contextlib.contextmanager
 def _opened(path: Path, packed: str | None) -> Iterator[Opened]:
     if packed == "gzip":
         with gzip.open(path) as unpacked:
             yield unpacked
     elif packed == "zip":
+        names = members(path)
+        if "xl/workbook.xml" in names:
+            raise UserError(f"{path}: Excel file; save it as CSV")
+        if len(names) != 1:
+            several = f": {', '.join(names[:3])}{', ...' * (len(names) > 3)}" if names else ""
+            raise UserError(f"{path}: expected one file within, found {len(names)}{several}")
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if "xl/workbook.xml" in names:
-                raise UserError(f"{path}: Excel file; save it as CSV")
-            # Folders, and what macOS packs beside every file.
-            names = [n for n in names if not n.endswith("/") and not n.startswith("__MACOSX/")]
-            if len(names) != 1:
-                raise UserError(f"{path}: expected one file within, found {len(names)}")
             with archive.open(names[0]) as member:
                 yield cast(zipfile.ZipExtFile, member)  # declared as less than it is
     else:
@@ -229,6 +238,16 @@ def _reading(path: Path, kind: str, names: Sequence[str] = ()) -> Iterator[None]
         raise UserError(f"{path}: cannot be read as {kind}: {reason}") from None
 
 
+def unnamed(path: Path, position: int, count: int, shown: str) -> UserError:
+    """Returns what is wrong with a column without a name, of `count`, the first of which is 1."""
+    reason, what = "", "name it"
+    if position == 1:
+        reason, what = "; pandas writes its index so", "write it with index=False"
+    elif position == count:
+        reason, what = "; the header ends with a comma", "take the last comma off each line"
+    return UserError(f"{path}: column {position} ({shown}{reason}) is not expected; {what}")
+
+
 def _check_names(path: Path, names: Sequence[str]) -> None:
     if not names:
         raise UserError(f"{path}: expected a table, found no columns")
@@ -236,12 +255,7 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
         raise UserError(f"{path}: expected names of columns, found Excel's line sep=; take it out")
     for position, name in enumerate(names, 1):
         if not name:
-            reason, what = "", "name it"
-            if position == 1:
-                reason, what = "; pandas writes its index so", "write it with index=False"
-            elif position == len(names):
-                reason, what = "; the header ends with a comma", "take the last comma off each line"
-            raise UserError(f"{path}: column {position} (no name{reason}) is not expected; {what}")
+            raise unnamed(path, position, len(names), "no name")
     if repeated := next((n for n in dict.fromkeys(names) if names.count(n) > 1), None):
         raise UserError(f"{path}: column {repeated} stands more than once")
     if "sig_id" not in names:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import unicodedata
+from collections.abc import Iterable
+
+from absl import logging
 
 from moa_jax.config import DataConfig
 from moa_jax.errors import UserError
@@ -76,6 +80,20 @@ def level_key(text: str) -> str | float:
     if _NUMBER.fullmatch(text):
         return float(text)
     return text.lower() if text.lower() in ("true", "false") else text
+
+
+def tell_alike(file: object, names: Iterable[str], others: Iterable[str] = ()) -> None:
+    """Logs the first name that is an earlier one, or one of others, but for case and spaces."""
+
+    def plain(name: str) -> str:
+        return re.sub(r"\s+", "", unicodedata.normalize("NFKC", name)).casefold()
+
+    first = {plain(name): name for name in others}
+    for name in names:
+        if (other := first.setdefault(plain(name), name)) != name:
+            line = "%s: columns %s and %s differ by case or spaces alone"
+            logging.warning(line, file, other, name)
+            return
 
 
 def separate(field: str, texts: tuple[str, ...]) -> tuple[str, ...]:

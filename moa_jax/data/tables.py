@@ -15,7 +15,7 @@ from moa_jax.data import columns, folder
 from moa_jax.data.cells import MISSING_MARK
 from moa_jax.data.columns import Columns
 from moa_jax.data.dataset import ORIGINAL_LEVELS, TREATMENT, Dataset, Levels, Targets
-from moa_jax.data.names import ORIGINAL_PREFIXES, PREFIX_FIELDS, Prefixes, fits
+from moa_jax.data.names import ORIGINAL_PREFIXES, PREFIX_FIELDS, Prefixes, fits, tell_alike
 from moa_jax.errors import UserError
 from moa_jax.schema import suggestion
 
@@ -61,9 +61,16 @@ def load(
             )
     train = read_features(files["train_features"], levels, prefixes=prefixes)
     scored = _targets(files["train_targets_scored"], train)
+    tell_alike(files["train_targets_scored"], scored.names)
     nonscored = drug_id = test = submission_ids = None
     if file := files.get("train_targets_nonscored"):
         nonscored = _targets(file, train)
+        if common := next((name for name in nonscored.names if name in scored.names), None):
+            raise UserError(
+                f"{file}: column {common} is in {files['train_targets_scored'].name} too; take it "
+                "out of one of them"
+            )
+        tell_alike(file, nonscored.names, scored.names)
     if file := files.get("train_drug"):
         drug_id = _drugs(file, train, levels.control)
     if file := files.get("test_features"):
@@ -162,6 +169,9 @@ def stream(
         if not number:
             had = tuple(name for name in TREATMENT if name in part.names)
             of = {name: prefixes.group(name) for name in part.names if name not in had}
+            kept = [name for name, group in of.items() if group != "ignored"]
+            columns.check_numbering(part, kept)
+            tell_alike(part.path, kept)
             _tell(part.path, had, of, levels, prefixes, genes is None)
             if treatment is not None:
                 _check_treatment(part.path, had, "the training rows", treatment, levels)
