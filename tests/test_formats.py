@@ -239,12 +239,15 @@ def test_truth_is_no_gene(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-@pytest.mark.parametrize(("cell", "found"), [("yes", "'yes'"), ("2", "'2'"), ("", "nothing")])
+@pytest.mark.parametrize(
+    ("cell", "found"), [("yes", "'yes'"), ("t", "'t'"), ("2", "'2'"), ("", "nothing")]
+)
 def test_other_words_are_no_target(tmp_path, suffix, cell, found):
     content = frames()
     content["train_targets_scored"]["one"] = ["True", "0", "1", cell, *["False"] * 8]
     write(tmp_path, content, suffix)
-    with pytest.raises(UserError, match=f"column one, sig_id 0003: expected .*, found {found}"):
+    expected = "0 or 1" if cell else "a finite number"
+    with pytest.raises(UserError, match=f"one, sig_id 0003: expected {expected}, found {found}"):
         tables.load(tmp_path)
 
 
@@ -267,6 +270,73 @@ def test_the_mark_of_the_connectivity_map_is_told(tmp_path, caplog, suffix):
     (line,) = (record.getMessage() for record in caplog.records)
     assert f"new{suffix}: column g-1, sig_id 0002: found -666, the Connectivity Map's" in line
     assert "in 1 cells of 4 rows; it is read as a number" in line
+
+
+REMEDIES = {
+    "1,234.5": "thousands are written without anything between them",
+    "1,234,567": "thousands are written without anything between them",
+    "1 234.5": "thousands are written without anything between them",
+    "1,234": "decimals are written with a point, thousands without a comma",
+    "0,234": "decimals are written with a point",
+    "1.234,5": "decimals are written with a point, thousands without one",
+    "1,5e3": "decimals are written with a point",
+    "\u22121.5": "its minus sign is another character: write it as -",
+    "#DIV/0!": "Excel's mark of an error: mend its formula, or fill it in",
+    "--": "a missing value: fill it in, or leave the row or the column out",
+    "-": "a missing value: fill it in, or leave the row or the column out",
+    "'1.5": "take the quotes off",
+    "1.5 mM": "write it without its unit",
+    "1e400": "it is greater than a double can be",
+    "0x10": "",
+}
+
+
+@pytest.mark.parametrize("cell", REMEDIES)
+def test_what_is_no_number_has_a_remedy(tmp_path, cell):
+    table = frames()["train_features"].astype({"g-1": object})
+    table.loc[4, "g-1"] = cell
+    write(tmp_path, {"new": table})
+    with pytest.raises(UserError) as caught:
+        tables.read_features(tmp_path / "new.csv")
+    _, _, found = str(caught.value).partition(f"found {cell!r}")
+    assert found == f"; {REMEDIES[cell]}" * bool(REMEDIES[cell])
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "message"),
+    [
+        ("cp_time", "24h", "found '24h'; write it without its unit"),
+        ("cp_time", "24 h", "found '24 h'; write it without its unit"),
+        ("cp_time", "1 days 00:00:00", "00'; write it without its unit"),
+        ("cp_time", "NA", "found 'NA'; a missing value: fill it in, or leave the row out"),
+        ("cp_time", datetime.timedelta(days=1), "; a date or a span of time: write it as a number"),
+        ("cp_time", datetime.date(2020, 9, 3), "; a date or a span of time: write it as a number"),
+        ("g-0", datetime.timedelta(days=1), "; a date or a span of time: write it as a number"),
+        ("g-0", datetime.date(2020, 9, 3), "; a date or a span of time: write it as a number"),
+        ("g-0", [1.0, 2.0], r"found \[1.0, 2.0\]; write one value in each cell"),
+        ("g-0", {"a": 1.0}, "found {'a': 1.0}; write one value in each cell"),
+        ("cp_dose", "0.04 uM", "found '0.04 uM'; write it without its unit"),
+        ("cp_dose", "10.5", "found '10.5'; set config.data.cp_doses to change them"),
+    ],
+)
+def test_units_and_times_have_a_remedy(tmp_path, column, cell, message):
+    table = numeric_frames()["train_features"]
+    table[column] = pd.Series([cell] * len(table))
+    write(tmp_path, {"new": table}, ".csv" if isinstance(cell, str) else ".parquet")
+    with pytest.raises(UserError, match=f"column {column}, sig_id 0000: .*{message}$"):
+        next(tables.stream(next(tmp_path.iterdir()), levels=NUMERIC))
+
+
+def test_a_level_is_one_however_its_characters_are_coded(tmp_path):
+    table = frames()["train_features"]
+    levels = Levels.of(DataConfig(cp_doses=("10 \u00b5M", "Caf\u00e9")))
+    table["cp_dose"] = ["10 \u03bcM", "Cafe\u0301"] * 6
+    write(tmp_path, {"new": table})
+    found = tables.read_features(tmp_path / "new.csv", levels).cp_dose
+    assert found[:2].tolist() == ["10 \u00b5M", "Caf\u00e9"]
+    write(tmp_path, {"new": table.assign(cp_dose="10um")})
+    with pytest.raises(UserError, match="found '10um'; write it as 10 \u00b5M"):
+        tables.read_features(tmp_path / "new.csv", levels)
 
 
 def zipped(data, *names):

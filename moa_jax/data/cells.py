@@ -34,6 +34,10 @@ def texts(column: pa.ChunkedArray) -> np.ndarray:
     if pa.types.is_boolean(column.type):
         names = {True: "True", False: "False", None: None}
         return np.array([names[cell] for cell in column.to_pylist()], object)
+    if pa.types.is_duration(column.type):  # where a cast to text gives a count of its unit
+        column = pa.chunked_array(
+            [pa.array([None if c is None else str(c) for c in column.to_pylist()], pa.string())]
+        )
     found = _cast(column, pa.string())
     return pc.utf8_trim_whitespace(found).to_numpy()
 
@@ -77,16 +81,6 @@ def shown(column: pa.ChunkedArray, row: int) -> str:
     cell = found[0].as_py()
     is_value = isinstance(cell, (str, float)) or cell is None
     return "nothing" if is_value else repr(cell)[:60]
-
-
-def remedy(column: pa.ChunkedArray, row: int) -> str:
-    """Returns what to do about a cell that is no finite number; empty where there is no telling."""
-    (text,) = texts(column.slice(row, 1))
-    if not text or text.lstrip("+-").lower() in MISSING:
-        return "; a missing value: fill it in, or leave the row or the column out"
-    if text.count(",") == 1 and text.replace(",", "").lstrip("+-").isdecimal():
-        return "; decimals are written with a point"
-    return ""
 
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:

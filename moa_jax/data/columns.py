@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from moa_jax.data import cells, formats
+from moa_jax.data import cells, formats, remedies
 from moa_jax.data.names import level_key
 from moa_jax.errors import UserError
 
@@ -31,11 +31,14 @@ class Columns:
         file.
       table: the N rows. Columns of CSV are text until they are asked for, so that an id 0012 is
         not 12 and a message shows what stands in the file.
+      is_trained: whether the rows are for trained models, whose columns and levels are settled;
+        messages then name no remedy that is refused.
     """
 
     path: Path
     ids: np.ndarray
     table: pa.Table
+    is_trained: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -120,7 +123,7 @@ class Columns:
         """
         values = np.empty((len(self.ids), len(names)), np.uint8)
         for index, name in enumerate(names):
-            column = self._finite(name, cells.binaries(self.table.column(name)))
+            column = self._finite(name, cells.binaries(self.table.column(name)), "0 or 1")
             self.check(name, (column == 0) | (column == 1), "0 or 1")
             values[:, index] = column
         return values
@@ -132,14 +135,15 @@ class Columns:
           UserError: a cell is none of `allowed`, which the configuration's `field` sets.
         """
         level_of = {level_key(str(level)): level for level in allowed}
-        texts = cells.texts(self.table.column(name))
+        column = self.table.column(name)
+        texts = cells.texts(column)
         found = {text: level_of.get(level_key(text)) for text in set(texts) if text}
-        self.check(
-            name,
-            np.array([found.get(text) is not None for text in texts]),
-            f"one of {', '.join(map(str, allowed))}",
-            f"; set {field} to change them",
-        )
+        known = np.array([found.get(text) is not None for text in texts])
+        if not known.all():
+            remedy = remedies.of_level(column, int(np.argmin(known)), allowed)
+            settled = "; the models know no others"
+            remedy = remedy or (settled if self.is_trained else f"; set {field} to change them")
+            self.check(name, known, f"one of {', '.join(map(str, allowed))}", remedy)
         return np.array([found[text] for text in texts], object)
 
     def check(self, name: str, fits: np.ndarray, expected: str, remedy: str = "") -> None:
@@ -152,11 +156,15 @@ class Columns:
                 f"expected {expected}, found {found}{remedy}"
             )
 
-    def _finite(self, name: str, values: np.ndarray) -> np.ndarray:
+    def _finite(
+        self, name: str, values: np.ndarray, expected: str = "a finite number"
+    ) -> np.ndarray:
         finite = np.isfinite(values)
         if not finite.all():
-            remedy = cells.remedy(self.table.column(name), int(np.argmin(finite)))
-            self.check(name, finite, "a finite number", remedy)
+            column, row = self.table.column(name), int(np.argmin(finite))
+            if cells.shown(column, row) == "nothing":
+                expected = "a finite number"
+            self.check(name, finite, expected, remedies.of_number(column, row, self.is_trained))
         return values
 
 

@@ -13,7 +13,7 @@ from moa_jax.config import DataConfig
 from moa_jax.errors import UserError
 
 PREFIX_FIELDS = ("gene_prefixes", "cell_prefixes", "ignore")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,14 +71,16 @@ class Prefixes:
 def level_key(text: str) -> str | float:
     """Returns what two texts of one level have in common.
 
-    Texts of numbers are one level if their values are, and truth is written in any case.
+    Texts of numbers are one level if their values are, and truth is written in any case. A
+    character of several codes, as the micro sign and the Greek letter, is one.
 
     >>> [level_key(text) for text in ("10", "10.0", "1e1", "TRUE", "D1")]
     [10.0, 10.0, 10.0, 'true', 'D1']
     """
     text = text.strip()
-    if _NUMBER.fullmatch(text):
+    if NUMBER.fullmatch(text):
         return float(text)
+    text = unicodedata.normalize("NFKC", text)
     return text.lower() if text.lower() in ("true", "false") else text
 
 
