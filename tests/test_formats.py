@@ -374,6 +374,13 @@ READ = {
     "quoted cells": lambda data: b"\n".join(
         b",".join(b'"%s"' % cell for cell in row.split(b",")) for row in data.splitlines()
     ),
+    "blanks and blank lines before": lambda data: b"  \n\t\r\n" + data,
+    "blanks at the end": lambda data: data + b"   \n \t\n",
+    "blanks between": lambda data: data.replace(b"\n", b"\n  \n", 3),
+    "an old end of a file": lambda data: data + b"\x1a",
+    "null bytes at the end": lambda data: data + b"\0\0\0",
+    "rows of commas alone": lambda data: data + b",,,,,,,,\n , , ,,,,,,\n",
+    "rows of other commas alone": lambda data: data + b",,\n,,,,,,,,,,,,\n",
     "blank lines before": lambda data: b"\n\r\n" + data,
 }
 
@@ -471,6 +478,52 @@ UNREADABLE = {
     ),
     "bzip2 named .csv": ("new.csv", bz2.compress, "new.csv: bzip2 file named .csv; convert it"),
     "xz named .csv": ("new.csv", lzma.compress, "new.csv: xz file named .csv; convert it"),
+    "commas at the ends of rows": (
+        "new.csv",
+        lambda data: data.replace(b"\n", b",\n").replace(b",\n", b"\n", 1),
+        "Expected 9 columns, got 10: 0000,trt_cp,24,D1,",
+    ),
+    "a remedy for commas at the ends of rows": (
+        "new.csv",
+        lambda data: data + b"x,trt_cp,24,D1,1,2,3,4,5,\n",
+        "got 10: x,trt_cp,24,D1,1,2,3,4,5,; take the commas off the ends of the rows",
+    ),
+    "a quote that is not closed": (
+        "new.csv", lambda data: data.replace(b"0002", b'"0002'), "; a quote is not closed",
+    ),
+    "a row that is cut": ("new.csv", lambda data: data + b"x,trt", "; the row is cut short; is"),
+    "a row that is longer": (
+        "new.csv", lambda data: data + b"x, y,trt_cp,24,D1,1,2,3,4,5\n", "; a text with a comma",
+    ),
+    "text named .parquet": (
+        "new.parquet", bytes, "cannot be read as parquet: found text; is it CSV, name it .csv",
+    ),
+    "a parquet that is cut": (
+        "new.parquet", lambda data: b"PAR1\x15\x04" * 99, "its end is not that of parquet; is the",
+    ),
+    "nothing named .parquet": (
+        "new.parquet", lambda data: b"", "new.parquet: expected a table, found an empty file",
+    ),
+    "a web page": (
+        "new.csv", lambda data: b"<!DOCTYPE html>\n<html>404</html>\n", "found a web page, as of a",
+    ),
+    "a web page named .csv.gz": (
+        "new.csv.gz", lambda data: b"\n<html><body>404", "found a web page, as of a failed",
+    ),
+    "a packed web page": (
+        "new.csv.gz", lambda data: gzip.compress(b"<html><body>"), "found a web page, as of a",
+    ),
+    "a pointer named .csv": (
+        "new.csv", lambda data: b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n",
+        "expected a table, found a pointer of git-lfs; fetch the file with git lfs pull",
+    ),
+    "a pointer named .parquet": (
+        "new.parquet", lambda data: b"version https://git-lfs.github.com/spec/v1\noid sha256:4\n",
+        "expected a table, found a pointer of git-lfs; fetch the file with git lfs pull",
+    ),
+    "JSON": ("new.csv", lambda data: b'{"a": 1}\n', "expected a table, found JSON; convert it to"),
+    "blanks": ("new.csv", lambda data: b"  \n \n", "expected a table, found an empty file"),
+    "commas": ("new.csv", lambda data: b",,,\n" + data, "found a first line without names; take it"),
     "several in a zip": (
         "new.csv.zip",
         lambda data: zipped(data, "a.csv", "__MACOSX/._a.csv", "b.csv"),

@@ -242,4 +242,5 @@ def _difference(found: Iterable[str], expected: Iterable[str]) -> tuple[list[str
 
 
 def _first(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    first = " ".join(names[0].split())  # a cell may have a line break
+    return first if len(names) == 1 else f"{first} and {len(names) - 1} more"
