@@ -523,7 +523,7 @@ UNREADABLE = {
     ),
     "JSON": ("new.csv", lambda data: b'{"a": 1}\n', "expected a table, found JSON; convert it to"),
     "blanks": ("new.csv", lambda data: b"  \n \n", "expected a table, found an empty file"),
-    "commas": ("new.csv", lambda data: b",,,\n" + data, "found a first line without names; take it"),
+    "commas": ("new.csv", lambda data: b",,,\n" + data, "found a first line without names; take"),
     "several in a zip": (
         "new.csv.zip",
         lambda data: zipped(data, "a.csv", "__MACOSX/._a.csv", "b.csv"),

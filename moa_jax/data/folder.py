@@ -26,6 +26,16 @@ TABULAR = frozenset(
     "csv tsv tab txt dat parquet pq feather arrow ipc orc xls xlsx xlsm ods h5 hdf5 npz npy pkl "
     "pickle rds rdata json gct gctx gz gzip zip bz2 xz zst lz4 7z rar tar tgz".split()
 )
+# Other names, without what separates their words, that people give to the same files.
+_OF = "(?:x|data|set|features?|rows|profiles|expression)*"
+OTHER_NAMES = {
+    "train_targets_nonscored": "(?:train)?(?:targets?)?nonscored(?:targets?)?(?:train)?",
+    "train_targets_scored": "(?:train(?:ing)?)?(?:y|targets?|labels?)(?:scored|train(?:ing)?)?",
+    "train_drug": "(?:train)?(?:drugs?|compounds?)(?:ids?|names?)?(?:train)?",
+    "sample_submission": "submission(?:sample|example|format|template)|(?:example|test)submission",
+    "train_features": f"{_OF}train(?:ing)?{_OF}",
+    "test_features": f"{_OF}test(?:ing)?{_OF}",
+}
 # How alike a name and a known one are that are probably meant to be the same.
 ALIKE = 0.85
 
@@ -55,6 +65,10 @@ def known(folder: Path) -> dict[str, Path]:
             _tell_member(found[stem], stem)
     for name in sorted(set(names) - {path.name for path in found.values()}):
         meant, is_certain = _meant(name)
+        if not is_certain and (within := _known_within(folder / name)):
+            line = "%s: not read, though it holds %s: files are read from the folder itself"
+            logging.warning(line, folder / name, within)
+            continue
         if meant is None:
             continue
         *others, last = formats.SUFFIXES
@@ -63,6 +77,14 @@ def known(folder: Path) -> dict[str, Path]:
             raise UserError(f"{line}: rename or convert it, or move it elsewhere")
         logging.warning("%s", line)
     return found
+
+
+def _known_within(path: Path) -> str | None:
+    """Returns the first file of a known stem in a folder; None for a file."""
+    with contextlib.suppress(OSError):
+        names = sorted(inner.name for inner in path.iterdir()) if path.is_dir() else []
+        return next((name for name in names if _meant(name)[1]), None)
+    return None
 
 
 def _tell_member(path: Path, stem: str) -> None:
@@ -80,8 +102,9 @@ def _tell_member(path: Path, stem: str) -> None:
 def _meant(name: str) -> tuple[str | None, bool]:
     """Returns the stem that a name resembles, and whether it is that one but for its spelling.
 
-    >>> [_meant(name) for name in ("Test_Features.CSV", "test_features (1).csv", "notes.csv")]
-    [('test_features', True), ('test_features', False), (None, False)]
+    >>> names = "Test_Features.CSV", "test_features (1).csv", "features_test.csv", "notes.csv"
+    >>> [_meant(name) for name in names]
+    [('test_features', True), ('test_features', False), ('test_features', False), (None, False)]
     """
     base, *suffixes = name.split(".")
     if suffixes and TABULAR.isdisjoint(suffix.lower() for suffix in suffixes):
@@ -91,5 +114,10 @@ def _meant(name: str) -> tuple[str | None, bool]:
     if plain in stem_of:
         return stem_of[plain], True
     within = [known for known in stem_of if known in plain]
-    alike = within or difflib.get_close_matches(plain, stem_of, n=1, cutoff=ALIKE)
-    return (stem_of[alike[0]] if alike else None), False
+    if alike := within or difflib.get_close_matches(plain, stem_of, n=1, cutoff=ALIKE):
+        return stem_of[alike[0]], False
+    words = sorted(re.findall(r"[a-z]+", base.lower()))
+    for stem, pattern in OTHER_NAMES.items():
+        if words == sorted(stem.split("_")) or re.fullmatch(pattern, plain.rstrip("0123456789")):
+            return stem, False
+    return None, False
