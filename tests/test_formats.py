@@ -307,7 +307,7 @@ def test_what_is_no_number_has_a_remedy(tmp_path, cell):
     [
         ("cp_time", "24h", "found '24h'; write it without its unit"),
         ("cp_time", "24 h", "found '24 h'; write it without its unit"),
-        ("cp_time", "1 days 00:00:00", "00'; write it without its unit"),
+        ("cp_time", "1 days 00:00:00", "00'; write it without its unit, in that of the others"),
         ("cp_time", "NA", "found 'NA'; a missing value: fill it in, or leave the row out"),
         ("cp_time", datetime.timedelta(days=1), "; a date or a span of time: write it as a number"),
         ("cp_time", datetime.date(2020, 9, 3), "; a date or a span of time: write it as a number"),
@@ -490,6 +490,9 @@ UNREADABLE = {
     ),
     "a quote that is not closed": (
         "new.csv", lambda data: data.replace(b"0002", b'"0002'), "; a quote is not closed",
+    ),
+    "a line break in a name": (
+        "new.csv", lambda data: data.replace(b"g-0", b'"g\n-0"', 1), "or a name has a line break",
     ),
     "a row that is cut": ("new.csv", lambda data: data + b"x,trt", "; the row is cut short; is"),
     "a row that is longer": (

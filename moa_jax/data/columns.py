@@ -100,7 +100,8 @@ class Columns:
             name,
             np.array([not cells.is_missing(text) for text in values]),
             "a text",
-            "; a missing value: fill it in, with a name of its own for each unknown one",
+            "; a missing value: fill it in, with a name of its own for each unknown one; controls "
+            "need no row",
         )
         return values
 

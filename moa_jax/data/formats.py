@@ -143,6 +143,11 @@ def _csv(path: Path, packed: str | None) -> Iterator[pa.Table]:
         with _opened(path, packed) as opened:
             head, begin = _header(opened)
         text = _decoded(path, head)
+        if text.count('"') % 2:
+            raise UserError(
+                f"{path}: a quote in the header is not closed, or a name has a line break; take it "
+                "out"
+            )
         (literal,) = csv.reader([text])
         names += (name.strip() for name in next(csv.reader([text], skipinitialspace=True)))
         _check_names(path, names)

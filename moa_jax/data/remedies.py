@@ -13,7 +13,9 @@ from moa_jax.data.names import NUMBER, level_key
 
 _MINUS = "\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"
 # A number and what follows it: a word after a space, or letters, such as h, µM or mg/ml.
-_UNIT = re.compile(rf"(?:{NUMBER.pattern})(?:\s+[^\s\d].*|%|[^\W\d_]+(?:/[^\W\d_]+)?)", re.ASCII)
+_UNIT = re.compile(
+    rf"(?P<number>{NUMBER.pattern})(?:\s+[^\s\d].*|%|[^\W\d_]+(?:/[^\W\d_]+)?)", re.ASCII
+)
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?P<mark>[,'_\s])\d{3}(?:(?P=mark)\d{3})*(?P<rest>\.\d*)?")
 _EXCEL = re.compile(r"#[A-Z0-9/_]+[!?]?", re.IGNORECASE)
 
@@ -64,8 +66,10 @@ def of_level(column: pa.ChunkedArray, row: int, allowed: Sequence[Any]) -> str:
         return "; a missing value: fill it in, or leave the row out"
     if same := next((level for level in map(str, allowed) if _plain(level) == _plain(text)), None):
         return f"; write it as {same}"
-    if _UNIT.fullmatch(text) and all(isinstance(level_key(str(one)), float) for one in allowed):
-        return "; write it without its unit"
+    keys = [level_key(str(level)) for level in allowed]
+    if (match := _UNIT.fullmatch(text)) and all(isinstance(key, float) for key in keys):
+        is_same = level_key(match["number"]) in keys
+        return "; write it without its unit" + ("" if is_same else ", in that of the others")
     return ""
 
 
