@@ -140,6 +140,7 @@ def test_whole_hours_are_integers():
         (pd.array([7, 8, 9, 10], "UInt8"), ["7", "8", "9", "10"]),
         (pd.Categorical(["0012", "12", "b", "a"]), ["0012", "12", "b", "a"]),
         ([" a", "b ", "c", "d"], ["a", "b", "c", "d"]),
+        ([decimal.Decimal(f"{i}.00") for i in range(-1, 3)], ["-1", "0", "1", "2"]),
     ],
 )
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -169,7 +170,7 @@ def test_whole_floats_of_a_parquet_join_the_integers_of_a_csv(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-@pytest.mark.parametrize("mark", ["NA", "nan", "N/A", "-666", "-666.0", ""])
+@pytest.mark.parametrize("mark", ["NA", "nan", "n.a.", "--", "-666", "-666.0", ""])
 def test_rows_without_a_name_are_not_one_compound(tmp_path, suffix, mark):
     content = frames()
     content["groups"] = content["train_drug"].rename(columns={"drug_id": "group"})
@@ -361,6 +362,8 @@ READ = {
         ".DS_Store",
         "a/._a.csv",
         "Thumbs.db",
+        "a/.git/config",
+        "~$a.csv",
         "a/desktop.ini",
         "a/a.csv",
     ),
@@ -490,6 +493,12 @@ UNREADABLE = {
     ),
     "a quote that is not closed": (
         "new.csv", lambda data: data.replace(b"0002", b'"0002'), "; a quote is not closed",
+    ),
+    "two files that were joined": (
+        "new.csv", lambda data: data * 2, "new.csv: row 13 is the header once more",
+    ),
+    "a gzip that is cut": (
+        "new.csv.gz", lambda data: gzip.compress(data)[:-20], "; is the file complete? Copy it",
     ),
     "a line break in a name": (
         "new.csv", lambda data: data.replace(b"g-0", b'"g\n-0"', 1), "or a name has a line break",

@@ -211,6 +211,13 @@ def test_numbering_of_rows_is_no_column(tmp_path, stem):
         tables.load(tmp_path, prefixes=Prefixes.of(data))
 
 
+@pytest.mark.parametrize("name", ["index", "level_0", "__index_level_0__"])
+def test_numbering_of_rows_under_its_own_name_is_no_column(tmp_path, name):
+    frames()["train_features"].assign(**{name: 1}).to_csv(tmp_path / "new.csv", index=False)
+    with pytest.raises(UserError, match=f"new.csv: column {name}, pandas' numbering of the rows"):
+        read(tmp_path / "new.csv", gene_prefixes=("*",))
+
+
 def test_numbering_of_rows_may_be_ignored(tmp_path):
     frames()["train_features"].assign(**{"Unnamed: 0": 1}).to_csv(tmp_path / "new.csv", index=False)
     assert len(read(tmp_path / "new.csv", ignore=("Unnamed",)).genes) == 3

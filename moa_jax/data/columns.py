@@ -16,9 +16,11 @@ from moa_jax.data import cells, formats, remedies
 from moa_jax.data.names import level_key
 from moa_jax.errors import UserError
 
-# A column without a name as pandas reads it, and once more where it is written and read again.
+# A column without a name as pandas reads it, and once more where it is written and read again; and
+# the names that it gives its numbering of the rows.
 _UNNAMED = re.compile(r"Unnamed: ?\d+(\.\d+)*(_level_\d+)?")
-_WHOLE = re.compile(r"(0|[1-9][0-9]{0,15})\.0")
+_NUMBERING = re.compile(r"index|level_\d+|__index_level_\d+__")
+_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,15}))\.0+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,11 +186,16 @@ def read(path: Path) -> Columns:
     )
 
 
-def check_numbering(columns: Columns, names: Iterable[str]) -> None:
+def check_numbering(columns: Columns, names: Sequence[str]) -> None:
     """Raises a UserError if one of `names` is what pandas makes of a column without a name."""
     if name := next((name for name in names if _UNNAMED.fullmatch(name)), None):
         position = columns.table.column_names.index(name) + 1
         raise formats.unnamed(columns.path, position, len(columns.table.column_names), name)
+    if name := next((name for name in names if _NUMBERING.fullmatch(name)), None):
+        raise UserError(
+            f"{columns.path}: column {name}, pandas' numbering of the rows, is not expected; write "
+            "it with index=False, or take it out"
+        )
 
 
 def parts(path: Path, rows: int) -> Iterator[Columns]:
@@ -227,8 +234,13 @@ def _ids(path: Path, table: pa.Table, seen: set[str]) -> np.ndarray:
                 f"{path}: column sig_id, row {len(seen) + 1}: expected an id, "
                 f"found {cells.shown(column, row)}; a missing value: fill it in"
             )
+        if sig_id == "sig_id":
+            raise UserError(
+                f"{path}: row {len(seen) + 1} is the header once more, as of files that were "
+                "joined; take it out"
+            )
         # pandas writes whole numbers as 12.0 where one of the rows was without.
-        if (whole := _WHOLE.fullmatch(sig_id)) and int(whole[1]) < 2**53:
+        if (whole := _WHOLE.fullmatch(sig_id)) and abs(int(whole[1])) < 2**53:
             ids[row] = sig_id = whole[1]
         if sig_id in seen:
             raise UserError(f"{path}: sig_id {sig_id} stands more than once")

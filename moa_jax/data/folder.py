@@ -91,8 +91,8 @@ def _tell_member(path: Path, stem: str) -> None:
     """Logs where the one file within an archive has another known stem."""
     with contextlib.suppress(OSError, zipfile.BadZipFile):
         members = formats.members(path) if zipfile.is_zipfile(path) else []
-        other, is_certain = _meant(Path(members[0]).name) if len(members) == 1 else (None, False)
-        if is_certain and other != stem:
+        other, _ = _meant(Path(members[0]).name) if len(members) == 1 else (None, False)
+        if other not in (None, stem):
             logging.warning(
                 "%s: holds %s, which is read as %s; is it packed under the wrong name?",
                 path, members[0], stem,

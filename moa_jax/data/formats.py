@@ -42,8 +42,9 @@ SIGNATURES = {
     rb"\xd0\xcf\x11\xe0": "Excel",
     rb"\x89HDF": "HDF5",
 }
+# What macOS and Windows pack beside the files: hidden ones, previews, settings and locks.
 _LITTER = re.compile(
-    r"(^|/)(__MACOSX/|\.DS_Store$|\._[^/]*$|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE
+    r"(^|/)(__MACOSX/|\.[^/.]|~\$|(eh)?thumbs\.db$|desktop\.ini$|\$RECYCLE\.BIN/)", re.IGNORECASE
 )
 # What comes in the place of a table: how it begins, and what to do.
 IMPOSTORS = {
@@ -329,6 +330,8 @@ def _reading(path: Path, kind: str, names: Sequence[str] = ()) -> Iterator[None]
             reason = "a quote is not closed, or a cell has a line break; mend the row"
         elif "magic bytes not found" in reason or "Parquet file size is" in reason:
             reason = "its end is not that of parquet; is the file complete? Copy it again"
+        elif isinstance(error, (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile)):
+            reason += "; is the file complete? Copy it again"
         raise UserError(f"{path}: cannot be read as {kind}: {reason}") from None
 
 

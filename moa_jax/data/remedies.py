@@ -11,7 +11,6 @@ import pyarrow as pa
 from moa_jax.data import cells
 from moa_jax.data.names import NUMBER, level_key
 
-_MINUS = "\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"
 # A number and what follows it: a word after a space, or letters, such as h, µM or mg/ml.
 _UNIT = re.compile(
     rf"(?P<number>{NUMBER.pattern})(?:\s+[^\s\d].*|%|[^\W\d_]+(?:/[^\W\d_]+)?)", re.ASCII
@@ -32,14 +31,14 @@ def of_number(column: pa.ChunkedArray, row: int, is_trained: bool = False) -> st
         return found
     (text,) = cells.texts(column.slice(row, 1))
     text = text or ""
-    bare = text.lstrip("+-" + _MINUS)
+    bare = text.lstrip("+" + cells.DASHES)
     if not bare or bare.lower() in cells.MISSING:
         return "; a missing value: fill it in, or leave the row" + (
             " out" if is_trained else " or the column out"
         )
     if _EXCEL.fullmatch(text):
         return "; Excel's mark of an error: mend its formula, or fill it in"
-    if text[0] in _MINUS and NUMBER.fullmatch(bare):
+    if text[0] in cells.DASHES[1:] and NUMBER.fullmatch(bare):
         return "; its minus sign is another character: write it as -"
     if text[0] in "'\"":
         return "; take the quotes off"
