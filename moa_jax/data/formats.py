@@ -73,7 +73,8 @@ def tables(path: Path) -> Iterator[pa.Table]:
 
     Raises:
       UserError: the file is missing, empty, damaged, of another format, not delimited by commas or
-        not UTF-8; a column has no name, a name stands more than once, or none is `sig_id`.
+        not UTF-8; a column has no name, a name stands more than once, or none is `sig_id`; a row of
+        CSV has more or fewer cells than the header. Blank rows of CSV are left out.
     """
     check_file(path)
     if not path.name.endswith(SUFFIXES):
