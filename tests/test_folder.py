@@ -3,6 +3,7 @@
 import bz2
 import lzma
 import os
+import zipfile
 
 import pytest
 from data_folders import frames, write
@@ -62,7 +63,11 @@ def test_every_optional_file_is_looked_for(data, stem):
 
 @pytest.mark.parametrize(
     "name",
-    ["test_features (1).csv", "test_features_old.csv", "test_feature.csv", "1 test_features.csv"],
+    [
+        "test_features (1).csv", "test_features_old.csv", "test_feature.csv", "1 test_features.csv",
+        "test.csv", "features_test.csv", "X_test.csv", "test_data.csv", "Test2.parquet",
+        "testset.gz",
+    ],
 )  # fmt: skip
 def test_names_that_are_alike_are_told(data, caplog, name):
     renamed(data, name)
@@ -71,6 +76,38 @@ def test_names_that_are_alike_are_told(data, caplog, name):
         assert tables.load(data).test is None
     (line,) = (record.getMessage() for record in caplog.records)
     assert line.startswith(f"{data / name}: not read; test_features is read from ")
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [
+        ("sample_submission", "submission_sample.csv"),
+        ("sample_submission", "submission_format.csv"),
+        ("train_drug", "drugs.csv"),
+        ("train_drug", "drug_train.csv"),
+        ("train_targets_nonscored", "nonscored.csv"),
+        ("train_targets_nonscored", "nonscored_train_targets.csv"),
+        ("train_targets_scored", "y_train.csv"),
+        ("train_features", "train.csv"),
+    ],
+)
+def test_other_names_of_known_files_are_told(data, caplog, stem, name):
+    (data / name).touch()
+    with caplog.at_level("WARNING", logger="absl"):
+        tables.load(data)
+    (line,) = caplog.messages
+    assert line.startswith(f"{data / name}: not read; {stem} is read from .csv")
+
+
+@pytest.mark.parametrize("name", ["test", "new", "test_features_2020"])
+def test_known_files_in_a_folder_within_are_told(data, caplog, name):
+    (data / name).mkdir()
+    (data / "test_features.csv").rename(data / name / "test_features.csv")
+    (data / "sample_submission.csv").unlink()
+    with caplog.at_level("WARNING", logger="absl"):
+        assert tables.load(data).test is None
+    (line,) = caplog.messages
+    assert line.startswith(f"{data / name}: not read, though it holds test_features.csv: files are")
 
 
 def test_a_second_file_of_a_known_stem_is_told(data, caplog):
@@ -82,13 +119,28 @@ def test_a_second_file_of_a_known_stem_is_told(data, caplog):
 
 @pytest.mark.parametrize(
     "name",
-    ["notes.csv", "README.md", "test_features.png", "train_features.md", ".test_features.csv.swp"],
-)
+    [
+        "notes.csv", "README.md", "test_features.png", "train_features.md",
+        ".test_features.csv.swp",
+        "plates.csv", "test.py", "latest.csv", "attest_data.csv", "predictions.csv",
+        "submission.csv",
+    ],
+)  # fmt: skip
 def test_other_files_are_nobodys_business(data, caplog, name):
     (data / name).touch()
     with caplog.at_level("WARNING", logger="absl"):
         tables.load(data)
     assert caplog.records == []
+
+
+def test_another_known_file_in_an_archive_is_told(data, caplog):
+    with zipfile.ZipFile(data / "test_features.csv.zip", "w") as archive:
+        archive.write(data / "test_features.csv", "data/train_features.csv")
+    (data / "test_features.csv").unlink()
+    with caplog.at_level("WARNING", logger="absl"):
+        tables.load(data)
+    (line,) = caplog.messages
+    assert "test_features.csv.zip: holds data/train_features.csv, which is read as test_fe" in line
 
 
 def test_a_submission_without_test_features_is_told(data, caplog):

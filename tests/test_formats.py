@@ -136,10 +136,11 @@ def test_whole_hours_are_integers():
     [
         (np.arange(4), ["0", "1", "2", "3"]),
         (np.arange(4) + 2**60, [str(2**60 + i) for i in range(4)]),
-        (np.arange(4.0), ["0.0", "1.0", "2.0", "3.0"]),
+        (np.arange(4.0), ["0", "1", "2", "3"]),
         (pd.array([7, 8, 9, 10], "UInt8"), ["7", "8", "9", "10"]),
         (pd.Categorical(["0012", "12", "b", "a"]), ["0012", "12", "b", "a"]),
         ([" a", "b ", "c", "d"], ["a", "b", "c", "d"]),
+        ([decimal.Decimal(f"{i}.00") for i in range(-1, 3)], ["-1", "0", "1", "2"]),
     ],
 )
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -156,6 +157,36 @@ def test_integers_of_a_parquet_join_the_texts_of_a_csv(tmp_path):
     write(tmp_path, {"train_features": content["train_features"]}, ".parquet")
     write(tmp_path, {"train_targets_scored": content["train_targets_scored"]})
     assert tables.load(tmp_path).ids.tolist() == ["0", "1", "2", "3"]
+
+
+def test_whole_floats_of_a_parquet_join_the_integers_of_a_csv(tmp_path):
+    content = {stem: frames(rows=4)[stem] for stem in ("train_features", "train_targets_scored")}
+    big = np.arange(4) + 2**53 - 5
+    content["train_features"]["sig_id"] = big.astype(float)
+    content["train_targets_scored"]["sig_id"] = big
+    write(tmp_path, {"train_features": content["train_features"]}, ".parquet")
+    write(tmp_path, {"train_targets_scored": content["train_targets_scored"]})
+    assert tables.load(tmp_path).ids.tolist() == [str(number) for number in big]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("mark", ["NA", "nan", "n.a.", "--", "-666", "-666.0", ""])
+def test_rows_without_a_name_are_not_one_compound(tmp_path, suffix, mark):
+    content = frames()
+    content["groups"] = content["train_drug"].rename(columns={"drug_id": "group"})
+    changed = {"train_drug": "drug_id", "groups": "group", "train_features": "sig_id"}
+    for stem, column in changed.items():
+        content[stem].loc[[2, 3], column] = mark
+    found = f"expected a text, found {repr(mark) if mark else 'nothing'}; a missing value: fill"
+    write(tmp_path, content, suffix)
+    with pytest.raises(UserError, match="sig_id, row 3: expected an id, found .*; a missing value"):
+        tables.load(tmp_path)
+    write(tmp_path, {"train_features": frames()["train_features"]}, suffix)
+    with pytest.raises(UserError, match=f"train_drug.*column drug_id, sig_id 0002: {found}"):
+        tables.load(tmp_path)
+    train = tables.read_features(tmp_path / f"train_features{suffix}")
+    with pytest.raises(UserError, match=f"groups.*column group, sig_id 0002: {found}"):
+        tables.read_groups(tmp_path / f"groups{suffix}", train)
 
 
 def test_integers_beyond_a_double_are_rounded_in_both(tmp_path):
@@ -209,12 +240,15 @@ def test_truth_is_no_gene(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-@pytest.mark.parametrize(("cell", "found"), [("yes", "'yes'"), ("2", "'2'"), ("", "nothing")])
+@pytest.mark.parametrize(
+    ("cell", "found"), [("yes", "'yes'"), ("t", "'t'"), ("2", "'2'"), ("", "nothing")]
+)
 def test_other_words_are_no_target(tmp_path, suffix, cell, found):
     content = frames()
     content["train_targets_scored"]["one"] = ["True", "0", "1", cell, *["False"] * 8]
     write(tmp_path, content, suffix)
-    with pytest.raises(UserError, match=f"column one, sig_id 0003: expected .*, found {found}"):
+    expected = "0 or 1" if cell else "a finite number"
+    with pytest.raises(UserError, match=f"one, sig_id 0003: expected {expected}, found {found}"):
         tables.load(tmp_path)
 
 
@@ -239,6 +273,73 @@ def test_the_mark_of_the_connectivity_map_is_told(tmp_path, caplog, suffix):
     assert "in 1 cells of 4 rows; it is read as a number" in line
 
 
+REMEDIES = {
+    "1,234.5": "thousands are written without anything between them",
+    "1,234,567": "thousands are written without anything between them",
+    "1 234.5": "thousands are written without anything between them",
+    "1,234": "decimals are written with a point, thousands without a comma",
+    "0,234": "decimals are written with a point",
+    "1.234,5": "decimals are written with a point, thousands without one",
+    "1,5e3": "decimals are written with a point",
+    "\u22121.5": "its minus sign is another character: write it as -",
+    "#DIV/0!": "Excel's mark of an error: mend its formula, or fill it in",
+    "--": "a missing value: fill it in, or leave the row or the column out",
+    "-": "a missing value: fill it in, or leave the row or the column out",
+    "'1.5": "take the quotes off",
+    "1.5 mM": "write it without its unit",
+    "1e400": "it is greater than a double can be",
+    "0x10": "",
+}
+
+
+@pytest.mark.parametrize("cell", REMEDIES)
+def test_what_is_no_number_has_a_remedy(tmp_path, cell):
+    table = frames()["train_features"].astype({"g-1": object})
+    table.loc[4, "g-1"] = cell
+    write(tmp_path, {"new": table})
+    with pytest.raises(UserError) as caught:
+        tables.read_features(tmp_path / "new.csv")
+    _, _, found = str(caught.value).partition(f"found {cell!r}")
+    assert found == f"; {REMEDIES[cell]}" * bool(REMEDIES[cell])
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "message"),
+    [
+        ("cp_time", "24h", "found '24h'; write it without its unit"),
+        ("cp_time", "24 h", "found '24 h'; write it without its unit"),
+        ("cp_time", "1 days 00:00:00", "00'; write it without its unit, in that of the others"),
+        ("cp_time", "NA", "found 'NA'; a missing value: fill it in, or leave the row out"),
+        ("cp_time", datetime.timedelta(days=1), "; a date or a span of time: write it as a number"),
+        ("cp_time", datetime.date(2020, 9, 3), "; a date or a span of time: write it as a number"),
+        ("g-0", datetime.timedelta(days=1), "; a date or a span of time: write it as a number"),
+        ("g-0", datetime.date(2020, 9, 3), "; a date or a span of time: write it as a number"),
+        ("g-0", [1.0, 2.0], r"found \[1.0, 2.0\]; write one value in each cell"),
+        ("g-0", {"a": 1.0}, "found {'a': 1.0}; write one value in each cell"),
+        ("cp_dose", "0.04 uM", "found '0.04 uM'; write it without its unit"),
+        ("cp_dose", "10.5", "found '10.5'; set config.data.cp_doses to change them"),
+    ],
+)
+def test_units_and_times_have_a_remedy(tmp_path, column, cell, message):
+    table = numeric_frames()["train_features"]
+    table[column] = pd.Series([cell] * len(table))
+    write(tmp_path, {"new": table}, ".csv" if isinstance(cell, str) else ".parquet")
+    with pytest.raises(UserError, match=f"column {column}, sig_id 0000: .*{message}$"):
+        next(tables.stream(next(tmp_path.iterdir()), levels=NUMERIC))
+
+
+def test_a_level_is_one_however_its_characters_are_coded(tmp_path):
+    table = frames()["train_features"]
+    levels = Levels.of(DataConfig(cp_doses=("10 \u00b5M", "Caf\u00e9")))
+    table["cp_dose"] = ["10 \u03bcM", "Cafe\u0301"] * 6
+    write(tmp_path, {"new": table})
+    found = tables.read_features(tmp_path / "new.csv", levels).cp_dose
+    assert found[:2].tolist() == ["10 \u00b5M", "Caf\u00e9"]
+    write(tmp_path, {"new": table.assign(cp_dose="10um")})
+    with pytest.raises(UserError, match="found '10um'; write it as 10 \u00b5M"):
+        tables.read_features(tmp_path / "new.csv", levels)
+
+
 def zipped(data, *names):
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w") as archive:
@@ -255,6 +356,17 @@ READ = {
     "gzip named .csv": gzip.compress,
     "zip named .csv": lambda data: zipped(data, "features.csv"),
     "zip of a Mac": lambda data: zipped(data, "data/", "data/a.csv", "__MACOSX/data/._a.csv"),
+    "zip with litter": lambda data: zipped(
+        data,
+        "a/__MACOSX/._a.csv",
+        ".DS_Store",
+        "a/._a.csv",
+        "Thumbs.db",
+        "a/.git/config",
+        "~$a.csv",
+        "a/desktop.ini",
+        "a/a.csv",
+    ),
     "carriage returns": lambda data: data.replace(b"\n", b"\r"),
     "a byte order mark": lambda data: b"\xef\xbb\xbf" + data,
     "a mark and carriage returns": lambda data: b"\xef\xbb\xbf" + data.replace(b"\n", b"\r"),
@@ -265,6 +377,13 @@ READ = {
     "quoted cells": lambda data: b"\n".join(
         b",".join(b'"%s"' % cell for cell in row.split(b",")) for row in data.splitlines()
     ),
+    "blanks and blank lines before": lambda data: b"  \n\t\r\n" + data,
+    "blanks at the end": lambda data: data + b"   \n \t\n",
+    "blanks between": lambda data: data.replace(b"\n", b"\n  \n", 3),
+    "an old end of a file": lambda data: data + b"\x1a",
+    "null bytes at the end": lambda data: data + b"\0\0\0",
+    "rows of commas alone": lambda data: data + b",,,,,,,,\n , , ,,,,,,\n",
+    "rows of other commas alone": lambda data: data + b",,\n,,,,,,,,,,,,\n",
     "blank lines before": lambda data: b"\n\r\n" + data,
 }
 
@@ -362,6 +481,76 @@ UNREADABLE = {
     ),
     "bzip2 named .csv": ("new.csv", bz2.compress, "new.csv: bzip2 file named .csv; convert it"),
     "xz named .csv": ("new.csv", lzma.compress, "new.csv: xz file named .csv; convert it"),
+    "commas at the ends of rows": (
+        "new.csv",
+        lambda data: data.replace(b"\n", b",\n").replace(b",\n", b"\n", 1),
+        "Expected 9 columns, got 10: 0000,trt_cp,24,D1,",
+    ),
+    "a remedy for commas at the ends of rows": (
+        "new.csv",
+        lambda data: data + b"x,trt_cp,24,D1,1,2,3,4,5,\n",
+        "got 10: x,trt_cp,24,D1,1,2,3,4,5,; take the commas off the ends of the rows",
+    ),
+    "a quote that is not closed": (
+        "new.csv", lambda data: data.replace(b"0002", b'"0002'), "; a quote is not closed",
+    ),
+    "two files that were joined": (
+        "new.csv", lambda data: data * 2, "new.csv: row 13 is the header once more",
+    ),
+    "a gzip that is cut": (
+        "new.csv.gz", lambda data: gzip.compress(data)[:-20], "; is the file complete? Copy it",
+    ),
+    "a line break in a name": (
+        "new.csv", lambda data: data.replace(b"g-0", b'"g\n-0"', 1), "or a name has a line break",
+    ),
+    "a row that is cut": ("new.csv", lambda data: data + b"x,trt", "; the row is cut short; is"),
+    "a row that is longer": (
+        "new.csv", lambda data: data + b"x, y,trt_cp,24,D1,1,2,3,4,5\n", "; a text with a comma",
+    ),
+    "text named .parquet": (
+        "new.parquet", bytes, "cannot be read as parquet: found text; is it CSV, name it .csv",
+    ),
+    "a parquet that is cut": (
+        "new.parquet", lambda data: b"PAR1\x15\x04" * 99, "its end is not that of parquet; is the",
+    ),
+    "nothing named .parquet": (
+        "new.parquet", lambda data: b"", "new.parquet: expected a table, found an empty file",
+    ),
+    "a web page": (
+        "new.csv", lambda data: b"<!DOCTYPE html>\n<html>404</html>\n", "found a web page, as of a",
+    ),
+    "a web page named .csv.gz": (
+        "new.csv.gz", lambda data: b"\n<html><body>404", "found a web page, as of a failed",
+    ),
+    "a packed web page": (
+        "new.csv.gz", lambda data: gzip.compress(b"<html><body>"), "found a web page, as of a",
+    ),
+    "a pointer named .csv": (
+        "new.csv", lambda data: b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n",
+        "expected a table, found a pointer of git-lfs; fetch the file with git lfs pull",
+    ),
+    "a pointer named .parquet": (
+        "new.parquet", lambda data: b"version https://git-lfs.github.com/spec/v1\noid sha256:4\n",
+        "expected a table, found a pointer of git-lfs; fetch the file with git lfs pull",
+    ),
+    "JSON": ("new.csv", lambda data: b'{"a": 1}\n', "expected a table, found JSON; convert it to"),
+    "blanks": ("new.csv", lambda data: b"  \n \n", "expected a table, found an empty file"),
+    "commas": ("new.csv", lambda data: b",,,\n" + data, "found a first line without names; take"),
+    "several in a zip": (
+        "new.csv.zip",
+        lambda data: zipped(data, "a.csv", "__MACOSX/._a.csv", "b.csv"),
+        "new.csv.zip: expected one file within, found 2: a.csv, b.csv",
+    ),
+    "pandas' index, written and read again": (
+        "new.csv",
+        lambda data: b"Unnamed: 0," + data.replace(b"\n", b"\n0,")[:-2],
+        "column 1 (Unnamed: 0; pandas writes its index so) is not expected; write it with index=F",
+    ),
+    "a comma at the end, read and written": (
+        "new.csv",
+        lambda data: data.replace(b"\n", b",\n").replace(b",\n", b",Unnamed: 9\n", 1),
+        "column 10 (Unnamed: 9; the header ends with a comma) is not expected; take the last",
+    ),
     "gzip within gzip": (
         "new.csv.gz",
         lambda data: gzip.compress(gzip.compress(data)),

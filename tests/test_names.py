@@ -201,6 +201,57 @@ def test_controls_need_no_row_in_the_targets(tmp_path, caplog):
     assert found.drug_id[[0, 4, 9]].tolist() == ["d0", "ctl_vehicle", "ctl_vehicle"]
 
 
+@pytest.mark.parametrize("stem", ["train_features", "train_targets_scored", "train_drug"])
+def test_numbering_of_rows_is_no_column(tmp_path, stem):
+    content = frames()
+    content[stem].insert(0, "Unnamed: 0", range(12))
+    write(tmp_path, content)
+    data = DataConfig(gene_prefixes=("*",))
+    with pytest.raises(UserError, match=rf"{stem}.csv: column 1 \(Unnamed: 0; pandas writes its"):
+        tables.load(tmp_path, prefixes=Prefixes.of(data))
+
+
+@pytest.mark.parametrize("name", ["index", "level_0", "__index_level_0__"])
+def test_numbering_of_rows_under_its_own_name_is_no_column(tmp_path, name):
+    frames()["train_features"].assign(**{name: 1}).to_csv(tmp_path / "new.csv", index=False)
+    with pytest.raises(UserError, match=f"new.csv: column {name}, pandas' numbering of the rows"):
+        read(tmp_path / "new.csv", gene_prefixes=("*",))
+
+
+def test_numbering_of_rows_may_be_ignored(tmp_path):
+    frames()["train_features"].assign(**{"Unnamed: 0": 1}).to_csv(tmp_path / "new.csv", index=False)
+    assert len(read(tmp_path / "new.csv", ignore=("Unnamed",)).genes) == 3
+
+
+@pytest.mark.parametrize("names", [("m1", "M1"), ("a b", "a  b"), ("ab", "a b"), ("10 µ", "10 μ")])
+def test_names_that_differ_by_case_or_spaces_alone_are_told(tmp_path, caplog, names):
+    content = frames()
+    scored = content["train_targets_scored"]
+    content["train_targets_scored"] = scored.rename(columns={"one": names[0]})
+    scored = content["train_targets_scored"].rename(columns={"two, with comma": names[1]})
+    line = f"columns {names[0]} and {names[1]} differ by case or spaces alone"
+    write(tmp_path, {**content, "train_targets_scored": scored})
+    content.pop("sample_submission")
+    (tmp_path / "sample_submission.csv").unlink()
+    with caplog.at_level("WARNING", logger="absl"):
+        tables.load(tmp_path)
+    assert caplog.messages == [f"{tmp_path / 'train_targets_scored.csv'}: {line}"]
+    caplog.clear()
+    nonscored = content["train_targets_nonscored"].rename(columns={"three": names[1]})
+    write(tmp_path, {**content, "train_targets_nonscored": nonscored})
+    with caplog.at_level("WARNING", logger="absl"):
+        tables.load(tmp_path)
+    assert caplog.messages == [f"{tmp_path / 'train_targets_nonscored.csv'}: {line}"]
+
+
+def test_targets_that_are_scored_and_not(tmp_path):
+    content = frames()
+    content["train_targets_nonscored"]["one"] = 0
+    write(tmp_path, content)
+    with pytest.raises(UserError, match="nonscored.csv: column one is in train_targets_scored.csv"):
+        tables.load(tmp_path)
+
+
 def test_a_treated_row_needs_its_targets(tmp_path):
     content = frames()
     content["train_targets_scored"] = content["train_targets_scored"].iloc[:3]

@@ -92,6 +92,26 @@ def test_other_fields_that_change_numbers_are_named(trained):
         run.infer(other, workdir)
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"cp_dose": "20"}, "expected one of 0.04, 10, found '20'; the models know no others"),
+        ({"site": 1}, "column site is not expected; the models were trained without it, take it "),
+        ({"g-9": 1}, "column g-9 is not expected; the models were trained without it, take it out"),
+        ({"g-0": "NA"}, "found 'NA'; a missing value: fill it in, or leave the row out"),
+    ],
+)
+def test_no_remedy_is_one_that_inference_refuses(trained, tmp_path, changed, message):
+    config, workdir = trained
+    table = frames()["test_features"].drop(columns=["c-0", "cp_type"])
+    table = table.assign(**{"cp_dose": "10", "cp_time": 24, **changed})
+    table.to_csv(tmp_path / "new.csv", index=False)
+    data = dataclasses.replace(config.data, test_features=str(tmp_path / "new.csv"))
+    with pytest.raises(UserError, match=message) as caught:
+        run.infer(dataclasses.replace(config, data=data), workdir)
+    assert "config.data" not in str(caught.value)
+
+
 def test_a_level_that_no_training_row_had_a_column_for(trained, tmp_path):
     config, workdir = trained
     table = frames()["test_features"].drop(columns="c-0").assign(cp_dose="10", cp_time=24)

@@ -8,8 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from moa_jax.data.names import level_key
+
 # How missing values are written; pyarrow reads the last three words as numbers.
-MISSING = frozenset("na n/a #n/a <na> none null nil missing . ? nan inf infinity".split())
+MISSING = frozenset("na n/a n.a. #n/a <na> none null nil missing . ? nan inf infinity".split())
+# How the Connectivity Map marks what is missing, in numbers and texts alike.
+MISSING_MARK = -666
+# The minus sign, and what is written in its place.
+DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"
 TRUTH = {"true": 1.0, "false": 0.0}
 
 
@@ -30,6 +36,10 @@ def texts(column: pa.ChunkedArray) -> np.ndarray:
     if pa.types.is_boolean(column.type):
         names = {True: "True", False: "False", None: None}
         return np.array([names[cell] for cell in column.to_pylist()], object)
+    if pa.types.is_duration(column.type):  # where a cast to text gives a count of its unit
+        column = pa.chunked_array(
+            [pa.array([None if c is None else str(c) for c in column.to_pylist()], pa.string())]
+        )
     found = _cast(column, pa.string())
     return pc.utf8_trim_whitespace(found).to_numpy()
 
@@ -44,6 +54,20 @@ def numbers(column: pa.ChunkedArray) -> np.ndarray:
             return column.cast(pa.float64()).to_numpy()
         column = pc.utf8_trim_whitespace(column)
     return _cast(column, pa.float64()).to_numpy()
+
+
+def is_missing(text: str | None) -> bool:
+    """Tells whether a cell that should be a name stands for none.
+
+    >>> [is_missing(text) for text in ("NA", "-666.0", "", "--", "7", "Na+")]
+    [True, True, True, True, False, False]
+    """
+    return (
+        not text
+        or not text.strip(DASHES)
+        or text.lower() in MISSING
+        or level_key(text) == MISSING_MARK
+    )
 
 
 def binaries(column: pa.ChunkedArray) -> np.ndarray:
@@ -64,16 +88,6 @@ def shown(column: pa.ChunkedArray, row: int) -> str:
     cell = found[0].as_py()
     is_value = isinstance(cell, (str, float)) or cell is None
     return "nothing" if is_value else repr(cell)[:60]
-
-
-def remedy(column: pa.ChunkedArray, row: int) -> str:
-    """Returns what to do about a cell that is no finite number; empty where there is no telling."""
-    (text,) = texts(column.slice(row, 1))
-    if not text or text.lstrip("+-").lower() in MISSING:
-        return "; a missing value: fill it in, or leave the row or the column out"
-    if text.count(",") == 1 and text.replace(",", "").lstrip("+-").isdecimal():
-        return "; decimals are written with a point"
-    return ""
 
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from moa_jax.data import cells, formats
+from moa_jax.data import cells, formats, remedies
 from moa_jax.data.names import level_key
 from moa_jax.errors import UserError
+
+# A column without a name as pandas reads it, and once more where it is written and read again; and
+# the names that it gives its numbering of the rows.
+_UNNAMED = re.compile(r"Unnamed: ?\d+(\.\d+)*(_level_\d+)?")
+_NUMBERING = re.compile(r"index|level_\d+|__index_level_\d+__")
+_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,15}))\.0+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,14 +29,18 @@ class Columns:
 
     Attributes:
       path: the file.
-      ids: [N] `sig_id` as str, in an object array; unique in the file.
+      ids: [N] `sig_id` as str, in an object array, a whole number without its `.0`; unique in the
+        file.
       table: the N rows. Columns of CSV are text until they are asked for, so that an id 0012 is
         not 12 and a message shows what stands in the file.
+      is_trained: whether the rows are for trained models, whose columns and levels are settled;
+        messages then name no remedy that is refused.
     """
 
     path: Path
     ids: np.ndarray
     table: pa.Table
+    is_trained: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -84,10 +95,16 @@ class Columns:
         """Returns [N] str in an object array.
 
         Raises:
-          UserError: a cell is empty.
+          UserError: a cell is empty or marks a missing value, which unlike rows would share.
         """
         values = cells.texts(self.table.column(name))
-        self.check(name, values.astype(bool), "a text")
+        self.check(
+            name,
+            np.array([not cells.is_missing(text) for text in values]),
+            "a text",
+            "; a missing value: fill it in, with a name of its own for each unknown one; controls "
+            "need no row",
+        )
         return values
 
     def numbers(self, names: Sequence[str]) -> np.ndarray:
@@ -109,7 +126,7 @@ class Columns:
         """
         values = np.empty((len(self.ids), len(names)), np.uint8)
         for index, name in enumerate(names):
-            column = self._finite(name, cells.binaries(self.table.column(name)))
+            column = self._finite(name, cells.binaries(self.table.column(name)), "0 or 1")
             self.check(name, (column == 0) | (column == 1), "0 or 1")
             values[:, index] = column
         return values
@@ -121,14 +138,15 @@ class Columns:
           UserError: a cell is none of `allowed`, which the configuration's `field` sets.
         """
         level_of = {level_key(str(level)): level for level in allowed}
-        texts = cells.texts(self.table.column(name))
+        column = self.table.column(name)
+        texts = cells.texts(column)
         found = {text: level_of.get(level_key(text)) for text in set(texts) if text}
-        self.check(
-            name,
-            np.array([found.get(text) is not None for text in texts]),
-            f"one of {', '.join(map(str, allowed))}",
-            f"; set {field} to change them",
-        )
+        known = np.array([found.get(text) is not None for text in texts])
+        if not known.all():
+            remedy = remedies.of_level(column, int(np.argmin(known)), allowed)
+            settled = "; the models know no others"
+            remedy = remedy or (settled if self.is_trained else f"; set {field} to change them")
+            self.check(name, known, f"one of {', '.join(map(str, allowed))}", remedy)
         return np.array([found[text] for text in texts], object)
 
     def check(self, name: str, fits: np.ndarray, expected: str, remedy: str = "") -> None:
@@ -141,11 +159,15 @@ class Columns:
                 f"expected {expected}, found {found}{remedy}"
             )
 
-    def _finite(self, name: str, values: np.ndarray) -> np.ndarray:
+    def _finite(
+        self, name: str, values: np.ndarray, expected: str = "a finite number"
+    ) -> np.ndarray:
         finite = np.isfinite(values)
         if not finite.all():
-            remedy = cells.remedy(self.table.column(name), int(np.argmin(finite)))
-            self.check(name, finite, "a finite number", remedy)
+            column, row = self.table.column(name), int(np.argmin(finite))
+            if cells.shown(column, row) == "nothing":
+                expected = "a finite number"
+            self.check(name, finite, expected, remedies.of_number(column, row, self.is_trained))
         return values
 
 
@@ -153,14 +175,27 @@ def read(path: Path) -> Columns:
     """Returns a whole file.
 
     Raises:
-      UserError: see `parts`.
+      UserError: see `parts`; a column has the name that pandas gives one without.
     """
     found = list(parts(path, rows=8192))
+    check_numbering(found[0], found[0].names)
     return Columns(
         path,
         np.concatenate([part.ids for part in found]),
         pa.concat_tables([part.table for part in found]),
     )
+
+
+def check_numbering(columns: Columns, names: Sequence[str]) -> None:
+    """Raises a UserError if one of `names` is what pandas makes of a column without a name."""
+    if name := next((name for name in names if _UNNAMED.fullmatch(name)), None):
+        position = columns.table.column_names.index(name) + 1
+        raise formats.unnamed(columns.path, position, len(columns.table.column_names), name)
+    if name := next((name for name in names if _NUMBERING.fullmatch(name)), None):
+        raise UserError(
+            f"{columns.path}: column {name}, pandas' numbering of the rows, is not expected; write "
+            "it with index=False, or take it out"
+        )
 
 
 def parts(path: Path, rows: int) -> Iterator[Columns]:
@@ -170,7 +205,7 @@ def parts(path: Path, rows: int) -> Iterator[Columns]:
 
     Raises:
       UserError: the file cannot be read, see `formats.tables`; it has no rows, or a `sig_id` is
-        empty or stands in it more than once.
+        missing or stands in it more than once.
     """
     seen: set[str] = set()
     for table in _regrouped(formats.tables(path), rows):
@@ -191,12 +226,22 @@ def _regrouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
 
 
 def _ids(path: Path, table: pa.Table, seen: set[str]) -> np.ndarray:
-    ids = cells.texts(table.column("sig_id"))
-    for sig_id in ids:
-        if not sig_id:
+    column = table.column("sig_id")
+    ids = cells.texts(column)
+    for row, sig_id in enumerate(ids):
+        if cells.is_missing(sig_id):
             raise UserError(
-                f"{path}: column sig_id, row {len(seen) + 1}: expected an id, found nothing"
+                f"{path}: column sig_id, row {len(seen) + 1}: expected an id, "
+                f"found {cells.shown(column, row)}; a missing value: fill it in"
             )
+        if sig_id == "sig_id":
+            raise UserError(
+                f"{path}: row {len(seen) + 1} is the header once more, as of files that were "
+                "joined; take it out"
+            )
+        # pandas writes whole numbers as 12.0 where one of the rows was without.
+        if (whole := _WHOLE.fullmatch(sig_id)) and abs(int(whole[1])) < 2**53:
+            ids[row] = sig_id = whole[1]
         if sig_id in seen:
             raise UserError(f"{path}: sig_id {sig_id} stands more than once")
         seen.add(sig_id)
@@ -210,4 +255,5 @@ def _difference(found: Iterable[str], expected: Iterable[str]) -> tuple[list[str
 
 
 def _first(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    first = " ".join(names[0].split())  # a cell may have a line break
+    return first if len(names) == 1 else f"{first} and {len(names) - 1} more"

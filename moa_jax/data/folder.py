@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
+import zipfile
 from pathlib import Path
 
 from absl import logging
@@ -24,6 +26,16 @@ TABULAR = frozenset(
     "csv tsv tab txt dat parquet pq feather arrow ipc orc xls xlsx xlsm ods h5 hdf5 npz npy pkl "
     "pickle rds rdata json gct gctx gz gzip zip bz2 xz zst lz4 7z rar tar tgz".split()
 )
+# Other names, without what separates their words, that people give to the same files.
+_OF = "(?:x|data|set|features?|rows|profiles|expression)*"
+OTHER_NAMES = {
+    "train_targets_nonscored": "(?:train)?(?:targets?)?nonscored(?:targets?)?(?:train)?",
+    "train_targets_scored": "(?:train(?:ing)?)?(?:y|targets?|labels?)(?:scored|train(?:ing)?)?",
+    "train_drug": "(?:train)?(?:drugs?|compounds?)(?:ids?|names?)?(?:train)?",
+    "sample_submission": "submission(?:sample|example|format|template)|(?:example|test)submission",
+    "train_features": f"{_OF}train(?:ing)?{_OF}",
+    "test_features": f"{_OF}test(?:ing)?{_OF}",
+}
 # How alike a name and a known one are that are probably meant to be the same.
 ALIKE = 0.85
 
@@ -50,8 +62,13 @@ def known(folder: Path) -> dict[str, Path]:
         if of_stem:
             found[stem] = folder / of_stem[0]
             formats.check_file(found[stem])
+            _tell_member(found[stem], stem)
     for name in sorted(set(names) - {path.name for path in found.values()}):
         meant, is_certain = _meant(name)
+        if not is_certain and (within := _known_within(folder / name)):
+            line = "%s: not read, though it holds %s: files are read from the folder itself"
+            logging.warning(line, folder / name, within)
+            continue
         if meant is None:
             continue
         *others, last = formats.SUFFIXES
@@ -62,11 +79,32 @@ def known(folder: Path) -> dict[str, Path]:
     return found
 
 
+def _known_within(path: Path) -> str | None:
+    """Returns the first file of a known stem in a folder; None for a file."""
+    with contextlib.suppress(OSError):
+        names = sorted(inner.name for inner in path.iterdir()) if path.is_dir() else []
+        return next((name for name in names if _meant(name)[1]), None)
+    return None
+
+
+def _tell_member(path: Path, stem: str) -> None:
+    """Logs where the one file within an archive has another known stem."""
+    with contextlib.suppress(OSError, zipfile.BadZipFile):
+        members = formats.members(path) if zipfile.is_zipfile(path) else []
+        other, _ = _meant(Path(members[0]).name) if len(members) == 1 else (None, False)
+        if other not in (None, stem):
+            logging.warning(
+                "%s: holds %s, which is read as %s; is it packed under the wrong name?",
+                path, members[0], stem,
+            )  # fmt: skip
+
+
 def _meant(name: str) -> tuple[str | None, bool]:
     """Returns the stem that a name resembles, and whether it is that one but for its spelling.
 
-    >>> [_meant(name) for name in ("Test_Features.CSV", "test_features (1).csv", "notes.csv")]
-    [('test_features', True), ('test_features', False), (None, False)]
+    >>> names = "Test_Features.CSV", "test_features (1).csv", "features_test.csv", "notes.csv"
+    >>> [_meant(name) for name in names]
+    [('test_features', True), ('test_features', False), ('test_features', False), (None, False)]
     """
     base, *suffixes = name.split(".")
     if suffixes and TABULAR.isdisjoint(suffix.lower() for suffix in suffixes):
@@ -76,5 +114,10 @@ def _meant(name: str) -> tuple[str | None, bool]:
     if plain in stem_of:
         return stem_of[plain], True
     within = [known for known in stem_of if known in plain]
-    alike = within or difflib.get_close_matches(plain, stem_of, n=1, cutoff=ALIKE)
-    return (stem_of[alike[0]] if alike else None), False
+    if alike := within or difflib.get_close_matches(plain, stem_of, n=1, cutoff=ALIKE):
+        return stem_of[alike[0]], False
+    words = sorted(re.findall(r"[a-z]+", base.lower()))
+    for stem, pattern in OTHER_NAMES.items():
+        if words == sorted(stem.split("_")) or re.fullmatch(pattern, plain.rstrip("0123456789")):
+            return stem, False
+    return None, False

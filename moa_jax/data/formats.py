@@ -10,7 +10,7 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -29,6 +29,7 @@ PARQUET_BUFFER = 1 << 16
 # A header is looked for in as many bytes at a time, and at most.
 HEADER_BLOCK, HEADER_LIMIT = 1 << 16, 1 << 24
 # What files begin with, and their names. Those of CSV have none.
+BLANK = ' \t\r\n\0\x1a,"'  # of rows in which nothing stands, and of old ends of files
 SIGNATURES = {
     rb"\x1f\x8b": "gzip",
     rb"PK\x03\x04|PK\x05\x06": "zip",
@@ -40,6 +41,17 @@ SIGNATURES = {
     rb"ARROW1": "feather",
     rb"\xd0\xcf\x11\xe0": "Excel",
     rb"\x89HDF": "HDF5",
+}
+# What macOS and Windows pack beside the files: hidden ones, previews, settings and locks.
+_LITTER = re.compile(
+    r"(^|/)(__MACOSX/|\.[^/.]|~\$|(eh)?thumbs\.db$|desktop\.ini$|\$RECYCLE\.BIN/)", re.IGNORECASE
+)
+# What comes in the place of a table: how it begins, and what to do.
+IMPOSTORS = {
+    rb"version https://git-lfs": "a pointer of git-lfs; fetch the file with git lfs pull",
+    rb"<(!doctype html|html|head|body)": "a web page, as of a failed download; download it again",
+    rb"<\?xml|<[a-z]+[ >]": "XML; convert it to CSV",
+    rb"[{\[]\s*[\"{\[]": "JSON; convert it to CSV",
 }
 PACKED = {".gz": "gzip", ".zip": "zip"}
 # UTF-32's mark begins with UTF-16's.
@@ -61,7 +73,8 @@ def tables(path: Path) -> Iterator[pa.Table]:
 
     Raises:
       UserError: the file is missing, empty, damaged, of another format, not delimited by commas or
-        not UTF-8; a column has no name, a name stands more than once, or none is `sig_id`.
+        not UTF-8; a column has no name, a name stands more than once, or none is `sig_id`; a row of
+        CSV has more or fewer cells than the header. Blank rows of CSV are left out.
     """
     check_file(path)
     if not path.name.endswith(SUFFIXES):
@@ -70,11 +83,19 @@ def tables(path: Path) -> Iterator[pa.Table]:
             f"{''.join(path.suffixes) or 'no suffix'}; rename or convert it"
         )
     with _reading(path, "CSV in UTF-8"), open(path, "rb") as opened:
-        found = _signature(opened.read(16))
+        head = opened.read(256)
+        found = _signature(head)
+        _check_impostor(path, head)
     named = "parquet" if path.suffix == ".parquet" else PACKED.get(path.suffix)
     if named == "parquet":
         if found not in (None, "parquet"):
             raise UserError(f"{path}: cannot be read as parquet: {found} file named .parquet")
+        if not head:
+            raise UserError(f"{path}: expected a table, found an empty file")
+        if found is None and _is_text(head):
+            raise UserError(
+                f"{path}: cannot be read as parquet: found text; is it CSV, name it .csv"
+            )
     elif found != named:
         if found is None and path.stat().st_size:
             raise UserError(
@@ -105,28 +126,100 @@ def _signature(head: bytes) -> str | None:
     return next((kind for bytes_, kind in SIGNATURES.items() if re.match(bytes_, head)), None)
 
 
+def _check_impostor(path: Path, head: bytes) -> None:
+    begin = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    for bytes_, what in IMPOSTORS.items():
+        if re.match(bytes_, begin, re.IGNORECASE):
+            raise UserError(f"{path}: expected a table, found {what}")
+
+
+def _is_text(head: bytes) -> bool:
+    with contextlib.suppress(UnicodeDecodeError):
+        return codecs.getincrementaldecoder("utf-8")().decode(head).isprintable() or b"\n" in head
+    return False
+
+
 def _csv(path: Path, packed: str | None) -> Iterator[pa.Table]:
     names: list[str] = []
     with _reading(path, "CSV in UTF-8", names):
         with _opened(path, packed) as opened:
             head, begin = _header(opened)
         text = _decoded(path, head)
+        if text.count('"') % 2:
+            raise UserError(
+                f"{path}: a quote in the header is not closed, or a name has a line break; take it "
+                "out"
+            )
         (literal,) = csv.reader([text])
         names += (name.strip() for name in next(csv.reader([text], skipinitialspace=True)))
         _check_names(path, names)
         spaced = any(name != name.lstrip() for name in literal)
-        with _opened(path, packed) as opened:
+        with _opened(path, packed) as opened, _rows_judged(path) as judge:
             opened.read(begin)
             if not opened.peek(1):
                 return
             with pa.csv.open_csv(
                 opened,
                 pa.csv.ReadOptions(column_names=names, block_size=CSV_BLOCK),
+                parse_options=pa.csv.ParseOptions(invalid_row_handler=judge),
                 convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(names, "string")),
             ) as batches:
                 for batch in batches:
                     table = pa.Table.from_batches([batch])
-                    yield _unquoted(table) if spaced else table
+                    yield _filled(path, _unquoted(table) if spaced else table)
+
+
+@contextlib.contextmanager
+def _rows_judged(path: Path) -> Iterator[Callable[[pa.csv.InvalidRow], str]]:
+    """Gives what judges a row of another number of cells: a blank one is skipped, others are told.
+
+    Raises:
+      UserError: a row has other cells than the header.
+    """
+    wrong: list[pa.csv.InvalidRow] = []
+
+    def judge(row: pa.csv.InvalidRow) -> str:
+        if not row.text.strip(BLANK):
+            return "skip"
+        wrong.append(row)
+        return "error"
+
+    try:
+        yield judge
+    except pa.ArrowInvalid:
+        if not wrong:
+            raise
+        expected, found, text = wrong[0].expected_columns, wrong[0].actual_columns, wrong[0].text
+        if text.count('"') % 2:
+            remedy = "a quote is not closed"
+        elif found < expected:
+            remedy = "the row is cut short; is the file complete?"
+        elif not text.split(",", expected)[-1].strip(BLANK):
+            remedy = "take the commas off the ends of the rows"
+        else:
+            remedy = "a text with a comma needs quotes around it"
+        shown = " ".join(text.split())
+        shown = f"{shown[:80]} ..." if len(shown) > 80 else shown
+        raise UserError(
+            f"{path}: cannot be read as CSV in UTF-8: Expected {expected} columns, got {found}: "
+            f"{shown}; {remedy}"
+        ) from None
+
+
+def _filled(path: Path, table: pa.Table) -> pa.Table:
+    """Returns the rows in which something stands; Excel writes rows of commas alone."""
+
+    def is_blank(name: str) -> pa.ChunkedArray:
+        return pc.equal(pc.utf8_trim(table.column(name), BLANK), "")
+
+    blank = is_blank("sig_id")
+    if not pc.any(blank).as_py():
+        return table
+    for name in table.column_names:
+        blank = pc.and_(blank, is_blank(name))
+    if count := pc.sum(blank).as_py():
+        logging.info("%s: %d rows of commas alone are left out", path, count)
+    return table.filter(pc.invert(blank))
 
 
 def _header(opened: Opened) -> tuple[bytes, int]:
@@ -140,15 +233,17 @@ def _header(opened: Opened) -> tuple[bytes, int]:
         if not block:
             break
         read += block
-        line = read.lstrip(b"\r\n")
+        line = re.sub(rb"\A(?:[ \t]*[\r\n])+", b"", read)
     head = re.split(rb"[\r\n]", line, maxsplit=1)[0]
     return head, len(read) - len(line) + min(len(head) + 1, len(line))
 
 
 def _decoded(path: Path, head: bytes) -> str:
     problem = None
-    if not head:
-        raise UserError(f"{path}: expected a table, found an empty file")
+    if not head.strip(BLANK.encode()):
+        found = "a first line without names; take it out" if head else "an empty file"
+        raise UserError(f"{path}: expected a table, found {found}")
+    _check_impostor(path, head)
     if inner := _signature(head):
         problem = f"a {inner} file is packed within"
     elif mark := next((mark for mark in MARKS if head.startswith(mark)), None):
@@ -187,20 +282,26 @@ def _parquet(path: Path) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([batch]).rename_columns(names)
 
 
+def members(path: Path) -> list[str]:
+    """Returns the names of the files in a zip, without what macOS and Windows pack beside them."""
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+    return [name for name in names if not _LITTER.search(name)]
+
+
 @contextlib.contextmanager
 def _opened(path: Path, packed: str | None) -> Iterator[Opened]:
     if packed == "gzip":
         with gzip.open(path) as unpacked:
             yield unpacked
     elif packed == "zip":
+        names = members(path)
+        if "xl/workbook.xml" in names:
+            raise UserError(f"{path}: Excel file; save it as CSV")
+        if len(names) != 1:
+            several = f": {', '.join(names[:3])}{', ...' * (len(names) > 3)}" if names else ""
+            raise UserError(f"{path}: expected one file within, found {len(names)}{several}")
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if "xl/workbook.xml" in names:
-                raise UserError(f"{path}: Excel file; save it as CSV")
-            # Folders, and what macOS packs beside every file.
-            names = [n for n in names if not n.endswith("/") and not n.startswith("__MACOSX/")]
-            if len(names) != 1:
-                raise UserError(f"{path}: expected one file within, found {len(names)}")
             with archive.open(names[0]) as member:
                 yield cast(zipfile.ZipExtFile, member)  # declared as less than it is
     else:
@@ -226,7 +327,23 @@ def _reading(path: Path, kind: str, names: Sequence[str] = ()) -> Iterator[None]
         if found := re.match(r"In CSV column #(\d+): .*invalid UTF8", reason):
             name = names[int(found[1])]
             reason = f"column {name} has other bytes, as those of Latin-1; save it as UTF-8"
+        elif re.search("out of sync with chunker|straddling", reason):
+            reason = "a quote is not closed, or a cell has a line break; mend the row"
+        elif "magic bytes not found" in reason or "Parquet file size is" in reason:
+            reason = "its end is not that of parquet; is the file complete? Copy it again"
+        elif isinstance(error, (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile)):
+            reason += "; is the file complete? Copy it again"
         raise UserError(f"{path}: cannot be read as {kind}: {reason}") from None
+
+
+def unnamed(path: Path, position: int, count: int, shown: str) -> UserError:
+    """Returns what is wrong with a column without a name, of `count`, the first of which is 1."""
+    reason, what = "", "name it"
+    if position == 1:
+        reason, what = "; pandas writes its index so", "write it with index=False"
+    elif position == count:
+        reason, what = "; the header ends with a comma", "take the last comma off each line"
+    return UserError(f"{path}: column {position} ({shown}{reason}) is not expected; {what}")
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:
@@ -236,12 +353,7 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
         raise UserError(f"{path}: expected names of columns, found Excel's line sep=; take it out")
     for position, name in enumerate(names, 1):
         if not name:
-            reason, what = "", "name it"
-            if position == 1:
-                reason, what = "; pandas writes its index so", "write it with index=False"
-            elif position == len(names):
-                reason, what = "; the header ends with a comma", "take the last comma off each line"
-            raise UserError(f"{path}: column {position} (no name{reason}) is not expected; {what}")
+            raise unnamed(path, position, len(names), "no name")
     if repeated := next((n for n in dict.fromkeys(names) if names.count(n) > 1), None):
         raise UserError(f"{path}: column {repeated} stands more than once")
     if "sig_id" not in names:

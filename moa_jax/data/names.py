@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import unicodedata
+from collections.abc import Iterable
+
+from absl import logging
 
 from moa_jax.config import DataConfig
 from moa_jax.errors import UserError
 
 PREFIX_FIELDS = ("gene_prefixes", "cell_prefixes", "ignore")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,15 +71,31 @@ class Prefixes:
 def level_key(text: str) -> str | float:
     """Returns what two texts of one level have in common.
 
-    Texts of numbers are one level if their values are, and truth is written in any case.
+    Texts of numbers are one level if their values are, and truth is written in any case. A
+    character of several codes, as the micro sign and the Greek letter, is one.
 
     >>> [level_key(text) for text in ("10", "10.0", "1e1", "TRUE", "D1")]
     [10.0, 10.0, 10.0, 'true', 'D1']
     """
     text = text.strip()
-    if _NUMBER.fullmatch(text):
+    if NUMBER.fullmatch(text):
         return float(text)
+    text = unicodedata.normalize("NFKC", text)
     return text.lower() if text.lower() in ("true", "false") else text
+
+
+def tell_alike(file: object, names: Iterable[str], others: Iterable[str] = ()) -> None:
+    """Logs the first name that is an earlier one, or one of others, but for case and spaces."""
+
+    def plain(name: str) -> str:
+        return re.sub(r"\s+", "", unicodedata.normalize("NFKC", name)).casefold()
+
+    first = {plain(name): name for name in others}
+    for name in names:
+        if (other := first.setdefault(plain(name), name)) != name:
+            line = "%s: columns %s and %s differ by case or spaces alone"
+            logging.warning(line, file, other, name)
+            return
 
 
 def separate(field: str, texts: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,14 +12,13 @@ import numpy as np
 from absl import logging
 
 from moa_jax.data import columns, folder
+from moa_jax.data.cells import MISSING_MARK
 from moa_jax.data.columns import Columns
 from moa_jax.data.dataset import ORIGINAL_LEVELS, TREATMENT, Dataset, Levels, Targets
-from moa_jax.data.names import ORIGINAL_PREFIXES, PREFIX_FIELDS, Prefixes, fits
+from moa_jax.data.names import ORIGINAL_PREFIXES, PREFIX_FIELDS, Prefixes, fits, tell_alike
 from moa_jax.errors import UserError
 from moa_jax.schema import suggestion
 
-# How the Connectivity Map marks what is missing, in numbers and texts alike.
-MISSING_MARK = -666
 OF_FEATURES = (
     "; config.data.gene_prefixes and config.data.cell_prefixes tell columns to read, "
     "config.data.ignore those to leave out"
@@ -62,9 +61,16 @@ def load(
             )
     train = read_features(files["train_features"], levels, prefixes=prefixes)
     scored = _targets(files["train_targets_scored"], train)
+    tell_alike(files["train_targets_scored"], scored.names)
     nonscored = drug_id = test = submission_ids = None
     if file := files.get("train_targets_nonscored"):
         nonscored = _targets(file, train)
+        if common := next((name for name in nonscored.names if name in scored.names), None):
+            raise UserError(
+                f"{file}: column {common} is in {files['train_targets_scored'].name} too; take it "
+                "out of one of them"
+            )
+        tell_alike(file, nonscored.names, scored.names)
     if file := files.get("train_drug"):
         drug_id = _drugs(file, train, levels.control)
     if file := files.get("test_features"):
@@ -160,13 +166,19 @@ def stream(
     ignored: list[str] = []
     is_marked = False
     for number, part in enumerate(columns.parts(Path(file), rows)):
+        part = dataclasses.replace(part, is_trained=treatment is not None)
         if not number:
             had = tuple(name for name in TREATMENT if name in part.names)
             of = {name: prefixes.group(name) for name in part.names if name not in had}
+            kept = [name for name, group in of.items() if group != "ignored"]
+            columns.check_numbering(part, kept)
+            tell_alike(part.path, kept)
             _tell(part.path, had, of, levels, prefixes, genes is None)
             if treatment is not None:
-                _check_treatment(part.path, had, "the training rows", treatment, levels)
-                _check_treatment("the training rows", treatment, part.path, had, levels)
+                trained = "the training rows"
+                _check_treatment(part.path, had, trained, treatment, levels, "add it")
+                out = f"take it out of {part.path.name}"
+                _check_treatment(trained, treatment, part.path, had, levels, out)
             if genes is None:
                 genes = [name for name in of if of[name] == "genes"]
             if cells is None:
@@ -180,7 +192,7 @@ def stream(
         found = _dataset(part, *expected, had, levels)
         if not is_marked and (found.features == MISSING_MARK).any():
             is_marked = True
-            _tell_mark(part.path, found)
+            _tell_mark(part, found)
         yield found
 
 
@@ -199,6 +211,8 @@ def _of_unknown(
     absent = [name for name in TREATMENT if name not in had]
     if close := difflib.get_close_matches(unknown.lower(), absent, n=1):
         return f"; did you mean {close[0]}?"
+    if part.is_trained:
+        return "; the models were trained without it, take it out"
     return OF_FEATURES
 
 
@@ -228,19 +242,24 @@ def _tell(
                 logging.warning("%s: config.data.%s: no column is %s...", file, field, prefix)
 
 
-def _tell_mark(file: Path, rows: Dataset) -> None:
+def _tell_mark(part: Columns, rows: Dataset) -> None:
     marked = rows.features == MISSING_MARK
     row, column = np.argwhere(marked)[0]
     logging.warning(
         "%s: column %s, sig_id %s: found %d, the Connectivity Map's mark of a missing value, in %d "
-        "cells of %d rows; it is read as a number: fill it in, or leave rows or columns out",
-        file, (rows.genes + rows.cells)[column], rows.ids[row], MISSING_MARK, marked.sum(),
-        len(rows),
+        "cells of %d rows; it is read as a number: fill it in, or leave rows %sout",
+        part.path, (rows.genes + rows.cells)[column], rows.ids[row], MISSING_MARK, marked.sum(),
+        len(rows), "" if part.is_trained else "or columns ",
     )  # fmt: skip
 
 
 def _check_treatment(
-    owner: object, had: Sequence[str], other: object, others: Sequence[str], levels: Levels
+    owner: object,
+    had: Sequence[str],
+    other: object,
+    others: Sequence[str],
+    levels: Levels,
+    remedy: str = "add it, or take it from both",
 ) -> None:
     """Checks that some rows have every column of the treatment of several levels that others have.
 
@@ -249,8 +268,7 @@ def _check_treatment(
     for name, choices in (("cp_time", levels.cp_time), ("cp_dose", levels.cp_dose)):
         if len(choices) > 1 and name not in had and name in others:
             raise UserError(
-                f"{owner}: expected a column {name}, found none, while {other} had one; add it, or "
-                "take it from both"
+                f"{owner}: expected a column {name}, found none, while {other} had one; {remedy}"
             )
 
 
