@@ -168,3 +168,24 @@ def test_a_method_that_may_come_later():
     )
     assert list(unused.told(run(blend=BlendConfig("tpe")), "all", {"blend.trials": 9})) == []
     unused.check(run(), {"blend.trials": 9})
+
+
+def test_a_split_that_the_run_overrides_is_refused():
+    model = dataclasses.replace(MODELS["simple"], split="compound")
+    config = RunConfig({"simple": model}, data=DataConfig(groups="compound"))
+    unused.check(config, {"models.simple.split": "compound", "models.simple.frequent_above": 3})
+    expected = "config.models.simple.split: expected compound with config.data.groups=compound"
+    with pytest.raises(UserError, match=expected):
+        unused.check(config, {"models.simple.split": "stratified"})
+
+
+@pytest.mark.parametrize("split", ["original", "stratified"])
+def test_how_frequent_compounds_are_is_read_where_compounds_are_kept_whole(split):
+    rows = RunConfig({"simple": dataclasses.replace(MODELS["simple"], split=split)})
+    with pytest.raises(
+        UserError, match="frequent_above: given, but read only with folds that keep"
+    ):
+        unused.check(rows, {"models.simple.frequent_above": 3})
+    unused.check(
+        RunConfig({"simple": simple_nn.ORIGINAL["new"]}), {"models.simple.frequent_above": 3}
+    )

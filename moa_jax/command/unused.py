@@ -72,8 +72,10 @@ def check(config: RunConfig, given: Mapping[str, Any]) -> None:
     values = flat(plain(config))
     for name, value in given.items():
         value = list(value) if isinstance(value, tuple) else value
-        if name.startswith("models.") and values.get(name, value) != value:
-            split = name.endswith(".split") and config.data.groups != "auto"
+        split = name.endswith(".split") and config.data.groups != "auto"
+        if not (split or config.honest and name.startswith("models.")):
+            continue
+        if values.get(name, value) != value:
             cause = f"data.groups={config.data.groups}" if split else "honest=true"
             raise UserError(
                 f"config.{name}: expected {values[name]} with config.{cause}, found {value}"
