@@ -31,6 +31,7 @@ def trained(launch, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_files_notes_and_scores(trained, data):
     model = json.loads((trained / MODEL / "metrics.json").read_text())
     stage = json.loads((trained / MODEL / "scored" / "metrics.json").read_text())
@@ -75,6 +76,7 @@ def test_a_killed_run_goes_on(trained, launch, tmp_path):
         assert (tmp_path / "run" / name).read_bytes() == (trained / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_inference_from_a_copied_work_folder(trained, launch, data, tmp_path):
     shutil.copytree(trained, tmp_path / "moved")
     features = tmp_path / "half.csv"
