@@ -99,7 +99,7 @@ MUTATIONS = (
         "recipes/chain.py",
         "same_folds=True,",
         "same_folds=self.same_folds,",
-        "test_handover.py::test_an_honest_chain_is_nested",
+        "test_splitting.py::test_a_chain_that_leaves_too_few_compounds_is_told_before_training",
     ),
     Mutation(
         "recipes/nn_tabnet.py",
