@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import collections
 import datetime
 import pathlib
 import types
@@ -68,14 +67,15 @@ def _of_archive(path: Path) -> str:
 
 def harmless() -> list[Any]:
     """Returns what trainers write beside the weights; making one executes nothing."""
-    kinds = [np.dtype(code) for code in "?bhilqBHILQefd"]
+    kinds = [np.dtype(code) for code in (*"?bhilqBHILQefdO", "U1", "S1", "M8[s]", "m8[s]")]
     scalar, rebuild = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
     paths = (pathlib.PurePosixPath, pathlib.PosixPath, pathlib.PureWindowsPath)
     return [
         argparse.Namespace,
         types.SimpleNamespace,
-        collections.defaultdict,
-        *(list, dict, set, tuple, int, float, str),
+        # The unpickler fills no subclass of a mapping but its own.
+        (_mapping, "collections.defaultdict"),
+        *(list, dict, set, frozenset, tuple, int, float, str),
         *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone),
         *paths,
         # Of another system or Python no path is made.
@@ -90,3 +90,7 @@ def harmless() -> list[Any]:
         (scalar, "numpy.core.multiarray.scalar"),
         (rebuild, "numpy.core.multiarray._reconstruct"),
     ]
+
+
+def _mapping(*_: Any) -> dict:
+    return {}
