@@ -149,9 +149,9 @@ class Reference:
     def torch_names(self):
         """PyTorch's name of every variable: numbers in place of arrays tell which went where."""
         learned = [key for key, (_, kind) in keys(self.name).items() if kind != "counter"]
-        numbers = {key: np.full(keys(self.name)[key][0], i) for i, key in enumerate(learned)}
+        numbers = {key: np.full(keys(self.name)[key][0], float(i)) for i, key in enumerate(learned)}
         converted = traverse_util.flatten_dict(self.convert(numbers))
-        return {path: learned[leaf.flat[0]] for path, leaf in converted.items()}
+        return {path: learned[int(leaf.flat[0])] for path, leaf in converted.items()}
 
     def by_torch_name(self, collection, tree):
         flat = traverse_util.flatten_dict({collection: tree})

@@ -1084,6 +1084,18 @@ MUTATIONS = (
         "test_estimator.py::test_the_lowest_loss_decides_and_patience_ends",
     ),
     Mutation(
+        "estimators/tabnet_classifier.py",
+        "network, variables = self.network_,",
+        "network, variables = tabnet_inputs.network(self),",
+        "test_tabnet_inputs.py::test_parameters_set_after_fit_wait_for_the_next",
+    ),
+    Mutation(
+        "pretrained/tensors.py",
+        "if not np.isfinite(found).all()",
+        "if np.isinf(found).all()",
+        "test_pretrained_trainers.py::test_numbers_that_are_no_weights",
+    ),
+    Mutation(
         "estimators/saved.py",
         "if path.exists() and files.sha256(path) != checksum",
         "if path.exists() and not checksum",

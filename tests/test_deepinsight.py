@@ -81,6 +81,13 @@ def test_pixels_outside(pixel, name, fitted):
         fitted.feature_at(*pixel)
 
 
+@pytest.mark.parametrize("value", [1.5, "a", None, True])
+def test_pixels_that_are_none(value, fitted):
+    for name, pixel in (("row", (value, 0)), ("col", (0, value))):
+        with pytest.raises(ValueError, match=f"^{name}: expected an integer, found {value!r}$"):
+            fitted.feature_at(*pixel)
+
+
 def test_parameters_reach_the_map(table):
     parameters = {
         "resolution": 9, "embedding": "umap", "tsne": "current", "closing_edge": True,
@@ -105,6 +112,7 @@ def test_parameters_set_after_fit_wait_for_the_next(table):
     ("parameters", "message"),
     [
         ({"resolution": 0}, "resolution: expected an integer of at least 1, found 0"),
+        ({"resolution": True}, "resolution: expected an integer of at least 1, found True"),
         ({"resolution": 2.5}, "resolution: expected an integer of at least 1, found 2.5"),
         ({"perplexity": 0}, "perplexity: expected above 0, found 0"),
         ({"perplexity": "5"}, "perplexity: expected above 0, found '5'"),

@@ -280,7 +280,7 @@ def test_parameters_that_cannot_be(of_classes, parameters, message):
     ("eval_set", "message"),
     [
         ((np.zeros((2, 4)), ["low", "top"]), "features"),
-        ((np.zeros((2, 5)), ["low", "high"]), r"expected classes .*found \['high'\]"),
+        ((np.zeros((2, 5)), ["low", "high"]), r"^eval_set: y: expected classes .*found \['high'\]"),
         ((np.zeros((3, 5)), ["low", "top"]), "found 3 and 2"),
         ([(np.zeros((3, 5)), ["low", "top"])], "found 3 and 2"),
         ([(np.zeros((2, 4)), ["low", "top"]), (np.zeros((2, 5)), ["low", "top"])], "features"),
@@ -373,6 +373,8 @@ def test_weights_of_classes_are_saved(tmp_path, fitted):
     ("weights", "message"),
     [
         (np.ones(119), "sample_weight.shape"),
+        (["a"] * 120, "^sample_weight: expected a number per row"),
+        ({"low": 1}, "^sample_weight: expected a number per row"),
         (np.ones((120, 2)), "1D array"),
         (-np.ones(120), "[Nn]egative"),
         (np.full(120, np.nan), "NaN"),

@@ -150,11 +150,13 @@ class OtherShape:
         self.images = to_nhwc(images)
 
     def by_torch_name(self, gradients):
-        numbers = {key: np.full(shape, i) for i, (key, shape) in enumerate(self.shapes.items())}
+        numbers = {
+            key: np.full(shape, float(i)) for i, (key, shape) in enumerate(self.shapes.items())
+        }
         numbers = jax.tree.leaves(resnest_from_torch(numbers, **self.options)["params"])
         names = list(self.shapes)
         return {
-            names[number.flat[0]]: to_torch(gradient)
+            names[int(number.flat[0])]: to_torch(gradient)
             for number, gradient in zip(numbers, jax.tree.leaves(gradients), strict=True)
         }
 

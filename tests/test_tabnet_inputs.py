@@ -1,11 +1,15 @@
 """What TabNetClassifier is given: pairs for evaluation, and the factors of its losses by hand."""
 
+import copy
+import json
+
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
-from moa_jax.estimators import tabnet_classifier, tabnet_inputs
+from moa_jax.estimators import checks, tabnet_classifier, tabnet_inputs
+from moa_jax.estimators.deep_insight import DeepInsight
 from moa_jax.training import losses
 
 X, Y = np.zeros((2, 2)), np.array([0, 1])
@@ -100,3 +104,76 @@ def test_losses_with_factors_by_hand():
         (logits, 0.25), jnp.concatenate([targets, of_row], 1), mask, losses.cross_entropy, 2, 0.1
     )
     np.testing.assert_allclose(carried, found - 0.025, rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    x = np.random.default_rng(0).normal(size=(32, 3))
+    x[:, 2] = np.arange(32) % 3
+    model = tabnet_classifier.TabNetClassifier(
+        n_d=4, n_a=4, n_steps=2, n_shared=1, n_independent=0, max_epochs=1,
+        cat_idxs=[2], cat_dims=[3],
+    )  # fmt: skip
+    return model.fit(x, x[:, 0] > 0), x
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"cat_idxs": None, "cat_dims": None},
+        {"gamma": 3.0},
+        {"mask_type": "entmax"},
+        {"n_steps": 1, "n_d": 7},
+    ],
+    ids=lambda parameters: ",".join(parameters),
+)
+def test_parameters_set_after_fit_wait_for_the_next(fitted, tmp_path, parameters):
+    model, x = fitted
+    expected = model.predict_proba(x), model.explain(x)[0]
+    changed = copy.copy(model).set_params(**parameters)
+    changed.save(tmp_path)
+    for found in (changed, type(model).load(tmp_path)):
+        np.testing.assert_array_equal(found.predict_proba(x), expected[0])
+        np.testing.assert_array_equal(found.explain(x)[0], expected[1])
+        with pytest.raises(ValueError, match="column 2: expected codes 0 to 2, found 3"):
+            found.predict(np.full((1, 3), 3.0))
+
+
+def test_folders_of_earlier_versions_take_the_network_from_the_parameters(fitted, tmp_path):
+    model, x = fitted
+    model.save(tmp_path)
+    path = tmp_path / "estimator.json"
+    stored = json.loads(path.read_text())
+    del stored["network"]
+    path.write_text(json.dumps(stored))
+    found = type(model).load(tmp_path)
+    assert found.network_ == model.network_
+    np.testing.assert_array_equal(found.predict_proba(x), model.predict_proba(x))
+
+
+def test_tables_with_dates_are_refused():
+    dates = pd.date_range("2020", periods=4)
+    for kind in (dates, dates.tz_localize("UTC"), dates - dates[0]):
+        with pytest.raises(ValueError, match="X: expected numbers, found dates .* in day: leave"):
+            checks.no_dates(pd.DataFrame({"dose": [1.0] * 4, "day": kind}))
+    with pytest.raises(ValueError, match="X: expected numbers, found datetime64"):
+        checks.no_dates(dates.to_numpy()[:, None])
+    for table in (pd.DataFrame({"a": [1], "b": ["c"]}), X, X.tolist(), pd.Series([1])):
+        checks.no_dates(table)
+    day = pd.DataFrame({"day": dates})
+    for estimator in (tabnet_classifier.TabNetClassifier(), DeepInsight(resolution=8)):
+        with pytest.raises(ValueError, match="found dates or durations in day"):
+            estimator.fit(day, [0, 1, 0, 1])
+
+
+def test_columns_of_codes_may_be_none():
+    model = tabnet_classifier.TabNetClassifier(cat_idxs=None, cat_dims=None)
+    assert tabnet_inputs.embedding(model)["cat_idxs"] == ()
+    with pytest.raises(ValueError, match="cat_dims: expected one entry for each of cat_idxs"):
+        tabnet_inputs.embedding(tabnet_classifier.TabNetClassifier(cat_idxs=[1], cat_dims=None))
+
+
+def test_classes_without_an_order_are_named():
+    for values, kinds in ((["a", None], "NoneType, str"), (["a", 1], "int, str")):
+        with pytest.raises(ValueError, match=f"^y: expected classes of one type, found {kinds}$"):
+            tabnet_inputs.classes(np.array(values, object))

@@ -14,6 +14,7 @@ from moa_jax.deepinsight import images
 from moa_jax.deepinsight.feature_map import FeatureMap
 from moa_jax.deepinsight.log_scale import LogScale
 from moa_jax.errors import UserError
+from moa_jax.estimators import checks
 from moa_jax.report import figures
 
 # What t-SNE alone looks at.
@@ -82,6 +83,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
           ValueError: X or a parameter is not what is expected.
         """
         self._check_parameters()
+        checks.no_dates(X)
         X = validate_data(self, X, dtype=np.float64)
         self.scale_ = LogScale().fit(X)
         self.map_ = FeatureMap(
@@ -98,6 +100,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
         what does not fit into memory in parts.
         """
         check_is_fitted(self)
+        checks.no_dates(X)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         scaled = self.scale_.transform(X).astype(np.float32)
         tables = images.pixel_tables([self.pixels_], self.resolution_)
@@ -110,7 +113,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
         return painted
 
     def _check_parameters(self) -> None:
-        if not isinstance(self.resolution, Integral) or int(self.resolution) < 1:
+        if not _is_integer(self.resolution) or int(self.resolution) < 1:
             raise ValueError(
                 f"resolution: expected an integer of at least 1, found {self.resolution!r}"
             )
@@ -131,10 +134,12 @@ class DeepInsight(TransformerMixin, BaseEstimator):
         """Returns the features of a pixel: their names, or their numbers if X had none.
 
         Raises:
-          ValueError: the pixel is outside the image.
+          ValueError: row or col is no integer, or outside the image.
         """
         check_is_fitted(self)
         for name, value in (("row", row), ("col", col)):
+            if not _is_integer(value):
+                raise ValueError(f"{name}: expected an integer, found {value!r}")
             if not 0 <= value < self.resolution_:
                 raise ValueError(f"{name}: expected 0 to {self.resolution_ - 1}, found {value!r}")
         found = np.flatnonzero((self.pixels_ == (row, col)).all(axis=1))
@@ -152,6 +157,10 @@ class DeepInsight(TransformerMixin, BaseEstimator):
             return figures.shared_pixels(self.pixels_, self.resolution_)
         except ImportError:
             raise UserError("plot: needs matplotlib: pip install 'moa-jax[plots]'") from None
+
+
+def _is_integer(value) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 _paint = jax.jit(images.paint, static_argnames="resolution")

@@ -10,11 +10,16 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from moa_jax.errors import UserError
+from moa_jax.estimators import tabnet_inputs
+from moa_jax.models.hyperparameters import TABNET
+from moa_jax.models.tabnet import TabNet
 from moa_jax.store import files
 from moa_jax.training import weights
 
 FORMAT = 1
 _DESCRIPTION, _WEIGHTS = "estimator.json", "weights.npz"
+# What makes the network, whatever the parameters are now.
+_NETWORK = ("output_dim", *TABNET, "cat_idxs", "cat_dims", "cat_emb_dim")
 _KEYS, _VALUES = "keys", "values"
 
 
@@ -35,6 +40,7 @@ def write(estimator: BaseEstimator, folder: Path) -> None:
             "class": type(estimator).__name__,
             "format": FORMAT,
             "parameters": parameters,
+            "network": {name: _plain(getattr(estimator.network_, name)) for name in _NETWORK},
             "multi_label": estimator.multi_label_,
             "classes": estimator.classes_.tolist(),
             "classes_dtype": estimator.classes_.dtype.str,
@@ -64,6 +70,13 @@ def read(cls: type[BaseEstimator], folder: Path) -> BaseEstimator:
         estimator = cls(**{k: _parameter(v) for k, v in stored["parameters"].items()})
         estimator.multi_label_ = stored["multi_label"]
         estimator.classes_ = np.array(stored["classes"], np.dtype(stored["classes_dtype"]))
+        # Earlier versions held the parameters alone.
+        network = stored.get("network")
+        estimator.network_ = (
+            tabnet_inputs.network(estimator)
+            if network is None
+            else TabNet(**{name: _parameter(value) for name, value in network.items()})
+        )
         estimator.n_features_in_ = stored["num_features"]
         if stored["feature_names"] is not None:
             estimator.feature_names_in_ = np.array(stored["feature_names"], object)

@@ -15,10 +15,9 @@ from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from moa_jax.estimators import saved, tabnet_inputs
+from moa_jax.estimators import checks, saved, tabnet_inputs
 from moa_jax.models import tabnet
 from moa_jax.models.tabnet import TabNet
 from moa_jax.training import losses, optimizers, rules
@@ -84,6 +83,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
       multi_label_: whether it was fitted on a matrix of labels.
       seed_: the seed that was drawn from `random_state`.
       constant_: value of every column that is constant in the training rows, by its number.
+      network_: the network as it was fitted; parameters that are set later wait for the next fit.
       weights_: the kept weights and how they were found.
     """
 
@@ -162,12 +162,13 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
           UserError: training diverged.
         """
         tabnet_inputs.check_parameters(self)
+        checks.no_dates(X)
         X, y = validate_data(self, X, y, dtype=np.float32, multi_output=True, ensure_min_samples=2)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
         self.multi_label_ = y.ndim == 2
-        self.classes_ = np.arange(y.shape[1]) if self.multi_label_ else np.unique(y)
+        self.classes_ = tabnet_inputs.classes(y)
+        self.network_ = tabnet_inputs.network(self)
         tabnet_inputs.check_codes(X, self._tables())
         targets = self._encoded(y)
         if sample_weight is not None:
@@ -242,6 +243,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
         return saved.read(cls, Path(path))
 
     def _checked(self, X) -> np.ndarray:
+        checks.no_dates(X)
         X = validate_data(self, X, dtype=np.float32, reset=False)
         tabnet_inputs.check_codes(X, self._tables())
         return X
@@ -252,8 +254,11 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
     def _evaluated_rows(self, eval_set) -> tuple[np.ndarray, np.ndarray]:
         """Returns rows and targets of the last pair; all of them are checked."""
         for X, y in tabnet_inputs.evaluation_pairs(eval_set):
-            others = self._checked(X)
-            targets = self._encoded(check_array(y, ensure_2d=False, dtype=None))
+            try:
+                others = self._checked(X)
+                targets = self._encoded(check_array(y, ensure_2d=False, dtype=None))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"eval_set: {error}") from None
             if len(others) != len(targets):
                 raise ValueError(
                     f"eval_set: expected as many rows of X as of y, found {len(others)} and "
@@ -273,12 +278,8 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
             stratify = targets.argmax(1)
         return train_test_split(rows, test_size=size, stratify=stratify, random_state=self.seed_)
 
-    def _network(self) -> TabNet:
-        embedding = tabnet_inputs.embedding(self)
-        return tabnet.from_attributes(self, len(self.classes_), **embedding)
-
     def _tables(self) -> list[tabnet.Table]:
-        network = self._network()
+        network = self.network_
         return tabnet.embedding_tables(network.cat_idxs, network.cat_dims, network.cat_emb_dim)
 
     def _train(
@@ -296,7 +297,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
         loss = functools.partial(_loss, of_logits=of_logits, width=len(self.classes_))
         stage = Stage(
             name="tabnet",
-            forward=Forward(self._network(), inner="auto"),
+            forward=Forward(self.network_, inner="auto"),
             members=(member,),
             shared=tabnet_inputs.held(X, self.constant_),
             targets=targets,
@@ -341,7 +342,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
 
         All chunks have one size, so that a row's answer does not depend on its company.
         """
-        network, variables = self._network(), jax.device_put(dict(self.weights_.variables))
+        network, variables = self.network_, jax.device_put(dict(self.weights_.variables))
         X = tabnet_inputs.held(X, self.constant_)
         for start in range(0, len(X), _ROWS):
             chunk = X[start : start + _ROWS]

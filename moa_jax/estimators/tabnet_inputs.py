@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight
 
 from moa_jax.config import number
@@ -56,6 +56,25 @@ def check_parameters(estimator: Any) -> None:
     embedding(estimator)
 
 
+def network(estimator: Any) -> tabnet.TabNet:
+    """Returns the network of an estimator that has its parameters and `classes_`."""
+    return tabnet.from_attributes(estimator, len(estimator.classes_), **embedding(estimator))
+
+
+def classes(y: np.ndarray) -> np.ndarray:
+    """Returns the classes of y [N], ascending, or the numbers of the labels of y [N, L].
+
+    Raises:
+      ValueError: y holds no classes, or such as have no order.
+    """
+    try:
+        check_classification_targets(y)
+        return np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y)
+    except TypeError:
+        kinds = sorted({type(value).__name__ for value in y.flat})
+        raise ValueError(f"y: expected classes of one type, found {', '.join(kinds)}") from None
+
+
 def embedding(estimator: Any) -> dict[str, Any]:
     """Returns `cat_idxs`, `cat_dims` and `cat_emb_dim` as the network takes them.
 
@@ -63,8 +82,13 @@ def embedding(estimator: Any) -> dict[str, Any]:
       ValueError: one of the first two is given without the other, their lengths differ, a column
         is named twice or below 0, or a number is not a whole one.
     """
-    columns = _integers("cat_idxs", estimator.cat_idxs, 0)
-    sizes = _integers("cat_dims", estimator.cat_dims, 1)
+    columns, sizes = (
+        () if values is None else _integers(name, values, least)
+        for name, values, least in (
+            ("cat_idxs", estimator.cat_idxs, 0),
+            ("cat_dims", estimator.cat_dims, 1),
+        )
+    )
     width: Any = estimator.cat_emb_dim
     width = int(width) if _is_integer(width, 1) else _integers("cat_emb_dim", width, 1)
     for name, other, given, missing in (
@@ -178,7 +202,10 @@ def row_weights(sample_weight: Any, X: np.ndarray) -> tuple[np.ndarray, np.ndarr
     Raises:
       ValueError: weights are of another length, below 0, not finite, or fewer than two above 0.
     """
-    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    try:
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"sample_weight: expected a number per row: {error}") from None
     kept = np.flatnonzero(weights)
     if len(kept) < SMALLEST_BATCH:
         raise ValueError(f"sample_weight: expected {SMALLEST_BATCH} above 0, found {len(kept)}")

@@ -20,8 +20,22 @@ _TWINS = {
 _EFFICIENTNET = re.compile(r"(?<![a-z0-9])(tf_|torch_)?efficientnet_?(b[0-7])a?(?![a-z0-9])")
 _ABLATION = re.compile(r"(?<![a-z0-9])resnest50(?:_fast|d)?_(\d)s(\d)x(\d+)d(?![a-z0-9])")
 _RESNEST = re.compile(r"(?<![a-z0-9])resnest(\d+)[de]?(?![a-z0-9])")
+# Of EfficientNet-PyTorch and of Google, both converted from TensorFlow's.
+_CONVERTED = re.compile(
+    r"(?:adv-efficientnet-(b[0-7])|(?<![a-z0-9])efficientnet-(b[0-7])-[0-9a-f]{8}(?![a-z0-9])"
+    r"|google(?:/|--)efficientnet-(b[0-7]))"
+)
 # Entries that trainers write the network's name in.
-_ENTRIES = ("arch", "architecture", "model", "model_name", "backbone", "encoder_name")
+_ENTRY = re.compile(
+    r"name|(arch|architecture|architectures|(base_)?model|net|network|backbone|encoder)"
+    r"(_(name|arch|architecture|type|id))?"
+)
+# Sections of a trainer's checkpoint that say how it was run, and of what.
+_SECTION = re.compile(
+    r"(hyper_parameters|hparams|params|args|opt|options|config|cfg|settings|meta|metadata)"
+    r"|(default|pretrained|model|train|training|net|network)_(cfg|config|args|kwargs|params)"
+)
+_LEVELS = 3
 
 
 def named(text: str) -> str | None:
@@ -37,6 +51,8 @@ def named(text: str) -> str | None:
     >>> named("resnest50d_4s2x40d.in1k"), named("best.pth")
     ('resnest50_fast_4s2x40d', None)
     """
+    if match := _CONVERTED.search(text.lower()):
+        return f"efficientnet_{next(filter(None, match.groups()))}"
     text = re.sub(r"[-.\s]", "_", text.lower())
     if match := _EFFICIENTNET.search(text):
         return f"{'' if match[1] == 'tf_' else TORCH}efficientnet_{match[2]}"
@@ -81,10 +97,33 @@ def of_path(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def of_entries(entries: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, str]]:
-    """Yields the entries of a trainer, or of a file's metadata, that name a network."""
-    for name in _ENTRIES:
-        if isinstance(entries.get(name), str):
-            yield f"{where}its entry {name}", entries[name]
+    """Yields the entries of a trainer, or of a configuration, that name a network.
+
+    Sections of settings are looked into, three levels deep; lists may hold several names.
+    """
+    yield from _of_entries(entries, where, _LEVELS)
+
+
+def _of_entries(entries: Mapping[str, Any], where: str, levels: int) -> Iterator[tuple[str, str]]:
+    for name, value in entries.items():
+        if not isinstance(name, str):
+            continue
+        names_network = is_entry(name)
+        for found in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(found, str):
+                if names_network:
+                    yield f"{where}its entry {name}", found
+                continue
+            if not names_network and not _SECTION.fullmatch(name):
+                continue
+            inner = found if isinstance(found, Mapping) else getattr(found, "__dict__", None)
+            if isinstance(inner, Mapping) and levels > 0:
+                yield from _of_entries(inner, f"{where}{name}: ", levels - 1)
+
+
+def is_entry(name: str) -> bool:
+    """Tells entries that name a network from notes, whose text may mention one."""
+    return _ENTRY.fullmatch(name) is not None
 
 
 def check(path: Path, architecture: str, told: Iterable[tuple[str, str]]) -> bool:

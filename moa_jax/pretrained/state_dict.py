@@ -13,6 +13,7 @@ from flax import traverse_util
 
 from moa_jax.errors import UserError
 from moa_jax.models.types import VariablePath, Variables
+from moa_jax.pretrained import tensors
 
 HEAD = "head"
 
@@ -23,7 +24,8 @@ _LEAVES = {
     ("batch_stats", "mean"): "running_mean",
     ("batch_stats", "var"): "running_var",
 }
-_COUNTER = "num_batches_tracked"
+# Other names that trainers give to a head of their own.
+_OTHER_HEADS = ("classifier", "fc", "_fc", "head", "last_linear")
 # Layers of the solution's head, a sequence of dense, ELU and dense.
 _HEAD_LAYERS = {"dense1": "0", "dense2": "2"}
 # Axes of our kernels in PyTorch's order: [outputs, inputs] and [outputs, inputs, height, width].
@@ -45,7 +47,8 @@ def image_network_from_torch(
         be among them. What all names of the network begin with, such as `backbone.` or
         `module.model.`, is taken off, and what has another beginning left out: it is no part of
         the network. A head of one layer for any number of classes, as published checkpoints have
-        it, is checked and left out; of other heads only the solution's is taken.
+        it, is checked and left out; of other heads, whatever their names, only the solution's is
+        taken.
       network: `network(num_outputs, head_width)` -> module.
       torch_module: PyTorch's name of the module at a path of our network, outside of the head.
       first: our name of the network's first layer.
@@ -55,18 +58,25 @@ def image_network_from_torch(
       `{params, batch_stats}`, with the head where the state dict has the solution's one.
 
     Raises:
-      UserError: a name is missing or unknown, or a shape does not fit.
+      UserError: a name is missing or unknown, a shape does not fit, or a value is no finite
+        floating number.
     """
-    arrays = _without_prefix(
-        {name: np.asarray(value) for name, value in state_dict.items()},
+    arrays = without_prefix(
+        tensors.arrays(state_dict),
         f"{torch_module((first,))}.{_LEAVES['params', 'kernel']}",
     )
-    in_head = {name for name in arrays if name.startswith(f"{head}.")}
+    others = {name for name in arrays if name.partition(".")[0] in _OTHER_HEADS}
+    in_head = {name for name in others if name.startswith(f"{head}.")}
+    others -= in_head
     layers = {name.removeprefix(f"{head}.").partition(".")[0] for name in in_head}
     solution, public = layers == set(_HEAD_LAYERS.values()), f"{head}.weight" in in_head
+    # A layer without a bias is of another head than the published one.
+    public = public and (in_head != {f"{head}.weight"})
     if not solution and not public and not in_head <= {f"{head}.bias"}:
-        logging.info("state dict: the head %s is left out", _listed(in_head))
-        arrays = {name: array for name, array in arrays.items() if name not in in_head}
+        others |= in_head
+    if others:
+        logging.info("state dict: the head %s is left out", listed(others))
+        arrays = {name: array for name, array in arrays.items() if name not in others}
     # The biases tell the widths of the head; what disagrees with them is named below.
     width, outputs = (
         arrays[name].size if name in arrays else 1
@@ -92,20 +102,25 @@ def image_network_from_torch(
         for name, shape in (("weight", (*classes, pooled)), ("bias", classes)):
             names[f"{head}.{name}"], expected[f"{head}.{name}"] = None, shape
 
-    counters = {n.replace("running_mean", _COUNTER) for n in names if n.endswith("running_mean")}
+    counters = {
+        n.replace("running_mean", tensors.COUNTER) for n in names if n.endswith("running_mean")
+    }
     missing, unknown = names.keys() - arrays.keys(), arrays.keys() - names.keys() - counters
     if missing or unknown:
-        raise UserError(f"state dict: missing {_listed(missing)}, unknown {_listed(unknown)}")
+        raise UserError(f"state dict: missing {listed(missing)}, unknown {listed(unknown)}")
     for name, shape in expected.items():
         if arrays[name].shape != shape:
             found = arrays[name].shape
             raise UserError(f"state dict: {name}: expected shape {shape}, found {found}")
+    used = {name: path for name, path in names.items() if path is not None}
+    for name in used:
+        tensors.check(name, arrays[name])
     return traverse_util.unflatten_dict(
-        {path: _flax_layout(arrays[name]) for name, path in names.items() if path is not None}
+        {path: _flax_layout(arrays[name]) for name, path in used.items()}
     )
 
 
-def _without_prefix(arrays: Mapping[str, np.ndarray], first: str) -> Mapping[str, np.ndarray]:
+def without_prefix(arrays: Mapping[str, np.ndarray], first: str) -> Mapping[str, np.ndarray]:
     """Takes off what stands before the name of the network's first array, in all names with it."""
     prefixes = [
         name.removesuffix(first) for name in arrays if name == first or name.endswith(f".{first}")
@@ -116,7 +131,7 @@ def _without_prefix(arrays: Mapping[str, np.ndarray], first: str) -> Mapping[str
     prefix = prefixes[0] if prefixes else ""
     others = [name for name in arrays if not name.startswith(prefix)]
     if others:
-        logging.info("state dict: %s beside the network is left out", _listed(others))
+        logging.info("state dict: %s beside the network is left out", listed(others))
     return {
         name.removeprefix(prefix): array
         for name, array in arrays.items()
@@ -141,7 +156,7 @@ def _flax_layout(array: np.ndarray) -> np.ndarray:
     return array.transpose(np.argsort(_AXES[array.ndim]))
 
 
-def _listed(names: Collection[str]) -> str:
+def listed(names: Collection[str]) -> str:
     """One line also for a file of another network."""
     if not names:
         return "nothing"

@@ -15,7 +15,8 @@ from flax import traverse_util
 from moa_jax.errors import UserError
 from moa_jax.models.tabnet import Table, TabNet, embedding_tables
 from moa_jax.models.types import VariablePath, Variables
-from moa_jax.pretrained.state_dict import variable_shapes
+from moa_jax.pretrained import tensors
+from moa_jax.pretrained.state_dict import variable_shapes, without_prefix
 
 _BATCH_NORM = {
     "weight": ("params", "scale"),
@@ -23,7 +24,6 @@ _BATCH_NORM = {
     "running_mean": ("batch_stats", "mean"),
     "running_var": ("batch_stats", "var"),
 }
-_COUNTER = "num_batches_tracked"
 _NETWORK_FILE, _PARAMS_FILE = "network.pt", "model_params.json"
 
 
@@ -37,14 +37,15 @@ def tabnet_from_torch(state_dict: Mapping[str, Any], model: TabNet) -> Variables
       model: the network; it has the shapes, but for the number of input columns.
 
     Raises:
-      UserError: a name is missing or unknown, a shape does not fit the model, or two names of a
-        shared matrix differ.
+      UserError: a name is missing or unknown, a shape does not fit the model, a value is no
+        finite floating number, or two names of a shared matrix differ.
     """
     given = {
-        name.replace("tabnet.encoder.", "tabnet.", 1): np.asarray(value)
-        for name, value in state_dict.items()
-        if not name.endswith(_COUNTER)
+        name.replace("tabnet.encoder.", "tabnet.", 1): array
+        for name, array in tensors.arrays(state_dict).items()
+        if not name.endswith(tensors.COUNTER)
     }
+    given = dict(without_prefix(given, "tabnet.initial_bn.weight"))
     paths = {name: path for name, path in _names(model) if path}
     found = {paths[name] for name in given.keys() & paths.keys()}
     names = {path: name for name, path in reversed(paths.items())}
@@ -65,6 +66,7 @@ def tabnet_from_torch(state_dict: Mapping[str, Any], model: TabNet) -> Variables
             expected = expected[::-1]
         if array.shape != expected:
             raise UserError(f"state dict: {name}: expected shape {expected}, found {array.shape}")
+        tensors.check(name, array)
         if not np.array_equal(array, given[first.setdefault(path, name)]):
             raise UserError(f"state dict: {name}: expected the values of {first[path]}")
         variables[path] = _turned(array, path)
@@ -100,7 +102,7 @@ def read_tabnet_zip(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, 
             params = json.loads(archive.read(_PARAMS_FILE))
             network = io.BytesIO(archive.read(_NETWORK_FILE))
         state_dict = torch.load(network, map_location="cpu", weights_only=True)
-        arrays = {name: tensor.numpy() for name, tensor in state_dict.items()}
+        arrays = {name: tensors.array(name, tensor) for name, tensor in state_dict.items()}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except Exception as error:  # torch.load fails in as many ways as files can be damaged
@@ -120,7 +122,7 @@ def _names(model: TabNet) -> Iterator[tuple[str, VariablePath]]:
     def batch_norm(prefix: str, *module: str) -> Iterator[tuple[str, VariablePath]]:
         for leaf, (collection, ours) in _BATCH_NORM.items():
             yield f"{prefix}.{leaf}", (collection, *module, ours)
-        yield f"{prefix}.{_COUNTER}", ()
+        yield f"{prefix}.{tensors.COUNTER}", ()
 
     def feature_transformer(prefix: str, module: str) -> Iterator[tuple[str, VariablePath]]:
         shared: list[VariablePath] = [

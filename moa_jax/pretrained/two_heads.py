@@ -11,6 +11,7 @@ from flax import traverse_util
 from moa_jax.errors import UserError
 from moa_jax.models.two_heads import HEAD, TwoHeads
 from moa_jax.models.types import VariablePath, Variables
+from moa_jax.pretrained import tensors
 from moa_jax.pretrained.state_dict import variable_shapes
 
 _PARAMETERS = {
@@ -33,9 +34,10 @@ def two_heads_from_keras(weights: Mapping[str, Any]) -> Variables:
         of any floating type, which is kept; kernels are [inputs, outputs], as in Flax.
 
     Raises:
-      UserError: a key is missing or unknown, or a shape does not fit.
+      UserError: a key is missing or unknown, a shape does not fit, or a value is no finite
+        floating number.
     """
-    arrays = {name: np.asarray(value) for name, value in weights.items()}
+    arrays = tensors.arrays(weights)
     head = max(_HEADS, key=lambda head: sum(name.startswith(f"{head}.") for name in arrays))
     # Names do not depend on the widths of inputs and output.
     template = _shapes(1, 0, 1)
@@ -57,6 +59,7 @@ def two_heads_from_keras(weights: Mapping[str, Any]) -> Variables:
         array = variables[path] = arrays[name]
         if array.shape != expected:
             raise UserError(f"weights: {name}: expected shape {expected}, found {array.shape}")
+        tensors.check(name, array)
     return traverse_util.unflatten_dict(variables)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from moa_jax.errors import UserError
 from moa_jax.models.hyperparameters import EFFICIENTNET_KINDS, SYMMETRIC, TORCH_EPSILON
 from moa_jax.models.types import Variables
-from moa_jax.pretrained import wrappers
+from moa_jax.pretrained import claims, contents, tensors, wrappers
 from moa_jax.pretrained.wrappers import StateDict
 from moa_jax.store import arrays
 
@@ -61,7 +61,14 @@ def read_state_dict(path: str | Path, key: str | None = None) -> StateDict:
         raise UserError(f"{path}: expected one of {expected}, found {path.suffix or 'no suffix'!r}")
     if not path.is_file():
         raise UserError(f"{path}: not found")
-    return _read_safetensors(path, key) if suffix == SAFETENSORS else _read_pickled(path, key)
+    kind = contents.of_file(path)
+    if kind not in (None, contents.SAFETENSORS, contents.PICKLED):
+        raise UserError(f"{path}: expected weights of PyTorch or safetensors, found {kind}")
+    if kind is None:
+        kind = contents.SAFETENSORS if suffix == SAFETENSORS else contents.PICKLED
+    # Some are named like the other kind.
+    reader = _read_safetensors if kind == contents.SAFETENSORS else _read_pickled
+    return reader(path, key)
 
 
 def _read_safetensors(path: Path, key: str | None) -> StateDict:
@@ -75,15 +82,19 @@ def _read_safetensors(path: Path, key: str | None) -> StateDict:
         loaded = safetensors.numpy.load_file(path)
         with safetensors.safe_open(path, "np") as opened_file:
             metadata = opened_file.metadata() or {}
+    except AttributeError as error:
+        raise UserError(
+            f"{path}: expected numbers of a type that numpy has, found {error.name}: save them as "
+            "float32"
+        ) from None
     # KeyError and TypeError: a floating type that numpy does not have.
     except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, "tensors", error) from None
     arrays = wrappers.opened(path, loaded, lambda value: isinstance(value, np.ndarray), key)
-    # What numpy has no type for comes as a type of its own.
-    found = StateDict(
-        {n: a.astype(np.float32) if a.dtype.kind == "V" else a for n, a in arrays.items()}
+    found = StateDict({name: tensors.array(name, array) for name, array in arrays.items()})
+    found.told = tuple(
+        (f"its metadata {name}", text) for name, text in metadata.items() if claims.is_entry(name)
     )
-    found.told = tuple((f"its metadata {name}", text) for name, text in metadata.items())
     return found
 
 
@@ -93,38 +104,35 @@ def _read_pickled(path: Path, key: str | None) -> StateDict:
     except ImportError:
         raise UserError(f"{path}: reading it needs PyTorch: pip install 'moa-jax[torch]'") from None
     try:
-        # What trainers write beside the weights; making one executes nothing.
-        with torch.serialization.safe_globals([argparse.Namespace, *_numpy_scalars()]):
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(contents.harmless()):
+            # By its content: the library goes by the names of some files.
+            with open(path, "rb") as file:
+                loaded = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise _damaged(path, "PyTorch's state dict", error) from None
     # The unpickler's own error, whose text advises to execute what is in the file.
-    except Exception:
+    except Exception as error:
+        foreign = re.search(r"GLOBAL (\w[\w.]*)", str(error))
+        more = f"an object of {foreign[1]}" if foreign else "a damaged file or more than weights"
         raise UserError(
-            f"{path}: expected a state dict, found a damaged file or one with more than weights, "
-            "which is not read"
+            f"{path}: expected a state dict alone, as of model.state_dict(), found {more}, which "
+            "is not read"
         ) from None
-    tensors = wrappers.opened(path, loaded, lambda value: isinstance(value, torch.Tensor), key)
     found = StateDict()
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, torch.Tensor):
+    for name, tensor in wrappers.opened(path, loaded, _is_tensor, key).items():
+        if not _is_tensor(tensor):
             raise UserError(f"{path}: {name}: expected a tensor, found {type(tensor).__name__}")
-        tensor = tensor.detach()
         try:
-            found[name] = tensor.numpy()
-        except TypeError:
-            if not tensor.is_floating_point():
-                raise UserError(f"{path}: {name}: no array is of type {tensor.dtype}") from None
-            found[name] = tensor.float().numpy()
+            found[name] = tensors.array(name, tensor)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
     found.told = tuple(wrappers.told(loaded))
     return found
 
 
-def _numpy_scalars() -> list[Any]:
-    """Returns what the unpickler needs for scores and epochs that are numpy's numbers."""
-    kinds = (np.float64, np.float32, np.int64)
-    made_by = np.float64(0).__reduce__()[0]
-    return [made_by, np.dtype, *{type(np.dtype(kind)) for kind in kinds}]
+def _is_tensor(value: Any) -> bool:
+    """Tells tensors and arrays from scores that are numpy's numbers."""
+    return tensors.is_tensor(value) and not isinstance(value, np.generic)
 
 
 def write(path: str | Path, pretrained: Pretrained) -> None:

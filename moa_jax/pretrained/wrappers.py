@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,13 @@ from typing import Any
 from moa_jax.errors import UserError
 from moa_jax.pretrained import claims
 
-# Sections of a trainer's checkpoint that say how it was run.
-_SETTINGS = ("args", "opt", "config", "cfg", "hparams", "hyper_parameters")
+# Sections of a trainer's checkpoint that hold tensors, though none of a network.
+_STATES = re.compile(
+    r"(.*_)?(optim\w*|sched\w*|lr_sched\w*|scaler?s?|callbacks?|loops?|amp)(_\w+)?"
+)
+
+
+_MOST_TEXT = 200
 
 
 class StateDict(dict):
@@ -40,31 +46,52 @@ def opened(
     """
     if not isinstance(loaded, Mapping):
         raise UserError(f"{path}: expected a state dict, found {type(loaded).__name__}")
-    if any(map(is_tensor, loaded.values())):
-        found = {"": loaded}
-    else:
+    if not loaded:
+        raise UserError(f"{path}: expected a state dict, found an empty mapping")
+    tensors = {name: value for name, value in loaded.items() if is_tensor(value)}
+    found: dict[str, Mapping[str, Any]] = {}
+    # What counts, such as the best score, may stand beside a state dict as a tensor too.
+    if len(tensors) < len(loaded) and not _is_network(tensors):
         found = dict(_state_dicts(loaded, is_tensor))
+    if not found and tensors:
+        found = {"": loaded}
     if key is not None:
         return _chosen(path, found, key)
+    found = {
+        name: inner
+        for name, inner in found.items()
+        if not name or _is_network(inner) and not any(map(_STATES.fullmatch, name.split(".")))
+    }
+    if not found:
+        held = ", ".join(f"{name} ({type(value).__name__})" for name, value in loaded.items())
+        raise UserError(
+            f"{path}: expected a state dict, found none in {_shortened(held)}: save "
+            "model.state_dict()"
+        )
     if len(found) > 1:
         raise UserError(
             f"{path}: expected one state dict, found {', '.join(found)}: choose one by "
             f"--key={next(iter(found))} of python -m moa_jax.pretrained"
         )
-    return next(iter(found.values()), loaded)
+    return next(iter(found.values()))
 
 
 def told(loaded: Any) -> Iterator[tuple[str, str]]:
     """Yields where a trainer's checkpoint tells of its network, and what it says."""
-    if not isinstance(loaded, Mapping):
-        return
-    yield from claims.of_entries(loaded)
-    for name in _SETTINGS:
-        section = loaded.get(name)
-        if section is not None and not isinstance(section, Mapping):
-            section = getattr(section, "__dict__", {})
-        if section:
-            yield from claims.of_entries(section, f"{name}: ")
+    if isinstance(loaded, Mapping):
+        yield from claims.of_entries(loaded)
+
+
+def _is_network(tensors: Mapping[str, Any]) -> bool:
+    """Whether any of the tensors is a layer's weight, not a score or a counter."""
+    return any(
+        isinstance(name, str) and ("weight" in name or "kernel" in name) and value.ndim > 0
+        for name, value in tensors.items()
+    )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}..."
 
 
 def _state_dicts(

@@ -1,0 +1,31 @@
+"""What is refused of a table before it is converted to numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def no_dates(X: Any) -> None:
+    """Checks that a table holds no dates or durations, which would count nanoseconds.
+
+    Raises:
+      ValueError: naming the columns of a data frame.
+    """
+    kinds = getattr(X, "dtypes", None)
+    if kinds is None or not hasattr(X, "columns"):
+        kind = getattr(X, "dtype", None)
+        if kind is not None and _is_date(kind):
+            raise ValueError(f"X: expected numbers, found {kind}")
+        return
+    found = [str(name) for name, kind in zip(X.columns, kinds, strict=True) if _is_date(kind)]
+    if found:
+        raise ValueError(
+            f"X: expected numbers, found dates or durations in {', '.join(found)}: leave them out "
+            "or make them numbers, such as days since the first"
+        )
+
+
+def _is_date(kind: Any) -> bool:
+    """Of numpy, pandas and polars, whose types have no letter."""
+    temporal = getattr(kind, "is_temporal", None)
+    return temporal() if callable(temporal) else getattr(kind, "kind", "") in ("m", "M")
