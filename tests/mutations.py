@@ -141,7 +141,7 @@ MUTATIONS = (
         "recipes/notes.py",
         "drugs = rows.drug_id[treated]",
         "drugs = rows.drug_id",
-        "test_splitting.py::test_the_record_counts_compounds_in_several_folds",
+        "test_splitting.py::test_controls_are_no_compound_of_the_record",
     ),
     Mutation(
         "recipes/profile_features.py",

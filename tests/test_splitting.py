@@ -92,6 +92,13 @@ def test_the_record_counts_compounds_in_several_folds(dataset):
     )
 
 
+def test_controls_are_no_compound_of_the_record(dataset):
+    recipe = systems.tiny("efficientnet").models["efficientnet"]
+    rows = recipe.rows(dataset)
+    assert rows.is_control.any()
+    assert split_record(recipe, rows, recipe.split_rows(rows))["compounds"] == 12
+
+
 def test_frequent_compounds_are_no_exception_where_there_are_none(dataset):
     recipe = dataclasses.replace(simple_nn.ORIGINAL["new"], frequent_above=TREATED)
     assert recipe.kept(dataset).whole == "compounds"
