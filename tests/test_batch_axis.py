@@ -123,7 +123,7 @@ def test_sharing_batches_changes_rounding_alone(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("per_member", [2, 4])
+@pytest.mark.parametrize("per_member", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_devices_of_two_processes_share_batches(alone, tmp_path, per_member):
     folder = tmp_path / "run"
     with socket.socket() as found:

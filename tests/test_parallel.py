@@ -145,6 +145,7 @@ def test_wrong_options_are_programming_errors():
         map_members(fn, Devices.available("vmap"), skip=lambda s: s)
 
 
+@pytest.mark.slow
 def test_predictions_agree_on_1_2_and_8_devices():
     """Members of unequal folds, trained on other device counts, differ by float64 rounding."""
     program = """

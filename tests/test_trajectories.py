@@ -281,6 +281,7 @@ def test_two_heads(name, tmp_path, monkeypatch):
     assert (first != second).all()
 
 
+@pytest.mark.slow
 def test_loop_of_two_heads(tmp_path, monkeypatch):
     """Adadelta on the rows that are predicted, epoch by epoch while that lowers their loss."""
     stage, masks, inputs, smoothed, uniforms = two_heads_stage("loop", tmp_path, monkeypatch)

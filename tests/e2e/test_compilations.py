@@ -42,7 +42,7 @@ def compilations(result, workdir):
 @pytest.mark.parametrize(
     ("config", "networks"),
     [
-        ("tests/e2e/tiny.py:simple_nn_old", TINY),
+        pytest.param("tests/e2e/tiny.py:simple_nn_old", TINY, marks=pytest.mark.slow),
         pytest.param("tests/e2e/tiny.py:nn_tabnet", TINY_CHAIN, marks=pytest.mark.slow),
         pytest.param("configs/best_cv.py:smoke", BEST_CV, marks=pytest.mark.slow),
     ],
