@@ -213,7 +213,7 @@ def test_weights_that_others_converted_from_tensorflow(name):
         (b"<!DOCTYPE html><html>", "a web page"),
         (b"\n<html>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "a pointer of git-lfs"),
-        (gzip.compress(b"weights"), "a gzip archive"),
+        (gzip.compress(b"weights", mtime=0), "a gzip archive"),
         (b"\x89PNG\r\n\x1a\n", "a PNG image"),
         (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
         (b"{}", "JSON text"),
