@@ -230,6 +230,8 @@ def test_searched_weights_need_like_splits(dataset):
         }  # fmt: skip
     same = systems.tiny("simple_nn_old", "simple_nn_new", data={"groups": "compound"})
     assert len(run.unlike_splits(same, dataset)) == 1
+    with pytest.raises(UserError, match="config.models.simple_nn_new: train_drug: expected"):
+        run.unlike_splits(config, dataclasses.replace(dataset, drug_id=None))
 
 
 def test_predictions_from_elsewhere_may_say_how_they_were_split(dataset):

@@ -101,11 +101,13 @@ def unlike_splits(config: RunConfig, dataset: Dataset) -> dict[str, list[str]]:
     Those of predictions from elsewhere may be `unknown`, which stops nothing.
 
     Raises:
-      UserError: there are several, weights are searched, and `blend.unlike_splits` is `stop`.
+      UserError: there are several, weights are searched, and `blend.unlike_splits` is `stop`; or
+        a model's folds need what the data lack.
     """
     found: dict[str, list[str]] = {}
     for name, model in config.models.items():
-        found.setdefault(model.kept(dataset).whole, []).append(name)
+        with _naming(name):
+            found.setdefault(model.kept(dataset).whole, []).append(name)
     for name, file in config.blend.files.items():
         if file.oof:
             found.setdefault(file.split or UNKNOWN, []).append(name)
