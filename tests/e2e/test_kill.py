@@ -34,7 +34,10 @@ def kill_somewhere(process, most_lines):
 
 @pytest.mark.parametrize(
     ("models", "least"),
-    [("simple_nn_old,nn_tabnet", 3), pytest.param(ALL, 16, marks=pytest.mark.slow)],
+    [
+        pytest.param("simple_nn_old,nn_tabnet", 3, marks=pytest.mark.slow),
+        pytest.param(ALL, 16, marks=pytest.mark.slow),
+    ],
 )
 def test_killed_runs_end_with_the_same_bytes(launch, tmp_path, models, least):
     config = f"tests/e2e/tiny.py:{models}"
