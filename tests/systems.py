@@ -129,6 +129,18 @@ def inputs_by(recipe, rows, folder, name, member, predictions=()):
     return [np.asarray(part) for part in found]
 
 
+def transforms_of(profile, rows):
+    """Returns the transforms that a profile asks for, by name, nothing being fitted."""
+    made = {}
+
+    def steps(name, new, values, on_train_alone=False):
+        made[name] = new()
+        return values
+
+    profile.columns(rows.features, len(rows.genes), steps)
+    return made
+
+
 def widths_of(recipe, dataset, folder):
     """Returns the number of inputs of every stage by name, nothing being fitted."""
     outlines = system.outline(recipe, dataset, context(folder))

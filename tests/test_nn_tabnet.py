@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from systems import designs
+from systems import designs, transforms_of
 from tabnet_reference import load
 
 from moa_jax.config import switches
@@ -107,17 +107,10 @@ def test_inputs_of_the_first_stage(rows):
 
 def test_joint_embedding_of_new_rows_is_a_switch(rows):
     for value, expected in (("row_by_row", UmapEmbedding), ("joint", JointUmapEmbedding)):
-        made = {}
-
-        class Recorder(Steps):
-            def __call__(self, name, new, values, on_train_alone=False, made=made):
-                made[name] = new()
-                return values
-
         dense = nn_tabnet.DenseConfig(umap_new_rows=value)
         config = nn_tabnet.Config(nonscored=dense)
         profile = stages(config)["nonscored"].features.profile
-        profile.columns(rows.features, GENES, Recorder())
+        made = transforms_of(profile, rows)
         assert type(made["gene_umap"]) is type(made["cell_umap"]) is expected
         assert (made["gene_umap"].num_components, made["gene_umap"].seed) == (15, 512)
         assert switches(config)["nonscored.umap_new_rows"] == value

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from systems import designs
+from systems import designs, transforms_of
 
 from moa_jax.config import switches
 from moa_jax.data import simulate
@@ -237,15 +237,8 @@ def test_mean_of_the_validation_loss_is_a_switch(value, expected):
 
 def test_joint_embedding_of_new_rows_is_a_switch(rows):
     for value, expected in (("row_by_row", UmapEmbedding), ("joint", JointUmapEmbedding)):
-        made = {}
-
-        class Recorder(Steps):
-            def __call__(self, name, new, values, on_train_alone=False, made=made):
-                made[name] = new()
-                return values
-
         features = three_stage_nn.FeaturesConfig(umap_new_rows=value)
-        three_stage_nn.ThreeStageProfile(features).columns(rows.features, GENES, Recorder())
+        made = transforms_of(three_stage_nn.ThreeStageProfile(features), rows)
         assert type(made["gene_umap"]) is type(made["cell_umap"]) is expected
         assert made["gene_umap"].num_components == 45 and made["gene_umap"].keep_fitted
         config = three_stage_nn.Config(features=features)

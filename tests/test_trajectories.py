@@ -180,18 +180,25 @@ def test_tabnet(tmp_path):
         def valid_loss(reference=reference, rows=member.valid_rows):
             return reference.losses([(x[rows], smoothed[rows])])[0]
 
-        stopping, states, losses, kept = training.EarlyStopping(50), [], [], []
-        for loss, state in followed(
-            found, index, reference, x.__getitem__, smoothed, take_step, valid_loss
-        ):
-            assert state.active != stopping.update(loss)[1]
-            assert state.stop.waited == stopping.waited
-            states.append(state)
-            losses.append(loss)
-            kept.append(dict(reference.params))
-        check_selected(states, losses, kept, flat(start.params))
+        check_stopping(
+            followed(found, index, reference, x.__getitem__, smoothed, take_step, valid_loss),
+            training.EarlyStopping(50), reference, start,
+        )  # fmt: skip
         assert min(norms) < 1 < max(norms), norms
     check_shared_start(found, stage)
+
+
+def check_stopping(epochs, stopping, reference, start):
+    """Compares end and kept weights of a member with early stopping's; returns its states."""
+    states, losses, kept = [], [], []
+    for loss, state in epochs:
+        assert state.active != stopping.update(loss)[1]
+        assert state.stop.waited == stopping.waited
+        states.append(state)
+        losses.append(loss)
+        kept.append(dict(reference.params))
+    check_selected(states, losses, kept, flat(start.params))
+    return states
 
 
 def two_heads_stage(name, folder, monkeypatch):
@@ -380,16 +387,10 @@ def test_image_networks(name, batch, drop_rate, patience, tmp_path, monkeypatch)
         def valid_loss(reference=reference, rows=member.valid_rows):
             return reference.losses([(x[rows], y[rows])])[0]
 
-        stopping, states, losses, kept = training.EarlyStopping(patience, 1e-6), [], [], []
-        for loss, state in followed(
-            found, index, reference, x.__getitem__, smoothed, take_step, valid_loss
-        ):
-            assert state.active != stopping.update(loss)[1]
-            assert state.stop.waited == stopping.waited
-            states.append(state)
-            losses.append(loss)
-            kept.append(dict(reference.params))
-        check_selected(states, losses, kept, flat(start.params))
+        states = check_stopping(
+            followed(found, index, reference, x.__getitem__, smoothed, take_step, valid_loss),
+            training.EarlyStopping(patience, 1e-6), reference, start,
+        )  # fmt: skip
         # The rate of the epoch 5 is 0.
         resting = [flat(state.params) for state in states[4:6]]
         jax.tree.map(np.testing.assert_array_equal, *resting)
