@@ -9,13 +9,17 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from moa_jax.errors import UserError
 from moa_jax.store import processes
+
+# Where a sealed file keeps the hash of its content.
+_SEAL = "sha256"
 
 
 @contextlib.contextmanager
@@ -77,15 +81,86 @@ def read_json(path: str | Path) -> Any:
     """Returns the parsed file.
 
     Raises:
-      UserError: the file is missing or is not JSON.
+      UserError: the file is missing, cannot be read or is not JSON.
+    """
+    path = check_regular(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    # Values may be nested deeper than the parser goes.
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged, expected JSON: {_first_line(error)}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def write_sealed(path: str | Path, value: Mapping[str, Any]) -> None:
+    """Writes a JSON object and, as its `sha256`, the hash of the rest of its content.
+
+    The hash is that of the object without spaces, its keys in alphabetic order and everything
+    beyond ASCII escaped, so that it does not depend on how the file is laid out.
+
+    Raises:
+      UserError: the folder cannot be written or the disk is full; an earlier file stays whole.
+    """
+    if _SEAL in value:
+        raise ValueError(f"{path}: {_SEAL}: expected another name for a value")
+    write_json(path, {**value, _SEAL: _content_hash(value)})
+
+
+def read_sealed(path: str | Path, remedy: str) -> dict[str, Any]:
+    """Returns what `write_sealed` was given.
+
+    Args:
+      path: the file.
+      remedy: what to do where the content is another than what was written, for the message.
+
+    Raises:
+      UserError: the file is missing, cannot be read, is not a JSON object or was changed.
+    """
+    stored = read_json(path)
+    if not isinstance(stored, dict) or not isinstance(stored.get(_SEAL), str):
+        raise UserError(f"{path}: damaged, expected an object with its {_SEAL}; {remedy}")
+    seal = stored.pop(_SEAL)
+    try:
+        is_whole = seal == _content_hash(stored)
+    except RecursionError:  # nested just as deep as the parser goes
+        is_whole = False
+    if not is_whole:
+        raise UserError(f"{path}: damaged, its content is not what was written; {remedy}")
+    return stored
+
+
+def check_regular(path: str | Path) -> Path:
+    """Checks that something is there to be read: a file, or a link to one.
+
+    Raises:
+      UserError: it is missing, a link that leads nowhere or in a circle, a folder, a pipe (which
+        would be waited for without end) or a device.
     """
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found") from None
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: damaged, expected JSON: {error}") from None
+        mode = path.stat().st_mode
+    except OSError as error:
+        if path.is_symlink():
+            raise UserError(f"{path}: expected a file, found a link that leads nowhere") from None
+        missing = isinstance(error, FileNotFoundError)
+        reason = "not found" if missing else f"cannot be read: {error.strerror}"
+        raise UserError(f"{path}: {reason}") from None
+    if not stat.S_ISREG(mode):
+        found = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise UserError(f"{path}: expected a file, found {found}")
+    return path
+
+
+def _content_hash(value: Mapping[str, Any]) -> str:
+    # Through JSON once, because its keys are texts and are ordered as such.
+    plain = json.loads(json.dumps(value))
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def remove(*paths: Path) -> None:
