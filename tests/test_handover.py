@@ -237,7 +237,7 @@ def test_what_is_predicted_has_no_noise():
 def test_a_changed_number_in_a_checkpoint_is_noticed(tmp_path, monkeypatch, caplog):
     state = {"weight": np.arange(3.0)}
     template = {"weight": jax.ShapeDtypeStruct((3,), np.float64)}
-    for number, seen in ((1, checkpoints._crc32), (2, lambda arrays: 1)):
+    for number, seen in ((1, checkpoints._crc32), (2, lambda arrays, described: 1)):
         with monkeypatch.context() as patch, Checkpoints(tmp_path / "saved") as saved:
             patch.setattr(checkpoints, "_crc32", seen)
             saved.save(number, Position(0, number, 0), state)
