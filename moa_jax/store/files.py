@@ -97,6 +97,18 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
+def read_json_object(path: str | Path) -> dict[str, Any]:
+    """Returns the parsed file, an object of any layout; raises what `read_json` raises.
+
+    Raises:
+      UserError: it is no object.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: damaged, expected an object, found {type(value).__name__}")
+    return value
+
+
 def write_sealed(path: str | Path, value: Mapping[str, Any]) -> None:
     """Writes a JSON object and, as its `sha256`, the hash of the rest of its content.
 
@@ -145,6 +157,16 @@ def unsealed(path: str | Path, stored: Any, remedy: str) -> dict[str, Any]:
     if not is_whole:
         raise UserError(f"{path}: damaged, its content is not what was written; {remedy}")
     return content
+
+
+@contextlib.contextmanager
+def parsing(path: str | Path) -> Iterator[None]:
+    """Turns what content of another layout than the expected raises into one line naming `path`."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+        raise UserError(f"{path}: damaged, its content is laid out otherwise: {reason}") from None
 
 
 def check_regular(path: str | Path) -> Path:
