@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> None:
 
     import jax
 
-    from moa_jax.command import console, run
+    from moa_jax.command import console, repair, run
     from moa_jax.store import processes
     from moa_jax.store.workdir import Workdir
 
@@ -41,6 +41,8 @@ def main(argv: Sequence[str]) -> None:
         processes.start()
     workdir = Workdir(flags.WORKDIR.value)
     mode = flags.MODE.value
+    if flags.REPAIR.value and mode not in ("all", "train"):
+        raise UserError(f"--repair: expected --mode=train or all, which train, found {mode}")
     unread = list(unused.told(config, mode, flags.given()))
     if mode == "plan":
         from moa_jax.command import plan
@@ -63,6 +65,8 @@ def main(argv: Sequence[str]) -> None:
         outside = run.outside_sources(config, dataset)
         if mode != "train":
             run.unlike_splits(config, dataset)
+        if flags.REPAIR.value:
+            repair.repair(config, workdir, dataset)
         if mode != "blend":
             run.train(config, workdir, dataset)
         if mode != "train":

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -211,6 +212,24 @@ def remove(*paths: Path) -> None:
     for path in paths:
         with writing(path):
             path.unlink(missing_ok=True)
+
+
+def remove_all(path: Path) -> None:
+    """Removes a folder and what is in it, or a file, or a link and not what it leads to.
+
+    Of several processes all must come here.
+
+    Raises:
+      UserError: it cannot be removed.
+    """
+    processes.wait(f"{path}: before removal")
+    if processes.is_first():
+        with writing(path):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    processes.wait(f"{path}: after removal")
 
 
 def sha256(path: str | Path) -> str:

@@ -23,7 +23,7 @@ from moa_jax.training.trees import EpochReport
 SECONDS_BETWEEN_LINES = 30.0
 # The fields of a record beside its stage.
 _COUNTS = ("group", "epoch", "seed", "fold")
-_LOSSES = ("train_loss", "valid_loss", "best_loss")
+_LOSSES = ("train_loss", "valid_loss")
 
 
 class MetricsLog:
