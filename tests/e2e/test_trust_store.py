@@ -81,15 +81,15 @@ def test_a_model_of_another_run_is_refused(launch, finished, copy, data, tmp_pat
 
 def test_repair_ends_with_the_same_bytes(launch, finished, copy):
     rng = np.random.default_rng(0)
-    damage("flipped", copy / "simple_nn_old" / "scored" / "oof.parquet", rng)
-    damage("deleted", copy / "simple_nn_new/scored/features/all/transforms.npz", rng)
+    damage("flipped", copy / "simple_nn_new" / "scored" / "oof.parquet", rng)
+    damage("deleted", copy / "simple_nn_old/scored/features/all/transforms.npz", rng)
     fails(launch(copy, "--mode=train"), "oof.parquet: damaged", "or run with --repair")
     result = launch(copy, "--repair")
     assert result.returncode == 0, result.stderr
     lines = [line for line in result.stderr.splitlines() if ": removed: " in line]
-    assert any("simple_nn_old/scored: removed: " in line for line in lines)
-    assert any("simple_nn_new/scored/features/all: removed: " in line for line in lines)
-    assert not any("simple_nn_new/scored: " in line for line in lines)
+    assert any("simple_nn_new/scored: removed: " in line for line in lines)
+    assert any("simple_nn_old/scored/features/all: removed: " in line for line in lines)
+    assert not any("simple_nn_old/scored: " in line for line in lines)
     expected, found = results(finished), results(copy)
     assert expected.keys() == found.keys()
     for path, content in expected.items():
