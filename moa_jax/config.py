@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ml_collections
 
+from moa_jax import config_checks
 from moa_jax.errors import UserError
-from moa_jax.schema import build, choice, number, suggestion
+from moa_jax.schema import build, choice, number
+from moa_jax.schema import suggestion as suggestion
 from moa_jax.schema import switch as switch
 
 # Fields that change how a run proceeds but not what it computes, or that the blend applies anew.
@@ -151,7 +153,8 @@ class BlendConfig:
     Attributes:
       method: how weights come about: `slsqp`, `tpe` (Optuna) and `per_target` (SLSQP for each
         target) search them on the out-of-fold predictions, `fixed` takes `weights`.
-      weights: weight of each model, for `fixed`; a single model needs none.
+      weights: weight of each model, for `fixed`, of sum 1; a single model needs none.
+      normalise: what to do with fixed weights of another sum: `stop`, or `divide` by it.
       files: predictions of models from elsewhere, by the model's name, blended with the run's.
       unlike_splits: what to do where weights are searched for models whose folds keep different
         things whole, so that their out-of-fold predictions do not compare: `stop` or `allow`.
@@ -162,10 +165,23 @@ class BlendConfig:
 
     method: str = choice("slsqp", "slsqp", "tpe", "per_target", "fixed")
     weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    normalise: str = choice("stop", "stop", "divide")
     files: Mapping[str, PredictionFiles] = dataclasses.field(default_factory=dict)
     unlike_splits: str = choice("stop", "stop", "allow")
     trials: int = number(500, 1)
     nested_folds: int = number(5, 2)
+
+    def fixed(self, names: Iterable[str]) -> dict[str, float]:
+        """Returns the weights that `fixed` applies to these models, by name.
+
+        >>> BlendConfig(weights={"a": 3, "b": 1}, normalise="divide").fixed(["a", "b"])
+        {'a': 0.75, 'b': 0.25}
+        """
+        chosen = {name: float(self.weights.get(name, 1.0)) for name in names}
+        if self.normalise == "divide":
+            total = math.fsum(chosen.values())
+            chosen = {name: weight / total for name, weight in chosen.items()}
+        return chosen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,6 +261,15 @@ def effective(config: RunConfig) -> dict[str, Any]:
     return {name: value for name, value in flat(plain(config)).items() if counts(name)}
 
 
+def blend_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of a blend's section, by dotted name; those left out have their default.
+
+    Args:
+      values: the section, as a work folder has it.
+    """
+    return flat({"blend": {**plain(BlendConfig()), **values}})
+
+
 def parse(values: Mapping[str, Any], recipes: Mapping[str, type]) -> RunConfig:
     """Checks a nested configuration and freezes it.
 
@@ -309,47 +334,13 @@ def _check_across(config: RunConfig) -> None:
             "config.parallel.strategy: expected auto or shard_map with devices_per_member="
             f"{parallel.devices_per_member}, found {parallel.strategy}"
         )
-    _check_blend(config)
+    config_checks.check_names(config)
+    config_checks.check_blend(config)
 
 
 def is_group_file(groups: str) -> bool:
     """Tells whether `data.groups` names a file."""
     return groups not in ("auto", "none", "compound")
-
-
-def _check_blend(config: RunConfig) -> None:
-    blend = config.blend
-    names = [*config.models, *blend.files]
-    if not names:
-        raise UserError("config.models: expected at least one model, or config.blend.files")
-    for name, found in blend.files.items():
-        if name in config.models:
-            raise UserError(
-                f"config.blend.files.{name}: expected another name than those of the models "
-                f"{sorted(config.models)}"
-            )
-        if blend.method != "fixed" and not found.oof:
-            raise UserError(
-                f"config.blend.files.{name}.oof: expected a file for blend.method={blend.method}, "
-                "found none; without out-of-fold predictions weights can only be fixed"
-            )
-        if not found.oof and not found.test:
-            raise UserError(f"config.blend.files.{name}: expected oof or test, found neither")
-    for name, weight in blend.weights.items():
-        if name not in names:
-            raise UserError(
-                f"config.blend.weights.{name}: expected one of the models {sorted(names)}"
-                + suggestion(name, names)
-            )
-        is_number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-        if not is_number or not 0 <= weight < math.inf:
-            raise UserError(
-                f"config.blend.weights.{name}: expected a number of at least 0, found {weight!r}"
-            )
-    if blend.method == "fixed" and len(names) > 1:
-        for name in names:
-            if name not in blend.weights:
-                raise UserError(f"config.blend.weights: expected a weight for {name}, found none")
 
 
 def switches(recipe: Any, prefix: str = "") -> dict[str, Any]:

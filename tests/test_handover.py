@@ -12,7 +12,7 @@ import toy
 from systems import designs
 
 from moa_jax import config as configuration
-from moa_jax.command import run
+from moa_jax.command import inference, run
 from moa_jax.config import BlendConfig, DataConfig, PredictionFiles, RunConfig
 from moa_jax.data import simulate
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Targets
@@ -353,6 +353,6 @@ def test_new_rows_may_have_their_columns_in_any_order(rows, tmp_path, monkeypatc
     config = RunConfig({"model": three_stage_nn.Config()}, data=data)
     workdir = Workdir(tmp_path / "run")
     workdir.bind(config, rows, "vmap")
-    run.infer(config, workdir)
+    inference.infer(config, workdir)
     assert (seen[0].genes, seen[0].cells) == (rows.genes, rows.cells)
     np.testing.assert_allclose(seen[0].features, rows.test.features)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from data_folders import frames, write
 
-from moa_jax.command import run
+from moa_jax.command import inference, run
 from moa_jax.config import DataConfig, RunConfig
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Dataset
 from moa_jax.errors import UserError
@@ -55,7 +55,7 @@ def trained(tmp_path_factory):
 
 def test_a_run_on_csv_predicts_parquet(trained):
     config, workdir = trained
-    run.infer(config, workdir)
+    inference.infer(config, workdir)
     test = Predictions.read(workdir.path / "tiny" / "test.parquet")
     new = Predictions.read(workdir.path / "infer" / "new" / "tiny.parquet")
     assert test.ids.tolist() == new.ids.tolist()
@@ -81,7 +81,7 @@ def test_how_new_rows_are_read_is_the_work_folders(trained, changed, message):
     config, workdir = trained
     other = dataclasses.replace(config, data=dataclasses.replace(config.data, **changed))
     with pytest.raises(UserError, match=f"run: expected the fields that .*{message}"):
-        run.infer(other, workdir)
+        inference.infer(other, workdir)
 
 
 def test_other_fields_that_change_numbers_are_named(trained):
@@ -89,7 +89,7 @@ def test_other_fields_that_change_numbers_are_named(trained):
     model = dataclasses.replace(TINY, hidden=8)
     other = dataclasses.replace(config, seed=1, models={"tiny": model})
     with pytest.raises(UserError, match="models.tiny.hidden: 4 there, 8 now; seed: 0 there, 1 now"):
-        run.infer(other, workdir)
+        inference.infer(other, workdir)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_no_remedy_is_one_that_inference_refuses(trained, tmp_path, changed, mes
     table.to_csv(tmp_path / "new.csv", index=False)
     data = dataclasses.replace(config.data, test_features=str(tmp_path / "new.csv"))
     with pytest.raises(UserError, match=message) as caught:
-        run.infer(dataclasses.replace(config, data=data), workdir)
+        inference.infer(dataclasses.replace(config, data=data), workdir)
     assert "config.data" not in str(caught.value)
 
 
@@ -118,7 +118,7 @@ def test_a_level_that_no_training_row_had_a_column_for(trained, tmp_path):
     table.drop(columns="cp_dose").to_csv(tmp_path / "new.csv", index=False)
     data = dataclasses.replace(config.data, test_features=str(tmp_path / "new.csv"))
     with pytest.raises(UserError, match="new.csv: expected a column cp_dose, found none, while"):
-        run.infer(dataclasses.replace(config, data=data), workdir)
+        inference.infer(dataclasses.replace(config, data=data), workdir)
 
 
 def test_rows_of_a_level_that_no_training_row_has_are_predicted_at_the_nearest(trained, tmp_path):
@@ -133,7 +133,7 @@ def test_rows_of_a_level_that_no_training_row_has_are_predicted_at_the_nearest(t
     found = []
     for file in (config.data.test_features, tmp_path / "known.parquet"):
         data = dataclasses.replace(config.data, test_features=str(file))
-        made = run.infer(dataclasses.replace(config, data=data), Workdir(tmp_path / "run"))
+        made = inference.infer(dataclasses.replace(config, data=data), Workdir(tmp_path / "run"))
         found.append(made.read_bytes())
     assert found[0] == found[1]
 

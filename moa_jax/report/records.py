@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from moa_jax.blend import stored_weights
 from moa_jax.report import findings
 from moa_jax.report.findings import Findings
 from moa_jax.report.original import is_original_data
@@ -195,7 +196,7 @@ def collect(workdir: str | Path) -> Report:
         command=stored.get("command"),
         data=data,
         environment=_read(workdir / "environment.json"),
-        blend=_blend(_read(workdir / "blend" / "weights.json")),
+        blend=_blend(_weights(workdir, config)),
         models=models,
         findings=found,
         original_data=is_original_data(
@@ -231,6 +232,13 @@ def _stage(folder: Path) -> StageRecord:
         members=tuple(_pick(MemberRecord, member) for member in metrics.get("members", [])),
         fold_scores=tuple(_pick(FoldScore, score) for score in metrics.get("fold_scores", [])),
     )
+
+
+def _weights(workdir: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not (workdir / stored_weights.FILE).exists():
+        return {}
+    names = [*config.get("models", {}), *config.get("blend", {}).get("files", {})]
+    return stored_weights.read(workdir, names)
 
 
 def _blend(stored: Mapping[str, Any]) -> BlendRecord | None:

@@ -64,7 +64,7 @@ def test_a_sixth_system(config, data, tmp_path, monkeypatch):
         assert one == two, name
 
     new = dataclasses.replace(config.data, test_features=str(data / "test_features.csv"))
-    submission = run.infer(dataclasses.replace(config, data=new), whole)
+    submission = inference.infer(dataclasses.replace(config, data=new), whole)
     found = Predictions.read(submission.parent / "logistic.parquet")
     expected = Predictions.read(whole.path / "logistic" / "test.parquet")
     np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-6)
