@@ -1035,9 +1035,9 @@ MUTATIONS = (
         "test_handover.py::test_the_submission_follows_the_sample",
     ),
     Mutation(
-        "command/run.py",
-        'tuple(columns["genes"]),\n                tuple(columns["cells"]),',
-        "None,\n                None,",
+        "command/inference.py",
+        'tuple(columns["genes"]),\n            tuple(columns["cells"]),',
+        "None,\n            None,",
         "test_handover.py::test_new_rows_may_have_their_columns_in_any_order",
     ),
     Mutation(

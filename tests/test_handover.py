@@ -340,15 +340,16 @@ def test_new_rows_may_have_their_columns_in_any_order(rows, tmp_path, monkeypatc
     )
     seen = []
 
-    def load(model, context, targets):
+    def load(model, context, targets, num_stages):
         def predict(part):
             seen.append(part)
             return Predictions(part.ids, targets, np.zeros((len(part), len(targets))))
 
         return predict
 
-    monkeypatch.setattr(run.system, "load", load)
-    monkeypatch.setattr(run.system, "is_finished", lambda context: True)
+    monkeypatch.setattr(inference.system, "load", load)
+    monkeypatch.setattr(inference.system, "is_finished", lambda context, stage="": True)
+    files.write_json(tmp_path / "run" / "model" / "metrics.json", {})
     data = DataConfig(test_features=str(tmp_path / "new.csv"))
     config = RunConfig({"model": three_stage_nn.Config()}, data=data)
     workdir = Workdir(tmp_path / "run")

@@ -55,9 +55,9 @@ def trained(tmp_path_factory):
 
 def test_a_run_on_csv_predicts_parquet(trained):
     config, workdir = trained
-    inference.infer(config, workdir)
+    folder = inference.infer(config, workdir).parent
     test = Predictions.read(workdir.path / "tiny" / "test.parquet")
-    new = Predictions.read(workdir.path / "infer" / "new" / "tiny.parquet")
+    new = Predictions.read(folder / "tiny.parquet")
     assert test.ids.tolist() == new.ids.tolist()
     np.testing.assert_array_equal(test.values, new.values)
     assert (new.values > 0).all()  # without types there is no control

@@ -53,14 +53,14 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
         if not system.is_finished(context):
             raise UserError(f"{context.folder}: expected a finished model, found none")
     made_by = inference_record.made_by(workdir.path, stored, list(contexts), chosen)
-    folder, is_there = inference_record.find(workdir.path / "infer", source, made_by)
+    outputs = [*(f"{name}.parquet" for name in contexts), SUBMISSION]
+    folder, is_there = inference_record.find(workdir.path / "infer", source, made_by, outputs)
     if is_there:
         logging.info(
             "inference: %s, made earlier of the same content; nothing to do", folder / SUBMISSION
         )
         return folder / SUBMISSION
     predicts = _loaded(config, contexts, targets)
-    outputs = [*(f"{name}.parquet" for name in predicts), SUBMISSION]
     with inference_record.removing_if_empty(folder):
         rows = _write(config, stored["data"], source, predicts, chosen, folder)
         inference_record.write(folder, source, made_by, rows, outputs)

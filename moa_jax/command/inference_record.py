@@ -112,7 +112,9 @@ def made_by(
     }
 
 
-def find(parent: Path, source: Source, made_by: Mapping[str, Any]) -> tuple[Path, bool]:
+def find(
+    parent: Path, source: Source, made_by: Mapping[str, Any], outputs: Sequence[str]
+) -> tuple[Path, bool]:
     """Returns the folder of a file's predictions, and whether they are there as they were made.
 
     Two files of unlike content never have one folder.
@@ -121,6 +123,7 @@ def find(parent: Path, source: Source, made_by: Mapping[str, Any]) -> tuple[Path
       parent: the folder of all inferences.
       source: the file.
       made_by: what predicts it, see `made_by`.
+      outputs: names of the files of predictions.
     """
     *shorter, longest = DIGITS
     for digits in shorter:
@@ -131,7 +134,7 @@ def find(parent: Path, source: Source, made_by: Mapping[str, Any]) -> tuple[Path
     else:
         folder = parent / folder_name(source.path.name, source.sha256[:longest])
         record = _read(folder)
-    return folder, record is not None and _is_whole(folder, record, source, made_by)
+    return folder, record is not None and _is_whole(folder, record, source, made_by, outputs)
 
 
 def write(
@@ -151,7 +154,7 @@ def write(
       outputs: names of the files that were written.
     """
     written = {name: _file(folder / name) for name in outputs}
-    record = {"input": source.record, "rows": rows, **made_by, "outputs": written}
+    record = {**_made(source, made_by), "rows": rows, "outputs": written}
     files.write_sealed(folder / FILE, record)
 
 
@@ -186,15 +189,22 @@ def folder_name(file_name: str, digits: str) -> str:
 
 
 def _is_whole(
-    folder: Path, record: Mapping[str, Any], source: Source, made_by: Mapping[str, Any]
+    folder: Path,
+    record: Mapping[str, Any],
+    source: Source,
+    made_by: Mapping[str, Any],
+    outputs: Sequence[str],
 ) -> bool:
-    expected = {"input": source.record, **made_by}
-    if any(record.get(name) != value for name, value in expected.items()):
+    if any(record.get(name) != value for name, value in _made(source, made_by).items()):
         return False
     try:
-        return all(_file(folder / name) == of for name, of in record["outputs"].items())
-    except UserError:
+        return record.get("outputs") == {name: _file(folder / name) for name in outputs}
+    except UserError:  # one is not there
         return False
+
+
+def _made(source: Source, made_by: Mapping[str, Any]) -> dict[str, Any]:
+    return {"input": source.record, **made_by}
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
