@@ -717,7 +717,7 @@ MUTATIONS = (
     ),
     Mutation(
         "training/checkpoints.py",
-        'if _crc32(arrays) != meta["crc32"]',
+        'if _crc32(arrays, self._described(position)) != meta["crc32"]',
         'if not meta["crc32"]',
         "test_handover.py::test_a_changed_number_in_a_checkpoint_is_noticed",
     ),

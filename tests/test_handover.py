@@ -237,7 +237,7 @@ def test_what_is_predicted_has_no_noise():
 def test_a_changed_number_in_a_checkpoint_is_noticed(tmp_path, monkeypatch, caplog):
     state = {"weight": np.arange(3.0)}
     template = {"weight": jax.ShapeDtypeStruct((3,), np.float64)}
-    for number, seen in ((1, checkpoints._crc32), (2, lambda arrays: 1)):
+    for number, seen in ((1, checkpoints._crc32), (2, lambda arrays, described: 1)):
         with monkeypatch.context() as patch, Checkpoints(tmp_path / "saved") as saved:
             patch.setattr(checkpoints, "_crc32", seen)
             saved.save(number, Position(0, number, 0), state)
@@ -348,12 +348,13 @@ def test_new_rows_may_have_their_columns_in_any_order(rows, tmp_path, monkeypatc
         return predict
 
     monkeypatch.setattr(inference.system, "load", load)
-    monkeypatch.setattr(inference.system, "is_finished", lambda context, stage="": True)
-    files.write_json(tmp_path / "run" / "model" / "metrics.json", {})
     data = DataConfig(test_features=str(tmp_path / "new.csv"))
     config = RunConfig({"model": three_stage_nn.Config()}, data=data)
     workdir = Workdir(tmp_path / "run")
     workdir.bind(config, rows, "vmap")
+    metrics_file = workdir.path / "model" / "metrics.json"
+    files.write_json(metrics_file, {})
+    workdir.manifest("model").add([metrics_file])
     inference.infer(config, workdir)
     assert (seen[0].genes, seen[0].cells) == (rows.genes, rows.cells)
     np.testing.assert_allclose(seen[0].features, rows.test.features)

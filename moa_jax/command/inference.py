@@ -52,7 +52,8 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     for context in contexts.values():
         if not system.is_finished(context):
             raise UserError(f"{context.folder}: expected a finished model, found none")
-    made_by = inference_record.made_by(workdir.path, stored, list(contexts), chosen)
+    manifests = {name: context.manifest.path for name, context in contexts.items()}
+    made_by = inference_record.made_by(stored, manifests, chosen)
     outputs = [*(f"{name}.parquet" for name in contexts), SUBMISSION]
     folder, is_there = inference_record.find(workdir.path / "infer", source, made_by, outputs)
     if is_there:

@@ -90,25 +90,21 @@ class Source:
 
 
 def made_by(
-    workdir: Path, stored: Mapping[str, Any], models: Sequence[str], weights: Mapping[str, Any]
+    stored: Mapping[str, Any], manifests: Mapping[str, Path], weights: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Returns what decides the predictions beside the rows: run, data, models, weights, program.
 
     Args:
-      workdir: the work folder.
-      stored: what its `config.json` says.
-      models: names of its models, which are finished.
+      stored: what `config.json` says.
+      manifests: the manifest of each model, which is finished.
       weights: those of the blend.
     """
-    folders = {name: workdir / name for name in models}
-    last = {name: folder / "manifest.json" for name, folder in folders.items()}
-    written = {n: p if p.exists() else folders[n] / "metrics.json" for n, p in last.items()}
     return {
         "version": moa_jax.__version__,
         "run": stored["hash"],
         "data": _digest(stored["data"]),
         "weights": _digest(weights),
-        "models": {name: _file(path) for name, path in written.items()},
+        "models": {name: _file(path) for name, path in manifests.items()},
     }
 
 

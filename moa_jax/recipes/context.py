@@ -7,6 +7,7 @@ from pathlib import Path
 
 from moa_jax.config import ParallelConfig, RunConfig
 from moa_jax.data.dataset import Levels
+from moa_jax.store.manifest import Manifest
 from moa_jax.store.workdir import Workdir
 from moa_jax.training.parallel import Devices, choose_per_member
 from moa_jax.training.progress import MetricsLog
@@ -34,6 +35,10 @@ class Context:
     @property
     def folder(self) -> Path:
         return self.workdir.path / self.model
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.workdir.manifest(self.model)
 
     @property
     def parallel(self) -> ParallelConfig:

@@ -16,6 +16,7 @@ from moa_jax.data import folds as fold_files
 from moa_jax.data.dataset import Targets
 from moa_jax.recipes import stage_predictions
 from moa_jax.recipes.context import Context
+from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
 from moa_jax.training import weights
@@ -36,7 +37,7 @@ def fit_stage(
     folds: Mapping[int, np.ndarray],
     num_inputs: int,
     feature_seconds: float = 0.0,
-) -> Predictions:
+) -> tuple[Predictions, StagePredictions]:
     """Fits a stage and writes its folder.
 
     Args:
@@ -49,7 +50,7 @@ def fit_stage(
       feature_seconds: time that building the stage's inputs took, for the report.
 
     Returns:
-      The out-of-fold predictions, averaged over seeds.
+      The out-of-fold predictions, averaged over seeds, and with them what later stages read.
     """
     folder = context.folder / stage.name.split("/")[-1]
     devices = context.devices_for(stage.forward, len(stage.members))
@@ -67,6 +68,7 @@ def fit_stage(
         members_at_once=members_at_once,
         steps_per_call=context.parallel.steps_per_call,
         checkpoint_seconds=context.config.checkpoint.seconds,
+        run=context.workdir.run,
     )
     fold_files.write(folder / "folds.csv", ids, folds)
 
@@ -85,7 +87,8 @@ def fit_stage(
     found = out_of_fold(stage, predictor, targets.values)
     oof = Predictions(ids, targets.names, found.values)
     oof.write(folder / "oof.parquet")
-    stage_predictions.write_nested(folder, found.nested)
+    if found.nested:
+        stage_predictions.write_nested(folder, found.nested)
     score = mean_log_loss(targets.values, found.values)
     logging.info("%s: out-of-fold log loss %.5f", stage.name, score)
     files.write_json(
@@ -111,7 +114,7 @@ def fit_stage(
             "compilations": run.compilations + predictor.compilations,
         },
     )
-    return oof
+    return oof, StagePredictions(found.values, found.nested)
 
 
 def _member_record(folder: Path, member: Member) -> dict[str, Any]:

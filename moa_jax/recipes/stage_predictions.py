@@ -12,6 +12,7 @@ from moa_jax.store import arrays
 from moa_jax.training.members import Blocks
 
 FILE = "nested.npz"
+KIND = "nested predictions"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,19 +33,16 @@ class StagePredictions:
 
 
 def write_nested(folder: Path, nested: Mapping[Blocks, np.ndarray]) -> None:
-    """Writes nested predictions of training rows to a stage's folder, if there are any."""
-    if nested:
-        named = {"-".join(map(str, blocks)): values for blocks, values in nested.items()}
-        arrays.write(folder / FILE, "nested predictions", named, {})
+    """Writes nested predictions of training rows to a stage's folder."""
+    named = {"-".join(map(str, blocks)): values for blocks, values in nested.items()}
+    arrays.write(folder / FILE, KIND, named, {})
 
 
 def read_nested(folder: Path) -> dict[Blocks, np.ndarray]:
     """Returns what `write_nested` wrote.
 
     Raises:
-      UserError: the file is damaged.
+      UserError: the file is missing or damaged.
     """
-    if not (folder / FILE).exists():
-        return {}
-    named, _ = arrays.read(folder / FILE, "nested predictions")
+    named, _ = arrays.read(folder / FILE, KIND)
     return {tuple(map(int, name.split("-"))): values for name, values in named.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -14,13 +15,14 @@ from absl import logging
 from moa_jax.config import switches
 from moa_jax.data.dataset import Dataset
 from moa_jax.data.folds import Split
-from moa_jax.recipes import notes
+from moa_jax.recipes import finished, notes
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign, has_nonscored, scored
 from moa_jax.recipes.features import Arrays, Passage, Transforms, known_of
+from moa_jax.recipes.finished import METRICS, OOF, TEST, is_finished
 from moa_jax.recipes.fitting import fit_stage
 from moa_jax.recipes.recipe import Recipe
-from moa_jax.recipes.stage_predictions import StagePredictions, read_nested
+from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.store import files, transform_files
 from moa_jax.store.predictions import Predictions
 from moa_jax.training import metrics
@@ -50,11 +52,6 @@ class RecipeResult:
     controls: Predictions | None
 
 
-def is_finished(context: Context, stage: str = "") -> bool:
-    """Tells whether a model or one of its stages is complete: its metrics are written last."""
-    return (context.folder / stage / "metrics.json").exists()
-
-
 def fit(recipe: Recipe, dataset: Dataset, context: Context) -> RecipeResult:
     """Trains every stage and predicts the training rows out of fold, and the test rows.
 
@@ -79,7 +76,7 @@ def fit(recipe: Recipe, dataset: Dataset, context: Context) -> RecipeResult:
         logging.info("%s: %s", context.model, note)
     for design in designs:
         training.fit(design)
-    test = None
+    test, written = None, []
     if dataset.test is not None:
         used = _used(designs)
         rows = dataset.test.at_trained_levels(context.levels, dataset.trained_levels())
@@ -87,7 +84,8 @@ def fit(recipe: Recipe, dataset: Dataset, context: Context) -> RecipeResult:
         for design in used:
             names = training.oof[design.name].targets
             test = Predictions(dataset.test.ids, names, found[design.name])
-            test.write(context.folder / design.name / "test.parquet")
+            written.append(context.folder / design.name / TEST)
+            test.write(written[-1])
     own_notes = recipe.notes(training.passage.rows, context)
     for note in own_notes:
         logging.info("%s: %s", context.model, note)
@@ -99,7 +97,7 @@ def fit(recipe: Recipe, dataset: Dataset, context: Context) -> RecipeResult:
         name,
         training.oof[name].if_any(dataset.ids[dataset.is_control]),
     )
-    _write(recipe, dataset, context, result, split_record, time.monotonic() - start)
+    _write(recipe, dataset, context, result, split_record, time.monotonic() - start, written)
     return result
 
 
@@ -114,6 +112,9 @@ def load(
       targets: names of the scored targets.
       num_stages: stages that share the memory for members, those of other systems that are loaded
         beside this one included; None for its own.
+
+    Raises:
+      UserError: a file is missing, or is not as it was written.
     """
     used = finished_stages(recipe, context)
     members, last = trained(used, context, num_stages), used[-1].name
@@ -127,7 +128,8 @@ def load(
 def finished_stages(recipe: Recipe, context: Context) -> list[StageDesign]:
     """Returns the stages that new rows go through, of a system that is finished."""
     designs = recipe.stages(context.levels, True)
-    if not all(is_finished(context, design.name) for design in designs):
+    listed = context.manifest.lists
+    if not all(listed(context.folder / design.name / METRICS) for design in designs):
         designs = recipe.stages(context.levels, False)
     return _used(designs)
 
@@ -185,9 +187,10 @@ class Fitting:
     def fit(self, design: StageDesign) -> None:
         """Fits a stage; one that an earlier run finished is read back."""
         context, name, rows = self.context, design.name, self.passage.rows
+        every = design.members(self.split(design), context.config.seed)
         if is_finished(context, name):
             logging.info("%s/%s: finished by an earlier run", context.model, name)
-            oof = Predictions.read(context.folder / name / "oof.parquet")
+            oof, predictions = finished.read_back(context, design, every, rows)
         else:
             start = time.monotonic()
             stage, num_inputs, split, _ = self.build(design)
@@ -196,24 +199,30 @@ class Fitting:
                 "%s: %d rows, %d inputs, %d targets; features took %.1f s",
                 stage.name, len(rows), num_inputs, len(targets.names), seconds,
             )  # fmt: skip
-            oof = fit_stage(context, stage, rows.ids, targets, split.folds, num_inputs, seconds)
-        nested = read_nested(context.folder / name)
+            oof, predictions = fit_stage(
+                context, stage, rows.ids, targets, split.folds, num_inputs, seconds
+            )
+            finished.list_stage(context, design, every)
         self.oof[name] = oof
-        self.passage.predictions[name] = StagePredictions(oof.values, nested)
+        self.passage.predictions[name] = predictions
 
     def build(self, design: StageDesign) -> BuiltStage:
-        """Returns a stage to be fitted; transforms that are not stored are fitted and stored."""
+        """Returns a stage to be fitted; transforms that are not stored whole are fitted."""
         context, features, rows = self.context, design.features, self.passage.rows
         targets, split = design.targets(rows), self.split(design)
         every = design.members(split, context.config.seed)
         known = known_of(features, every, self.dataset, rows, self.passage.predictions)
         folder = features.folder(context, design.name)
-        missing = [name for name in known.sets if not transform_files.exists(folder / name)]
+        origins = {name: context.workdir.origin(folder / name) for name in known.sets}
+        missing = [n for n, o in origins.items() if not transform_files.is_whole(folder / n, o)]
+        for name in missing:
+            if transform_files.exists(folder / name):
+                logging.warning("%s: damaged transforms are fitted again", folder / name)
         if missing:
             which = ", ".join(missing) if len(missing) <= 10 else f"{len(missing)} sets"
             logging.info("%s/%s: fitting transforms: %s", context.model, design.name, which)
             for name, fitted in features.fit(known, missing):
-                transform_files.save(folder / name, fitted)
+                transform_files.save(folder / name, fitted, origins[name])
         stored = _Stored(design, context, [member.id for member in every])
         train_rows = [member.train_rows for member in every]
         arrays = Arrays(
@@ -249,10 +258,12 @@ class _Stored:
     def __call__(self, stage: str) -> list[Transforms]:
         if stage not in self._read:
             folder = self._design.features.folder(self._context, stage)
-            classes = self._design.features.classes
-            self._read[stage] = [
-                transform_files.load(folder / name, classes) for name in self._names
-            ]
+            classes, manifest = self._design.features.classes, self._context.manifest
+            places = [folder / name for name in self._names]
+            for path in (path for place in places for path in transform_files.paths(place)):
+                if manifest.lists(path):
+                    manifest.verify(path)
+            self._read[stage] = [transform_files.load(place, classes) for place in places]
         return self._read[stage]
 
     def numbers(self, every: Sequence[MemberId]) -> np.ndarray:
@@ -289,12 +300,9 @@ def trained(
     chunk_rows, loaded = context.parallel.predict_rows, []
     known: list[Blocks] = []  # blocks that the members of the stage after this one leave out
     for design in reversed(designs):
-        stage_metrics = files.read_json(context.folder / design.name / "metrics.json")
-        every = [
-            MemberId(m["seed"], m["fold"], tuple(m["blocks"])) for m in stage_metrics["members"]
-        ]
+        every, outputs = finished.trained_members(context, design)
         stored = _Stored(design, context, every)
-        forward = design.forward(stage_metrics["outputs"])
+        forward = design.forward(outputs)
         predictor = Predictor(
             f"{context.model}/{design.name}",
             forward,
@@ -354,16 +362,18 @@ def _write(
     result: RecipeResult,
     split_record: Mapping[str, Any],
     seconds: float,
+    written: Sequence[Path],
 ) -> None:
-    """Writes the model's predictions and, when these are there, its metrics."""
+    """Writes the model's predictions and metrics, and lists them and what else was written."""
     labels = scored(dataset).values[~dataset.is_control]
     num_controls = int(dataset.is_control.sum())
     controls = None if result.controls is None else result.controls.values
-    result.oof.write(context.folder / "oof.parquet")
+    result.oof.write(context.folder / OOF)
     if result.test is not None:
-        result.test.write(context.folder / "test.parquet")
+        result.test.write(context.folder / TEST)
+        written = [*written, context.folder / TEST]
     files.write_json(
-        context.folder / "metrics.json",
+        context.folder / METRICS,
         {
             "recipe": recipe.recipe,
             "scores": metrics.conventions(labels, result.oof.values, num_controls, controls),
@@ -378,3 +388,4 @@ def _write(
             "reported": result.reported,
         },
     )
+    context.manifest.add([*written, context.folder / OOF, context.folder / METRICS])

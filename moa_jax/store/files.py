@@ -74,7 +74,11 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, _json(value))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
 def read_json(path: str | Path) -> Any:
@@ -102,9 +106,14 @@ def write_sealed(path: str | Path, value: Mapping[str, Any]) -> None:
     Raises:
       UserError: the folder cannot be written or the disk is full; an earlier file stays whole.
     """
+    write_text(path, sealed_text(value))
+
+
+def sealed_text(value: Mapping[str, Any]) -> str:
+    """Returns what `write_sealed` writes: for who replaces several files together."""
     if _SEAL in value:
-        raise ValueError(f"{path}: {_SEAL}: expected another name for a value")
-    write_json(path, {**value, _SEAL: _content_hash(value)})
+        raise ValueError(f"{_SEAL}: expected another name for a value")
+    return _json({**value, _SEAL: _content_hash(value)})
 
 
 def read_sealed(path: str | Path, remedy: str) -> dict[str, Any]:
@@ -117,17 +126,25 @@ def read_sealed(path: str | Path, remedy: str) -> dict[str, Any]:
     Raises:
       UserError: the file is missing, cannot be read, is not a JSON object or was changed.
     """
-    stored = read_json(path)
+    return unsealed(path, read_json(path), remedy)
+
+
+def unsealed(path: str | Path, stored: Any, remedy: str) -> dict[str, Any]:
+    """Returns parsed content without its seal: for who looks at a format's version first.
+
+    Raises:
+      UserError: it is not an object, or was changed.
+    """
     if not isinstance(stored, dict) or not isinstance(stored.get(_SEAL), str):
         raise UserError(f"{path}: damaged, expected an object with its {_SEAL}; {remedy}")
-    seal = stored.pop(_SEAL)
+    content = {name: value for name, value in stored.items() if name != _SEAL}
     try:
-        is_whole = seal == _content_hash(stored)
+        is_whole = stored[_SEAL] == _content_hash(content)
     except RecursionError:  # nested just as deep as the parser goes
         is_whole = False
     if not is_whole:
         raise UserError(f"{path}: damaged, its content is not what was written; {remedy}")
-    return stored
+    return content
 
 
 def check_regular(path: str | Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -12,7 +11,7 @@ import numpy as np
 from moa_jax.errors import UserError
 from moa_jax.store import arrays, files
 
-VERSION = 1
+VERSION = 2
 _KIND = "transforms"
 
 
@@ -34,36 +33,55 @@ class Transform(Protocol):
 Transforms = Mapping[str, Any]
 
 
+def paths(folder: Path) -> tuple[Path, Path]:
+    """Returns the files of a folder: the description and the arrays."""
+    return folder / "transforms.json", folder / "transforms.npz"
+
+
 def exists(folder: Path) -> bool:
     """Tells whether `save` has finished in this folder."""
-    return (folder / "transforms.json").exists()
+    return paths(folder)[0].exists()
 
 
-def save(folder: Path, transforms: Mapping[str, Transform]) -> None:
+def is_whole(folder: Path, origin: str) -> bool:
+    """Tells whether both files are what `save` wrote with this origin."""
+    description, archive = paths(folder)
+    try:
+        described = _described(description)
+        return described.get("origin") == origin and _is_described(archive, described)
+    except UserError:
+        return False
+
+
+def save(folder: Path, transforms: Mapping[str, Transform], origin: str = "") -> None:
     """Writes `transforms.npz` and `transforms.json`, which has its checksum.
 
-    The description ties both files together, and names each transform's class and parameters.
-    Equal transforms give equal bytes. Both files are complete before either takes its name; the
-    description comes last and says that the arrays are there.
+    The description, which is sealed, ties both files together and names each transform's class and
+    parameters. Equal transforms of one origin give equal bytes. Both files are complete before
+    either takes its name; the description comes last and says that the arrays are there.
+
+    Args:
+      folder: where they will lie.
+      transforms: fitted transforms by name.
+      origin: which run they are of, and where in its work folder; `is_whole` asks for it.
 
     Raises:
       UserError: the folder cannot be written.
     """
     states = {name: transform.state() for name, transform in transforms.items()}
-    with (
-        files.replacing(folder / "transforms.json") as description,
-        files.replacing(folder / "transforms.npz") as archive,
-    ):
+    last, first = paths(folder)
+    with files.replacing(last) as description, files.replacing(first) as archive:
         arrays.pack(archive, _KIND, states, {})
         described = {
             "version": VERSION,
-            "sha256": files.sha256(archive),
+            "origin": origin,
+            "arrays": files.sha256(archive),
             "transforms": {
                 name: {"class": type(transform).__name__, "parameters": transform.parameters()}
                 for name, transform in transforms.items()
             },
         }
-        description.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+        description.write_text(files.sealed_text(described), encoding="utf-8")
 
 
 def load(folder: Path, classes: Sequence[type[Transform]]) -> dict[str, Transform]:
@@ -76,14 +94,9 @@ def load(folder: Path, classes: Sequence[type[Transform]]) -> dict[str, Transfor
     Raises:
       UserError: a file is missing, damaged, of another version or names another class.
     """
-    description, archive = folder / "transforms.json", folder / "transforms.npz"
-    described = files.read_json(description)
-    version = described.get("version") if isinstance(described, dict) else None
-    if version != VERSION:
-        raise UserError(f"{description}: expected format version {VERSION}, found {version!r}")
-    if not archive.exists():
-        raise UserError(f"{archive}: not found")
-    if files.sha256(archive) != described.get("sha256"):
+    description, archive = paths(folder)
+    described = _described(description)
+    if not _is_described(archive, described):
         raise UserError(f"{archive}: damaged, its checksum is not the one in {description.name}")
     states, _ = arrays.read(archive, _KIND)
     known = {cls.__name__: cls for cls in classes}
@@ -101,3 +114,16 @@ def load(folder: Path, classes: Sequence[type[Transform]]) -> dict[str, Transfor
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{description}: damaged: {error!r}") from error
     return loaded
+
+
+def _described(description: Path) -> dict[str, Any]:
+    """Returns what the description says, if it is of this version and as it was written."""
+    stored = files.read_json(description)
+    version = stored.get("version") if isinstance(stored, dict) else None
+    if version != VERSION:
+        raise UserError(f"{description}: expected format version {VERSION}, found {version!r}")
+    return files.unsealed(description, stored, "delete its folder and train again")
+
+
+def _is_described(archive: Path, described: Mapping[str, Any]) -> bool:
+    return files.sha256(files.check_regular(archive)) == described.get("arrays")

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import shlex
 import sys
@@ -17,11 +18,17 @@ from moa_jax import config as configuration
 from moa_jax.config import RunConfig
 from moa_jax.errors import UserError
 from moa_jax.store import files, processes
+from moa_jax.store.manifest import Manifest
 
 # Of what stands in a work folder and how; a folder of another version is not read.
-VERSION = 3
+VERSION = 4
 # What stands among the fields for the data, whose files may move.
 ROWS = ("data: training rows", "data: test rows")
+# What to do about a config.json that is not what was written.
+UNREPAIRABLE = (
+    "it cannot be repaired: use another --workdir, or delete it and train again with the "
+    "configuration and the data of this run"
+)
 PACKAGES = (
     "moa_jax",
     "jax",
@@ -55,7 +62,8 @@ class Workdir:
     """A work folder and what its `config.json` says.
 
     `config.json` holds its format's version, the resolved configuration, its hash, the command, the
-    columns of the data and what was resolved on this machine (`members_at_once` of each stage).
+    columns of the data and what was resolved on this machine (`members_at_once` of each stage). It
+    is sealed, see `files.write_sealed`.
     """
 
     def __init__(self, path: str | Path):
@@ -75,6 +83,7 @@ class Workdir:
                 f"{path}: expected a folder, found a file; a work folder cannot be written there"
             )
         self._lock: IO[str] | None = None
+        self._manifests: dict[tuple[str, str], Manifest] = {}
 
     @property
     def _config_file(self) -> Path:
@@ -109,7 +118,7 @@ class Workdir:
         fields = configuration.effective(config)
         test = dataset.test.fingerprint() if dataset.test else "none"
         fields |= dict(zip(ROWS, (dataset.fingerprint(), test), strict=True))
-        if self._config_file.exists():
+        if os.path.lexists(self._config_file):
             stored = self.read()
             if stored["fields"] != fields:
                 raise UserError(
@@ -126,7 +135,7 @@ class Workdir:
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "data": {"source": config.data.source, **dataset.description()},
         }
-        files.write_json(self._config_file, stored)
+        files.write_sealed(self._config_file, stored)
         files.write_json(self.path / "environment.json", _environment(strategy))
 
     def check(self, config: RunConfig) -> None:
@@ -152,9 +161,12 @@ class Workdir:
         Raises:
           UserError: there is none, it is damaged, or another version of the package made it.
         """
-        if not self._config_file.exists():
+        if not os.path.lexists(self._config_file):
             raise UserError(f"{self.path}: expected a work folder with a config.json, found none")
-        stored = files.read_json(self._config_file)
+        try:
+            stored = files.read_json(self._config_file)
+        except UserError as error:
+            raise UserError(f"{error}; {UNREPAIRABLE}") from None
         version = stored.get("version") if isinstance(stored, dict) else None
         if version != VERSION:
             made_by = "a newer" if isinstance(version, int) and version > VERSION else "an older"
@@ -163,17 +175,36 @@ class Workdir:
                 f"{'none' if version is None else repr(version)}: made by {made_by} moa_jax; use "
                 "another --workdir or that version"
             )
+        stored = files.unsealed(self._config_file, stored, UNREPAIRABLE)
         missing = {"config", "fields", "hash", "data", "resolved"} - set(stored)
         if missing:
             raise UserError(f"{self._config_file}: damaged, expected {sorted(missing)}")
         return stored
+
+    @property
+    def run(self) -> str:
+        """The hash of the fields that decide numbers, of the data too; empty before `bind`."""
+        return self.read()["hash"] if os.path.lexists(self._config_file) else ""
+
+    def manifest(self, model: str) -> Manifest:
+        """Returns the manifest of a model, which is read once.
+
+        Raises:
+          UserError: `config.json` is damaged.
+        """
+        run = self.run
+        return self._manifests.setdefault((model, run), Manifest(self.path, model, run))
+
+    def origin(self, path: Path) -> str:
+        """Returns what tells a file of this run at its place from every other one's."""
+        return f"{self.run}/{path.relative_to(self.path).as_posix()}"
 
     def resolved(self, name: str, value: Any) -> Any:
         """Returns the value that was resolved for `name` before, or records `value` for it."""
         stored = self.read()
         if name not in stored["resolved"]:
             stored["resolved"][name] = value
-            files.write_json(self._config_file, stored)
+            files.write_sealed(self._config_file, stored)
         return stored["resolved"][name]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -29,8 +30,8 @@ def _flatten(state: Any) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
-def _crc32(arrays: dict[str, np.ndarray]) -> int:
-    checksum = 0
+def _crc32(arrays: dict[str, np.ndarray], described: str) -> int:
+    checksum = zlib.crc32(described.encode())
     for name in sorted(arrays):
         checksum = zlib.crc32(np.ascontiguousarray(arrays[name]).data.cast("B"), checksum)
     return checksum
@@ -41,11 +42,24 @@ class Checkpoints:
 
     Saves run in the background; an unfinished one is never listed and is removed at the next
     start. Arrays are saved under their path in the state as plain host arrays, so a checkpoint
-    does not depend on the devices it was written with.
+    does not depend on the devices it was written with. Its checksum covers its position and what
+    it is of as well.
     """
 
-    def __init__(self, folder: Path, keep: int = 2):
-        self._folder = folder
+    def __init__(
+        self, folder: Path, origin: Callable[[Position], str] = lambda position: "", keep: int = 2
+    ):
+        """Opens a folder, which may hold an earlier run's checkpoints.
+
+        Args:
+          folder: where they lie.
+          origin: for a position, what the state there is of; one of another origin is left out.
+          keep: how many are kept.
+
+        Raises:
+          UserError: the folder cannot be written, or holds what is no checkpoint.
+        """
+        self._folder, self._origin = folder, origin
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, save_interval_steps=1)
         try:
             self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
@@ -67,7 +81,8 @@ class Checkpoints:
           UserError: the disk is full or the folder cannot be written; earlier ones stay whole.
         """
         arrays = _flatten(state)
-        meta = {"position": position._asdict(), "crc32": _crc32(arrays)}
+        checksum = _crc32(arrays, self._described(position))
+        meta = {"position": position._asdict(), "crc32": checksum}
         content = ocp.args.Composite(
             state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta)
         )
@@ -97,6 +112,11 @@ class Checkpoints:
                 self._manager.delete(number)
         return None
 
+    def clear(self) -> None:
+        """Removes all checkpoints."""
+        for number in self._manager.all_steps():
+            self._guard(functools.partial(self._manager.delete, number))
+
     def _read(self, number: int, template: Callable[[Position], Tree]) -> tuple[Position, Tree]:
         part = ocp.args.Composite(meta=ocp.args.JsonRestore())
         meta = self._manager.restore(number, args=part).meta
@@ -107,9 +127,12 @@ class Checkpoints:
         }
         part = ocp.args.Composite(state=ocp.args.StandardRestore(empty))
         arrays = self._manager.restore(number, args=part).state
-        if _crc32(arrays) != meta["crc32"]:
-            raise ValueError("checksum differs")
+        if _crc32(arrays, self._described(position)) != meta["crc32"]:
+            raise ValueError("its checksum differs, or it is of another run")
         return position, jax.tree.unflatten(structure, [arrays[name] for name in empty])
+
+    def _described(self, position: Position) -> str:
+        return f"{tuple(position)} of {self._origin(position)}"
 
     def _guard(self, write) -> None:
         try:

@@ -160,6 +160,7 @@ class Group:
 
     def write_weights(self, state: MemberState, folder: Path) -> None:
         """Writes what each member keeps of its training to a folder."""
+        stage = self.stage.name
         selected, loss, epoch = self.slots.unpad((state.selected, state.select.loss, state.epoch))
         for index, member in enumerate(self.members):
             params, batch_stats = jax.tree.map(
@@ -171,4 +172,4 @@ class Group:
                 int(epoch[index]),
                 float(loss[index]),
             )
-            weights.write(folder / f"{member.name}.npz", kept)
+            weights.write(folder / f"{member.name}.npz", kept, self.settings.origin(stage, member))

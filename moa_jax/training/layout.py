@@ -25,6 +25,7 @@ class Settings:
       members_at_once: members trained together; see `members_that_fit`.
       steps_per_call: at most this many optimiser steps per device call.
       checkpoint_seconds: time between checkpoints; 0 saves after every call.
+      run: the run that checkpoints and weights are of; those of another are not gone on from.
     """
 
     devices: Devices
@@ -32,6 +33,11 @@ class Settings:
     members_at_once: int = 1
     steps_per_call: int = ParallelConfig.steps_per_call
     checkpoint_seconds: float = CheckpointConfig.seconds
+    run: str = ""
+
+    def origin(self, stage: str, member: Member) -> str:
+        """Returns what tells a member's weights from every other one's."""
+        return f"{self.run}/{stage}/{member.name}"
 
 
 def members_that_fit(stage: Stage, num_shards: int, memory_bytes: int) -> int:

@@ -14,11 +14,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import optax
+from absl import logging
 
 from moa_jax.errors import UserError
 from moa_jax.models import batch_axis
 from moa_jax.store import processes
-from moa_jax.training import predict, shapes
+from moa_jax.training import predict, shapes, weights
 from moa_jax.training.checkpoints import Checkpoints, Position
 from moa_jax.training.group import Group, Programs
 from moa_jax.training.initial import initialise
@@ -258,13 +259,15 @@ class StageRun:
     def fit(self) -> None:
         """Trains every member; afterwards their weights lie in `members/`.
 
+        Weights of groups that an earlier run finished are made again where one is damaged.
+
         Raises:
           UserError: a validation loss is not finite, or a file cannot be written.
         """
         stage, shared, calls = self.stage, self._put_shared(), self.layout.calls_per_epoch
         calls_per_group = stage.epochs * calls
         progress = StageProgress(stage.name, len(self.groups) * calls_per_group)
-        with Checkpoints(self.folder / "checkpoints") as checkpoints:
+        with Checkpoints(self.folder / "checkpoints", self._origin) as checkpoints:
             position, state = self._restore(checkpoints)
             if self.log:
                 self.log.cut_back(stage.name, position.group, position.epoch)
@@ -285,7 +288,19 @@ class StageRun:
                 lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), state
             )
 
-        return checkpoints.restore(template) or (Position(0, 0, 0), None)
+        position, restored = checkpoints.restore(template) or (Position(0, 0, 0), None)
+        for member in (m for group in self.groups[: position.group] for m in group):
+            path = self.folder / "members" / f"{member.name}.npz"
+            if not weights.is_whole(path, self.settings.origin(self.stage.name, member)):
+                logging.warning("%s: missing or damaged, the stage is trained again", path)
+                checkpoints.clear()
+                return Position(0, 0, 0), None
+        return position, restored
+
+    def _origin(self, position: Position) -> str:
+        """Returns whose state a checkpoint at a position has, and how calls are counted there."""
+        names = [self.settings.origin(self.stage.name, m) for m in self.groups[position.group]]
+        return f"{names} {self.layout.calls_per_epoch if position.call else 'any'} calls"
 
     def _fit_group(
         self,
