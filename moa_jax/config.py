@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
 
-from moa_jax import config_checks
+from moa_jax.blend_config import SUM_TOLERANCE as SUM_TOLERANCE
+from moa_jax.blend_config import BlendConfig, PredictionFiles
 from moa_jax.errors import UserError
 from moa_jax.schema import build, choice, number
 from moa_jax.schema import suggestion as suggestion
@@ -128,60 +128,6 @@ class PlanConfig:
 
     topology: str = "cpu"
     efficiency: float = number(0.4, 0.01, 1.0)
-
-
-@dataclasses.dataclass(frozen=True)
-class PredictionFiles:
-    """Predictions of a model from elsewhere: CSV or parquet, `sig_id` and the scored targets.
-
-    Attributes:
-      oof: out-of-fold predictions of the treated or of all training rows; empty for none.
-      test: predictions of the test rows; empty for none.
-      split: what the folds of `oof` keep whole, `rows` (nothing more), `compounds` or `groups`;
-        empty if that is unknown.
-    """
-
-    oof: str = ""
-    test: str = ""
-    split: str = choice("", "", "rows", "compounds", "groups")
-
-
-@dataclasses.dataclass(frozen=True)
-class BlendConfig:
-    """How models are blended.
-
-    Attributes:
-      method: how weights come about: `slsqp`, `tpe` (Optuna) and `per_target` (SLSQP for each
-        target) search them on the out-of-fold predictions, `fixed` takes `weights`.
-      weights: weight of each model, for `fixed`, of sum 1; a single model needs none.
-      normalise: what to do with fixed weights of another sum: `stop`, or `divide` by it.
-      files: predictions of models from elsewhere, by the model's name, blended with the run's.
-      unlike_splits: what to do where weights are searched for models whose folds keep different
-        things whole, so that their out-of-fold predictions do not compare: `stop` or `allow`.
-      trials: weight vectors that `tpe` tries.
-      nested_folds: parts of the rows for the nested score, whose weights never saw the rows they
-        are scored on. Each part costs one more search.
-    """
-
-    method: str = choice("slsqp", "slsqp", "tpe", "per_target", "fixed")
-    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    normalise: str = choice("stop", "stop", "divide")
-    files: Mapping[str, PredictionFiles] = dataclasses.field(default_factory=dict)
-    unlike_splits: str = choice("stop", "stop", "allow")
-    trials: int = number(500, 1)
-    nested_folds: int = number(5, 2)
-
-    def fixed(self, names: Iterable[str]) -> dict[str, float]:
-        """Returns the weights that `fixed` applies to these models, by name.
-
-        >>> BlendConfig(weights={"a": 3, "b": 1}, normalise="divide").fixed(["a", "b"])
-        {'a': 0.75, 'b': 0.25}
-        """
-        chosen = {name: float(self.weights.get(name, 1.0)) for name in names}
-        if self.normalise == "divide":
-            total = math.fsum(chosen.values())
-            chosen = {name: weight / total for name, weight in chosen.items()}
-        return chosen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -334,8 +280,7 @@ def _check_across(config: RunConfig) -> None:
             "config.parallel.strategy: expected auto or shard_map with devices_per_member="
             f"{parallel.devices_per_member}, found {parallel.strategy}"
         )
-    config_checks.check_names(config)
-    config_checks.check_blend(config)
+    config.blend.check(tuple(config.models))
 
 
 def is_group_file(groups: str) -> bool:

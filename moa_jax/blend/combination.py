@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from moa_jax.config_checks import SUM_TOLERANCE
+from moa_jax.config import SUM_TOLERANCE
 from moa_jax.errors import UserError
 from moa_jax.store.predictions import Predictions
 

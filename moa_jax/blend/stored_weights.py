@@ -7,8 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from moa_jax.config import BlendConfig
-from moa_jax.config_checks import SUM_TOLERANCE
+from moa_jax.config import SUM_TOLERANCE, BlendConfig
 from moa_jax.errors import UserError
 from moa_jax.store import files
 

@@ -12,7 +12,7 @@ from absl import logging
 from moa_jax.blend import combination, stored_weights
 from moa_jax.blend.combination import Weight
 from moa_jax.command import inference_record
-from moa_jax.command.inference_record import Source
+from moa_jax.command.inference_record import InputFile
 from moa_jax.config import RunConfig
 from moa_jax.data import tables
 from moa_jax.data.dataset import Dataset, Levels
@@ -44,7 +44,7 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     if not config.data.test_features:
         raise UserError("config.data.test_features: expected a file for mode infer, found none")
     workdir.check(config)
-    source = Source.of(config.data.test_features)
+    source = InputFile.of(config.data.test_features)
     stored, devices = workdir.read(), Devices.available(config.parallel.strategy)
     targets = tuple(stored["data"]["columns"]["scored"])
     chosen = _weights(config, workdir, targets)
@@ -86,7 +86,7 @@ def _loaded(
 def _write(
     config: RunConfig,
     data: Mapping[str, Any],
-    source: Source,
+    source: InputFile,
     predicts: Mapping[str, Predict],
     chosen: Mapping[str, Weight],
     folder: Path,

@@ -27,7 +27,7 @@ _NOT_IN_NAMES = frozenset('/\\:*?"<>|')
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class InputFile:
     """A file as it was when it was first read.
 
     Attributes:
@@ -41,7 +41,7 @@ class Source:
     sha256: str
 
     @classmethod
-    def of(cls, path: str | Path) -> Source:
+    def of(cls, path: str | Path) -> InputFile:
         """Reads a file through and returns what it is.
 
         Raises:
@@ -109,7 +109,7 @@ def made_by(
 
 
 def find(
-    parent: Path, source: Source, made_by: Mapping[str, Any], outputs: Sequence[str]
+    parent: Path, source: InputFile, made_by: Mapping[str, Any], outputs: Sequence[str]
 ) -> tuple[Path, bool]:
     """Returns the folder of a file's predictions, and whether they are there as they were made.
 
@@ -135,7 +135,7 @@ def find(
 
 def write(
     folder: Path,
-    source: Source,
+    source: InputFile,
     made_by: Mapping[str, Any],
     rows: int,
     outputs: Sequence[str],
@@ -187,7 +187,7 @@ def folder_name(file_name: str, digits: str) -> str:
 def _is_whole(
     folder: Path,
     record: Mapping[str, Any],
-    source: Source,
+    source: InputFile,
     made_by: Mapping[str, Any],
     outputs: Sequence[str],
 ) -> bool:
@@ -199,7 +199,7 @@ def _is_whole(
         return False
 
 
-def _made(source: Source, made_by: Mapping[str, Any]) -> dict[str, Any]:
+def _made(source: InputFile, made_by: Mapping[str, Any]) -> dict[str, Any]:
     return {"input": source.record, **made_by}
 
 
