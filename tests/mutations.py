@@ -981,8 +981,8 @@ MUTATIONS = (
     ),
     Mutation(
         "store/transform_files.py",
-        'if files.sha256(archive) != described.get("sha256")',
-        'if not described.get("sha256")',
+        'return files.sha256(files.check_regular(archive)) == described.get("arrays")',
+        'return bool(described.get("arrays"))',
         "test_store.py::test_arrays_of_another_description_are_refused",
     ),
     Mutation(

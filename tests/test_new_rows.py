@@ -127,7 +127,7 @@ def test_rows_of_a_level_that_no_training_row_has_are_predicted_at_the_nearest(t
     assert stored["data"]["levels"] == {"cp_time": [0.5, 24], "cp_dose": ["0.04", "10"]}
     shutil.copytree(workdir.path, tmp_path / "run")
     stored["data"]["levels"] = {"cp_time": [24], "cp_dose": ["10"]}
-    files.write_json(tmp_path / "run" / "config.json", stored)
+    files.write_sealed(tmp_path / "run" / "config.json", stored)
     new = pd.read_parquet(config.data.test_features)
     new.assign(cp_time=24.0, cp_dose=10.0).to_parquet(tmp_path / "known.parquet", index=False)
     found = []

@@ -13,6 +13,7 @@ from moa_jax.data import simulate, tables
 from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES
 from moa_jax.store import files
+from moa_jax.store.manifest import Manifest
 from moa_jax.store.predictions import Predictions
 
 
@@ -68,6 +69,15 @@ def test_controls_are_kept_apart(dataset, written):
     np.testing.assert_allclose(found.values, whole.loc[found.ids, list(found.targets)], rtol=1e-15)
 
 
+def finished(folder):
+    """Returns the manifest of a model whose folder is written."""
+    told = {"stages": ["early", "late"], "reported": "late"}
+    files.write_json(folder / "metrics.json", told)
+    manifest = Manifest(folder.parent, folder.name, "run")
+    manifest.add(path for path in folder.rglob("*") if path.is_file())
+    return manifest
+
+
 @pytest.mark.parametrize("trained_on", ["all", "treated"])
 def test_controls_of_a_finished_model(dataset, tmp_path, trained_on):
     """The stage whose predictions are the model's has them, where it trained on controls."""
@@ -77,8 +87,7 @@ def test_controls_of_a_finished_model(dataset, tmp_path, trained_on):
     every.write(tmp_path / "late" / "oof.parquet")
     every.aligned(treated(dataset)).write(tmp_path / "oof.parquet")
     every.aligned(dataset.ids[:0]).write(tmp_path / "test.parquet")
-    files.write_json(tmp_path / "metrics.json", {"stages": ["early", "late"], "reported": "late"})
-    found = sources.of_model(tmp_path, dataset)
+    found = sources.of_model(finished(tmp_path), dataset)
     assert found.oof.ids.tolist() == treated(dataset).tolist()
     if trained_on == "treated":
         assert found.controls is None
@@ -143,7 +152,7 @@ def test_a_model_of_other_targets(dataset, tmp_path):
     ids = treated(dataset)
     Predictions(ids, ("other",), np.zeros((len(ids), 1))).write(tmp_path / "oof.parquet")
     with pytest.raises(UserError, match="oof.parquet: expected the 3 targets of train_targets_sco"):
-        sources.of_model(tmp_path, dataset)
+        sources.of_model(finished(tmp_path), dataset)
 
 
 def test_all_models_predict_the_test_rows_or_none():

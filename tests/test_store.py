@@ -88,8 +88,8 @@ def test_a_feature_map_is_kept(tmp_path):
 
 def test_description(folder):
     described = json.loads((folder / "transforms.json").read_text())
-    assert described["version"] == 1
-    assert described["sha256"] == files.sha256(folder / "transforms.npz")
+    assert described["version"] == 2
+    assert described["arrays"] == files.sha256(folder / "transforms.npz")
     assert described["transforms"]["clusters"] == {
         "class": "ClusterOneHot",
         "parameters": {"num_clusters": 4, "seed": 5, "algorithm": "lloyd"},
@@ -157,7 +157,7 @@ def test_loading_executes_nothing(folder):
     described = {"kind": "transforms", "version": arrays.VERSION, "arrays": [name], "record": {}}
     trap = np.array([Trap(folder / "sprung")], object)
     np.savez(folder / "transforms.npz", description=json.dumps(described), **{name: trap})
-    edit(folder, lambda described: described.update(sha256=files.sha256(folder / "transforms.npz")))
+    edit(folder, lambda described: described.update(arrays=files.sha256(folder / "transforms.npz")))
     with pytest.raises(
         UserError, match="transforms.npz: damaged, .*: Object arrays cannot be load"
     ):
@@ -166,9 +166,10 @@ def test_loading_executes_nothing(folder):
 
 
 def edit(folder, change):
-    described = json.loads((folder / "transforms.json").read_text())
+    """Changes the description as if it had been written so."""
+    described = files.read_sealed(folder / "transforms.json", "")
     change(described)
-    (folder / "transforms.json").write_text(json.dumps(described))
+    files.write_sealed(folder / "transforms.json", described)
 
 
 def cut(path):
@@ -193,9 +194,9 @@ def factors(change):
         (lambda f: (f / "transforms.npz").unlink(), "transforms.npz: not found"),
         (lambda f: (f / "transforms.json").unlink(), "transforms.json: not found"),
         (lambda f: cut(f / "transforms.json"), "transforms.json: damaged"),
-        (lambda f: (f / "transforms.json").write_text("[]"), "version 1, found None"),
-        (lambda f: edit(f, lambda d: d.update(version=99)), "version 1, found 99"),
-        (lambda f: edit(f, lambda d: d.pop("sha256")), "transforms.npz: damaged"),
+        (lambda f: (f / "transforms.json").write_text("[]"), "version 2, found None"),
+        (lambda f: edit(f, lambda d: d.update(version=99)), "version 2, found 99"),
+        (lambda f: edit(f, lambda d: d.pop("arrays")), "transforms.npz: damaged"),
         (lambda f: edit(f, lambda d: d.pop("transforms")), "transforms.json: damaged"),
         (lambda f: edit(f, lambda d: d.update(transforms=[1])), "transforms.json: damaged"),
         (

@@ -13,6 +13,7 @@ from moa_jax.data import columns
 from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
 from moa_jax.store.files import read_json
+from moa_jax.store.manifest import Manifest
 from moa_jax.store.predictions import Predictions
 
 
@@ -31,17 +32,25 @@ class Source:
     controls: Predictions | None = None
 
 
-def of_model(folder: Path, dataset: Dataset) -> Source:
+def of_model(manifest: Manifest, dataset: Dataset) -> Source:
     """Returns the predictions that a finished model left in its folder.
 
+    All but its networks is verified, because the report reads what is told of each stage.
+
     Raises:
-      UserError: a file is missing, damaged, or of other rows or targets than the data's.
+      UserError: the model is not finished; a file is missing, is not as it was written, or is of
+        other rows or targets than the data's.
     """
+    folder = manifest.folder
+    metrics = folder / "metrics.json"
+    if not manifest.lists(metrics):
+        raise UserError(f"{metrics}: expected those of a finished model, found none; train first")
+    manifest.verify(*(path for path in manifest.paths if path.parent.name != "members"))
     treated, controls = dataset.ids[~dataset.is_control], dataset.ids[dataset.is_control]
-    oof = _finished(folder / "oof.parquet", dataset).aligned(treated, str(folder / "oof.parquet"))
-    test = _finished(folder / "test.parquet", dataset) if dataset.test else None
-    stage = read_json(folder / "metrics.json")["reported"]
-    every = _finished(folder / stage / "oof.parquet", dataset)
+    oof = _finished(manifest, "oof.parquet", dataset)
+    oof = oof.aligned(treated, str(folder / "oof.parquet"))
+    test = _finished(manifest, "test.parquet", dataset) if dataset.test else None
+    every = _finished(manifest, f"{read_json(metrics)['reported']}/oof.parquet", dataset)
     return Source(oof, test, every.if_any(controls))
 
 
@@ -85,11 +94,9 @@ def check_tests(sources: Mapping[str, Source]) -> None:
             )
 
 
-def _finished(path: Path, dataset: Dataset) -> Predictions:
-    if not path.exists():
-        raise UserError(
-            f"{path}: expected predictions of a finished model, found none; train first"
-        )
+def _finished(manifest: Manifest, name: str, dataset: Dataset) -> Predictions:
+    path = manifest.folder / name
+    manifest.verify(path)
     predictions = Predictions.read(path)
     if predictions.targets != dataset.targets.names:
         raise UserError(

@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
 
     import jax
 
-    from moa_jax.command import console, inference, run
+    from moa_jax.command import console, inference, repair, run
     from moa_jax.store import processes
     from moa_jax.store.workdir import Workdir
 
@@ -44,6 +44,8 @@ def main(argv: Sequence[str]) -> None:
         processes.start()
     workdir = Workdir(flags.WORKDIR.value)
     mode = flags.MODE.value
+    if flags.REPAIR.value and mode not in ("all", "train"):
+        raise UserError(f"--repair: expected --mode=train or all, which train, found {mode}")
     unread = list(unused.told(config, mode, flags.given()))
     if mode == "plan":
         from moa_jax.command import plan
@@ -66,6 +68,8 @@ def main(argv: Sequence[str]) -> None:
         outside = run.outside_sources(config, dataset)
         if mode != "train":
             run.unlike_splits(config, dataset)
+        if flags.REPAIR.value:
+            repair.repair(config, workdir, dataset)
         if mode != "blend":
             run.train(config, workdir, dataset)
         if mode != "train":

@@ -63,6 +63,12 @@ DISTRIBUTED = flags.DEFINE_bool(
     "This is one of several processes that train as one: give every one the same command.\n"
     "srun moa-jax --distributed --config=best_cv --workdir=/shared/run",
 )
+REPAIR = flags.DEFINE_bool(
+    "repair",
+    False,
+    "Remove what is damaged of the work folder, and what was made from it, and train it again.\n"
+    "moa-jax --config=simple_nn:smoke --mode=train --workdir=runs/mine --repair",
+)
 # Configuration files that read what follows the colon: a work folder's own, and a user's.
 _STORED = Path(__file__).with_name("stored_config.py")
 _FILE = Path(__file__).with_name("file_config.py")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,8 @@ def _write(
 def _weights(config: RunConfig, workdir: Workdir, targets: tuple[str, ...]) -> dict[str, Weight]:
     """Returns the weights that the work folder's blend found, those of a single model if none."""
     models, files = list(config.models), list(config.blend.files)
-    if len(models) == 1 and not files and not (workdir.path / stored_weights.FILE).exists():
+    is_weighed = os.path.lexists(workdir.path / stored_weights.FILE)
+    if len(models) == 1 and not files and not is_weighed:
         return {models[0]: 1.0}
     record = stored_weights.read(workdir.path, [*models, *files], targets)
     if files:

@@ -120,7 +120,12 @@ def unlike_splits(config: RunConfig, dataset: Dataset) -> dict[str, list[str]]:
 
 
 def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
-    """Fits every model of the configuration; models that are finished are left as they are."""
+    """Fits every model of the configuration; models that are finished are left as they are.
+
+    Raises:
+      UserError: the data do not suit the configuration, the work folder is of another run, or a
+        file of a finished model is not as it was written.
+    """
     check(config, dataset)
     devices = Devices.available(config.parallel.strategy)
     check_per_member(config.parallel.devices_per_member, len(devices.devices))
@@ -133,6 +138,7 @@ def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
     for name, model in config.models.items():
         context = Context(name, workdir, devices, config, log)
         if system.is_finished(context):
+            context.manifest.verify(*context.manifest.paths)
             logging.info("%s: finished by an earlier run", name)
         else:
             system.fit(model, dataset, context)
@@ -158,7 +164,7 @@ def blend(
 
     Everything is read and computed before the first file is written.
     """
-    blended = {name: sources.of_model(workdir.path / name, dataset) for name in config.models}
+    blended = {name: sources.of_model(workdir.manifest(name), dataset) for name in config.models}
     blended |= outside
     sources.check_tests(blended)
     labels = dataset.targets.values[~dataset.is_control]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -189,17 +190,18 @@ def collect(workdir: Path) -> Findings:
       UserError: a file is damaged.
     """
     path = workdir / "blend" / "analysis.json"
-    stored = files.read_json(path) if path.exists() else {}
-    return Findings(
-        scores=stored.get("scores", {}),
-        calibration=tuple(Bin(**part) for part in stored.get("calibration", [])),
-        oof=_correlations(stored.get("oof")),
-        test=_correlations(stored.get("test")),
-        without=stored.get("without", {}),
-        targets=_targets(workdir / "blend" / "targets.csv"),
-        curves=_curves(workdir),
-        maps=tuple(_map(entry) for entry in stored.get("maps", [])),
-    )
+    stored = files.read_json_object(path) if os.path.lexists(path) else {}
+    with files.parsing(path):
+        found = Findings(
+            scores=stored.get("scores", {}),
+            calibration=tuple(Bin(**part) for part in stored.get("calibration", [])),
+            oof=_correlations(stored.get("oof")),
+            test=_correlations(stored.get("test")),
+            without=stored.get("without", {}),
+            maps=tuple(_map(entry) for entry in stored.get("maps", [])),
+        )
+    targets = _targets(workdir / "blend" / "targets.csv")
+    return dataclasses.replace(found, targets=targets, curves=_curves(workdir))
 
 
 def _correlations(stored: Mapping[str, Any] | None) -> Correlations | None:
@@ -212,23 +214,25 @@ def _map(stored: Mapping[str, Any]) -> DrawnMap:
 
 
 def _targets(path: Path) -> tuple[Target, ...]:
-    if not path.exists():
+    if not os.path.lexists(path):
         return ()
-    table = pd.read_csv(path, dtype={"target": str}, keep_default_na=False)
-    losses = table.filter(regex="^loss of ")
-    return tuple(
-        Target(
-            row.target, row.positives, row.loss, row.mean_prediction, best[len("loss of ") :], least
+    files.check_regular(path)
+    with files.parsing(path):
+        table = pd.read_csv(path, dtype={"target": str}, keep_default_na=False)
+        losses = table.filter(regex="^loss of ").astype(float)
+        numbers = table.astype({"positives": int, "loss": float, "mean_prediction": float})
+        return tuple(
+            Target(row.target, row.positives, row.loss, row.mean_prediction, best, least)
+            for row, best, least in zip(
+                numbers.itertuples(),
+                losses.idxmin(axis=1).str.removeprefix("loss of "),
+                losses.min(axis=1),
+                strict=True,
+            )
         )
-        for row, best, least in zip(
-            table.itertuples(), losses.idxmin(axis=1), losses.min(axis=1), strict=True
-        )
-    )
 
 
 def _curves(workdir: Path) -> tuple[Curve, ...]:
-    if not (workdir / "metrics.jsonl").exists():
-        return ()
     table = pd.DataFrame(MetricsLog(workdir, tensorboard=False).read())
     if table.empty:
         return ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -174,18 +175,18 @@ def collect(workdir: str | Path) -> Report:
     """Reads what the page shows; whatever a run has not written is left out.
 
     Raises:
-      UserError: the work folder has no `config.json`, or a JSON file in it is damaged.
+      UserError: the work folder has no `config.json`, or a file in it is damaged.
     """
     workdir = Path(workdir)
-    stored = files.read_json(workdir / "config.json")
-    config = stored["config"]
-    data = stored.get("data", {})
+    path = workdir / "config.json"
+    stored = files.read_json(path)
+    with files.parsing(path):
+        config = stored["config"]
+        data = stored.get("data", {})
+        names, others = config.get("models", {}), config.get("blend", {}).get("files", {})
     found = findings.collect(workdir)
-    models = tuple(_model(workdir, name, found.scores) for name in config.get("models", {}))
-    models += tuple(
-        ModelRecord(name, FROM_FILE, found.scores.get(name, {}))
-        for name in config.get("blend", {}).get("files", {})
-    )
+    models = tuple(_model(workdir, name, found.scores) for name in names)
+    models += tuple(ModelRecord(name, FROM_FILE, found.scores.get(name, {})) for name in others)
     submission = workdir / "submission.csv"
     return Report(
         name=workdir.resolve().name,
@@ -196,7 +197,7 @@ def collect(workdir: str | Path) -> Report:
         command=stored.get("command"),
         data=data,
         environment=_read(workdir / "environment.json"),
-        blend=_blend(_weights(workdir, config)),
+        blend=_blend(workdir, config),
         models=models,
         findings=found,
         original_data=is_original_data(
@@ -207,43 +208,48 @@ def collect(workdir: str | Path) -> Report:
 
 
 def _model(workdir: Path, name: str, scores: Mapping[str, Mapping[str, float]]) -> ModelRecord:
-    metrics = _read(workdir / name / "metrics.json")
-    original = metrics.get("faithful", {})
-    return _pick(
-        ModelRecord,
-        metrics,
-        name=name,
-        scores=scores.get(name, metrics.get("scores", {})),
-        switches=tuple(
-            Switch(field, value, original.get(field, value))
-            for field, value in metrics.get("fidelity", {}).items()
-        ),
-        notes=tuple(metrics.get("notes", [])),
-        stages=tuple(_stage(workdir / name / stage) for stage in metrics.get("stages", [])),
-    )
+    path = workdir / name / "metrics.json"
+    metrics = _read(path)
+    with files.parsing(path):
+        original = metrics.get("faithful", {})
+        return _pick(
+            ModelRecord,
+            metrics,
+            name=name,
+            scores=scores.get(name, metrics.get("scores", {})),
+            switches=tuple(
+                Switch(field, value, original.get(field, value))
+                for field, value in metrics.get("fidelity", {}).items()
+            ),
+            notes=tuple(metrics.get("notes", [])),
+            stages=tuple(_stage(workdir / name / stage) for stage in metrics.get("stages", [])),
+        )
 
 
 def _stage(folder: Path) -> StageRecord:
-    metrics = _read(folder / "metrics.json")
-    return _pick(
-        StageRecord,
-        metrics,
-        name=folder.name,
-        members=tuple(_pick(MemberRecord, member) for member in metrics.get("members", [])),
-        fold_scores=tuple(_pick(FoldScore, score) for score in metrics.get("fold_scores", [])),
-    )
+    path = folder / "metrics.json"
+    metrics = _read(path)
+    with files.parsing(path):
+        return _pick(
+            StageRecord,
+            metrics,
+            name=folder.name,
+            members=tuple(_pick(MemberRecord, member) for member in metrics.get("members", [])),
+            fold_scores=tuple(_pick(FoldScore, score) for score in metrics.get("fold_scores", [])),
+        )
 
 
-def _weights(workdir: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not (workdir / stored_weights.FILE).exists():
-        return {}
-    names = [*config.get("models", {}), *config.get("blend", {}).get("files", {})]
-    return stored_weights.read(workdir, names)
-
-
-def _blend(stored: Mapping[str, Any]) -> BlendRecord | None:
-    if not stored:
+def _blend(workdir: Path, config: Mapping[str, Any]) -> BlendRecord | None:
+    path = workdir / stored_weights.FILE
+    if not os.path.lexists(path):
         return None
+    names = [*config.get("models", {}), *config.get("blend", {}).get("files", {})]
+    stored = stored_weights.read(workdir, names)
+    with files.parsing(path):
+        return _blend_record(stored)
+
+
+def _blend_record(stored: Mapping[str, Any]) -> BlendRecord:
     nested, tpe = stored.get("nested", {}), stored.get("tpe", {})
     weights, corners = {}, {}
     for name, weight in stored.get("weights", {}).items():
@@ -285,7 +291,7 @@ def _unfinished(models: Sequence[ModelRecord]) -> Iterable[str]:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    return files.read_json(path) if path.exists() else {}
+    return files.read_json_object(path) if os.path.lexists(path) else {}
 
 
 def _pick(cls: type, values: Mapping[str, Any], **replaced: Any) -> Any:

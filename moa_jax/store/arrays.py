@@ -99,10 +99,7 @@ def num_bytes(path: str | Path) -> int:
     Raises:
       UserError: the file is missing.
     """
-    try:
-        return Path(path).stat().st_size
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found") from None
+    return files.check_regular(path).stat().st_size
 
 
 def _entry(name: str) -> str:
@@ -127,6 +124,7 @@ def _flat(tree: Tree, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
 @contextlib.contextmanager
 def _opened(path: str | Path, kind: str) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
     """Yields the archive and its description; whatever fails within is damage of the file."""
+    files.check_regular(path)
     try:
         with zipfile.ZipFile(path) as archive:
             if _entry(DESCRIPTION) not in archive.namelist():
@@ -137,8 +135,6 @@ def _opened(path: str | Path, kind: str) -> Iterator[tuple[zipfile.ZipFile, dict
             yield archive, described
     except UserError:
         raise
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found") from None
     except Exception as error:  # zipfile and numpy fail in as many ways as files can be damaged
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path}: damaged, expected {kind}: {reason}") from None

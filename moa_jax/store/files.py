@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -97,6 +98,18 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
+def read_json_object(path: str | Path) -> dict[str, Any]:
+    """Returns the parsed file, an object of any layout; raises what `read_json` raises.
+
+    Raises:
+      UserError: it is no object.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: damaged, expected an object, found {type(value).__name__}")
+    return value
+
+
 def write_sealed(path: str | Path, value: Mapping[str, Any]) -> None:
     """Writes a JSON object and, as its `sha256`, the hash of the rest of its content.
 
@@ -147,6 +160,16 @@ def unsealed(path: str | Path, stored: Any, remedy: str) -> dict[str, Any]:
     return content
 
 
+@contextlib.contextmanager
+def parsing(path: str | Path) -> Iterator[None]:
+    """Turns what content of another layout than the expected raises into one line naming `path`."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+        raise UserError(f"{path}: damaged, its content is laid out otherwise: {reason}") from None
+
+
 def check_regular(path: str | Path) -> Path:
     """Checks that something is there to be read: a file, or a link to one.
 
@@ -189,6 +212,24 @@ def remove(*paths: Path) -> None:
     for path in paths:
         with writing(path):
             path.unlink(missing_ok=True)
+
+
+def remove_all(path: Path) -> None:
+    """Removes a folder and what is in it, or a file, or a link and not what it leads to.
+
+    Of several processes all must come here.
+
+    Raises:
+      UserError: it cannot be removed.
+    """
+    processes.wait(f"{path}: before removal")
+    if processes.is_first():
+        with writing(path):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    processes.wait(f"{path}: after removal")
 
 
 def sha256(path: str | Path) -> str:

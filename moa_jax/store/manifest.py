@@ -30,7 +30,8 @@ class Manifest:
         Args:
           workdir: the work folder.
           model: the model's name, and that of its folder.
-          run: the run that the files must be of, see `Workdir.run`.
+          run: the run that the files must be of, see `Workdir.run`; while it is empty, nothing of
+            a run is finished.
         """
         self._workdir, self._model, self._run = workdir, model, run
         self._listed: dict[str, dict[str, Any]] | None = None
@@ -143,6 +144,9 @@ class Manifest:
 
     def _read(self) -> dict[str, dict[str, Any]]:
         stored = files.read_sealed(self.path, self._remedy)
+        if not self._run and stored.get("run"):
+            # The work folder lost its config.json. Bound again it says whose the files are.
+            return {}
         for name, expected in (("version", VERSION), ("run", self._run), ("model", self._model)):
             if stored.get(name) != expected:
                 raise UserError(

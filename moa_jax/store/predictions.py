@@ -76,23 +76,26 @@ class Predictions:
 
     @classmethod
     def read(cls, path: str | Path) -> Predictions:
-        """Reads a parquet file with `sig_id` and one column of numbers per target.
+        """Reads a parquet file with `sig_id` and one column of probabilities per target.
 
         Raises:
-          UserError: the file is missing, damaged, or not of that layout.
+          UserError: the file is missing, damaged, not of that layout, or has a value that is not
+            between 0 and 1.
         """
         path = Path(path)
         with _reading(path):
-            table = pa.parquet.read_table(path)
-        predictions = cls._from_table(table, path)
+            table = pa.parquet.read_table(path, page_checksum_verification=True)
+            predictions = cls._from_table(table, path)
         if len(set(predictions.ids)) != len(predictions.ids):
             raise UserError(f"{path}: sig_id: expected unique ids, found repeated ones")
         return predictions
 
     @classmethod
     def stream(cls, path: str | Path) -> Iterator[Predictions]:
-        """Yields the parts of a parquet file as they were appended."""
-        with _reading(Path(path)), pa.parquet.ParquetFile(path) as opened:
+        """Yields the parts of a parquet file as they were appended; raises what `read` raises."""
+        path = Path(path)
+        verified = {"page_checksum_verification": True}
+        with _reading(path), pa.parquet.ParquetFile(path, **verified) as opened:
             for group in range(opened.num_row_groups):
                 yield cls._from_table(opened.read_row_group(group), path)
 
@@ -100,6 +103,8 @@ class Predictions:
     def _from_table(cls, table: pa.Table, path: str | Path) -> Predictions:
         if "sig_id" not in table.column_names:
             raise UserError(f"{path}: expected a column sig_id, found {table.column_names[:3]}")
+        if table.column("sig_id").null_count:
+            raise UserError(f"{path}: sig_id: expected ids, found an empty one")
         ids = table.column("sig_id").cast(pa.string()).to_numpy()
         table = table.drop_columns("sig_id")
         values = np.empty((len(ids), table.num_columns))
@@ -108,8 +113,13 @@ class Predictions:
             if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
                 raise UserError(f"{path}: column {name}: expected numbers, found {column.type}")
             values[:, index] = column.to_numpy()
-        if not np.isfinite(values).all():
-            raise UserError(f"{path}: expected finite numbers, found NaN or infinity")
+        # NaN is not within the range either.
+        if not (within := (values >= 0) & (values <= 1)).all():
+            row, column = np.argwhere(~within)[0]
+            raise UserError(
+                f"{path}: column {table.column_names[column]}: sig_id {ids[row]}: expected a "
+                f"probability between 0 and 1, found {values[row, column]:g}"
+            )
         return cls(ids, tuple(table.column_names), values)
 
 
@@ -123,7 +133,8 @@ def _append_parquet(path: Path) -> Iterator[Callable[[Predictions], None]]:
             columns = {name: predictions.values[:, i] for i, name in enumerate(predictions.targets)}
             table = pa.table({"sig_id": pa.array(predictions.ids, pa.string()), **columns})
             if output is None:
-                output = stack.enter_context(pa.parquet.ParquetWriter(path, table.schema))
+                writer = pa.parquet.ParquetWriter(path, table.schema, write_page_checksum=True)
+                output = stack.enter_context(writer)
             output.write_table(table)
 
         yield append
@@ -144,9 +155,11 @@ def _append_csv(path: Path) -> Iterator[Callable[[Predictions], None]]:
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
+    files.check_regular(path)
     try:
         yield
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found") from None
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path}: damaged: {str(error).splitlines()[0]}") from None
+    except UserError:
+        raise
+    except Exception as error:  # pyarrow fails in as many ways as files can be damaged
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: damaged: {reason}") from None

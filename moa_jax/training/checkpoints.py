@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -60,11 +61,17 @@ class Checkpoints:
           UserError: the folder cannot be written, or holds what is no checkpoint.
         """
         self._folder, self._origin = folder, origin
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise UserError(f"{folder}: expected a folder of checkpoints, found a file; delete it")
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, save_interval_steps=1)
         try:
             self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
         except OSError as error:
             raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
+        # It reads a description of every checkpoint, which may be nested deeper than it can go.
+        except (RecursionError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{folder}: damaged, delete this folder: {reason}") from error
 
     def __enter__(self) -> Checkpoints:
         return self

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from moa_jax.training.members import Member, MemberId
 from moa_jax.training.trees import EpochReport
 
 SECONDS_BETWEEN_LINES = 30.0
+# The fields of a record beside its stage.
+_COUNTS = ("group", "epoch", "seed", "fold")
+_LOSSES = ("train_loss", "valid_loss")
 
 
 class MetricsLog:
@@ -46,26 +50,63 @@ class MetricsLog:
                 self._board.add_scalar(f"{tag}/{name}", record[name], record["epoch"])
 
     def read(self) -> list[dict[str, Any]]:
-        """Returns all records in the order they were written."""
-        return [json.loads(line) for line in self._path.read_text(encoding="utf-8").splitlines()]
+        """Returns all records in the order they were written; none where there is no file.
+
+        A last line that is not whole is what a kill leaves, and is passed over.
+
+        Raises:
+          UserError: the file cannot be read, or another of its lines is no record.
+        """
+        return [record for record, _ in self._lines()]
 
     def cut_back(self, stage: str, group: int, epoch: int) -> None:
-        """Drops what `stage` wrote at or after `epoch` (from 0) of `group`: it is done again."""
-        if not self._path.exists():
+        """Drops what `stage` wrote at or after `epoch` (from 0) of `group`: it is done again.
+
+        So it does a last line that is not whole. Raises what `read` raises.
+        """
+        if not os.path.lexists(self._path):
             return
-        kept = []
-        for line in self._path.read_text(encoding="utf-8").splitlines():
-            try:
-                record = json.loads(line)
-            except ValueError:  # a line that a kill left unfinished
-                continue
-            if record["stage"] != stage or (record["group"], record["epoch"]) <= (group, epoch):
-                kept.append(line + "\n")
+        kept = [
+            line + "\n"
+            for record, line in self._lines()
+            if record["stage"] != stage or (record["group"], record["epoch"]) <= (group, epoch)
+        ]
         files.write_text(self._path, "".join(kept))
+
+    def _lines(self) -> Iterator[tuple[dict[str, Any], str]]:
+        """Yields every record and its line, without the line's end."""
+        if not os.path.lexists(self._path):
+            return
+        try:
+            lines = files.check_regular(self._path).read_bytes().splitlines()
+        except OSError as error:
+            raise UserError(f"{self._path}: cannot be read: {error.strerror}") from None
+        for number, line in enumerate(lines, 1):
+            try:
+                text = line.decode()
+                record = json.loads(text)
+                is_record = _is_record(record)
+            except (ValueError, RecursionError):
+                is_record = False
+            if is_record:
+                yield record, text
+            elif number < len(lines):
+                raise UserError(
+                    f"{self._path}: line {number}: damaged, expected a record of an epoch; delete "
+                    "the file, which is a log of losses and decides nothing"
+                )
 
     def close(self) -> None:
         if self._board:
             self._board.close()
+
+
+def _is_record(value: Any) -> bool:
+    """Tells whether a value is as one of `epoch_records`."""
+    if not isinstance(value, dict) or not isinstance(value.get("stage"), str):
+        return False
+    whole = all(isinstance(value.get(name), int) for name in _COUNTS)
+    return whole and all(isinstance(value.get(name), int | float) for name in _LOSSES)
 
 
 def epoch_records(
