@@ -12,10 +12,12 @@ from moa_jax.command import inference, run
 from moa_jax.config import DataConfig, RunConfig
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Dataset
 from moa_jax.errors import UserError
-from moa_jax.recipes import simple_nn
+from moa_jax.recipes import simple_nn, system
+from moa_jax.recipes.context import Context
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
+from moa_jax.training.parallel import Devices
 
 TINY = simple_nn.Config(
     seeds=(0,), folds=2, gene_factors=2, cell_factors=2, gene_clusters=0, cell_clusters=0,
@@ -64,6 +66,18 @@ def test_a_run_on_csv_predicts_parquet(trained):
     stored = workdir.read()
     assert stored["data"]["columns"]["treatment"] == ["cp_time", "cp_dose"]
     assert stored["fields"]["data.cp_times"] == [0.5, 24, 48]
+
+
+def test_stages_of_all_models_share_the_memory(trained, monkeypatch):
+    config, workdir = trained
+    shares, predictor = [], system.Predictor
+    monkeypatch.setattr(
+        system, "Predictor", lambda *a, share: shares.append(share) or predictor(*a, share=share)
+    )
+    context = Context("tiny", workdir, Devices.available("vmap"), config)
+    for beside in ((), (5,)):
+        system.load(TINY, context, ("one", "two, with comma"), *beside)
+    assert shares == [1, 1 / 5]
 
 
 @pytest.mark.parametrize(
