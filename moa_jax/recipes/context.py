@@ -40,6 +40,15 @@ class Context:
     def manifest(self) -> Manifest:
         return self.workdir.manifest(self.model)
 
+    def is_whole(self, path: Path) -> bool:
+        """Tells whether a file is as this model, or another that shares it, has listed it.
+
+        Raises:
+          UserError: a manifest is damaged, or that of another run or model.
+        """
+        names = (self.model, *self.config.models)
+        return any(self.workdir.manifest(name).is_whole(path) for name in names)
+
     @property
     def parallel(self) -> ParallelConfig:
         return self.config.parallel

@@ -32,6 +32,12 @@ def is_finished(context: Context, stage: str = "") -> bool:
     return context.manifest.has(context.folder / stage / METRICS)
 
 
+def strike(context: Context, stage: str = "") -> None:
+    """Strikes off the metrics of a model, or of a stage, that is about to be made again."""
+    metrics = context.folder / stage / METRICS
+    context.manifest.discard(lambda path: path == metrics)
+
+
 class Trained(NamedTuple):
     """What the metrics of a finished stage tell about its networks.
 

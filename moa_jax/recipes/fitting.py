@@ -68,6 +68,7 @@ def fit_stage(
         members_at_once=members_at_once,
         steps_per_call=context.parallel.steps_per_call,
         checkpoint_seconds=context.config.checkpoint.seconds,
+        manifest=context.manifest,
         run=context.workdir.run,
     )
     fold_files.write(folder / "folds.csv", ids, folds)

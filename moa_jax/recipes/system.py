@@ -192,6 +192,7 @@ class Fitting:
             logging.info("%s/%s: finished by an earlier run", context.model, name)
             oof, predictions = finished.read_back(context, design, every, rows)
         else:
+            finished.strike(context, name)
             start = time.monotonic()
             stage, num_inputs, split, _ = self.build(design)
             seconds, targets = time.monotonic() - start, design.targets(rows)
@@ -213,16 +214,14 @@ class Fitting:
         every = design.members(split, context.config.seed)
         known = known_of(features, every, self.dataset, rows, self.passage.predictions)
         folder = features.folder(context, design.name)
-        origins = {name: context.workdir.origin(folder / name) for name in known.sets}
-        missing = [n for n, o in origins.items() if not transform_files.is_whole(folder / n, o)]
-        for name in missing:
-            if transform_files.exists(folder / name):
-                logging.warning("%s: damaged transforms are fitted again", folder / name)
+        files_of = {name: transform_files.paths(folder / name) for name in known.sets}
+        missing = [name for name, two in files_of.items() if not all(map(context.is_whole, two))]
         if missing:
             which = ", ".join(missing) if len(missing) <= 10 else f"{len(missing)} sets"
             logging.info("%s/%s: fitting transforms: %s", context.model, design.name, which)
             for name, fitted in features.fit(known, missing):
-                transform_files.save(folder / name, fitted, origins[name])
+                transform_files.save(folder / name, fitted)
+                context.manifest.add(files_of[name])
         stored = _Stored(design, context, [member.id for member in every])
         train_rows = [member.train_rows for member in every]
         arrays = Arrays(
@@ -368,6 +367,7 @@ def _write(
     labels = scored(dataset).values[~dataset.is_control]
     num_controls = int(dataset.is_control.sum())
     controls = None if result.controls is None else result.controls.values
+    finished.strike(context)
     result.oof.write(context.folder / OOF)
     if result.test is not None:
         result.test.write(context.folder / TEST)

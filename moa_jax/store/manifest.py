@@ -18,8 +18,9 @@ class Manifest:
     """What is finished of a model, file by file; it lies in the model's folder and is sealed.
 
     `manifest.json` holds its format's version, the hash of the run, the model's name and, for each
-    file by its path in the work folder, `bytes` and `sha256`. Files of a stage are added when all
-    of it is written, those of the model at its end: what is listed is finished, and what is not
+    file by its path in the work folder, `bytes` and `sha256`. Transforms and networks are added as
+    they are written, what else a stage leaves when all of it is, and what the model leaves at its
+    end, metrics always with the last: they say that a stage or the model is finished. What is not
     listed is made again. Nothing that is listed is believed before its checksum was found, once in
     a process. A link is followed: what counts is the content that it leads to.
     """
@@ -83,7 +84,15 @@ class Manifest:
         listed = self._entries()
         kept = {name: entry for name, entry in listed.items() if not given(self._workdir / name)}
         if kept != listed:
+            self._whole &= kept.keys()
             self._write(kept)
+
+    def is_whole(self, path: Path) -> bool:
+        """Tells whether a file is listed and as it was then; raises what `paths` raises."""
+        name = self._name(path)
+        if name not in self._whole and name in self._entries() and not self._damage(name):
+            self._whole.add(name)
+        return name in self._whole
 
     def verify(self, *paths: Path) -> None:
         """Checks that files are as they were when they were listed.
@@ -92,15 +101,15 @@ class Manifest:
           UserError: naming the first that is not listed, is not there, or has another content.
         """
         for path in paths:
+            if self.is_whole(path):
+                continue
             name = self._name(path)
             if name not in self._entries():
                 raise UserError(
                     f"{path}: expected among the files of a finished model that {self.path} lists, "
                     f"found no such entry; {self._remedy}"
                 )
-            if name not in self._whole and (damage := self._damage(name)):
-                raise UserError(f"{damage}; {self._remedy}")
-            self._whole.add(name)
+            raise UserError(f"{self._damage(name)}; {self._remedy}")
 
     def damages(self) -> Iterator[tuple[Path, str]]:
         """Yields every listed file that is not as it was, and a line that says how."""

@@ -43,27 +43,12 @@ def exists(folder: Path) -> bool:
     return paths(folder)[0].exists()
 
 
-def is_whole(folder: Path, origin: str) -> bool:
-    """Tells whether both files are what `save` wrote with this origin."""
-    description, archive = paths(folder)
-    try:
-        described = _described(description)
-        return described.get("origin") == origin and _is_described(archive, described)
-    except UserError:
-        return False
-
-
-def save(folder: Path, transforms: Mapping[str, Transform], origin: str = "") -> None:
+def save(folder: Path, transforms: Mapping[str, Transform]) -> None:
     """Writes `transforms.npz` and `transforms.json`, which has its checksum.
 
     The description, which is sealed, ties both files together and names each transform's class and
-    parameters. Equal transforms of one origin give equal bytes. Both files are complete before
-    either takes its name; the description comes last and says that the arrays are there.
-
-    Args:
-      folder: where they will lie.
-      transforms: fitted transforms by name.
-      origin: which run they are of, and where in its work folder; `is_whole` asks for it.
+    parameters. Equal transforms give equal bytes. Both files are complete before either takes its
+    name; the description comes last and says that the arrays are there.
 
     Raises:
       UserError: the folder cannot be written.
@@ -74,7 +59,6 @@ def save(folder: Path, transforms: Mapping[str, Transform], origin: str = "") ->
         arrays.pack(archive, _KIND, states, {})
         described = {
             "version": VERSION,
-            "origin": origin,
             "arrays": files.sha256(archive),
             "transforms": {
                 name: {"class": type(transform).__name__, "parameters": transform.parameters()}

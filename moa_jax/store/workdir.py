@@ -195,10 +195,6 @@ class Workdir:
         run = self.run
         return self._manifests.setdefault((model, run), Manifest(self.path, model, run))
 
-    def origin(self, path: Path) -> str:
-        """Returns what tells a file of this run at its place from every other one's."""
-        return f"{self.run}/{path.relative_to(self.path).as_posix()}"
-
     def resolved(self, name: str, value: Any) -> Any:
         """Returns the value that was resolved for `name` before, or records `value` for it."""
         stored = self.read()

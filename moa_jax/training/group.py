@@ -160,7 +160,6 @@ class Group:
 
     def write_weights(self, state: MemberState, folder: Path) -> None:
         """Writes what each member keeps of its training to a folder."""
-        stage = self.stage.name
         selected, loss, epoch = self.slots.unpad((state.selected, state.select.loss, state.epoch))
         for index, member in enumerate(self.members):
             params, batch_stats = jax.tree.map(
@@ -172,4 +171,6 @@ class Group:
                 int(epoch[index]),
                 float(loss[index]),
             )
-            weights.write(folder / f"{member.name}.npz", kept, self.settings.origin(stage, member))
+            weights.write(folder / f"{member.name}.npz", kept)
+        if self.settings.manifest:
+            self.settings.manifest.add(folder / f"{member.name}.npz" for member in self.members)

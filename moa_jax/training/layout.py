@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from moa_jax.config import CheckpointConfig, ParallelConfig, RunConfig
+from moa_jax.store.manifest import Manifest
 from moa_jax.training import shapes
 from moa_jax.training.members import Member
 from moa_jax.training.parallel import MEMORY_SHARE, Devices
@@ -25,7 +26,8 @@ class Settings:
       members_at_once: members trained together; see `members_that_fit`.
       steps_per_call: at most this many optimiser steps per device call.
       checkpoint_seconds: time between checkpoints; 0 saves after every call.
-      run: the run that checkpoints and weights are of; those of another are not gone on from.
+      manifest: lists the weights of finished members; what is not as it lists is made again.
+      run: the run that checkpoints are of; those of another are not gone on from.
     """
 
     devices: Devices
@@ -33,11 +35,8 @@ class Settings:
     members_at_once: int = 1
     steps_per_call: int = ParallelConfig.steps_per_call
     checkpoint_seconds: float = CheckpointConfig.seconds
+    manifest: Manifest | None = None
     run: str = ""
-
-    def origin(self, stage: str, member: Member) -> str:
-        """Returns what tells a member's weights from every other one's."""
-        return f"{self.run}/{stage}/{member.name}"
 
 
 def members_that_fit(stage: Stage, num_shards: int, memory_bytes: int) -> int:

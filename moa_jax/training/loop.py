@@ -19,7 +19,7 @@ from absl import logging
 from moa_jax.errors import UserError
 from moa_jax.models import batch_axis
 from moa_jax.store import processes
-from moa_jax.training import predict, shapes, weights
+from moa_jax.training import predict, shapes
 from moa_jax.training.checkpoints import Checkpoints, Position
 from moa_jax.training.group import Group, Programs
 from moa_jax.training.initial import initialise
@@ -289,9 +289,10 @@ class StageRun:
             )
 
         position, restored = checkpoints.restore(template) or (Position(0, 0, 0), None)
+        manifest = self.settings.manifest
         for member in (m for group in self.groups[: position.group] for m in group):
             path = self.folder / "members" / f"{member.name}.npz"
-            if not weights.is_whole(path, self.settings.origin(self.stage.name, member)):
+            if manifest and not manifest.is_whole(path):
                 logging.warning("%s: missing or damaged, the stage is trained again", path)
                 checkpoints.clear()
                 return Position(0, 0, 0), None
@@ -299,8 +300,9 @@ class StageRun:
 
     def _origin(self, position: Position) -> str:
         """Returns whose state a checkpoint at a position has, and how calls are counted there."""
-        names = [self.settings.origin(self.stage.name, m) for m in self.groups[position.group]]
-        return f"{names} {self.layout.calls_per_epoch if position.call else 'any'} calls"
+        names = [member.name for member in self.groups[position.group]]
+        calls = self.layout.calls_per_epoch if position.call else "any"
+        return f"{self.settings.run} {self.stage.name} {names} {calls} calls"
 
     def _fit_group(
         self,

@@ -10,7 +10,6 @@ from moa_jax.store import arrays
 from moa_jax.training.trees import Variables
 
 KIND = "a member's weights"
-_ORIGIN = "origin"
 
 
 class MemberWeights(NamedTuple):
@@ -29,16 +28,10 @@ class MemberWeights(NamedTuple):
     loss: float
 
 
-def write(path: Path, weights: MemberWeights, origin: str = "") -> None:
-    """Writes arrays under their path in the network, such as `params/dense1/bias`.
-
-    Args:
-      path: the file.
-      weights: what is kept.
-      origin: which member of which run it is; `is_whole` asks for it.
-    """
+def write(path: Path, weights: MemberWeights) -> None:
+    """Writes arrays under their path in the network, such as `params/dense1/bias`."""
     record = weights._asdict()
-    arrays.write(path, KIND, record.pop("variables"), {**record, _ORIGIN: origin})
+    arrays.write(path, KIND, record.pop("variables"), record)
 
 
 def num_bytes(path: Path) -> int:
@@ -52,17 +45,7 @@ def num_bytes(path: Path) -> int:
 
 def read_record(path: Path) -> dict[str, float]:
     """Returns epoch, epochs run and loss of a member, without reading its variables."""
-    record = arrays.read_record(path, KIND)
-    record.pop(_ORIGIN, None)
-    return record
-
-
-def is_whole(path: Path, origin: str) -> bool:
-    """Tells whether a file is what `write` wrote with this origin."""
-    try:
-        return arrays.read(path, KIND)[1].get(_ORIGIN) == origin
-    except UserError:
-        return False
+    return arrays.read_record(path, KIND)
 
 
 def read(path: Path) -> MemberWeights:
@@ -72,7 +55,6 @@ def read(path: Path) -> MemberWeights:
       UserError: the file is missing or damaged.
     """
     variables, record = arrays.read(path, KIND)
-    record.pop(_ORIGIN, None)
     try:
         return MemberWeights(variables, **record)
     except TypeError:
