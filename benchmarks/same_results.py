@@ -78,14 +78,19 @@ def _identity(checkout: Path, arguments: list[str], devices: int) -> str:
 def largest_difference(before: Path, after: Path) -> dict[str, float]:
     """Returns the largest difference of every file of predictions, by its path in the folder."""
     found = {}
-    files = {
-        path.relative_to(folder)
-        for folder in (before, after)
-        for path in (*folder.rglob("*.parquet"), *folder.rglob("submission.csv"))
-    }
-    for name in sorted(files):
-        first, second = (_read(folder / name) for folder in (before, after))
-        found[str(name)] = _difference(first, second)
+    here, there = _predictions(before), _predictions(after)
+    for name in sorted(here.keys() | there.keys()):
+        first, second = _read(here.get(name, before / name)), _read(there.get(name, after / name))
+        found[name] = _difference(first, second)
+    return found
+
+
+def _predictions(folder: Path) -> dict[str, Path]:
+    """Returns the files of predictions by path, without the folder that an inference has there."""
+    found = {}
+    for path in (*folder.rglob("*.parquet"), *folder.rglob("submission.csv")):
+        parts = path.relative_to(folder).parts
+        found["/".join(("infer", path.name) if parts[0] == "infer" else parts)] = path
     return found
 
 

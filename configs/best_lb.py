@@ -5,12 +5,12 @@
 
 3-stage NN with five folds, NN + TabNet, Simple NN with the old and the new cross-validation,
 2-heads ResNet V1, EfficientNet-B3 and ResNeSt V2, with the weights of the submission, which were
-chosen by hand; `--config.blend.method=slsqp` searches them instead. Simple NN with the old
-cross-validation has its own weight: the released blending script reads the file of the new one in
-its place, which the submission did not. The image networks start from published weights,
-which are fetched once; `--config.models.NAME.pretrained` names a file of them, or `none`: see the
-configurations of these. Variants: `:sample` and `:smoke`, every model at the size of its own
-variant, image networks from random weights.
+chosen by hand and are of sum 1.0; `--config.blend.method=slsqp` searches them instead. Simple NN
+with the old cross-validation has its own weight: the released blending script reads the file of
+the new one in its place, which the submission did not. The image networks start from published
+weights, which are fetched once; `--config.models.NAME.pretrained` names a file of them, or `none`:
+see the configurations of these. Variants: `:sample` and `:smoke`, every model at the size of its
+own variant, image networks from random weights.
 
 At the competition's size time and memory are those of the two image networks, for which
 `--mode=plan` expects, if no member stops early: on a TPU v5e-8 1.2 hours by the products alone and

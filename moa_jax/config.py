@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
 
+from moa_jax.blend_config import SUM_TOLERANCE as SUM_TOLERANCE
+from moa_jax.blend_config import BlendConfig, PredictionFiles
 from moa_jax.errors import UserError
-from moa_jax.schema import build, choice, number, suggestion
+from moa_jax.schema import build, choice, number
+from moa_jax.schema import suggestion as suggestion
 from moa_jax.schema import switch as switch
 
 # Fields that change how a run proceeds but not what it computes, or that the blend applies anew.
@@ -129,46 +131,6 @@ class PlanConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictionFiles:
-    """Predictions of a model from elsewhere: CSV or parquet, `sig_id` and the scored targets.
-
-    Attributes:
-      oof: out-of-fold predictions of the treated or of all training rows; empty for none.
-      test: predictions of the test rows; empty for none.
-      split: what the folds of `oof` keep whole, `rows` (nothing more), `compounds` or `groups`;
-        empty if that is unknown.
-    """
-
-    oof: str = ""
-    test: str = ""
-    split: str = choice("", "", "rows", "compounds", "groups")
-
-
-@dataclasses.dataclass(frozen=True)
-class BlendConfig:
-    """How models are blended.
-
-    Attributes:
-      method: how weights come about: `slsqp`, `tpe` (Optuna) and `per_target` (SLSQP for each
-        target) search them on the out-of-fold predictions, `fixed` takes `weights`.
-      weights: weight of each model, for `fixed`; a single model needs none.
-      files: predictions of models from elsewhere, by the model's name, blended with the run's.
-      unlike_splits: what to do where weights are searched for models whose folds keep different
-        things whole, so that their out-of-fold predictions do not compare: `stop` or `allow`.
-      trials: weight vectors that `tpe` tries.
-      nested_folds: parts of the rows for the nested score, whose weights never saw the rows they
-        are scored on. Each part costs one more search.
-    """
-
-    method: str = choice("slsqp", "slsqp", "tpe", "per_target", "fixed")
-    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    files: Mapping[str, PredictionFiles] = dataclasses.field(default_factory=dict)
-    unlike_splits: str = choice("stop", "stop", "allow")
-    trials: int = number(500, 1)
-    nested_folds: int = number(5, 2)
-
-
-@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """A whole run.
 
@@ -245,6 +207,15 @@ def effective(config: RunConfig) -> dict[str, Any]:
     return {name: value for name, value in flat(plain(config)).items() if counts(name)}
 
 
+def blend_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of a blend's section, by dotted name; those left out have their default.
+
+    Args:
+      values: the section, as a work folder has it.
+    """
+    return flat({"blend": {**plain(BlendConfig()), **values}})
+
+
 def parse(values: Mapping[str, Any], recipes: Mapping[str, type]) -> RunConfig:
     """Checks a nested configuration and freezes it.
 
@@ -309,47 +280,12 @@ def _check_across(config: RunConfig) -> None:
             "config.parallel.strategy: expected auto or shard_map with devices_per_member="
             f"{parallel.devices_per_member}, found {parallel.strategy}"
         )
-    _check_blend(config)
+    config.blend.check(tuple(config.models))
 
 
 def is_group_file(groups: str) -> bool:
     """Tells whether `data.groups` names a file."""
     return groups not in ("auto", "none", "compound")
-
-
-def _check_blend(config: RunConfig) -> None:
-    blend = config.blend
-    names = [*config.models, *blend.files]
-    if not names:
-        raise UserError("config.models: expected at least one model, or config.blend.files")
-    for name, found in blend.files.items():
-        if name in config.models:
-            raise UserError(
-                f"config.blend.files.{name}: expected another name than those of the models "
-                f"{sorted(config.models)}"
-            )
-        if blend.method != "fixed" and not found.oof:
-            raise UserError(
-                f"config.blend.files.{name}.oof: expected a file for blend.method={blend.method}, "
-                "found none; without out-of-fold predictions weights can only be fixed"
-            )
-        if not found.oof and not found.test:
-            raise UserError(f"config.blend.files.{name}: expected oof or test, found neither")
-    for name, weight in blend.weights.items():
-        if name not in names:
-            raise UserError(
-                f"config.blend.weights.{name}: expected one of the models {sorted(names)}"
-                + suggestion(name, names)
-            )
-        is_number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-        if not is_number or not 0 <= weight < math.inf:
-            raise UserError(
-                f"config.blend.weights.{name}: expected a number of at least 0, found {weight!r}"
-            )
-    if blend.method == "fixed" and len(names) > 1:
-        for name in names:
-            if name not in blend.weights:
-                raise UserError(f"config.blend.weights: expected a weight for {name}, found none")
 
 
 def switches(recipe: Any, prefix: str = "") -> dict[str, Any]:

@@ -11,3 +11,9 @@ def read(path):
     return Predictions(
         table.index.to_numpy(object), tuple(table), table.to_numpy(str).astype(float)
     )
+
+
+def inferred(workdir, file):
+    """Returns the folder of the predictions of a file's rows."""
+    (folder,) = (workdir / "infer").glob(f"{file.name}-*")
+    return folder

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from page import Page
 
+from moa_jax.blend import stored_weights
 from moa_jax.recipes import RECIPES
 from moa_jax.report import figures, findings, html, original, records
 from moa_jax.store import files
@@ -78,8 +79,8 @@ def workdir(tmp_path):
         }
     )
     table.to_csv(blend / "targets.csv", index=False)
-    files.write_json(
-        blend / "weights.json",
+    stored_weights.write(
+        tmp_path,
         {
             "method": "per_target",
             "weights": {"a": {"x": 0.5, "y": 1.0, "z": 0.0}, "b": {"x": 0.5, "y": 0.0, "z": 1.0}},
@@ -206,8 +207,8 @@ def test_honest_runs_report_the_nested_score(workdir):
     stored = files.read_json(workdir / "config.json")
     stored["config"]["honest"] = True
     files.write_json(workdir / "config.json", stored)
-    weights = files.read_json(workdir / "blend" / "weights.json") | {"score": 0.105}
-    files.write_json(workdir / "blend" / "weights.json", weights)
+    weights = stored_weights.read(workdir, ["a", "b"]) | {"score": 0.105}
+    stored_weights.write(workdir, weights)
     html.write(workdir / "report.html", records.collect(workdir))
     page = Page((workdir / "report.html").read_text(encoding="utf-8"))
     assert page.text.index("Blend, nested 0.10500") < page.text.index("Blend, in-sample 0.10000")
@@ -216,7 +217,7 @@ def test_honest_runs_report_the_nested_score(workdir):
 
 def test_a_blend_without_scores_has_a_page(workdir):
     weights = {"method": "fixed", "weights": {"a": 0.5, "b": 0.5}, "rows": 100}
-    files.write_json(workdir / "blend" / "weights.json", weights)
+    stored_weights.write(workdir, weights)
     files.write_json(workdir / "blend" / "analysis.json", {"scores": {}})
     (workdir / "blend" / "targets.csv").unlink()
     html.write(workdir / "report.html", records.collect(workdir))

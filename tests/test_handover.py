@@ -12,7 +12,7 @@ import toy
 from systems import designs
 
 from moa_jax import config as configuration
-from moa_jax.command import run
+from moa_jax.command import inference, run
 from moa_jax.config import BlendConfig, DataConfig, PredictionFiles, RunConfig
 from moa_jax.data import simulate
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Targets
@@ -340,19 +340,21 @@ def test_new_rows_may_have_their_columns_in_any_order(rows, tmp_path, monkeypatc
     )
     seen = []
 
-    def load(model, context, targets):
+    def load(model, context, targets, num_stages):
         def predict(part):
             seen.append(part)
             return Predictions(part.ids, targets, np.zeros((len(part), len(targets))))
 
         return predict
 
-    monkeypatch.setattr(run.system, "load", load)
-    monkeypatch.setattr(run.system, "is_finished", lambda context: True)
+    monkeypatch.setattr(inference.system, "load", load)
     data = DataConfig(test_features=str(tmp_path / "new.csv"))
     config = RunConfig({"model": three_stage_nn.Config()}, data=data)
     workdir = Workdir(tmp_path / "run")
     workdir.bind(config, rows, "vmap")
-    run.infer(config, workdir)
+    metrics_file = workdir.path / "model" / "metrics.json"
+    files.write_json(metrics_file, {})
+    workdir.manifest("model").add([metrics_file])
+    inference.infer(config, workdir)
     assert (seen[0].genes, seen[0].cells) == (rows.genes, rows.cells)
     np.testing.assert_allclose(seen[0].features, rows.test.features)

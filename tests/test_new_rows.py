@@ -8,14 +8,16 @@ import pandas as pd
 import pytest
 from data_folders import frames, write
 
-from moa_jax.command import run
+from moa_jax.command import inference, run
 from moa_jax.config import DataConfig, RunConfig
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Dataset
 from moa_jax.errors import UserError
-from moa_jax.recipes import simple_nn
+from moa_jax.recipes import simple_nn, system
+from moa_jax.recipes.context import Context
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
+from moa_jax.training.parallel import Devices
 
 TINY = simple_nn.Config(
     seeds=(0,), folds=2, gene_factors=2, cell_factors=2, gene_clusters=0, cell_clusters=0,
@@ -55,15 +57,27 @@ def trained(tmp_path_factory):
 
 def test_a_run_on_csv_predicts_parquet(trained):
     config, workdir = trained
-    run.infer(config, workdir)
+    folder = inference.infer(config, workdir).parent
     test = Predictions.read(workdir.path / "tiny" / "test.parquet")
-    new = Predictions.read(workdir.path / "infer" / "new" / "tiny.parquet")
+    new = Predictions.read(folder / "tiny.parquet")
     assert test.ids.tolist() == new.ids.tolist()
     np.testing.assert_array_equal(test.values, new.values)
     assert (new.values > 0).all()  # without types there is no control
     stored = workdir.read()
     assert stored["data"]["columns"]["treatment"] == ["cp_time", "cp_dose"]
     assert stored["fields"]["data.cp_times"] == [0.5, 24, 48]
+
+
+def test_stages_of_all_models_share_the_memory(trained, monkeypatch):
+    config, workdir = trained
+    shares, predictor = [], system.Predictor
+    monkeypatch.setattr(
+        system, "Predictor", lambda *a, share: shares.append(share) or predictor(*a, share=share)
+    )
+    context = Context("tiny", workdir, Devices.available("vmap"), config)
+    for beside in ((), (5,)):
+        system.load(TINY, context, ("one", "two, with comma"), *beside)
+    assert shares == [1, 1 / 5]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +95,7 @@ def test_how_new_rows_are_read_is_the_work_folders(trained, changed, message):
     config, workdir = trained
     other = dataclasses.replace(config, data=dataclasses.replace(config.data, **changed))
     with pytest.raises(UserError, match=f"run: expected the fields that .*{message}"):
-        run.infer(other, workdir)
+        inference.infer(other, workdir)
 
 
 def test_other_fields_that_change_numbers_are_named(trained):
@@ -89,7 +103,7 @@ def test_other_fields_that_change_numbers_are_named(trained):
     model = dataclasses.replace(TINY, hidden=8)
     other = dataclasses.replace(config, seed=1, models={"tiny": model})
     with pytest.raises(UserError, match="models.tiny.hidden: 4 there, 8 now; seed: 0 there, 1 now"):
-        run.infer(other, workdir)
+        inference.infer(other, workdir)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +122,7 @@ def test_no_remedy_is_one_that_inference_refuses(trained, tmp_path, changed, mes
     table.to_csv(tmp_path / "new.csv", index=False)
     data = dataclasses.replace(config.data, test_features=str(tmp_path / "new.csv"))
     with pytest.raises(UserError, match=message) as caught:
-        run.infer(dataclasses.replace(config, data=data), workdir)
+        inference.infer(dataclasses.replace(config, data=data), workdir)
     assert "config.data" not in str(caught.value)
 
 
@@ -118,7 +132,7 @@ def test_a_level_that_no_training_row_had_a_column_for(trained, tmp_path):
     table.drop(columns="cp_dose").to_csv(tmp_path / "new.csv", index=False)
     data = dataclasses.replace(config.data, test_features=str(tmp_path / "new.csv"))
     with pytest.raises(UserError, match="new.csv: expected a column cp_dose, found none, while"):
-        run.infer(dataclasses.replace(config, data=data), workdir)
+        inference.infer(dataclasses.replace(config, data=data), workdir)
 
 
 def test_rows_of_a_level_that_no_training_row_has_are_predicted_at_the_nearest(trained, tmp_path):
@@ -133,7 +147,7 @@ def test_rows_of_a_level_that_no_training_row_has_are_predicted_at_the_nearest(t
     found = []
     for file in (config.data.test_features, tmp_path / "known.parquet"):
         data = dataclasses.replace(config.data, test_features=str(file))
-        made = run.infer(dataclasses.replace(config, data=data), Workdir(tmp_path / "run"))
+        made = inference.infer(dataclasses.replace(config, data=data), Workdir(tmp_path / "run"))
         found.append(made.read_bytes())
     assert found[0] == found[1]
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from page import Page
 
+from moa_jax.blend import stored_weights
 from moa_jax.errors import UserError
 from moa_jax.report import html, records
 from moa_jax.report.records import BlendRecord, FoldScore, StageRecord
@@ -82,8 +83,8 @@ def workdir(tmp_path):
                 "compilations": 3,
             },
         )
-    files.write_json(
-        folder / "blend" / "weights.json",
+    stored_weights.write(
+        folder,
         {
             "method": "slsqp",
             "weights": {"plain": 0.25, UGLY: 0.75},
@@ -243,9 +244,9 @@ def test_honest_run_says_so(workdir):
 
 
 def test_fixed_weights_have_no_nested_score(workdir):
-    stored = files.read_json(workdir / "blend" / "weights.json")
-    files.write_json(
-        workdir / "blend" / "weights.json",
+    stored = stored_weights.read(workdir, ["plain", UGLY])
+    stored_weights.write(
+        workdir,
         {name: value for name, value in stored.items() if name != "nested"} | {"method": "fixed"},
     )
     page = rendered(workdir)
@@ -304,13 +305,12 @@ def test_what_no_run_removes_is_listed_with_its_figures(workdir):
 
 
 def test_a_blend_of_unlike_folds_is_flagged_and_one_of_like_folds_names_them(workdir):
-    path = workdir / "blend" / "weights.json"
-    stored = files.read_json(path)
-    files.write_json(path, stored | {"splits": {"compounds": ["plain", UGLY]}})
+    stored = stored_weights.read(workdir, ["plain", UGLY])
+    stored_weights.write(workdir, stored | {"splits": {"compounds": ["plain", UGLY]}})
     page = rendered(workdir)
     assert "log loss of 1,400 treated rows, folds keep compounds whole" in page.text
     assert "may not compare like with like" not in page.text
-    files.write_json(path, stored | {"splits": {"rows": ["plain"], "compounds": [UGLY]}})
+    stored_weights.write(workdir, stored | {"splits": {"rows": ["plain"], "compounds": [UGLY]}})
     page = rendered(workdir)
     assert (
         f"folds differ or are not known: unlike folds: whole are rows of plain; compounds of {UGLY}"

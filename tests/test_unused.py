@@ -148,7 +148,7 @@ def test_every_condition_is_of_fields_that_there_are():
             "blend",
             ["data.test_features", "checkpoint.seconds", "parallel.strategy", "plan.topology"],
         ),
-        ("infer", ["data.folder", "checkpoint.seconds", "blend.method", "plan.topology"]),
+        ("infer", ["data.folder", "checkpoint.seconds", "plan.topology"]),
         ("plan", ["data.test_features", "checkpoint.seconds", "blend.method"]),
     ],
 )

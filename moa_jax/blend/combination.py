@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from moa_jax.config import SUM_TOLERANCE
 from moa_jax.errors import UserError
 from moa_jax.store.predictions import Predictions
 
@@ -42,7 +43,7 @@ def combine(models: Mapping[str, Predictions], weights: Mapping[str, Weight]) ->
     """Returns the weighted sum of the models' predictions, in the first model's order.
 
     Rows are joined on `sig_id` and columns on the target's name. The sum is neither clipped nor
-    renormalised.
+    renormalised; `bounded` takes off what rounding leaves beyond 1.
 
     Args:
       models: predictions by model.
@@ -73,6 +74,30 @@ def combine(models: Mapping[str, Predictions], weights: Mapping[str, Weight]) ->
         values = predictions.aligned(reference.ids, name).values[:, columns]
         blended += _row(name, weights[name], reference.targets) * values
     return Predictions(reference.ids, reference.targets, blended)
+
+
+def bounded(blended: Predictions) -> Predictions:
+    """Returns a blend without what lies beyond [0, 1] by the rounding of weights and sums.
+
+    Weights are of sum 1 up to `SUM_TOLERANCE`, so that a blend of probabilities is beyond by no
+    more. What is not beyond keeps its bits.
+
+    Raises:
+      UserError: a value is beyond by more, or no number: a model's predictions are damaged.
+
+    >>> blended = Predictions(np.array(["a"]), ("x", "y"), np.array([[1.0000000000000002, 0.5]]))
+    >>> bounded(blended).values.tolist()
+    [[1.0, 0.5]]
+    """
+    beyond = ~((blended.values >= -SUM_TOLERANCE) & (blended.values <= 1 + SUM_TOLERANCE))
+    if beyond.any():
+        row, column = np.argwhere(beyond)[0]
+        raise UserError(
+            f"blend: expected probabilities between 0 and 1, found {blended.values[row, column]} "
+            f"for sig_id {blended.ids[row]!r} and target {blended.targets[column]!r}; are the "
+            "models' predictions damaged?"
+        )
+    return Predictions(blended.ids, blended.targets, np.clip(blended.values, 0, 1))
 
 
 def _row(name: str, weight: Weight, targets: Sequence[str]) -> float | np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from moa_jax.blend import diversity, search
-from moa_jax.blend.combination import Weight, combine, named
+from moa_jax.blend.combination import Weight, bounded, combine, named
 from moa_jax.blend.search import Search
 from moa_jax.config import BlendConfig
 from moa_jax.data import folds
@@ -65,24 +65,22 @@ def weigh(
         record |= {"best_model": best, "best_model_loss": losses[best]}
     chosen: dict[str, Weight]
     if config.method == "fixed":
-        chosen = {name: float(config.weights.get(name, 1.0)) for name in oof}
+        chosen = {**config.fixed(oof)}
     else:
         chosen, found = _searched(config, known, labels, seed)
         record |= found
     record["weights"] = chosen
     if len(known) < len(oof):
         return Weighing(chosen, record, None)
-    blended = combine(known, chosen)
+    blended = bounded(combine(known, chosen))
     record["loss"] = record["score"] = metrics.mean_log_loss(labels, blended.values)
     if config.method != "fixed":
         if units is None:
             units = np.arange(len(labels))
         record["nested"], nested = _nested(config, known, labels, units, seed)
         if honest:
-            blended, record["score"] = nested, record["nested"]["loss"]
-    # Fixed weights may sum to more than 1, and the blend with them.
-    probabilities = np.clip(blended.values, 0, 1)
-    record["conventions"] = metrics.conventions(labels, probabilities, num_controls)
+            blended, record["score"] = bounded(nested), record["nested"]["loss"]
+    record["conventions"] = metrics.conventions(labels, blended.values, num_controls)
     return Weighing(chosen, record, blended)
 
 
@@ -99,7 +97,7 @@ def losses_without(
     def searched(kept: np.ndarray, others: np.ndarray) -> np.ndarray:
         return find(others, labels)
 
-    weights = np.array([config.weights.get(name, 1.0) for name in oof])
+    weights = np.array(list(config.fixed(oof).values()))
 
     def scaled(kept: np.ndarray, others: np.ndarray) -> np.ndarray:
         return search.normalised(weights[kept]) * weights.sum()

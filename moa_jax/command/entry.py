@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 
@@ -31,12 +32,14 @@ def main(argv: Sequence[str]) -> None:
 
     import jax
 
-    from moa_jax.command import console, repair, run
+    from moa_jax.command import console, inference, repair, run
     from moa_jax.store import processes
     from moa_jax.store.workdir import Workdir
 
     if config.precision == "float64":
         jax.config.update("jax_enable_x64", True)
+    elif jax.config.values["jax_enable_x64"]:  # by the environment; a work folder is bound to it
+        config = dataclasses.replace(config, precision="float64")
     if flags.DISTRIBUTED.value:
         processes.start()
     workdir = Workdir(flags.WORKDIR.value)
@@ -72,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
         if mode != "train":
             run.blend(config, workdir, dataset, outside)
     if mode == "infer" or (mode == "all" and config.data.test_features):
-        run.infer(config, workdir)
+        inference.infer(config, workdir)
 
 
 def cli() -> None:

@@ -5,8 +5,9 @@ What a flag or a mode is for is followed by an example on a line of its own.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,9 @@ REPAIR = flags.DEFINE_bool(
     "Remove what is damaged of the work folder, and what was made from it, and train it again.\n"
     "moa-jax --config=simple_nn:smoke --mode=train --workdir=runs/mine --repair",
 )
+# Configuration files that read what follows the colon: a work folder's own, and a user's.
 _STORED = Path(__file__).with_name("stored_config.py")
+_FILE = Path(__file__).with_name("file_config.py")
 
 
 def parse(argv: Sequence[str]) -> list[str]:
@@ -77,6 +80,7 @@ def parse(argv: Sequence[str]) -> list[str]:
     Raises:
       UserError: an unknown flag, configuration or field, a wrong type, or no configuration.
     """
+    _check_texts(argv)
     # config_flags reads the overrides of the configuration's fields from sys.argv.
     sys.argv = _with_config(argv)
     try:
@@ -94,6 +98,8 @@ def parse(argv: Sequence[str]) -> list[str]:
         raise UserError(
             "--config: expected a configuration, such as --config=quickstart; see --help"
         )
+    # As it may be given again: a work folder records it.
+    sys.argv = [word.replace(f"--config={_FILE}:", "--config=") for word in sys.argv]
     return rest
 
 
@@ -136,6 +142,16 @@ def _unknown_field(found: str) -> str:
     return f"{flag}: the configuration has no {name!r}" + (f". {similar}" if similar else "")
 
 
+def _check_texts(argv: Sequence[str]) -> None:
+    for word in argv:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"{ascii(word)}: expected UTF-8, found other bytes; rename the file"
+            ) from None
+
+
 def _with_config(argv: Sequence[str]) -> list[str]:
     """Returns the arguments with `--config` first, as the path of a file that exists.
 
@@ -145,7 +161,8 @@ def _with_config(argv: Sequence[str]) -> list[str]:
     argv = list(argv)
     value = _take(argv, "config")
     if value is None and _peek(argv, "mode") == "infer":
-        value = f"{_STORED}:{_peek(argv, 'workdir') or WORKDIR.default}"
+        workdir = _peek(argv, "workdir")
+        value = f"{_STORED}:{WORKDIR.default if workdir is None else workdir}"
     elif value is not None:
         value = _existing(value)
     # Overrides such as --config.seed=1 must follow the file they refine.
@@ -173,14 +190,29 @@ def _take(argv: list[str], name: str) -> str | None:
 
 
 def _existing(value: str) -> str:
+    """Returns a configuration's file and variants, as what executes it takes them.
+
+    Raises:
+      UserError: it is neither a packaged name nor a file whose name ends in `.py`.
+    """
     name, colon, variant = value.partition(":")
-    if name == str(_STORED) or Path(name).is_file():
-        return value
-    known = packaged()
-    found = known.get(name.removesuffix(".py"))
-    if found is not None:
-        return f"{found}{colon}{variant}"
-    raise UserError(
-        f"--config: {name}: not found; packaged are {', '.join(known)}"
-        + suggestion(Path(name).stem, known)
+    known, path = packaged(), name
+    if not (name.endswith(".py") and os.path.isfile(name)):
+        if (found := known.get(name.removesuffix(".py"))) is None:
+            raise _no_configuration(name, known)
+        path = str(found)
+    return f"{_FILE}:{path}{colon}{variant}"
+
+
+def _no_configuration(name: str, known: Collection[str]) -> UserError:
+    """Returns what is wrong with a name that is neither packaged nor a Python file."""
+    packaged_are = f"packaged are {', '.join(known)}"
+    if os.path.lexists(name):
+        found = "a folder" if os.path.isdir(name) else "another file"
+        return UserError(
+            f"--config: {name}: expected a file whose name ends in .py, found {found}; "
+            f"{packaged_are}"
+        )
+    return UserError(
+        f"--config: {name}: not found; {packaged_are}" + suggestion(Path(name).stem, known)
     )

@@ -1,18 +1,16 @@
-"""The modes of a run: train, infer, blend, and all of them in turn."""
+"""The modes train and blend, and the data that they read."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from moa_jax.blend import combination, search, sources, weighing
-from moa_jax.blend.combination import Weight
+from moa_jax.blend import combination, search, sources, stored_weights, weighing
 from moa_jax.blend.sources import Source
 from moa_jax.config import RunConfig, is_group_file
 from moa_jax.data import folds, simulate, tables
@@ -27,7 +25,6 @@ from moa_jax.recipes.recipe import Recipe
 from moa_jax.recipes.splitting import COMPOUNDS
 from moa_jax.report import analysis, figures, html, records
 from moa_jax.store import files, transform_files
-from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
 from moa_jax.training.parallel import Devices, check_per_member
 from moa_jax.training.progress import MetricsLog
@@ -188,7 +185,9 @@ def blend(
     controls = {name: s.controls for name, s in blended.items() if s.controls is not None}
     analysed = analysis.analyse(config.blend, dataset, known, tests, weighed.oof, controls)
     analysed["maps"] = _feature_maps(config, workdir, dataset)
-    submission = combination.combine(tests, weighed.weights) if tests else None
+    submission = None
+    if tests:
+        submission = combination.bounded(combination.combine(tests, weighed.weights))
     if submission is not None and dataset.test is not None:
         order = dataset.test.ids if dataset.submission_ids is None else dataset.submission_ids
         submission = submission.aligned(order, "test predictions")
@@ -208,7 +207,7 @@ def blend(
     else:  # what an earlier blend of this folder may have left would be shown with this one
         files.remove(folder / "oof.parquet", folder / "targets.csv")
     files.write_json(folder / "analysis.json", analysed)
-    files.write_json(folder / "weights.json", record)
+    stored_weights.write(workdir.path, record)
     if submission is not None:
         submission.write(workdir.path / "submission.csv")
     else:
@@ -233,48 +232,6 @@ def _units(config: RunConfig, dataset: Dataset) -> np.ndarray | None:
     return min(units, key=np.max) if units and len(units) == len(found) else None
 
 
-def infer(config: RunConfig, workdir: Workdir) -> Path:
-    """Predicts the rows of `data.test_features` with the work folder alone.
-
-    Rows are streamed: memory does not grow with their number. Returns the submission's path.
-
-    Raises:
-      UserError: a field that decides what is predicted differs from the work folder's; a model is
-        not finished; the file is not what is expected.
-    """
-    if not config.data.test_features:
-        raise UserError("config.data.test_features: expected a file for mode infer, found none")
-    workdir.check(config)
-    file = Path(config.data.test_features)
-    data, levels = workdir.read()["data"], Levels.of(config.data)
-    columns = data["columns"]
-    folder = workdir.path / "infer" / file.name.split(".")[0]
-    chosen = _stored_weights(workdir, list(config.models))
-    predicted, devices = {}, Devices.available(config.parallel.strategy)
-    for name, model in config.models.items():
-        context = Context(name, workdir, devices, config)
-        if not system.is_finished(context):
-            raise UserError(f"{context.folder}: expected a finished model, found none")
-        predict = system.load(model, context, tuple(columns["scored"]))
-        predicted[name] = folder / f"{name}.parquet"
-        with Predictions.writer(predicted[name]) as append:
-            for rows in tables.stream(
-                file,
-                tuple(columns["genes"]),
-                tuple(columns["cells"]),
-                levels,
-                config.parallel.predict_rows,
-                Prefixes.of(config.data),
-                columns["treatment"],
-            ):
-                append(predict(rows.at_trained_levels(levels, data["levels"])))
-    with Predictions.writer(folder / "submission.csv") as append:
-        for chunks in zip(*(Predictions.stream(p) for p in predicted.values()), strict=True):
-            append(combination.combine(dict(zip(predicted, chunks, strict=True)), chosen))
-    logging.info("inference: %s", folder / "submission.csv")
-    return folder / "submission.csv"
-
-
 def _feature_maps(config: RunConfig, workdir: Workdir, dataset: Dataset) -> list[dict[str, Any]]:
     """Returns the first fold's map of every way that a finished model places the columns."""
     folders = {f for model in config.models.values() for f in model.drawn_maps(workdir.path)}
@@ -283,20 +240,3 @@ def _feature_maps(config: RunConfig, workdir: Workdir, dataset: Dataset) -> list
         return []
     table = inputs.raw_table(dataset, Levels.of(config.data))
     return [analysis.feature_map(folder, table, dataset) for folder in stored]
-
-
-def _stored_weights(workdir: Workdir, models: list[str]) -> dict[str, Weight]:
-    path = workdir.path / "blend" / "weights.json"
-    if len(models) == 1 and not path.exists():
-        return {models[0]: 1.0}
-    stored = files.read_json(path)
-    chosen = stored.get("weights") if isinstance(stored, dict) else None
-    if not isinstance(chosen, dict) or not set(models) <= set(chosen):
-        raise UserError(f"{path}: damaged, expected weights of {models}")
-    for name in chosen:
-        if name not in models:
-            raise UserError(
-                f"{path}: expected weights of the models {models}, found one of {name}, whose "
-                "predictions come from a file; new rows cannot be predicted"
-            )
-    return chosen

@@ -20,6 +20,7 @@ READ_WITH: Mapping[str, tuple[str, tuple | None]] = {
         ("source", ("folder",)),
     ),
     "weights": ("method", ("fixed",)),
+    "normalise": ("method", ("fixed",)),
     "trials": ("method", ("tpe",)),
     "nested_folds": ("method", ("slsqp", "tpe", "per_target")),
     "unlike_splits": ("method", ("slsqp", "tpe", "per_target")),
@@ -51,8 +52,9 @@ READ_IN: Mapping[str, tuple[str, ...]] = {
     "checkpoint": ("all", "train"),
     "logging": ("all", "train"),
     "plan": ("plan",),
-    "blend.files": ("all", "train", "blend"),
-    "blend": ("all", "blend"),
+    # Inference is held to the fields of the blend that its work folder has.
+    "blend.files": ("all", "train", "blend", "infer"),
+    "blend": ("all", "blend", "infer"),
 }
 
 

@@ -111,14 +111,17 @@ def tables(path: Path) -> Iterator[pa.Table]:
 
 
 def check_file(path: Path) -> None:
-    """Raises a UserError unless there is a file."""
-    if path.is_file():
-        return
+    """Raises a UserError unless there is a file; a pipe would be waited for without end."""
+    try:
+        if path.is_file():
+            return
+        kind = "a folder" if path.is_dir() else "a pipe or a device" if path.exists() else "none"
+    except OSError as error:  # the name is too long, or a folder on the way is closed
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if path.is_symlink() and not path.exists():
         raise UserError(
             f"{path}: expected a file, found a symbolic link that leads nowhere; mend or remove it"
         )
-    kind = "a folder" if path.is_dir() else "what is no file" if path.exists() else "none"
     raise UserError(f"{path}: expected a file, found {kind}")
 
 

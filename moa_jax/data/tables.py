@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,8 @@ def load(
       UserError: naming the file, the column or `sig_id`, what was expected and what was found.
     """
     path = Path(path)
-    if not path.is_dir():
-        found = "a file" if path.exists() else "none"
+    if not os.path.isdir(path):
+        found = "a file" if os.path.exists(path) else "none"
         raise UserError(f"{path}: expected a folder with train_features, found {found}")
     files = folder.known(path)
     for stem in ("train_features", "train_targets_scored"):
@@ -107,7 +108,7 @@ def read_groups(file: str | Path, train: Dataset) -> np.ndarray:
     Raises:
       UserError: naming the file and what was expected and found.
     """
-    if not Path(file).exists():
+    if not os.path.lexists(file):
         raise UserError(
             f"config.data.groups: expected auto, none, compound or a file, found {str(file)!r}"
             + suggestion(str(file), ("auto", "none", "compound"))

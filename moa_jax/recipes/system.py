@@ -102,7 +102,7 @@ def fit(recipe: Recipe, dataset: Dataset, context: Context) -> RecipeResult:
 
 
 def load(
-    recipe: Recipe, context: Context, targets: tuple[str, ...]
+    recipe: Recipe, context: Context, targets: tuple[str, ...], num_stages: int | None = None
 ) -> Callable[[Dataset], Predictions]:
     """Returns the function that predicts new rows; it needs the work folder only.
 
@@ -110,20 +110,28 @@ def load(
       recipe: the system.
       context: where it was fitted, and how it runs.
       targets: names of the scored targets.
+      num_stages: stages that share the memory for members, those of other systems that are loaded
+        beside this one included; None for its own.
 
     Raises:
       UserError: a file is missing, or is not as it was written.
     """
-    designs = recipe.stages(context.levels, True)
-    listed = context.manifest.lists
-    if not all(listed(context.folder / design.name / METRICS) for design in designs):
-        designs = recipe.stages(context.levels, False)
-    members, last = trained(_used(designs), context), designs[-1].name
+    used = finished_stages(recipe, context)
+    members, last = trained(used, context, num_stages), used[-1].name
 
     def predict(rows: Dataset) -> Predictions:
         return Predictions(rows.ids, targets, predict_rows(rows, context, members)[last])
 
     return predict
+
+
+def finished_stages(recipe: Recipe, context: Context) -> list[StageDesign]:
+    """Returns the stages that new rows go through, of a system that is finished."""
+    designs = recipe.stages(context.levels, True)
+    listed = context.manifest.lists
+    if not all(listed(context.folder / design.name / METRICS) for design in designs):
+        designs = recipe.stages(context.levels, False)
+    return _used(designs)
 
 
 class BuiltStage(NamedTuple):
@@ -278,12 +286,15 @@ def _used(designs: Sequence[StageDesign]) -> list[StageDesign]:
 Trained = Callable[[Dataset], Mapping[str, StagePredictions]]
 
 
-def trained(designs: Sequence[StageDesign], context: Context) -> Trained:
+def trained(
+    designs: Sequence[StageDesign], context: Context, num_stages: int | None = None
+) -> Trained:
     """Returns what predicts at most `predict_rows` rows by the members of finished stages.
 
     Args:
       designs: stages, each of which reads the predictions of the one before it or none.
       context: where they were fitted, and how many rows are predicted together.
+      num_stages: as for `load`.
     """
     chunk_rows, loaded = context.parallel.predict_rows, []
     known: list[Blocks] = []  # blocks that the members of the stage after this one leave out
@@ -298,7 +309,7 @@ def trained(designs: Sequence[StageDesign], context: Context) -> Trained:
             every,
             context.devices_for(forward, len(every)),
             design.features.member_data(stored(design.name), stored.numbers(every), ()),
-            share=1 / len(designs),
+            share=1 / (num_stages or len(designs)),
         )
         views: list[Blocks] = [(), *known]
         of = np.array([[set(view) <= set(m.blocks) for m in every] for view in views])

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from moa_jax.blend import stored_weights
 from moa_jax.report import findings
 from moa_jax.report.findings import Findings
 from moa_jax.report.original import is_original_data
@@ -196,7 +197,7 @@ def collect(workdir: str | Path) -> Report:
         command=stored.get("command"),
         data=data,
         environment=_read(workdir / "environment.json"),
-        blend=_blend(workdir / "blend" / "weights.json"),
+        blend=_blend(workdir, config),
         models=models,
         findings=found,
         original_data=is_original_data(
@@ -238,10 +239,14 @@ def _stage(folder: Path) -> StageRecord:
         )
 
 
-def _blend(path: Path) -> BlendRecord | None:
-    stored = _read(path)
+def _blend(workdir: Path, config: Mapping[str, Any]) -> BlendRecord | None:
+    path = workdir / stored_weights.FILE
+    if not os.path.lexists(path):
+        return None
+    names = [*config.get("models", {}), *config.get("blend", {}).get("files", {})]
+    stored = stored_weights.read(workdir, names)
     with files.parsing(path):
-        return _blend_record(stored) if stored else None
+        return _blend_record(stored)
 
 
 def _blend_record(stored: Mapping[str, Any]) -> BlendRecord:

@@ -71,7 +71,17 @@ class Workdir:
             raise UserError(
                 f"--workdir: expected a folder, found {path}; a bucket can be mounted as one"
             )
+        if not str(path):
+            raise UserError("--workdir: expected a folder, found an empty text")
         self.path = Path(path)
+        try:
+            is_other = self.path.exists() and not self.path.is_dir()
+        except OSError as error:
+            raise UserError(f"--workdir: {path}: {error.strerror}") from None
+        if is_other:
+            raise UserError(
+                f"{path}: expected a folder, found a file; a work folder cannot be written there"
+            )
         self._lock: IO[str] | None = None
         self._manifests: dict[tuple[str, str], Manifest] = {}
 
@@ -129,17 +139,20 @@ class Workdir:
         files.write_json(self.path / "environment.json", _environment(strategy))
 
     def check(self, config: RunConfig) -> None:
-        """Checks that a configuration is this folder's, wherever it changes numbers.
+        """Checks that a configuration is this folder's, wherever it decides what is predicted.
 
         Raises:
           UserError: naming every field that differs.
         """
-        here, stored = configuration.effective(config), self.read()["fields"]
-        there = {name: value for name, value in stored.items() if name not in ROWS}
+        stored = self.read()
+        here = configuration.effective(config)
+        here |= configuration.blend_fields(configuration.plain(config.blend))
+        there = {name: value for name, value in stored["fields"].items() if name not in ROWS}
+        there |= configuration.blend_fields(stored["config"].get("blend", {}))
         if there != here:
             raise UserError(
-                f"{self.path}: expected the fields that its models were trained with, or none; "
-                f"found others: {_differences(there, here)}"
+                f"{self.path}: expected the fields that its models were trained and blended with, "
+                f"or none; found others: {_differences(there, here)}"
             )
 
     def read(self) -> dict[str, Any]:

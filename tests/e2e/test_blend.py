@@ -73,7 +73,8 @@ def test_files_from_elsewhere_are_blended(launch, outside, data, tmp_path):
 def test_without_out_of_fold_predictions_weights_are_fixed(launch, outside, tmp_path):
     tests = [flag for flag in outside if ".test=" in flag]
     none = ["--config.blend.files.mine.oof=", "--config.blend.files.theirs.oof="]
-    fixed = ["--config.blend.method=fixed", "--config.blend.weights.mine=0.75"]
+    fixed = ["--config.blend.method=fixed", "--config.blend.weights.mine=0.75",
+             "--config.blend.normalise=divide"]  # fmt: skip
     for leftover in ("oof.parquet", "targets.csv"):  # of an earlier blend in this folder
         (tmp_path / "run" / "blend").mkdir(parents=True, exist_ok=True)
         (tmp_path / "run" / "blend" / leftover).touch()
@@ -81,7 +82,7 @@ def test_without_out_of_fold_predictions_weights_are_fixed(launch, outside, tmp_
     assert result.returncode == 0, result.stderr
     assert not (tmp_path / "run" / "blend" / "targets.csv").exists()
     found = read(tmp_path / "run", "weights.json")
-    assert found["weights"] == {"mine": 0.75, "theirs": 0.5} and "score" not in found
+    assert found["weights"] == {"mine": 0.6, "theirs": 0.4} and "score" not in found
     assert (tmp_path / "run" / "submission.csv").exists()
     assert (tmp_path / "run" / "blend" / "report.html").exists()
     assert not (tmp_path / "run" / "blend" / "oof.parquet").exists()
@@ -131,7 +132,9 @@ def test_inference_by_every_method_from_a_copied_folder(launch, finished, data, 
     )
     assert result.returncode == 0, result.stderr
     expected = submissions.read(tmp_path / "there" / "submission.csv")
-    predicted = submissions.read(tmp_path / "there" / "infer" / "new" / "submission.csv")
+    predicted = submissions.read(
+        submissions.inferred(tmp_path / "there", tmp_path / "new.csv") / "submission.csv"
+    )
     np.testing.assert_allclose(
         predicted.aligned(expected.ids).values, expected.values, rtol=0, atol=1e-6
     )

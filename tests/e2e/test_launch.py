@@ -109,7 +109,7 @@ def moved(finished, tmp_path):
 def infer(launch, workdir, features):
     result = launch(workdir, "--mode=infer", f"--config.data.test_features={features}", config=None)
     assert result.returncode == 0, result.stderr
-    return submissions.read(workdir / "infer" / features.name.split(".")[0] / "submission.csv")
+    return submissions.read(submissions.inferred(workdir, features) / "submission.csv")
 
 
 def test_inference_needs_the_work_folder_only(moved, launch, data, tmp_path):
@@ -126,8 +126,9 @@ def test_inference_needs_the_work_folder_only(moved, launch, data, tmp_path):
     np.testing.assert_allclose(found.values, original.values, rtol=0, atol=1e-6)
     control = (many["cp_type"] == "ctl_vehicle").to_numpy()
     assert (found.values[control] == 0).all()
-    assert {p.name for p in (moved / "infer" / "many").iterdir()} == {
-        "submission.csv", "simple_nn_old.parquet", "simple_nn_new.parquet",
+    folder = submissions.inferred(moved, tmp_path / "many.csv.gz")
+    assert {p.name for p in folder.iterdir()} == {
+        "submission.csv", "simple_nn_old.parquet", "simple_nn_new.parquet", "inference.json",
     }  # fmt: skip
 
 
@@ -157,12 +158,12 @@ def test_modes_in_turn_give_what_all_gives(launch, finished, tmp_path):
 
 def test_fixed_weights(launch, moved):
     weights = ["--config.blend.weights.simple_nn_old=0.25",
-               "--config.blend.weights.simple_nn_new=0.5"]  # fmt: skip
+               "--config.blend.weights.simple_nn_new=0.75"]  # fmt: skip
     result = launch(moved, "--mode=blend", "--config.blend.method=fixed", *weights)
     assert result.returncode == 0, result.stderr
     parts = [Predictions.read(moved / f"simple_nn_{cv}" / "test.parquet") for cv in ("old", "new")]
     submission = submissions.read(moved / "submission.csv")
-    expected = 0.25 * parts[0].values + 0.5 * parts[1].values
+    expected = 0.25 * parts[0].values + 0.75 * parts[1].values
     np.testing.assert_allclose(
         submission.values,
         Predictions(parts[0].ids, parts[0].targets, expected).aligned(submission.ids).values,

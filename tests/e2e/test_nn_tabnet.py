@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import plans
 import pytest
+import submissions
 
 from moa_jax.features.transforms import TRANSFORMS
 from moa_jax.store import transform_files
@@ -73,7 +74,9 @@ def test_inference_from_a_copied_work_folder(trained, launch, data, tmp_path):
     flags = ("--mode=infer", f"--config.data.test_features={features}")
     result = launch(tmp_path / "moved", *flags, config=None)
     assert result.returncode == 0, result.stderr
-    found = Predictions.read(tmp_path / "moved" / "infer" / "half" / f"{MODEL}.parquet")
+    found = Predictions.read(
+        submissions.inferred(tmp_path / "moved", features) / f"{MODEL}.parquet"
+    )
     expected = Predictions.read(trained / MODEL / "test.parquet").aligned(found.ids)
     np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-6)
 

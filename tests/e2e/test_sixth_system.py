@@ -8,7 +8,7 @@ import pytest
 import toy_system
 
 from moa_jax import config as configuration
-from moa_jax.command import plan, run
+from moa_jax.command import inference, plan, run
 from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES
 from moa_jax.store.predictions import Predictions
@@ -64,7 +64,7 @@ def test_a_sixth_system(config, data, tmp_path, monkeypatch):
         assert one == two, name
 
     new = dataclasses.replace(config.data, test_features=str(data / "test_features.csv"))
-    submission = run.infer(dataclasses.replace(config, data=new), whole)
+    submission = inference.infer(dataclasses.replace(config, data=new), whole)
     found = Predictions.read(submission.parent / "logistic.parquet")
     expected = Predictions.read(whole.path / "logistic" / "test.parquet")
     np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-6)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import plans
 import pytest
+import submissions
 
 from moa_jax.features.transforms import TRANSFORMS
 from moa_jax.store import arrays, transform_files
@@ -68,7 +69,7 @@ def test_folds_of_the_stages(trained):
 def infer(launch, workdir, features):
     result = launch(workdir, "--mode=infer", f"--config.data.test_features={features}", config=None)
     assert result.returncode == 0, result.stderr
-    return Predictions.read(workdir / "infer" / features.stem / f"{MODEL}.parquet")
+    return Predictions.read(submissions.inferred(workdir, features) / f"{MODEL}.parquet")
 
 
 @pytest.mark.parametrize("name", ["plain", "umap"])

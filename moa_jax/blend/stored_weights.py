@@ -1,0 +1,87 @@
+"""Stored weights: `blend/weights.json` written, read back and held against the rules of weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from moa_jax.config import SUM_TOLERANCE, BlendConfig
+from moa_jax.errors import UserError
+from moa_jax.store import files
+
+FILE = Path("blend") / "weights.json"
+REMEDY = "weigh the models again with --mode=blend"
+
+
+def write(workdir: Path, record: Mapping[str, Any]) -> None:
+    """Writes what a weighing recorded; raises a UserError where the folder cannot be written."""
+    files.write_sealed(workdir / FILE, record)
+
+
+def read(
+    workdir: Path, models: Collection[str], targets: Collection[str] | None = None
+) -> dict[str, Any]:
+    """Returns what `write` was given, its `weights` checked.
+
+    Args:
+      workdir: the work folder.
+      models: names of the blended models.
+      targets: names of the targets, which weights of each target are of; None where they are not
+        known.
+
+    Raises:
+      UserError: the file is missing or was changed; the weights are not those of these models and
+        targets, not in [0, 1] or not of sum 1.
+    """
+    path = workdir / FILE
+    record = files.read_sealed(path, REMEDY)
+    found = record.get("weights")
+    if not isinstance(found, dict) or not found or set(found) != set(models):
+        names = sorted(found) if isinstance(found, dict) else "none"
+        raise _damaged(path, f"weights of the models {sorted(models)}", names)
+    by_target = {name: of for name, of in found.items() if isinstance(of, dict)}
+    if not by_target:
+        _check(path, "", found)
+        return record
+    expected = set(next(iter(by_target.values()))) if targets is None else set(targets)
+    for name in found:
+        if name not in by_target or set(by_target[name]) != expected:
+            raise _damaged(path, f"a weight of {name} for each target", "others")
+    for target in sorted(expected):
+        _check(path, f"{target}: ", {name: of[target] for name, of in by_target.items()})
+    return record
+
+
+def check_rule(workdir: Path, record: Mapping[str, Any], blend: BlendConfig) -> None:
+    """Checks that weights came about as a configuration says.
+
+    Raises:
+      UserError: they are of another method, or not the fixed ones.
+    """
+    path, method = workdir / FILE, record.get("method")
+    if method != blend.method:
+        raise UserError(
+            f"{path}: expected weights of blend.method={blend.method}, as the work folder's "
+            f"configuration says, found {method}; {REMEDY}"
+        )
+    weights = record["weights"]
+    if method == "fixed" and weights != blend.fixed(weights):
+        raise UserError(
+            f"{path}: expected the weights of config.blend.weights {blend.fixed(weights)}, found "
+            f"{weights}; {REMEDY}"
+        )
+
+
+def _check(path: Path, where: str, weights: Mapping[str, Any]) -> None:
+    for name, weight in weights.items():
+        is_number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+        if not is_number or not 0 <= weight <= 1 + SUM_TOLERANCE:
+            raise _damaged(path, f"{where}a weight of {name} between 0 and 1", weight)
+    if abs((total := math.fsum(weights.values())) - 1) > SUM_TOLERANCE:
+        raise _damaged(path, f"{where}weights of sum 1", f"{total:.10g}")
+
+
+def _damaged(path: Path, expected: str, found: Any) -> UserError:
+    return UserError(f"{path}: damaged, expected {expected}, found {found}; {REMEDY}")
