@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -24,10 +25,14 @@ _CACHE_WARNING = re.compile(
 
 
 class _Console(logging.Handler):
-    """Lines above the progress bar, where there is one."""
+    """Lines above the progress bar, where there is one.
+
+    Nobody may read them any longer, or they may go to a file on a full disk: that stops nothing.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        with contextlib.suppress(OSError):
+            tqdm.write(self.format(record), file=sys.stderr)
 
 
 class _File(logging.Handler):

@@ -9,7 +9,6 @@ from absl import app, logging
 
 from moa_jax.command import flags, unused, usage
 from moa_jax.errors import UserError
-from moa_jax.store import signals
 
 
 def main(argv: Sequence[str]) -> None:
@@ -73,13 +72,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def cli() -> None:
-    """Runs the command line.
-
-    A user's mistake or a full disk is one line and exit status 1; Ctrl-C, SIGTERM and SIGUSR1 are
-    one line and 130, 143 and 138.
-    """
+    """Parses the flags and does what they say; raises what `main` raises."""
     if not {"--help", "-help", "-h"}.isdisjoint(sys.argv[1:]):
         print(usage.text())
         return
-    with signals.in_one_line():
-        app.run(main, flags_parser=flags.parse)
+    app.run(main, flags_parser=flags.parse)

@@ -18,7 +18,7 @@ from moa_jax.pretrained.architectures import convert, converters
 from moa_jax.pretrained.claims import described
 from moa_jax.pretrained.hub import download
 from moa_jax.pretrained.weight_files import SAFETENSORS, write
-from moa_jax.store import signals
+from moa_jax.store import ending
 
 _ARCH = flags.DEFINE_enum(
     "arch",
@@ -74,7 +74,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
 def cli() -> None:
     """Runs the command line; a user's mistake is one line and exit status 1."""
-    with signals.in_one_line():
+    with ending.in_one_line():
         app.run(main, flags_parser=parse_flags)
 
 

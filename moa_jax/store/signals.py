@@ -17,9 +17,6 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
 
-from moa_jax.errors import UserError
-from moa_jax.store import disk
-
 # SIGUSR1 is what Slurm sends some time before its limit when it is told to.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 # What a run may take from the signal to its end, before it is ended; Slurm kills after so long.
@@ -132,49 +129,18 @@ def handle() -> None:
             signal.signal(number, _STATE.receive)
 
 
-@contextlib.contextmanager
-def in_one_line() -> Iterator[None]:
-    """Ends the process as a command ends: a user's mistake, a full disk or a signal is one line.
-
-    The status is 1, or 128 and the signal's number. Other errors keep their traceback.
-    """
-    hooks = sys.unraisablehook, threading.excepthook
-
-    def unraisable(found: sys.UnraisableHookArgs) -> None:
-        if isinstance(found.exc_value, Interrupted):  # nobody else would hear of it
-            _STATE.end_at_once()
-        if not (found.exc_value and _is_told(found.exc_value)):
-            hooks[0](found)
-
-    def in_thread(found: threading.ExceptHookArgs) -> None:
-        if not (found.exc_value and _is_told(found.exc_value)):
-            hooks[1](found)
-
-    sys.unraisablehook, threading.excepthook = unraisable, in_thread
-    try:
-        handle()
-        yield
-    except Interrupted as error:
-        _end(error.line, error.status)
-    except Exception as error:
-        if _STATE.raised:
-            ended = Interrupted(_STATE.received)
-            _end(ended.line, ended.status)
-        if isinstance(error, UserError):
-            _end(f"moa-jax: {error}", 1)
-        if not disk.is_full(error):
-            raise
-        path = getattr(error, "filename", None) or os.getcwd()
-        _end(f"moa-jax: {disk.line(path, error)}", 1)
+def raised() -> bool:
+    """Tells whether a signal raised `Interrupted`, which a library may make another error of."""
+    return _STATE.raised
 
 
-def _is_told(error: BaseException) -> bool:
-    """Tells whether the command's one line is about an error, wherever else it comes up."""
-    return bool(_STATE.received) or disk.is_full(error)
-
-
-def _end(line: str, status: int) -> NoReturn:
+def tell(line: str) -> None:
+    """Writes the line that the command ends with, after which signals add none."""
     _STATE.told = True
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)
-    sys.exit(status)
+
+
+def end_at_once() -> NoReturn:
+    """Ends the process with the line and the status of the signal that has come."""
+    _STATE.end_at_once()
