@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 from moa_jax.errors import UserError
 from moa_jax.store import files
@@ -17,8 +18,8 @@ NAME = ".lock"
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
-def hold(folder: Path) -> int:
-    """Returns the descriptor of a lock that is held until it is closed or the process ends.
+def hold(folder: Path) -> BinaryIO:
+    """Returns the file of a lock that is held until it is closed or the process ends.
 
     The lock is the system's, of the open file; what the file says is for people alone, and is
     written when the lock is held, so that nothing is shown of a holder that has ended.
@@ -28,12 +29,12 @@ def hold(folder: Path) -> int:
     """
     path = folder / NAME
     with files.writing(path):
-        lock = files.open_plain(path, os.O_RDWR | os.O_CREAT)
+        lock = open(files.open_plain(path, os.O_RDWR | os.O_CREAT), "r+b", buffering=0)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         holder = _holder(lock)
-        os.close(lock)
+        lock.close()
         if error.errno in _NO_LOCKS:
             raise UserError(
                 f"{folder}: expected a file system with locks (flock), found none; use a work "
@@ -47,18 +48,18 @@ def hold(folder: Path) -> int:
     }
     try:
         with files.writing(path):
-            os.ftruncate(lock, 0)
-            files.write_all(lock, (json.dumps(said) + "\n").encode())
+            lock.truncate(0)
+            files.write_all(lock.fileno(), (json.dumps(said) + "\n").encode())
     except UserError:
-        os.close(lock)
+        lock.close()
         raise
     return lock
 
 
-def _holder(lock: int) -> str:
+def _holder(lock: BinaryIO) -> str:
     """Returns who holds a lock, as far as its file says so already."""
     try:
-        said = json.loads(os.pread(lock, 4096, 0))
+        said = json.loads(os.pread(lock.fileno(), 4096, 0))
         host, process, since = str(said["host"]), int(said["process"]), str(said["since"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -10,7 +10,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from moa_jax import config as configuration
 from moa_jax.config import RunConfig
@@ -63,7 +63,7 @@ class Workdir:
                 f"--workdir: expected a folder, found {path}; a bucket can be mounted as one"
             )
         self.path = Path(path)
-        self._lock: int | None = None
+        self._lock: BinaryIO | None = None
 
     @property
     def _config_file(self) -> Path:

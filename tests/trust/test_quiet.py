@@ -221,7 +221,7 @@ def test_pipes_and_folders_are_not_appended_to(tmp_path):
 def lockable(folder):
     workdir = Workdir(folder)
     workdir.lock()
-    os.close(workdir._lock)
+    workdir._lock.close()
 
 
 @pytest.mark.parametrize("name", ["blend", "tensorboard", "infer/new", "model/scored/members"])
@@ -269,7 +269,7 @@ def test_leftovers_are_removed_under_the_lock_alone(tmp_path):
     with pytest.raises(UserError, match="another run is using"):
         lockable(tmp_path)
     assert left.exists()
-    os.close(held)
+    held.close()
     lockable(tmp_path)
     assert not left.exists()
 
@@ -292,7 +292,7 @@ def test_who_holds_the_lock_is_told(tmp_path):
         raised.value
     )
     assert ", since 20" in str(raised.value)
-    os.close(held)
+    held.close()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"host": 1}', "\0" * 99])
@@ -302,7 +302,7 @@ def test_a_holder_that_says_nothing_readable(tmp_path, content):
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="another run is using this work folder$"):
             lock.hold(tmp_path)
-    os.close(lock.hold(tmp_path))  # it has ended, and what it said is replaced
+    lock.hold(tmp_path).close()  # it has ended, and what it said is replaced
     assert f'"process": {os.getpid()},' in (tmp_path / ".lock").read_text()
 
 
