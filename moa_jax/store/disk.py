@@ -33,7 +33,10 @@ def line(path: str | Path, error: BaseException, what: str = "") -> str:
     found = _reason(error, _UNWRITABLE)
     text = os.strerror(found) if found else getattr(error, "strerror", None) or _first(error)
     said = f"{path}: {what + ' ' if what else ''}cannot be written: {text}"
-    return f"{said}; {free(path)}; make room and start again" if is_full(error) else said
+    if found not in _FULL:
+        return said
+    mend = "raise the limit on the size of files" if found == errno.EFBIG else "make room"
+    return f"{said}; {free(path)}; {mend} and start again"
 
 
 def free(path: str | Path) -> str:

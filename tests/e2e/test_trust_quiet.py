@@ -96,7 +96,7 @@ def test_full_disk_in_training_and_again_with_room(start, whole, tmp_path):
     """A limit on the size of files stands for the full disk: every write past it fails."""
     limited = ("bash", "-c", 'ulimit -f 8; exec "$@"', "bash")
     result = start(tmp_path / "run", under=limited)
-    ends_in_one_line(result.returncode, result.stderr, 1, "checkpoint cannot be written: File too")
+    ends_in_one_line(result.returncode, result.stderr, 1, "cannot be written: File too large")
     assert "free on its file system" in result.stderr
     goes_on(start, tmp_path / "run", whole)
 
