@@ -135,10 +135,11 @@ def use_compilation_cache() -> None:
             show(message, category, filename, lineno, file, line)
         elif found[1] not in told:
             told.add(found[1])
-            what = {"writing": "kept", "reading": "read"}[found[1]]
-            reason = f"{found[2]}; {disk.free(folder)}".replace("\n", " ")
+            what, reason = "read", found[2]
+            if found[1] == "writing":
+                what, reason = "kept", f"{reason}; {disk.free(folder)}"
             logging.getLogger("absl").warning(
-                "%s: compiled programs cannot be %s: %s", folder, what, reason
+                "%s: compiled programs cannot be %s: %s", folder, what, " ".join(reason.split())
             )
 
     warnings.showwarning = show_once

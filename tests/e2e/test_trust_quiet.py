@@ -8,6 +8,7 @@ import time
 
 import pytest
 from e2e.test_kill import contents, leftovers
+from e2e.test_processes import DOUBLE, start_two
 
 CONFIG = "tests/e2e/tiny.py:simple_nn_old"
 OFTEN = (
@@ -80,6 +81,21 @@ def test_interrupted_training_goes_on_and_a_second_run_is_told_who_trains(start,
     message = "interrupted by SIGTERM; the same command goes on from "
     ends_in_one_line(process.returncode, errors, 143, message)
     goes_on(start, tmp_path / "run", whole)
+
+
+def test_a_cache_of_programs_that_cannot_be_used_stops_nothing(start, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "infer")
+    cache = tmp_path / "cache" / "moa_jax" / "xla"
+    cache.parent.mkdir(parents=True)
+    cache.touch()
+    result = start(
+        tmp_path / "run", "--mode=infer", env={"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count(f"{cache}: compiled programs cannot be read: ") == 1
+    assert "Warning" not in result.stderr
+    assert contents(tmp_path / "run") == contents(whole)
 
 
 def test_interrupted_blend_goes_on(start, whole, tmp_path):
@@ -166,3 +182,19 @@ def test_interrupted_anywhere(start, whole, tmp_path, name):
         assert leftovers(workdir) == [] if workdir.exists() else True
         told += 1
     goes_on(start, workdir, whole)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_of_two_processes_ends_both(launch, tmp_path):
+    two = start_two(launch, tmp_path / "run", CONFIG)
+    errors = [read_until(two[0], "epoch 1/3"), ""]
+    two[1].send_signal(signal.SIGTERM)
+    for number, process in enumerate(two):
+        errors[number] += process.communicate(timeout=90)[1]
+        ends_in_one_line(
+            process.returncode, errors[number], 143, "interrupted by SIGTERM; the same"
+        )
+    assert "simple_nn_old/scored, epoch " in errors[0]
+    result = launch(tmp_path / "run", *OFTEN, config=CONFIG, env=DOUBLE)
+    assert result.returncode == 0, result.stderr
+    assert "epoch 1/3, group 1" not in result.stderr

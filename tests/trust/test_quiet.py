@@ -119,6 +119,7 @@ def test_scalars_for_tensorboard_on_a_full_disk(tmp_path):
         for _ in range(9):  # metrics.jsonl stays short
             (tmp_path / "metrics.jsonl").unlink(missing_ok=True)
             log.write([record] * 5)
+    log.close()
 
 
 @pytest.fixture
