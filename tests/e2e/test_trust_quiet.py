@@ -11,11 +11,8 @@ from e2e.test_kill import contents, leftovers
 from e2e.test_processes import DOUBLE, start_two
 
 CONFIG = "tests/e2e/tiny.py:simple_nn_old"
-OFTEN = (
-    "--config.checkpoint.seconds=0",
-    "--config.parallel.steps_per_call=2",
-    "--config.parallel.members_at_once=3",
-)
+GROUPS = ("--config.parallel.steps_per_call=2", "--config.parallel.members_at_once=3")
+OFTEN = "--config.checkpoint.seconds=0"
 LONGEST_LINE = 400
 
 
@@ -25,7 +22,7 @@ def start(launch, data):
 
     def start(workdir, *arguments, **options):
         features = f"--config.data.test_features={data / 'test_features.csv'}"
-        return launch(workdir, *OFTEN, features, *arguments, config=CONFIG, **options)
+        return launch(workdir, *GROUPS, features, *arguments, config=CONFIG, **options)
 
     return start
 
@@ -145,7 +142,7 @@ def used(folder):
 def test_disk_that_fills_while_a_run_trains(start, whole, disk, part):
     folder, resize = disk
     resize(4 + int(part * (used(whole) - 60)))
-    result = start(folder / "run")
+    result = start(folder / "run", OFTEN)
     ends_in_one_line(result.returncode, result.stderr, 1, "free on its file system")
     resize(65536)
     goes_on(start, folder / "run", whole)
@@ -195,6 +192,6 @@ def test_a_signal_to_one_of_two_processes_ends_both(launch, tmp_path):
             process.returncode, errors[number], 143, "interrupted by SIGTERM; the same"
         )
     assert "simple_nn_old/scored, epoch " in errors[0]
-    result = launch(tmp_path / "run", *OFTEN, config=CONFIG, env=DOUBLE)
+    result = launch(tmp_path / "run", *GROUPS, config=CONFIG, env=DOUBLE)
     assert result.returncode == 0, result.stderr
     assert "epoch 1/3, group 1" not in result.stderr
