@@ -7,6 +7,9 @@
 #SBATCH --gpus-per-node=8
 #SBATCH --cpus-per-task=8
 #SBATCH --output=moa-jax-%j.log
+# Two minutes before the time limit every process saves a checkpoint and ends with status 138; the
+# same command goes on from there.
+#SBATCH --signal=USR1@120
 set -euo pipefail
 
 # Slurm runs a copy of this file; the checkout, with its .venv, is where sbatch was called.

@@ -3,10 +3,21 @@
 python -m moa_jax.launch --config=configs/quickstart.py --workdir=runs/quickstart
 """
 
-from moa_jax.command.entry import cli, main
-from moa_jax.command.flags import MODES
+from moa_jax.store import ending
 
-__all__ = ["MODES", "cli", "main"]
+
+def cli() -> None:
+    """Runs the command line.
+
+    A user's mistake or a full disk is one line and exit status 1; Ctrl-C, SIGTERM and SIGUSR1 are
+    one line and 130, 143 and 138.
+    """
+    with ending.in_one_line():
+        # Ctrl-C is looked after while modules are read.
+        from moa_jax.command import entry
+
+        entry.cli()
+
 
 if __name__ == "__main__":
     cli()

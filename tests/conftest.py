@@ -18,6 +18,7 @@ if not os.environ.get("JAX_NUM_CPU_DEVICES"):
 
 def pytest_addoption(parser):
     parser.addoption("--runslow", action="store_true", help="run tests marked slow too")
+    parser.addoption("--kills", type=int, help="how many kills test_kill.py makes at least")
 
 
 def pytest_collection_modifyitems(config, items):

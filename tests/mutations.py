@@ -1058,7 +1058,7 @@ MUTATIONS = (
         "trust/test_interrupted.py::test_new_rows_are_predicted_by_what_was_written_alone",
     ),
     Mutation(
-        "store/workdir.py",
+        "store/lock.py",
         "fcntl.LOCK_EX | fcntl.LOCK_NB",
         "fcntl.LOCK_SH | fcntl.LOCK_NB",
         "test_workdir.py::test_a_folder_in_use_is_refused",
@@ -1244,6 +1244,55 @@ MUTATIONS = (
         "4: (3, 2, 0, 1)",
         "4: (2, 3, 0, 1)",
         "test_pretrained_cnn.py::test_the_solutions_network_gives_everything",
+    ),
+    # Full disks, signals, locks and leftovers.
+    Mutation(
+        "training/loop.py",
+        "processes.agree(due, signals.received())",
+        "processes.agree(due, 0)",
+        "trust/test_quiet_signals.py::test_an_interrupted_stage_goes_on_to_the_same_bits",
+    ),
+    Mutation(
+        "store/processes.py",
+        "int(found[:, 1].max())",
+        "int(found[0, 1])",
+        "trust/test_quiet_signals.py::test_processes_agree_on_any_signal_and_the_first_ones_clock",
+    ),
+    Mutation(
+        "store/signals.py",
+        "while self.saving:",
+        "while False:",
+        "trust/test_quiet_signals.py::test_a_checkpoint_is_waited_for_and_a_step_is_not",
+    ),
+    Mutation(
+        "training/checkpoints.py",
+        "self._guard(self._manager.close)",
+        "self._manager.close()",
+        "trust/test_quiet.py::test_checkpoints_that_cannot_be_closed",
+    ),
+    Mutation(
+        "store/workdir.py",
+        "            leftovers.clean(self.path)\n",
+        "",
+        "trust/test_quiet.py::test_leftovers_are_removed_under_the_lock_alone",
+    ),
+    Mutation(
+        "store/files.py",
+        "            temporary.unlink(missing_ok=True)\n",
+        "",
+        "trust/test_quiet.py::test_nothing_is_written_through_a_link",
+    ),
+    Mutation(
+        "store/leftovers.py",
+        "os.path.realpath(folder)",
+        "os.path.abspath(folder)",
+        "trust/test_quiet.py::test_links_within_and_to_the_work_folder_are_fine",
+    ),
+    Mutation(
+        "store/lock.py",
+        "lock.truncate(0)",
+        "lock.seek(0, 2)",
+        "trust/test_quiet.py::test_a_holder_that_says_nothing_readable",
     ),
 )
 

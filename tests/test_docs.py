@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from moa_jax import config as configuration
-from moa_jax.launch import MODES
+from moa_jax.command.flags import MODES
 from moa_jax.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]

@@ -2,22 +2,84 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import re
 import sys
+import threading
+import warnings
 from pathlib import Path
 
 from absl import logging as absl_logging
 from tqdm import tqdm
 
-from moa_jax.store import files, processes
+import moa_jax
+from moa_jax.errors import UserError
+from moa_jax.store import disk, files, processes
+
+_PACKAGE = Path(moa_jax.__file__).parent
+_CACHE_WARNING = re.compile(
+    r"Error (reading|writing) persistent compilation cache entry for .*?: \w+: (.*)", re.DOTALL
+)
 
 
 class _Console(logging.Handler):
-    """Lines above the progress bar, where there is one."""
+    """Lines above the progress bar, where there is one.
+
+    Nobody may read them any longer, or they may go to a file on a full disk: that stops nothing.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        with contextlib.suppress(OSError):
+            tqdm.write(self.format(record), file=sys.stderr)
+
+
+class _File(logging.Handler):
+    """Lines at the end of a file, each at once.
+
+    Raises from `logging.info` and the like, in the main thread:
+      UserError: the disk is full or the file cannot be written.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self._path, self._descriptor = path, files.open_append(path)
+        self._told = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            with files.writing(self._path):
+                files.write_all(self._descriptor, f"{self.format(record)}\n".encode())
+        except UserError:
+            # Once, for lines about the end of the run may follow.
+            is_main = threading.current_thread() is threading.main_thread()
+            if is_main and not self._told and _is_ours(record):
+                self._told = True
+                raise
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        super().close()
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return Path(record.pathname).is_relative_to(_PACKAGE)
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    """Tells whether a line is for the reader: all of ours, and the warnings of libraries.
+
+    What fails in orbax's threads is raised where a checkpoint is waited for, and told there.
+    """
+    if _is_ours(record):
+        return True
+    raised_too = record.levelno >= logging.ERROR and (
+        "orbax" in Path(record.pathname).parts or record.name == "asyncio"
+    )
+    return record.levelno > logging.INFO and not raised_too
 
 
 class _Once(logging.Filter):
@@ -40,27 +102,44 @@ def start_log(path: Path) -> None:
     """Sends log lines to the terminal and to a file; of several processes those of the first."""
     handlers: list[logging.Handler] = [_Console()]
     if processes.is_first():
-        with files.writing(path):
-            handlers.append(logging.FileHandler(path, encoding="utf-8"))
+        handlers.append(_File(path))
     else:
         handlers[0].setLevel(logging.WARNING)
-    # A full disk must end in the one line that names the file, not in the logger's own trouble.
-    logging.raiseExceptions = False
     root = logging.getLogger()
     root.handlers.clear()
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-        # orbax and JAX tell their every step; only their warnings are for the reader.
-        handler.addFilter(lambda r: r.levelno > logging.INFO or "moa_jax" in r.pathname)
+        handler.addFilter(_is_told)
         handler.addFilter(_Once())
         root.addHandler(handler)
     absl_logging.set_verbosity(absl_logging.INFO)
 
 
 def use_compilation_cache() -> None:
-    """Keeps compiled programs in the user's cache folder, unless JAX was told another place."""
+    """Keeps compiled programs in the user's cache folder, unless JAX was told another place.
+
+    A folder that cannot be written or read stops nothing and has one line in the log.
+    """
     import jax
 
     if jax.config.values["jax_compilation_cache_dir"] is None:
         caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(Path(caches) / "moa_jax" / "xla"))
+    folder, show = jax.config.values["jax_compilation_cache_dir"], warnings.showwarning
+    told = set()
+
+    def show_once(message, category, filename, lineno, file=None, line=None):
+        # JAX warns of every program, under the program's name.
+        found = _CACHE_WARNING.match(str(message))
+        if not found:
+            show(message, category, filename, lineno, file, line)
+        elif found[1] not in told:
+            told.add(found[1])
+            what, reason = "read", found[2]
+            if found[1] == "writing":
+                what, reason = "kept", f"{reason}; {disk.free(folder)}"
+            logging.getLogger("absl").warning(
+                "%s: compiled programs cannot be %s: %s", folder, what, " ".join(reason.split())
+            )
+
+    warnings.showwarning = show_once

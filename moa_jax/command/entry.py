@@ -79,12 +79,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def cli() -> None:
-    """Runs the command line; a user's mistake is one line and exit status 1."""
+    """Parses the flags and does what they say; raises what `main` raises."""
     if not {"--help", "-help", "-h"}.isdisjoint(sys.argv[1:]):
         print(usage.text())
         return
-    try:
-        app.run(main, flags_parser=flags.parse)
-    except UserError as error:
-        print(f"moa-jax: {error}", file=sys.stderr)
-        sys.exit(1)
+    app.run(main, flags_parser=flags.parse)

@@ -7,7 +7,6 @@ python -m moa_jax.pretrained --arch=efficientnet_b3 --hub=timm/tf_efficientnet_b
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from moa_jax.pretrained.architectures import convert, converters
 from moa_jax.pretrained.claims import described
 from moa_jax.pretrained.hub import download
 from moa_jax.pretrained.weight_files import SAFETENSORS, write
+from moa_jax.store import ending
 
 _ARCH = flags.DEFINE_enum(
     "arch",
@@ -74,11 +74,8 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
 def cli() -> None:
     """Runs the command line; a user's mistake is one line and exit status 1."""
-    try:
+    with ending.in_one_line():
         app.run(main, flags_parser=parse_flags)
-    except UserError as error:
-        print(f"moa-jax: {error}", file=sys.stderr)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

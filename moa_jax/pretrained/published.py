@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from moa_jax.errors import UserError
-from moa_jax.store import files
+from moa_jax.store import disk, files
 
 _TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights"
 _RESNEST = "https://github.com/zhanghang1989/ResNeSt/releases/download/weights_step1"
@@ -85,6 +85,8 @@ def fetch(architecture: str) -> Path:
             _download(address, path)
         check(path, name)
     except (OSError, ValueError, http.client.HTTPException) as error:
+        if disk.is_full(error):
+            raise UserError(disk.line(path, error)) from error
         reason = str(getattr(error, "reason", error)).splitlines() or [type(error).__name__]
         raise UserError(
             f"pretrained=auto: {address} cannot be fetched: {reason[0]}; expected a network, that "

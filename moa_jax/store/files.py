@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from moa_jax.errors import UserError
-from moa_jax.store import processes
+from moa_jax.store import disk, processes
 
 # Where a sealed file keeps the hash of its content.
 _SEAL = "sha256"
@@ -25,13 +25,18 @@ _SEAL = "sha256"
 
 @contextlib.contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Turns what a full disk or an unwritable folder raises into one line naming `path`."""
+    """Turns what a full disk or an unwritable folder raises into one line naming `path`.
+
+    Of a full disk, which libraries' own errors may tell as well, the line has the free space.
+    """
     try:
         yield
-    except OSError as error:
-        # pandas and pyarrow raise OSErrors of their own without an errno.
-        reason = error.strerror or str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be written: {reason}") from error
+    except UserError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) or disk.is_full(error):
+            raise UserError(disk.line(path, error)) from error
+        raise
 
 
 @contextlib.contextmanager
@@ -57,6 +62,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            # A link of that name, whoever made it, would be written through.
+            temporary.unlink(missing_ok=True)
             yield temporary
             with open(temporary, "rb") as written:
                 os.fsync(written.fileno())
@@ -67,6 +74,55 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def open_plain(path: str | Path, flags: int) -> int:
+    """Returns the descriptor of a file that is one: no link, no folder, no pipe and no device.
+
+    Args:
+      path: the file.
+      flags: of `os.open`.
+
+    Raises:
+      OSError: as `os.open` does.
+      UserError: something else stands there.
+    """
+    if os.path.islink(path):
+        raise UserError(
+            f"{path}: expected a file, found a link to {os.readlink(path)}; remove the link"
+        )
+    # Without waiting, for a pipe waits for who reads it.
+    opened = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise UserError(f"{path}: expected a file, found a folder, a pipe or a device; remove it")
+    return opened
+
+
+def open_append(path: str | Path) -> int:
+    """Returns the descriptor of a file, made where there is none, that is written at its end.
+
+    Raises:
+      UserError: it cannot be written, or something else stands there.
+    """
+    with writing(path):
+        return open_plain(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
+def append(path: str | Path, text: str) -> None:
+    """Writes at the end of a file, made where there is none; raises what `open_append` raises."""
+    opened = open_append(path)
+    try:
+        with writing(path):
+            write_all(opened, text.encode())
+    finally:
+        os.close(opened)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Writes all of `data`, where the system may take a part of it at a time."""
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -25,6 +25,8 @@ def start() -> None:
     # JAX is imported late here: whoever only reads or writes files does not wait for it.
     import jax
 
+    # That service would take SIGTERM for itself, before anything else hears of it.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             num_processes=_number("JAX_NUM_PROCESSES"), process_id=_number("JAX_PROCESS_ID")
@@ -63,11 +65,19 @@ def wait(where: str) -> None:
         multihost_utils.sync_global_devices(where)
 
 
-def agree(decision: bool) -> bool:
-    """Returns the first process's decision, about what processes may see differently, as time."""
+def agree(decision: bool, signal: int) -> tuple[bool, int]:
+    """Returns what all processes go by, of what they may see differently: time and signals.
+
+    They exchange both at once.
+
+    Args:
+      decision: the first process's counts.
+      signal: number of a signal that this process received, 0 without one; any process's counts.
+    """
     if not are_several():
-        return decision
+        return decision, signal
     import numpy as np
     from jax.experimental import multihost_utils
 
-    return bool(multihost_utils.broadcast_one_to_all(np.asarray(decision)))
+    found = multihost_utils.process_allgather(np.array([decision, signal], np.int32))
+    return bool(found[0, 0]), int(found[:, 1].max())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -12,12 +11,12 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from moa_jax import config as configuration
 from moa_jax.config import RunConfig
 from moa_jax.errors import UserError
-from moa_jax.store import files, processes
+from moa_jax.store import files, leftovers, lock, processes
 from moa_jax.store.manifest import Manifest
 
 # Of what stands in a work folder and how; a folder of another version is not read.
@@ -82,7 +81,7 @@ class Workdir:
             raise UserError(
                 f"{path}: expected a folder, found a file; a work folder cannot be written there"
             )
-        self._lock: IO[str] | None = None
+        self._lock: BinaryIO | None = None
         self._manifests: dict[tuple[str, str], Manifest] = {}
 
     @property
@@ -92,20 +91,18 @@ class Workdir:
     def lock(self) -> None:
         """Keeps other runs out until this process ends, however it ends.
 
-        Of several processes of one run the first one holds the lock.
+        What a killed run left behind is removed. Of several processes of one run the first one
+        holds the lock.
 
         Raises:
-          UserError: another run is using the folder, or it cannot be written.
+          UserError: another run is using the folder, it cannot be written, or a link in it leads
+            out of it.
         """
         if processes.is_first():
             with files.writing(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)
-                # Held until the process ends.
-                self._lock = lock = open(self.path / ".lock", "w", encoding="utf-8")
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(f"{self.path}: another run is using this work folder") from None
+            self._lock = lock.hold(self.path)
+            leftovers.clean(self.path)
         processes.wait("work folder")
 
     def bind(self, config: RunConfig, dataset: Rows, strategy: str) -> None:

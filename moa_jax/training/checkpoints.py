@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -15,7 +16,10 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from moa_jax.errors import UserError
+from moa_jax.store import disk
 from moa_jax.training.trees import Tree
+
+Result = TypeVar("Result")
 
 
 class Position(NamedTuple):
@@ -65,9 +69,9 @@ class Checkpoints:
             raise UserError(f"{folder}: expected a folder of checkpoints, found a file; delete it")
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, save_interval_steps=1)
         try:
-            self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
-        except OSError as error:
-            raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
+            self._manager = self._guard(
+                lambda: ocp.CheckpointManager(folder.absolute(), options=options)
+            )
         # It reads a description of every checkpoint, which may be nested deeper than it can go.
         except (RecursionError, ValueError) as error:
             reason = str(error).splitlines()[0]
@@ -79,7 +83,11 @@ class Checkpoints:
     def __exit__(self, error_type, error, traceback) -> None:
         if error_type is None:
             self.wait()
-        self._manager.close()
+            self._guard(self._manager.close)
+            return
+        # What ends the run is known. The threads end too; what they have to say adds nothing.
+        with contextlib.suppress(Exception):
+            self._manager.close()
 
     def save(self, number: int, position: Position, state: Any) -> None:
         """Saves the state of real members ([members, ...] host arrays) as checkpoint `number`.
@@ -96,8 +104,10 @@ class Checkpoints:
         self._guard(lambda: self._manager.save(number, args=content, force=True))
 
     def wait(self) -> None:
-        """Waits until what was saved lies on the disk."""
+        """Waits until what was saved lies on the disk; raises what `save` raises."""
         self._guard(self._manager.wait_until_finished)
+        # What failed in its threads orbax tells where it is asked.
+        self._guard(self._manager.check_for_errors)
 
     def restore(self, template: Callable[[Position], Tree]) -> tuple[Position, Tree] | None:
         """Returns the newest checkpoint that can be read, or None.
@@ -116,7 +126,7 @@ class Checkpoints:
                 logging.warning(
                     "%s: damaged checkpoint is left out: %s", self._folder / str(number), reason
                 )
-                self._manager.delete(number)
+                self._guard(functools.partial(self._manager.delete, number))
         return None
 
     def clear(self) -> None:
@@ -141,15 +151,10 @@ class Checkpoints:
     def _described(self, position: Position) -> str:
         return f"{tuple(position)} of {self._origin(position)}"
 
-    def _guard(self, write) -> None:
+    def _guard(self, write: Callable[[], Result]) -> Result:
         try:
-            write()
+            return write()
         except Exception as error:
-            text = str(error)
-            if isinstance(error, OSError) or any(
-                sign in text for sign in ("No space", "ENOSPC", "Permission denied", "too large")
-            ):
-                raise UserError(
-                    f"{self._folder}: checkpoint cannot be written: {text.splitlines()[0]}"
-                ) from error
+            if isinstance(error, OSError) or disk.is_unwritable(error):
+                raise UserError(disk.line(self._folder, error, "checkpoint")) from error
             raise

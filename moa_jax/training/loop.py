@@ -18,7 +18,7 @@ from absl import logging
 
 from moa_jax.errors import UserError
 from moa_jax.models import batch_axis
-from moa_jax.store import processes
+from moa_jax.store import processes, signals
 from moa_jax.training import predict, shapes
 from moa_jax.training.checkpoints import Checkpoints, Position
 from moa_jax.training.group import Group, Programs
@@ -323,32 +323,42 @@ class StageRun:
             checkpoints.save(number, position, group.slots.unpad(state))
             last_save = time.monotonic()
 
-        def is_due() -> bool:
-            due = time.monotonic() - last_save >= self.settings.checkpoint_seconds
-            return processes.agree(due)
+        def look_up(position: Position, at_end: bool = False) -> None:
+            """Saves a checkpoint if one is due or a signal has come, which ends the run then."""
+            due = not at_end and time.monotonic() - last_save >= self.settings.checkpoint_seconds
+            due, signal = processes.agree(due, signals.received())
+            if signal:
+                with signals.saving():
+                    if not at_end:
+                        save(position)
+                    checkpoints.wait()
+                epoch = min(position.epoch + 1, epochs)
+                raise signals.Interrupted(signal, f"{self.stage.name}, epoch {epoch}/{epochs}")
+            if due and position.epoch < epochs:
+                save(position)
 
         first_call = start.call
-        for epoch in range(start.epoch, epochs):
-            for call in range(first_call, calls):
-                state = group.train_steps(state, epoch, call)
-                jax.block_until_ready(state.step)
-                progress.call(int(group.batches(epoch, call).counts.sum()), epoch, epochs)
-                if is_due():
-                    save(Position(group.number, epoch, call + 1))
-            state, report = group.validate(state)
-            active = group.slots.unpad(state.active)
-            records = epoch_records(self.stage.name, group.number, epoch, group.members, report)
-            if self.log:
-                self.log.write(records)
-            which = f", group {group.number + 1}/{len(self.groups)}" if self.groups[1:] else ""
-            losses = report.valid_loss[report.active]
-            progress.epoch(epoch + 1, epochs, which, losses, int(active.sum()))
-            if not active.any():
-                progress.skip((epochs - epoch - 1) * calls)
-                break
-            if is_due() and epoch + 1 < epochs:
-                save(Position(group.number, epoch + 1, 0))
-            first_call = 0
-        if start.epoch < epochs:
-            save(Position(group.number, epochs, 0))
+        with signals.watched():
+            for epoch in range(start.epoch, epochs):
+                for call in range(first_call, calls):
+                    state = group.train_steps(state, epoch, call)
+                    jax.block_until_ready(state.step)
+                    progress.call(int(group.batches(epoch, call).counts.sum()), epoch, epochs)
+                    look_up(Position(group.number, epoch, call + 1))
+                state, report = group.validate(state)
+                active = group.slots.unpad(state.active)
+                records = epoch_records(self.stage.name, group.number, epoch, group.members, report)
+                if self.log:
+                    self.log.write(records)
+                which = f", group {group.number + 1}/{len(self.groups)}" if self.groups[1:] else ""
+                losses = report.valid_loss[report.active]
+                progress.epoch(epoch + 1, epochs, which, losses, int(active.sum()))
+                if not active.any():
+                    progress.skip((epochs - epoch - 1) * calls)
+                    break
+                look_up(Position(group.number, epoch + 1, 0))
+                first_call = 0
+            if start.epoch < epochs:
+                save(Position(group.number, epochs, 0))
+            look_up(Position(group.number, epochs, 0), at_end=True)
         return state

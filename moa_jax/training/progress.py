@@ -33,21 +33,16 @@ class MetricsLog:
         self._path = workdir / "metrics.jsonl"
         self._board: Any = None
         if tensorboard and processes.is_first() and importlib.util.find_spec("tensorboardX"):
-            from tensorboardX import SummaryWriter
-
-            self._board = SummaryWriter(str(workdir / "tensorboard"))
+            self._board = _Board(workdir / "tensorboard")
 
     def write(self, records: Sequence[dict[str, Any]]) -> None:
         """Appends the records of one epoch; of several processes the first one does."""
         if not processes.is_first():
             return
         lines = "".join(json.dumps(record) + "\n" for record in records)
-        with files.writing(self._path), open(self._path, "a", encoding="utf-8") as opened:
-            opened.write(lines)
-        for record in records if self._board else ():
-            tag = f"{record['stage']}/{MemberId(record['seed'], record['fold']).name}"
-            for name in ("train_loss", "valid_loss"):
-                self._board.add_scalar(f"{tag}/{name}", record[name], record["epoch"])
+        files.append(self._path, lines)
+        if self._board:
+            self._board.write(records)
 
     def read(self) -> list[dict[str, Any]]:
         """Returns all records in the order they were written; none where there is no file.
@@ -107,6 +102,38 @@ def _is_record(value: Any) -> bool:
         return False
     whole = all(isinstance(value.get(name), int) for name in _COUNTS)
     return whole and all(isinstance(value.get(name), int | float) for name in _LOSSES)
+class _Board:
+    """Scalars of epochs as TensorBoard reads them, in a file of this run.
+
+    They are written here and now: the thread of tensorboardX's own writer would end unheard on a
+    full disk, and what is handed to it afterwards would wait for ever.
+    """
+
+    def __init__(self, folder: Path):
+        from tensorboardX.event_file_writer import EventsWriter
+
+        self._folder = folder
+        with files.writing(folder):
+            folder.mkdir(exist_ok=True)
+            self._events = EventsWriter(str(folder / "events"), f".{os.getpid()}")
+            self._events.flush()
+
+    def write(self, records: Sequence[dict[str, Any]]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        with files.writing(self._folder):
+            for record in records:
+                tag = f"{record['stage']}/{MemberId(record['seed'], record['fold']).name}"
+                for name in ("train_loss", "valid_loss"):
+                    summary = scalar(f"{tag}/{name}", record[name])
+                    event = Event(wall_time=time.time(), step=record["epoch"], summary=summary)
+                    self._events.write_event(event)
+            self._events.flush()
+
+    def close(self) -> None:
+        with files.writing(self._folder):
+            self._events.close()
 
 
 def epoch_records(

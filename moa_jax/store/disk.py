@@ -1,0 +1,89 @@
+"""What a full or unwritable disk raises, wherever it is raised, and the one line about it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_UNWRITABLE = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def is_full(error: BaseException) -> bool:
+    """Tells whether a full disk, a quota or a limit on the size of files is behind an error."""
+    return _reason(error, _FULL) is not None
+
+
+def is_unwritable(error: BaseException) -> bool:
+    """Tells whether what could not be written is behind an error, for want of room or of rights."""
+    return _reason(error, _UNWRITABLE) is not None
+
+
+def line(path: str | Path, error: BaseException, what: str = "") -> str:
+    """Returns the line about what could not be written.
+
+    Args:
+      path: the file or folder; of a full disk the free space of its file system is told.
+      error: what was raised.
+      what: of `path`, where it stands for more, such as `checkpoint`.
+    """
+    found = _reason(error, _UNWRITABLE)
+    text = os.strerror(found) if found else getattr(error, "strerror", None) or _first(error)
+    said = f"{path}: {what + ' ' if what else ''}cannot be written: {text}"
+    if found not in _FULL:
+        return said
+    mend = "raise the limit on the size of files" if found == errno.EFBIG else "make room"
+    return f"{said}; {free(path)}; {mend} and start again"
+
+
+def free(path: str | Path) -> str:
+    """Returns in words how much room is left where a path lies or would lie."""
+    folder = Path(path).absolute()
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return "its free space is unknown"
+    amount, unit = float(found.f_bavail * found.f_frsize), 0
+    while amount >= 1024 and unit + 1 < len(_UNITS):
+        amount, unit = amount / 1024, unit + 1
+    files = " and no more files" if found.f_files and not found.f_favail else ""
+    return f"{amount:.{1 if unit else 0}f} {_UNITS[unit]}{files} free on its file system"
+
+
+def _reason(error: BaseException, numbers: tuple[int, ...]) -> int | None:
+    """Returns which of the numbers is behind an error.
+
+    Libraries that are not Python's have errors of their own, with the system's words in the text.
+    """
+    for one in _chain(error):
+        number = getattr(one, "errno", None)
+        if isinstance(one, OSError) and number is not None:
+            if number in numbers:
+                return number
+            continue
+        text = str(one)
+        for number in numbers:
+            if os.strerror(number) in text or errno.errorcode[number] in text:
+                return number
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += [e for e in (one.__context__, one.__cause__) if e is not None]
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,54 @@
+"""What stands in a work folder and should not: temporary files of killed runs, links out of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from moa_jax.errors import UserError
+from moa_jax.store import files, lock
+
+# As `files.replacing` names them, and nothing else.
+TEMPORARY = re.compile(r"\..+\.tmp-[1-9]\d*(\.[A-Za-z0-9]+)?")
+
+
+def clean(folder: Path) -> None:
+    """Removes the temporary files of runs that were killed; the lock must be held.
+
+    A work folder within this one has a lock of its own and is left alone.
+
+    Raises:
+      UserError: a link leads out of the folder, or a file cannot be removed.
+    """
+    inside = os.path.realpath(folder)
+    for entry in _entries(folder):
+        path = Path(entry.path)
+        if entry.is_symlink():
+            target = os.path.realpath(path)
+            if os.path.commonpath([inside, target]) != inside:
+                raise UserError(
+                    f"{path}: expected no link that leads out of the work folder, found one to "
+                    f"{os.readlink(path)}; remove it, or bring here what it leads to"
+                )
+        elif TEMPORARY.fullmatch(entry.name) and stat.S_ISREG(
+            entry.stat(follow_symlinks=False).st_mode
+        ):
+            files.remove(path)
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yields everything in a folder and its folders, without following links."""
+    try:
+        with os.scandir(folder) as found:
+            entries = list(found)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
+    for entry in entries:
+        yield entry
+        if entry.is_dir(follow_symlinks=False) and not os.path.lexists(
+            os.path.join(entry.path, lock.NAME)
+        ):
+            yield from _entries(Path(entry.path))

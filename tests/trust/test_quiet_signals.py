@@ -1,0 +1,173 @@
+"""Signals end a command in one line with their own status, wherever they find it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy
+
+from moa_jax.store import processes, signals
+from moa_jax.training.layout import Settings
+from moa_jax.training.loop import StageRun
+from moa_jax.training.parallel import Devices
+
+ROOT = Path(__file__).parents[2]
+HEAD = """
+import os, signal, sys, time
+from moa_jax.errors import UserError
+from moa_jax.store import ending, files, signals
+send = lambda number: os.kill(os.getpid(), getattr(signal, number))
+"""
+
+
+def run(program, *arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-c", HEAD + program, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        **options,
+    )
+
+
+def ends(result, name):
+    assert result.returncode == 128 + getattr(signal, name), result.stderr
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"moa-jax: interrupted by {name}; the same command goes on from ")
+    return line
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_a_signal_is_one_line_and_a_status(tmp_path, name):
+    program = f"""
+with ending.in_one_line(), files.replacing(sys.argv[1]) as temporary:
+    temporary.touch()
+    send({name!r})
+    time.sleep(9)
+"""
+    ends(run(program, tmp_path / "table.csv"), name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "within",
+    [
+        # A library makes another error of it.
+        "try: send('SIGTERM'); time.sleep(9)\n    except BaseException: raise ValueError('odd')",
+        "try: send('SIGTERM'); time.sleep(9)\n    except BaseException: raise UserError('odd')",
+        # Nobody hears of an exception that leaves a finaliser.
+        "type('', (), {'__del__': lambda self: (send('SIGTERM'), time.sleep(9))})()",
+        # A launcher sends it to the process and to its group.
+        "try: send('SIGTERM'); time.sleep(9)\n    finally: send('SIGTERM')",
+        # It is lost.
+        "signals.GRACE_SECONDS = 0.2\n"
+        "    try: send('SIGTERM'); time.sleep(9)\n    except BaseException: time.sleep(9)",
+    ],
+)
+def test_whatever_becomes_of_the_exception(within):
+    ends(run(f"with ending.in_one_line():\n    {within}\n"), "SIGTERM")
+
+
+def test_training_looks_for_itself():
+    program = """
+with ending.in_one_line(), signals.watched():
+    send('SIGUSR1')
+    time.sleep(0.01)
+    print('saved', signals.received() == signal.SIGUSR1)
+"""
+    result = run(program)
+    assert result.stdout == "saved True\n"
+    ends(result, "SIGUSR1")
+
+
+def test_a_second_ctrl_c_ends_at_once():
+    program = """
+with ending.in_one_line(), signals.watched():
+    send('SIGINT')
+    send('SIGINT')
+    print('never')
+"""
+    result = run(program)
+    assert result.stdout == ""
+    ends(result, "SIGINT")
+
+
+def test_a_checkpoint_is_waited_for_and_a_step_is_not():
+    program = """
+signals.GRACE_SECONDS = 0.2
+with ending.in_one_line(), signals.watched():
+    send('SIGTERM')
+    if len(sys.argv) > 1:
+        with signals.saving():
+            time.sleep(0.6)
+            print('saved', flush=True)
+    time.sleep(9)
+"""
+    waited = run(program, "saving")
+    assert waited.stdout == "saved\n"
+    ends(waited, "SIGTERM")
+    ends(run(program), "SIGTERM")
+
+
+def test_a_signal_that_the_caller_ignores_is_ignored():
+    program = """
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+with ending.in_one_line():
+    send('SIGINT')
+    print('on')
+"""
+    ignored = run(program)
+    assert (ignored.returncode, ignored.stdout, ignored.stderr) == (0, "on\n", "")
+
+
+def test_full_disks_are_one_line_and_mistakes_in_programs_are_not(tmp_path):
+    program = """
+with ending.in_one_line():
+    raise OSError(28, 'No space left on device', 'somewhere')
+"""
+    full = run(program, cwd=tmp_path)
+    assert full.returncode == 1
+    assert full.stderr.startswith("moa-jax: somewhere: cannot be written: No space left on device;")
+    assert len(full.stderr.splitlines()) == 1
+    program = "with ending.in_one_line(): raise ZeroDivisionError"
+    assert "Traceback" in run(program).stderr
+
+
+def test_an_interrupted_stage_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    settings = Settings(Devices.available("vmap"), members_at_once=8, steps_per_call=3)
+    run = StageRun(toy.stage(folds=2, seeds=(0,), epochs=2), tmp_path / "whole", settings, None)
+
+    def members():
+        return {path.name: path.read_bytes() for path in (run.folder / "members").iterdir()}
+
+    run.fit()
+    whole = members()
+    run.folder = tmp_path / "cut"
+    looks = iter([0, 0, 15])
+    monkeypatch.setattr(signals, "received", lambda: next(looks))
+    with pytest.raises(signals.Interrupted) as interrupted:
+        run.fit()
+    assert interrupted.value.status == 143
+    assert interrupted.value.where == "toy/first, epoch 2/2"
+    assert len(list((tmp_path / "cut" / "checkpoints").iterdir())) == 1
+    monkeypatch.setattr(signals, "received", lambda: 0)
+    run.fit()
+    assert members() == whole
+
+
+def test_processes_agree_on_any_signal_and_the_first_ones_clock(monkeypatch):
+    from jax.experimental import multihost_utils
+
+    assert processes.agree(True, 0) == (True, 0)
+    monkeypatch.setattr(processes, "are_several", lambda: True)
+    monkeypatch.setattr(
+        multihost_utils, "process_allgather", lambda own: np.stack([own, np.array([1, 15])])
+    )
+    assert processes.agree(False, 0) == (False, 15)
+    assert processes.agree(True, 10) == (True, 15)
