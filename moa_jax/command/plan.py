@@ -16,7 +16,7 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
-from moa_jax.command import run
+from moa_jax.command import limits, run
 from moa_jax.config import ParallelConfig, RunConfig, suggestion
 from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
@@ -24,6 +24,7 @@ from moa_jax.recipes import notes, system
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.system import BuiltStage
 from moa_jax.store.workdir import Workdir
+from moa_jax.schema import shown
 from moa_jax.training import shapes
 from moa_jax.training.layout import Layout, members_that_fit
 from moa_jax.training.loop import stage_programs
@@ -41,6 +42,7 @@ from moa_jax.training.stage import Stage
 FORWARD_SHARE = 1 / 3
 # Two fused multiply-adds of eight float32 lanes per cycle at 2 GHz; two channels of DDR4.
 CPU_CORE_FLOPS, CPU_BANDWIDTH = 64e9, 40e9
+MOST_DEVICES = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +127,11 @@ def topology(text: str, strategy: str = "auto") -> Topology:
         raise UserError(
             f"config.plan.topology: expected a size such as 8 or 2x4 after {kind}:, found {size!r}"
         )
-    count = math.prod(int(part) for part in grid)
+    count = math.prod(int(part[:8]) for part in grid)
+    if count > MOST_DEVICES:
+        raise UserError(
+            f"config.plan.topology: expected at most {MOST_DEVICES} devices, found {shown(size)}"
+        )
     if kind in HARDWARE and HARDWARE[kind].platform == "tpu":
         devices = _tpu_devices(kind, [int(part) for part in grid])
         chosen = Devices(choose_strategy(strategy, count), devices)
@@ -310,7 +316,10 @@ def outline(
     run.check(config, dataset)
     stages = []
     for name, model in config.models.items():
-        stages += system.outline(model, dataset, Context(name, workdir, target.compile_for, config))
+        context = Context(name, workdir, target.compile_for, config)
+        found = system.outline(model, dataset, context)
+        limits.check_stages(name, model, found)
+        stages += found
     return stages
 
 

@@ -16,9 +16,12 @@ from moa_jax.deepinsight.log_scale import LogScale
 from moa_jax.errors import UserError
 from moa_jax.estimators import checks
 from moa_jax.report import figures
+from moa_jax.schema import LARGEST, shown
 
 # What t-SNE alone looks at.
 TSNE, PERPLEXITY = "legacy", 5.0
+# The largest side of an image, as in the configuration of the image networks.
+MOST_PIXELS = 4096
 # Rows per device call, of which one program is compiled.
 _ROWS = 32
 
@@ -113,12 +116,16 @@ class DeepInsight(TransformerMixin, BaseEstimator):
         return painted
 
     def _check_parameters(self) -> None:
-        if not _is_integer(self.resolution) or int(self.resolution) < 1:
+        if not _is_integer(self.resolution) or self.resolution < 1:
             raise ValueError(
-                f"resolution: expected an integer of at least 1, found {self.resolution!r}"
+                f"resolution: expected an integer of at least 1, found {shown(self.resolution)}"
             )
-        if not isinstance(self.perplexity, Real) or not float(self.perplexity) > 0:
-            raise ValueError(f"perplexity: expected above 0, found {self.perplexity!r}")
+        if self.resolution > MOST_PIXELS:
+            raise ValueError(
+                f"resolution: expected at most {MOST_PIXELS}, found {shown(self.resolution)}"
+            )
+        if not isinstance(self.perplexity, Real) or not 0 < self.perplexity <= LARGEST[float]:
+            raise ValueError(f"perplexity: expected above 0, found {shown(self.perplexity)}")
         if not isinstance(self.closing_edge, bool | np.bool_):
             raise ValueError(f"closing_edge: expected True or False, found {self.closing_edge!r}")
         # What another embedding would not look at shall not be set for nothing.

@@ -12,19 +12,20 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight
 
-from moa_jax.config import number
+from moa_jax.config import WIDEST, number
 from moa_jax.models import tabnet
 from moa_jax.models.hyperparameters import TABNET
+from moa_jax.schema import LARGEST, limits, shown
 from moa_jax.training.members import SMALLEST_BATCH
 
 # What training has beside the hyperparameters of `TabNet`, as its fields have them.
 TRAINING = {
-    "batch_size": number(1024, 2),
+    "batch_size": number(1024, 2, 2**20),
     "max_epochs": number(100, 1),
     "patience": number(10, 0),
     "lambda_sparse": number(1e-3, 0.0),
-    "learning_rate": number(2e-2, 1e-12),
-    "weight_decay": number(0.0, 0.0),
+    "learning_rate": number(2e-2, 1e-12, 1e3),
+    "weight_decay": number(0.0, 0.0, 1e3),
     "validation_fraction": number(0.1, 0.0, 0.9),
 }
 BALANCED = "balanced"
@@ -32,6 +33,8 @@ BALANCED = "balanced"
 ROUNDING = 4
 # The largest seed of numpy's generators.
 _MOST_SEED = 2**32 - 1
+# Codes up to this are whole numbers in float32.
+_MOST_CODES = 2**24
 _PAIR = "a pair (X, y) or a list of such pairs"
 
 
@@ -45,8 +48,8 @@ def check_parameters(estimator: Any) -> None:
         if "low" in field.metadata:
             _check_number(name, getattr(estimator, name), field)
     clip = estimator.clip_value
-    if clip is not None and not (_is_number(clip) and clip > 0):
-        raise ValueError(f"clip_value: expected above 0 or None, found {clip!r}")
+    if clip is not None and not (_is_number(clip) and 0 < clip <= LARGEST[float]):
+        raise ValueError(f"clip_value: expected above 0 or None, found {shown(clip)}")
     if estimator.mask_type not in tabnet.MASKS:
         raise ValueError(
             f"mask_type: expected one of {sorted(tabnet.MASKS)}, found {estimator.mask_type!r}"
@@ -83,14 +86,17 @@ def embedding(estimator: Any) -> dict[str, Any]:
         is named twice or below 0, or a number is not a whole one.
     """
     columns, sizes = (
-        () if values is None else _integers(name, values, least)
-        for name, values, least in (
-            ("cat_idxs", estimator.cat_idxs, 0),
-            ("cat_dims", estimator.cat_dims, 1),
+        () if values is None else _integers(name, values, least, most)
+        for name, values, least, most in (
+            ("cat_idxs", estimator.cat_idxs, 0, LARGEST[int]),
+            ("cat_dims", estimator.cat_dims, 1, _MOST_CODES),
         )
     )
     width: Any = estimator.cat_emb_dim
-    width = int(width) if _is_integer(width, 1) else _integers("cat_emb_dim", width, 1)
+    if isinstance(width, Integral) and not isinstance(width, bool):
+        (width,) = _integers("cat_emb_dim", [width], 1, WIDEST)
+    else:
+        width = _integers("cat_emb_dim", width, 1, WIDEST)
     for name, other, given, missing in (
         ("cat_dims", "cat_idxs", columns, sizes),
         ("cat_idxs", "cat_dims", sizes, columns),
@@ -304,12 +310,14 @@ def _depth(value: Any) -> int:
     return getattr(value, "ndim", 0)
 
 
-def _integers(name: str, values: Any, least: int) -> tuple[int, ...]:
+def _integers(name: str, values: Any, least: int, most: int) -> tuple[int, ...]:
     if isinstance(values, str | bytes | Mapping) or np.ndim(values) != 1:
-        raise ValueError(f"{name}: expected a list of integers, found {values!r}")
+        raise ValueError(f"{name}: expected a list of integers, found {shown(values)}")
     for value in values:
         if not _is_integer(value, least):
-            raise ValueError(f"{name}: expected integers of at least {least}, found {value!r}")
+            raise ValueError(f"{name}: expected integers of at least {least}, found {shown(value)}")
+        if value > most:
+            raise ValueError(f"{name}: expected integers of at most {most}, found {shown(value)}")
     return tuple(map(int, values))
 
 
@@ -322,11 +330,14 @@ def _is_number(value: Any) -> bool:
 
 
 def _check_number(name: str, value: Any, field: dataclasses.Field) -> None:
-    least, most = field.metadata["low"], field.metadata["high"]
-    if isinstance(field.default, int):
-        if not _is_integer(value, least):
-            raise ValueError(f"{name}: expected an integer of at least {least}, found {value!r}")
+    kind = type(field.default)
+    least, most = limits(kind, field.metadata)
+    is_kind = _is_integer(value, least) if kind is int else _is_number(value) and value >= least
+    if is_kind and value <= most:
         return
-    most = np.inf if most is None else most
-    if not _is_number(value) or not least <= float(value) <= most:
-        raise ValueError(f"{name}: expected {least} to {most}, found {value!r}")
+    if kind is int:
+        end = f"of at most {most}" if is_kind else f"of at least {least}"
+        raise ValueError(f"{name}: expected an integer {end}, found {shown(value)}")
+    if not is_kind and field.metadata["high"] is None:
+        most = np.inf
+    raise ValueError(f"{name}: expected {least} to {most}, found {shown(value)}")
