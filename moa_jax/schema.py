@@ -13,7 +13,6 @@ from typing import Any
 
 from moa_jax.errors import UserError
 
-
 # The largest value of a field without a bound of its own, either way from 0, and the most values of
 # one that takes several: devices count in 32 bits, and sums and powers of more overflow float32.
 LARGEST = {int: 2**31 - 1, float: 1e9}

@@ -1,4 +1,4 @@
-"""Limits: sizes of the configuration against the data and the memory, before anything is written."""
+"""Limits: sizes of the configuration against the data and the memory, before work begins."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ def _members(model: Recipe, design: StageDesign) -> int:
     return len(set(seeds)) * each
 
 
-def check_stages(name: str, model: Recipe, stages: Sequence[BuiltStage]) -> None:
-    """Checks that every member has rows to train on, and that its steps can be counted.
+def checked(stages: list[BuiltStage], name: str, model: Recipe) -> list[BuiltStage]:
+    """Returns a model's outline if every member has rows to train on and can count its steps.
 
     Args:
+      stages: the outline.
       name: the model's.
       model: its configuration.
-      stages: its outline.
 
     Raises:
       UserError: naming the field.
@@ -105,6 +105,7 @@ def check_stages(name: str, model: Recipe, stages: Sequence[BuiltStage]) -> None
                 f"config.models.{name}.{field}: expected at most {LARGEST[int] // steps} with "
                 f"{steps} steps in each, found {stage.epochs}"
             )
+    return stages
 
 
 def check_memory(config: RunConfig, dataset: Dataset, context: Context) -> None:
@@ -116,12 +117,11 @@ def check_memory(config: RunConfig, dataset: Dataset, context: Context) -> None:
       context: where and how the model runs.
 
     Raises:
-      UserError: see `check_stages`; or naming the field that makes a stage too large, and a value
+      UserError: see `checked`; or naming the field that makes a stage too large, and a value
         that would fit.
     """
-    name = context.model
-    stages = system.outline(config.models[name], dataset, context)
-    check_stages(name, config.models[name], stages)
+    name, model = context.model, config.models[context.model]
+    stages = checked(system.outline(model, dataset, context), name, model)
     at_hand, devices = memory.machine_bytes(), context.devices
     if devices.devices[0].platform != "cpu":
         at_hand = min(at_hand, devices.memory_bytes())

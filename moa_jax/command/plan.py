@@ -24,7 +24,6 @@ from moa_jax.recipes import notes, system
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.system import BuiltStage
 from moa_jax.store.workdir import Workdir
-from moa_jax.schema import shown
 from moa_jax.training import shapes
 from moa_jax.training.layout import Layout, members_that_fit
 from moa_jax.training.loop import stage_programs
@@ -42,7 +41,6 @@ from moa_jax.training.stage import Stage
 FORWARD_SHARE = 1 / 3
 # Two fused multiply-adds of eight float32 lanes per cycle at 2 GHz; two channels of DDR4.
 CPU_CORE_FLOPS, CPU_BANDWIDTH = 64e9, 40e9
-MOST_DEVICES = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,18 +120,14 @@ def topology(text: str, strategy: str = "auto") -> Topology:
             f"config.plan.topology: expected one of {', '.join(kinds)}, with a size such as "
             f"gpu:8 or v5e:2x4, found {text!r}{suggestion(kind, kinds)}"
         )
-    grid = size.split("x") if size else ["1"]
-    if not all(part.isdecimal() and int(part) for part in grid):
+    grid = (size or "1").split("x")
+    sizes = [int(part) if part.isdecimal() and len(part) < 7 else 0 for part in grid]
+    if not 0 < (count := math.prod(sizes)) <= 100_000:
         raise UserError(
             f"config.plan.topology: expected a size such as 8 or 2x4 after {kind}:, found {size!r}"
         )
-    count = math.prod(int(part[:8]) for part in grid)
-    if count > MOST_DEVICES:
-        raise UserError(
-            f"config.plan.topology: expected at most {MOST_DEVICES} devices, found {shown(size)}"
-        )
     if kind in HARDWARE and HARDWARE[kind].platform == "tpu":
-        devices = _tpu_devices(kind, [int(part) for part in grid])
+        devices = _tpu_devices(kind, sizes)
         chosen = Devices(choose_strategy(strategy, count), devices)
         return Topology(text, HARDWARE[kind], count, chosen)
     chosen = Devices("vmap", (jax.local_devices(backend="cpu")[0],))
@@ -317,9 +311,7 @@ def outline(
     stages = []
     for name, model in config.models.items():
         context = Context(name, workdir, target.compile_for, config)
-        found = system.outline(model, dataset, context)
-        limits.check_stages(name, model, found)
-        stages += found
+        stages += limits.checked(system.outline(model, dataset, context), name, model)
     return stages
 
 

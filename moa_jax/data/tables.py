@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from moa_jax.data import columns, folder
+from moa_jax.data import columns, folder, formats
 from moa_jax.data.cells import MISSING_MARK
 from moa_jax.data.columns import Columns
 from moa_jax.data.dataset import ORIGINAL_LEVELS, TREATMENT, Dataset, Levels, Targets
 from moa_jax.data.names import ORIGINAL_PREFIXES, PREFIX_FIELDS, Prefixes, fits, tell_alike
 from moa_jax.errors import UserError
 from moa_jax.schema import suggestion
+from moa_jax.store import memory
 
 OF_FEATURES = (
     "; config.data.gene_prefixes and config.data.cell_prefixes tell columns to read, "
@@ -50,8 +51,7 @@ def load(
       UserError: naming the file, the column or `sig_id`, what was expected and what was found.
     """
     path = Path(path)
-    if not path.is_dir():
-        found = "a file" if path.exists() else "none"
+    if (found := formats.kind(path)) != "a folder":
         raise UserError(f"{path}: expected a folder with train_features, found {found}")
     files = folder.known(path)
     for stem in ("train_features", "train_targets_scored"):
@@ -65,7 +65,8 @@ def load(
     nonscored = drug_id = test = submission_ids = None
     if file := files.get("train_targets_nonscored"):
         nonscored = _targets(file, train)
-        if common := next((name for name in nonscored.names if name in scored.names), None):
+        scored_names = set(scored.names)
+        if common := next((name for name in nonscored.names if name in scored_names), None):
             raise UserError(
                 f"{file}: column {common} is in {files['train_targets_scored'].name} too; take it "
                 "out of one of them"
@@ -107,7 +108,7 @@ def read_groups(file: str | Path, train: Dataset) -> np.ndarray:
     Raises:
       UserError: naming the file and what was expected and found.
     """
-    if not Path(file).exists():
+    if formats.kind(Path(file)) == "none":
         raise UserError(
             f"config.data.groups: expected auto, none, compound or a file, found {str(file)!r}"
             + suggestion(str(file), ("auto", "none", "compound"))
@@ -129,7 +130,10 @@ def read_features(
     prefixes: Prefixes = ORIGINAL_PREFIXES,
 ) -> Dataset:
     """Reads a whole features file; arguments and errors as for `stream`."""
-    parts = list(stream(file, genes, cells, levels, prefixes=prefixes))
+    parts, held = [], 0
+    for part in stream(file, genes, cells, levels, prefixes=prefixes):
+        parts.append(part)
+        memory.check_held(Path(file), held := held + part.features.nbytes)
     stacked: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in ("ids", "features", "cp_time", "cp_dose", "is_control")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Self
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -124,8 +124,9 @@ class DeepInsight(TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"resolution: expected at most {MOST_PIXELS}, found {shown(self.resolution)}"
             )
-        if not isinstance(self.perplexity, Real) or not 0 < self.perplexity <= LARGEST[float]:
-            raise ValueError(f"perplexity: expected above 0, found {shown(self.perplexity)}")
+        perplexity: Any = self.perplexity
+        if not isinstance(perplexity, Real) or not 0 < perplexity <= LARGEST[float]:
+            raise ValueError(f"perplexity: expected above 0, found {shown(perplexity)}")
         if not isinstance(self.closing_edge, bool | np.bool_):
             raise ValueError(f"closing_edge: expected True or False, found {self.closing_edge!r}")
         # What another embedding would not look at shall not be set for nothing.

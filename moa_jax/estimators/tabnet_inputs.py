@@ -310,7 +310,7 @@ def _depth(value: Any) -> int:
     return getattr(value, "ndim", 0)
 
 
-def _integers(name: str, values: Any, least: int, most: int) -> tuple[int, ...]:
+def _integers(name: str, values: Any, least: int, most: float) -> tuple[int, ...]:
     if isinstance(values, str | bytes | Mapping) or np.ndim(values) != 1:
         raise ValueError(f"{name}: expected a list of integers, found {shown(values)}")
     for value in values:
@@ -321,7 +321,7 @@ def _integers(name: str, values: Any, least: int, most: int) -> tuple[int, ...]:
     return tuple(map(int, values))
 
 
-def _is_integer(value: Any, least: int) -> bool:
+def _is_integer(value: Any, least: float) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 

@@ -38,7 +38,9 @@ class Footprint(NamedTuple):
         return sum(self)
 
 
-def of_stage(stage: Stage, devices: Devices, members_at_once: int, steps_per_call: int) -> Footprint:
+def of_stage(
+    stage: Stage, devices: Devices, members_at_once: int, steps_per_call: int
+) -> Footprint:
     """Returns what a stage takes.
 
     Args:
