@@ -81,6 +81,8 @@ def _check(value: Any, hint: Any, metadata: Mapping, where: str) -> Any:
         element = typing.get_args(hint)[0]
         return tuple(_check(item, element, metadata, where) for item in value)
     if origin is not None:  # a mapping; its entries are checked where they are understood
+        if not isinstance(value, Mapping):
+            raise UserError(f"{where}: expected values by name, found {shown(value)}")
         return dict(value)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if hint is float and is_number and abs(value) <= sys.float_info.max:

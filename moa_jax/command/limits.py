@@ -6,7 +6,7 @@ import bisect
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from moa_jax.config import BlendConfig, DataConfig, RunConfig
 from moa_jax.data.dataset import Dataset, Levels
@@ -99,7 +99,7 @@ def checked(stages: list[BuiltStage], name: str, model: Recipe) -> list[BuiltSta
             )
         steps = max(map(stage.steps_per_epoch, stage.members))
         if stage.epochs * steps > LARGEST[int]:
-            fields = (field for field, value, _ in _sizes(model) if value == stage.epochs)
+            fields = (field.name for field in _sizes(model) if field.value == stage.epochs)
             field = next(fields, "epochs")
             raise UserError(
                 f"config.models.{name}.{field}: expected at most {LARGEST[int] // steps} with "
@@ -167,8 +167,8 @@ def _check(
 ) -> None:
     """Checks that what a section needs is at hand.
 
-    A field is to blame that is above its default and at its default would leave enough; of several
-    the one that would leave most.
+    A field is to blame that is above its default and at its default would leave enough, or else one
+    that would at its smallest value; of several the one that would leave most.
 
     Args:
       section: a dataclass.
@@ -182,18 +182,17 @@ def _check(
     if wanted <= at_hand:
         return
     needs, there = f"{what} needs {memory.size(wanted)} of memory", memory.size(at_hand)
-    found = []
-    for field, value, default in _sizes(section):
-        if field.startswith(blamed) and _length(value) > _length(default):
-            left = needed(_replaced(section, field, default))
-            if left <= at_hand:
-                found.append((left, field, value, default))
+    fields = [field for field in _sizes(section) if field.name.startswith(blamed)]
+    found = _to_blame(section, needed, at_hand, [(field, field.default) for field in fields])
+    found = found or _to_blame(
+        section, needed, at_hand, [(field, field.smallest) for field in fields]
+    )
     if not found:
         raise UserError(
-            f"{where}: {needs}, this machine has {there}; take fewer rows or columns, or one with "
-            "more"
+            f"{where}: {needs}, this machine has {there}; take fewer rows or columns, or a "
+            "machine with more"
         )
-    _, field, value, fits = min(found, key=lambda one: one[0])
+    field, value, fits = found
     # What is needed at least should leave room for what is not counted.
     halvings = [value]
     while _length(halvings[-1]) > max(1, _length(fits)):
@@ -208,8 +207,30 @@ def _check(
     )
 
 
-def _sizes(section: Any, usual: Any = None, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yields the whole numbers and the tuples of a section by dotted name, and their defaults."""
+def _to_blame(
+    section: Any, needed: Needed, at_hand: int, smaller: Sequence[tuple[_Size, Any]]
+) -> tuple[str, Any, Any] | None:
+    """Returns name, value and smaller value of the field that leaves most when it has that."""
+    found = [
+        (needed(_replaced(section, field.name, small)), field.name, field.value, small)
+        for field, small in smaller
+        if _length(field.value) > _length(small)
+    ]
+    left, *of_field = min(found, key=lambda one: one[0], default=(math.inf, "", 0, 0))
+    return tuple(of_field) if left <= at_hand else None
+
+
+class _Size(NamedTuple):
+    """A whole number or a tuple of a section, by dotted name."""
+
+    name: str
+    value: Any
+    default: Any
+    smallest: Any
+
+
+def _sizes(section: Any, usual: Any = None, prefix: str = "") -> Iterator[_Size]:
+    """Yields the fields of a section and of those within that make something large."""
     for field in dataclasses.fields(section):
         name, value = prefix + field.name, getattr(section, field.name)
         if usual is not None:
@@ -225,8 +246,11 @@ def _sizes(section: Any, usual: Any = None, prefix: str = "") -> Iterator[tuple[
             for key, inner in value.items():
                 if dataclasses.is_dataclass(inner):
                     yield from _sizes(inner, None, f"{name}.{key}.")
-        elif isinstance(value, int | tuple) and not isinstance(value, bool):
-            yield name, value, default
+        elif isinstance(value, tuple):
+            if "length" not in field.metadata:
+                yield _Size(name, value, default, value[:1])
+        elif isinstance(value, int) and not isinstance(value, bool):
+            yield _Size(name, value, default, field.metadata.get("low") or 1)
 
 
 def _replaced(section: Any, field: str, value: Any) -> Any:

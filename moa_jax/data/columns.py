@@ -21,7 +21,8 @@ from moa_jax.store import memory
 # the names that it gives its numbering of the rows.
 _UNNAMED = re.compile(r"Unnamed: ?\d+(\.\d+)*(_level_\d+)?")
 _NUMBERING = re.compile(r"index|level_\d+|__index_level_\d+__")
-# Squares of greater numbers, summed over the rows of a column, overflow float32.
+# Networks compute with numbers up to this: squares of greater ones, summed over the rows of a
+# column, overflow float32.
 LARGEST_NUMBER = 1e15
 # An id stands in messages, tables and names of rows: longer ones are texts of another kind.
 LONGEST_ID = 1000
@@ -112,19 +113,18 @@ class Columns:
         )
         return values
 
-    def numbers(self, names: Sequence[str]) -> np.ndarray:
-        """Returns [N, names] float64.
+    def numbers(self, names: Sequence[str], largest: float = np.inf) -> np.ndarray:
+        """Returns [N, names] float64, none of them farther from 0 than `largest`.
 
         Raises:
-          UserError: a cell is empty, not a number, NaN or infinite, or so great that networks
-            cannot compute with it.
+          UserError: a cell is empty, not a number, NaN, infinite or greater.
         """
         values = np.empty((len(self.ids), len(names)))
         for index, name in enumerate(names):
             values[:, index] = self._finite(name, cells.numbers(self.table.column(name)))
-            fits = np.abs(values[:, index]) <= LARGEST_NUMBER
-            expected = f"a number between {-LARGEST_NUMBER:g} and {LARGEST_NUMBER:g}"
-            self.check(name, fits, expected, "; a greater one overflows in float32")
+            fits = np.abs(values[:, index]) <= largest
+            expected = f"a number between {-largest:g} and {largest:g}"
+            self.check(name, fits, expected, "; networks cannot compute with greater ones")
         return values
 
     def binaries(self, names: Sequence[str]) -> np.ndarray:

@@ -386,8 +386,6 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
     for position, name in enumerate(names, 1):
         if not name:
             raise unnamed(path, position, len(names), "no name")
-    if odd := next((name for name in names if CONTROL.search(name)), None):
-        raise UserError(f"{path}: column {odd!r:.60} has control characters; take them out")
     if repeated := next((name for name, count in Counter(names).items() if count > 1), None):
         raise UserError(f"{path}: column {repeated} stands more than once")
     if "sig_id" not in names:
@@ -398,3 +396,5 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
                     f"found {delimiter!r} in {names[0][:40]!r}; decimals are written with a point"
                 )
         raise UserError(f"{path}: expected a column sig_id, found {', '.join(names[:3])}")
+    if odd := next((name for name in names if CONTROL.search(name)), None):
+        raise UserError(f"{path}: column {odd!r:.60} has control characters; take them out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ def load(
             raise UserError(
                 f"{path}: expected a file {stem}.csv (or .gz, .zip, .parquet), found none"
             )
-    train = read_features(files["train_features"], levels, prefixes=prefixes)
+    bounded = functools.partial(read_features, largest=columns.LARGEST_NUMBER)
+    train = bounded(files["train_features"], levels, prefixes=prefixes)
     scored = _targets(files["train_targets_scored"], train)
     tell_alike(files["train_targets_scored"], scored.names)
     nonscored = drug_id = test = submission_ids = None
@@ -75,7 +77,7 @@ def load(
     if file := files.get("train_drug"):
         drug_id = _drugs(file, train, levels.control)
     if file := files.get("test_features"):
-        test = read_features(file, levels, train.genes, train.cells, prefixes)
+        test = bounded(file, levels, train.genes, train.cells, prefixes)
         _check_treatment(files["train_features"], train.treatment, file, test.treatment, levels)
         _check_treatment(file, test.treatment, files["train_features"], train.treatment, levels)
         if shared := set(test.ids) & set(train.ids):
@@ -128,10 +130,11 @@ def read_features(
     genes: Sequence[str] | None = None,
     cells: Sequence[str] | None = None,
     prefixes: Prefixes = ORIGINAL_PREFIXES,
+    largest: float = np.inf,
 ) -> Dataset:
     """Reads a whole features file; arguments and errors as for `stream`."""
     parts, held = [], 0
-    for part in stream(file, genes, cells, levels, prefixes=prefixes):
+    for part in stream(file, genes, cells, levels, prefixes=prefixes, largest=largest):
         parts.append(part)
         memory.check_held(Path(file), held := held + part.features.nbytes)
     stacked: dict[str, Any] = {
@@ -149,6 +152,7 @@ def stream(
     rows: int = 8192,
     prefixes: Prefixes = ORIGINAL_PREFIXES,
     treatment: Sequence[str] | None = None,
+    largest: float = np.inf,
 ) -> Iterator[Dataset]:
     """Yields the rows of a features file, `rows` at a time, in the file's order.
 
@@ -162,6 +166,8 @@ def stream(
       rows: rows per part; the last may have fewer.
       prefixes: which columns are which.
       treatment: the columns of the treatment that the training rows had; None where these are they.
+      largest: how far from 0 a feature may be; of rows for trained models, what networks can
+        compute with.
 
     Raises:
       UserError: as `load`, when the part with the mistake is reached.
@@ -169,6 +175,8 @@ def stream(
     had: tuple[str, ...] = ()
     ignored: list[str] = []
     is_marked = False
+    if treatment is not None:
+        largest = min(largest, columns.LARGEST_NUMBER)
     for number, part in enumerate(columns.parts(Path(file), rows)):
         part = dataclasses.replace(part, is_trained=treatment is not None)
         if not number:
@@ -193,7 +201,7 @@ def stream(
         expected = tuple(genes or ()), tuple(cells or ())
         part = part.without(ignored)
         part.expect([*had, *expected[0], *expected[1]], _of_unknown(part, had, expected))
-        found = _dataset(part, *expected, had, levels)
+        found = _dataset(part, *expected, had, levels, largest)
         if not is_marked and (found.features == MISSING_MARK).any():
             is_marked = True
             _tell_mark(part, found)
@@ -282,6 +290,7 @@ def _dataset(
     cells: tuple[str, ...],
     had: tuple[str, ...],
     levels: Levels,
+    largest: float,
 ) -> Dataset:
     def of(name: str, allowed: Sequence[Any], field: str) -> np.ndarray:
         if name not in had:
@@ -293,7 +302,7 @@ def _dataset(
         part.ids,
         genes,
         cells,
-        features=part.numbers([*genes, *cells]),
+        features=part.numbers([*genes, *cells], largest),
         cp_time=of("cp_time", levels.cp_time, "config.data.cp_times").astype(levels.time_dtype),
         cp_dose=of("cp_dose", levels.cp_dose, "config.data.cp_doses"),
         is_control=of("cp_type", (levels.treated, levels.control), both) == levels.control,

@@ -17,6 +17,7 @@ from moa_jax.errors import UserError
 from moa_jax.estimators import checks
 from moa_jax.report import figures
 from moa_jax.schema import LARGEST, shown
+from moa_jax.store import memory
 
 # What t-SNE alone looks at.
 TSNE, PERPLEXITY = "legacy", 5.0
@@ -101,10 +102,19 @@ class DeepInsight(TransformerMixin, BaseEstimator):
 
         The channels are mean, minimum and maximum. An image of 224 pixels takes 600 KB: transform
         what does not fit into memory in parts.
+
+        Raises:
+          ValueError: X is not what is expected, or its images do not fit.
         """
         check_is_fitted(self)
         checks.no_dates(X)
         X = validate_data(self, X, dtype=np.float64, reset=False)
+        needed, there = len(X) * self.resolution_**2 * 12, memory.machine_bytes()
+        if needed > there:
+            raise ValueError(
+                f"X: {len(X)} images of {self.resolution_} pixels need {memory.size(needed)} of "
+                f"memory, this machine has {memory.size(there)}; transform it in parts"
+            )
         scaled = self.scale_.transform(X).astype(np.float32)
         tables = images.pixel_tables([self.pixels_], self.resolution_)
         tables = jax.device_put({name: table[0] for name, table in tables.items()})
@@ -125,7 +135,8 @@ class DeepInsight(TransformerMixin, BaseEstimator):
                 f"resolution: expected at most {MOST_PIXELS}, found {shown(self.resolution)}"
             )
         perplexity: Any = self.perplexity
-        if not isinstance(perplexity, Real) or not 0 < perplexity <= LARGEST[float]:
+        is_number = isinstance(perplexity, Real) and not isinstance(perplexity, bool)
+        if not is_number or not 0 < perplexity <= LARGEST[float]:
             raise ValueError(f"perplexity: expected above 0, found {shown(perplexity)}")
         if not isinstance(self.closing_edge, bool | np.bool_):
             raise ValueError(f"closing_edge: expected True or False, found {self.closing_edge!r}")

@@ -16,6 +16,7 @@ from moa_jax.config import WIDEST, number
 from moa_jax.models import tabnet
 from moa_jax.models.hyperparameters import TABNET
 from moa_jax.schema import LARGEST, limits, shown
+from moa_jax.store import memory
 from moa_jax.training.members import SMALLEST_BATCH
 
 # What training has beside the hyperparameters of `TabNet`, as its fields have them.
@@ -93,7 +94,7 @@ def embedding(estimator: Any) -> dict[str, Any]:
         )
     )
     width: Any = estimator.cat_emb_dim
-    if isinstance(width, Integral) and not isinstance(width, bool):
+    if _is_integer(width, 1):
         (width,) = _integers("cat_emb_dim", [width], 1, WIDEST)
     else:
         width = _integers("cat_emb_dim", width, 1, WIDEST)
@@ -115,6 +116,38 @@ def embedding(estimator: Any) -> dict[str, Any]:
     if not columns and width not in (1, ()):
         raise ValueError(f"cat_emb_dim: expected 1 without cat_idxs, found {width}")
     return {"cat_idxs": columns, "cat_dims": sizes, "cat_emb_dim": width or 1}
+
+
+def check_memory(estimator: Any, X: np.ndarray, num_outputs: int) -> None:
+    """Checks that weights and a batch fit in memory, by a lower bound of what they take.
+
+    Args:
+      estimator: its parameters.
+      X: [N, columns].
+      num_outputs: number of classes or labels.
+
+    Raises:
+      ValueError: they do not.
+    """
+    of = embedding(estimator)
+    tables = tabnet.embedding_tables(of["cat_idxs"], of["cat_dims"], of["cat_emb_dim"])
+    columns = X.shape[1] + sum(width - 1 for _, _, width in tables)
+    features, steps = estimator.n_d + estimator.n_a, estimator.n_steps
+    own = estimator.n_independent * (1 + steps)
+    weights = (
+        2 * features * (columns + features * max(0, own + estimator.n_shared - 1))
+        + steps * estimator.n_a * columns
+        + estimator.n_d * num_outputs
+        + sum(categories * width for _, categories, width in tables)
+    )
+    batch = min(estimator.batch_size, len(X)) * max(columns, 2 * features)
+    # Weights, those of the best epoch, gradients and Adam's two moments, in float32.
+    needed, there = 4 * (5 * weights + batch), memory.machine_bytes()
+    if needed > there:
+        raise ValueError(
+            f"n_d, n_a, n_steps, cat_dims and cat_emb_dim: this network needs "
+            f"{memory.size(needed)} of memory, this machine has {memory.size(there)}"
+        )
 
 
 def constant_columns(X: np.ndarray) -> dict[int, float]:
@@ -145,11 +178,11 @@ def check_codes(X: np.ndarray, tables: Sequence[tabnet.Table]) -> None:
             raise ValueError(
                 f"cat_idxs: expected columns from 0 to {X.shape[1] - 1}, found {column}"
             )
-        wrong = ~np.isin(X[:, column], np.arange(categories))
+        codes = X[:, column]
+        wrong = (codes != np.floor(codes)) | (codes < 0) | (codes >= categories)
         if wrong.any():
             raise ValueError(
-                f"column {column}: expected codes 0 to {categories - 1}, found "
-                f"{X[wrong, column][0]:g}"
+                f"column {column}: expected codes 0 to {categories - 1}, found {codes[wrong][0]:g}"
             )
 
 
