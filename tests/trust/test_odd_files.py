@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 from data_folders import frames, write
 
-from moa_jax.data import tables
+from moa_jax.data import columns, tables
 from moa_jax.errors import UserError
 from moa_jax.store import memory
 
@@ -169,17 +169,13 @@ def test_an_archive_of_blank_lines_ends(data):
     assert line(data).startswith(f"{TRAIN}.gz: expected a table, found a first line without names")
 
 
-@pytest.mark.parametrize("stem", ["train_features", "train_targets_scored"])
-def test_a_table_is_held_in_memory(data, stem, monkeypatch):
-    held = {"train_features": 12 * 5 * 8 - 1, "train_targets_scored": 12 * 5 * 8}[stem]
-    monkeypatch.setattr(memory, "machine_bytes", lambda: held)
-    if stem == "train_targets_scored":
-        (data / "test_features.csv").unlink()
-        pad = pd.read_csv(data / f"{stem}.csv", dtype=str)
-        for name in ("more", "most", "further"):
-            pad[name] = "0"
-        pad.to_csv(data / f"{stem}.csv", index=False)
-    assert line(data).startswith(f"{stem}.csv: expected a table that fits in memory, found more")
+def test_a_table_is_held_in_memory(data, monkeypatch):
+    expected = "expected a table that fits in memory, found more than 479 B, which is what this"
+    monkeypatch.setattr(memory, "machine_bytes", lambda: 12 * 5 * 8 - 1)
+    assert line(data).startswith(f"{TRAIN}: {expected}")
+    with pytest.raises(UserError, match=f"{TRAIN}: {expected}"):
+        columns.read(data / TRAIN)
+    assert len(list(tables.stream(data / TRAIN, rows=1))) == 12
 
 
 def special(path, kind):
@@ -218,12 +214,15 @@ def test_what_cannot_be_read_beside_the_files_is_told(data, kind, caplog):
     assert len(found) == 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_a_mode_forbids_is_told(data, caplog):
+def test_what_a_mode_forbids_beside_the_files_is_told(data, caplog, monkeypatch):
     (data / "notes.txt").write_text("")
-    (data / "notes.txt").chmod(0)
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "notes.txt")
     tables.load(data)
     assert f"{data}/notes.txt: not read: its mode forbids it" in caplog.messages
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_a_mode_forbids_is_told(data):
     (data / TRAIN).chmod(0)
     assert line(data).endswith("Permission denied; make it readable")
 
