@@ -901,8 +901,8 @@ MUTATIONS = (
     ),
     Mutation(
         "data/tables.py",
-        "read_features(file, levels, train.genes, train.cells, prefixes)",
-        "read_features(file, levels, prefixes=prefixes)",
+        "bounded(file, levels, train.genes, train.cells, prefixes)",
+        "bounded(file, levels, prefixes=prefixes)",
         "test_tables.py::test_order_of_columns_does_not_matter",
     ),
     Mutation(
