@@ -60,8 +60,8 @@ class BlendConfig:
     normalise: str = choice("stop", "stop", "divide")
     files: Mapping[str, PredictionFiles] = dataclasses.field(default_factory=dict)
     unlike_splits: str = choice("stop", "stop", "allow")
-    trials: int = number(500, 1)
-    nested_folds: int = number(5, 2)
+    trials: int = number(500, 1, 100_000)
+    nested_folds: int = number(5, 2, 1000)
 
     def fixed(self, names: Iterable[str]) -> dict[str, float]:
         """Returns the weights that `fixed` applies to these models, by name.

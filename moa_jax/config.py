@@ -11,6 +11,7 @@ import ml_collections
 from moa_jax.blend_config import SUM_TOLERANCE as SUM_TOLERANCE
 from moa_jax.blend_config import BlendConfig, PredictionFiles
 from moa_jax.errors import UserError
+from moa_jax.schema import WIDEST as WIDEST
 from moa_jax.schema import build, choice, number
 from moa_jax.schema import suggestion as suggestion
 from moa_jax.schema import switch as switch
@@ -57,12 +58,12 @@ class DataConfig:
     gene_prefixes: tuple[str, ...] = ("g-",)
     cell_prefixes: tuple[str, ...] = ("c-",)
     ignore: tuple[str, ...] = dataclasses.field(default=(), metadata={"empty": True})
-    cp_times: tuple[float, ...] = (24, 48, 72)
+    cp_times: tuple[float, ...] = number((24, 48, 72))
     cp_doses: tuple[str, ...] = dataclasses.field(default=("D1", "D2"), metadata={"numbers": True})
     treated_type: str = "trt_cp"
     control_type: str = "ctl_vehicle"
     rows: int = number(24_000, 50)
-    seed: int = number(0, 0)
+    seed: int = number(0, 0, 2**31 - 1)
     genes: int = number(772, 0)
     cells: int = number(100, 0)
     scored: int = number(206, 1)
@@ -91,7 +92,7 @@ class ParallelConfig:
     members_at_once: int = number(0, 0)
     devices_per_member: int = number(0, 0)
     steps_per_call: int = number(64, 1)
-    predict_rows: int = number(1024, 128)
+    predict_rows: int = number(1024, 128, 2**20)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -901,8 +901,8 @@ MUTATIONS = (
     ),
     Mutation(
         "data/tables.py",
-        "read_features(file, levels, train.genes, train.cells, prefixes)",
-        "read_features(file, levels, prefixes=prefixes)",
+        "bounded(file, levels, train.genes, train.cells, prefixes)",
+        "bounded(file, levels, prefixes=prefixes)",
         "test_tables.py::test_order_of_columns_does_not_matter",
     ),
     Mutation(
@@ -1293,6 +1293,49 @@ MUTATIONS = (
         "lock.truncate(0)",
         "lock.seek(0, 2)",
         "trust/test_quiet.py::test_a_holder_that_says_nothing_readable",
+    ),
+    # Limits: what is checked before work begins.
+    Mutation(
+        "command/run.py",
+        "limits.check_memory(config, dataset, context)",
+        "pass",
+        "trust/test_limits.py::test_a_network_fits_in_memory",
+    ),
+    Mutation(
+        "command/run.py",
+        "limits.check_counts(config, dataset)",
+        "pass",
+        "trust/test_limits.py::test_members_rows_fit_in_memory",
+    ),
+    Mutation(
+        "command/limits.py",
+        "_replaced(section, field, v)) <= at_hand / 2",
+        "_replaced(section, field, v)) <= 2 * at_hand",
+        "trust/test_limits.py::test_a_value_that_would_fit_does",
+    ),
+    Mutation(
+        "store/memory.py",
+        "for place in (group, *group.parents):",
+        "for place in (group,):",
+        "trust/test_limits.py::test_limits_of_control_groups_count",
+    ),
+    Mutation(
+        "data/tables.py",
+        "features=part.numbers([*genes, *cells], largest),",
+        "features=part.numbers([*genes, *cells]),",
+        "trust/test_odd_files.py::test_numbers_that_networks_cannot_compute_with",
+    ),
+    Mutation(
+        "data/tables.py",
+        "largest = min(largest, columns.LARGEST_NUMBER)",
+        "pass",
+        "trust/test_odd_files.py::test_numbers_that_networks_cannot_compute_with",
+    ),
+    Mutation(
+        "schema.py",
+        "return -most if low is None else low, most if high is None else high",
+        "return -most if low is None else low, 10 * most if high is None else high",
+        "trust/test_limits.py::test_no_number_of_any_section_may_be_absurd",
     ),
 )
 

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
-from moa_jax.command import run
+from moa_jax.command import limits, run
 from moa_jax.config import ParallelConfig, RunConfig, suggestion
 from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
@@ -120,14 +120,14 @@ def topology(text: str, strategy: str = "auto") -> Topology:
             f"config.plan.topology: expected one of {', '.join(kinds)}, with a size such as "
             f"gpu:8 or v5e:2x4, found {text!r}{suggestion(kind, kinds)}"
         )
-    grid = size.split("x") if size else ["1"]
-    if not all(part.isdecimal() and int(part) for part in grid):
+    grid = (size or "1").split("x")
+    sizes = [int(part) if part.isdecimal() and len(part) < 7 else 0 for part in grid]
+    if not 0 < (count := math.prod(sizes)) <= 100_000:
         raise UserError(
             f"config.plan.topology: expected a size such as 8 or 2x4 after {kind}:, found {size!r}"
         )
-    count = math.prod(int(part) for part in grid)
     if kind in HARDWARE and HARDWARE[kind].platform == "tpu":
-        devices = _tpu_devices(kind, [int(part) for part in grid])
+        devices = _tpu_devices(kind, sizes)
         chosen = Devices(choose_strategy(strategy, count), devices)
         return Topology(text, HARDWARE[kind], count, chosen)
     chosen = Devices("vmap", (jax.local_devices(backend="cpu")[0],))
@@ -310,7 +310,8 @@ def outline(
     run.check(config, dataset)
     stages = []
     for name, model in config.models.items():
-        stages += system.outline(model, dataset, Context(name, workdir, target.compile_for, config))
+        context = Context(name, workdir, target.compile_for, config)
+        stages += limits.checked(system.outline(model, dataset, context), name, model)
     return stages
 
 

@@ -12,6 +12,7 @@ from absl import logging
 
 from moa_jax.blend import combination, search, sources, stored_weights, weighing
 from moa_jax.blend.sources import Source
+from moa_jax.command import limits
 from moa_jax.config import RunConfig, is_group_file
 from moa_jax.data import folds, simulate, tables
 from moa_jax.data.dataset import Dataset, Levels
@@ -46,6 +47,7 @@ def load_data(config: RunConfig) -> Dataset:
 def _read_data(config: RunConfig) -> Dataset:
     data = config.data
     if data.source == "simulated":
+        limits.check_simulated(data)
         return simulate.make(
             rows=data.rows,
             seed=data.seed,
@@ -66,6 +68,7 @@ def check(config: RunConfig, dataset: Dataset) -> None:
     Raises:
       UserError: naming the model and its field.
     """
+    limits.check_counts(config, dataset)
     for name, model in config.models.items():
         with _naming(name):
             model.check(dataset)
@@ -129,10 +132,16 @@ def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
     check(config, dataset)
     devices = Devices.available(config.parallel.strategy)
     check_per_member(config.parallel.devices_per_member, len(devices.devices))
-    for name, model in config.models.items():
-        if not system.is_finished(Context(name, workdir, devices, config)):
-            with _naming(name):
-                model.prepare()
+    unfinished = [
+        context
+        for name in config.models
+        if not system.is_finished(context := Context(name, workdir, devices, config))
+    ]
+    for context in unfinished:
+        limits.check_memory(config, dataset, context)
+    for context in unfinished:
+        with _naming(context.model):
+            config.models[context.model].prepare()
     workdir.bind(config, dataset, devices.strategy)
     log = MetricsLog(workdir.path, config.logging.tensorboard)
     for name, model in config.models.items():

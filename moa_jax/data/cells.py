@@ -97,22 +97,26 @@ def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     # A decimal is divided when it is cast to a number, which its digits in a CSV are not.
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_decimal(kind):
         return column.cast(pa.string())
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):  # as Spark writes texts
-        return _cast(column, pa.string())
+    if (
+        pa.types.is_binary(kind)  # as Spark writes texts
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    ):
+        return _cast(column, pa.string(), safe=True)
     return column
 
 
-def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """Returns the cells as `kind`, null where they cannot be cast."""
+def _cast(column: pa.ChunkedArray, kind: pa.DataType, safe: bool = False) -> pa.ChunkedArray:
+    """Returns the cells as `kind`, null where they cannot be cast; bytes need `safe` for that."""
 
     def cast_cell(cell: pa.Scalar) -> str | float | None:
         try:
-            return cell.cast(kind, safe=False).as_py()
+            return cell.cast(kind, safe=safe).as_py()
         except pa.ArrowException:
             return None
 
     try:
         # An integer above 2^53 is rounded, as its digits in a CSV are.
-        return column.cast(kind, safe=False)
+        return column.cast(kind, safe=safe)
     except pa.ArrowException:
         return pa.chunked_array([pa.array([cast_cell(cell) for cell in column], kind)])

@@ -15,11 +15,17 @@ import pyarrow as pa
 from moa_jax.data import cells, formats, remedies
 from moa_jax.data.names import level_key
 from moa_jax.errors import UserError
+from moa_jax.store import memory
 
 # A column without a name as pandas reads it, and once more where it is written and read again; and
 # the names that it gives its numbering of the rows.
 _UNNAMED = re.compile(r"Unnamed: ?\d+(\.\d+)*(_level_\d+)?")
 _NUMBERING = re.compile(r"index|level_\d+|__index_level_\d+__")
+# Networks compute with numbers up to this: squares of greater ones, summed over the rows of a
+# column, overflow float32.
+LARGEST_NUMBER = 1e15
+# An id stands in messages, tables and names of rows: longer ones are texts of another kind.
+LONGEST_ID = 1000
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,15}))\.0+")
 
 
@@ -107,15 +113,18 @@ class Columns:
         )
         return values
 
-    def numbers(self, names: Sequence[str]) -> np.ndarray:
-        """Returns [N, names] float64.
+    def numbers(self, names: Sequence[str], largest: float = np.inf) -> np.ndarray:
+        """Returns [N, names] float64, none of them farther from 0 than `largest`.
 
         Raises:
-          UserError: a cell is empty, not a number, NaN or infinite.
+          UserError: a cell is empty, not a number, NaN, infinite or greater.
         """
         values = np.empty((len(self.ids), len(names)))
         for index, name in enumerate(names):
             values[:, index] = self._finite(name, cells.numbers(self.table.column(name)))
+            fits = np.abs(values[:, index]) <= largest
+            expected = f"a number between {-largest:g} and {largest:g}"
+            self.check(name, fits, expected, "; networks cannot compute with greater ones")
         return values
 
     def binaries(self, names: Sequence[str]) -> np.ndarray:
@@ -177,7 +186,10 @@ def read(path: Path) -> Columns:
     Raises:
       UserError: see `parts`; a column has the name that pandas gives one without.
     """
-    found = list(parts(path, rows=8192))
+    found, held = [], 0
+    for part in parts(path, rows=8192):
+        found.append(part)
+        memory.check_held(path, held := held + part.table.nbytes)
     check_numbering(found[0], found[0].names)
     return Columns(
         path,
@@ -238,6 +250,16 @@ def _ids(path: Path, table: pa.Table, seen: set[str]) -> np.ndarray:
             raise UserError(
                 f"{path}: row {len(seen) + 1} is the header once more, as of files that were "
                 "joined; take it out"
+            )
+        if len(sig_id) > LONGEST_ID or formats.CONTROL.search(sig_id):
+            problem = (
+                f"of at most {LONGEST_ID} characters"
+                if len(sig_id) > LONGEST_ID
+                else ("without line breaks and control characters")
+            )
+            raise UserError(
+                f"{path}: column sig_id, row {len(seen) + 1}: expected an id {problem}, found "
+                f"{cells.shown(column, row)}"
             )
         # pandas writes whole numbers as 12.0 where one of the rows was without.
         if (whole := _WHOLE.fullmatch(sig_id)) and abs(int(whole[1])) < 2**53:

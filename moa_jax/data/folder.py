@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -44,7 +45,8 @@ def known(folder: Path) -> dict[str, Path]:
     """Returns the files that a folder has of the known ones, by stem.
 
     What has a known stem in another case or with another suffix would be left out in silence: it is
-    an error where the stem is not there otherwise. Of names that are only alike the log tells.
+    an error where the stem is not there otherwise. Of names that are only alike the log tells, and
+    of other tables, and of what cannot be read.
 
     Raises:
       UserError: there are several files of a stem, or one that only looks like it; a symbolic link
@@ -55,6 +57,7 @@ def known(folder: Path) -> dict[str, Path]:
     except OSError as error:
         raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
     found: dict[str, Path] = {}
+    tables: list[str] = []
     for stem in STEMS:
         of_stem = [name for suffix in formats.SUFFIXES if (name := f"{stem}{suffix}") in names]
         if len(of_stem) > 1:
@@ -70,13 +73,33 @@ def known(folder: Path) -> dict[str, Path]:
             logging.warning(line, folder / name, within)
             continue
         if meant is None:
+            problem = _problem(folder / name)
+            if problem:
+                logging.warning("%s: not read: %s", folder / name, problem)
+            elif _is_tabular(name):
+                tables.append(name)
             continue
         *others, last = formats.SUFFIXES
         line = f"{folder / name}: not read; {meant} is read from {', '.join(others)} or {last}"
         if is_certain and meant not in found:
             raise UserError(f"{line}: rename or convert it, or move it elsewhere")
         logging.warning("%s", line)
+    if tables:
+        more = f" and {len(tables) - 3} more" if len(tables) > 3 else ""
+        logging.info("%s: not read: %s%s", folder, ", ".join(tables[:3]), more)
     return found
+
+
+def _problem(path: Path) -> str | None:
+    """Returns why what stands at a path could not be read, whatever it is called."""
+    if (kind := formats.kind(path)) not in ("a file", "a folder"):
+        return kind
+    return None if os.access(path, os.R_OK) else "its mode forbids it"
+
+
+def _is_tabular(name: str) -> bool:
+    """Tells whether one of a name's suffixes is that of a table or of an archive."""
+    return not TABULAR.isdisjoint(suffix.lower() for suffix in name.split(".")[1:])
 
 
 def _known_within(path: Path) -> str | None:
@@ -107,7 +130,7 @@ def _meant(name: str) -> tuple[str | None, bool]:
     [('test_features', True), ('test_features', False), ('test_features', False), (None, False)]
     """
     base, *suffixes = name.split(".")
-    if suffixes and TABULAR.isdisjoint(suffix.lower() for suffix in suffixes):
+    if suffixes and not _is_tabular(name):
         return None, False
     plain = re.sub(r"[\W_]+", "", base.lower())
     stem_of = {stem.replace("_", ""): stem for stem in STEMS}

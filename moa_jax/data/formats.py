@@ -7,9 +7,13 @@ import contextlib
 import csv
 import gzip
 import io
+import lzma
+import os
 import re
+import stat
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
@@ -54,6 +58,7 @@ IMPOSTORS = {
     rb"[{\[]\s*[\"{\[]": "JSON; convert it to CSV",
 }
 PACKED = {".gz": "gzip", ".zip": "zip"}
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # UTF-32's mark begins with UTF-16's.
 MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -111,18 +116,26 @@ def tables(path: Path) -> Iterator[pa.Table]:
 
 
 def check_file(path: Path) -> None:
-    """Raises a UserError unless there is a file; a pipe would be waited for without end."""
+    """Raises a UserError unless there is a file."""
+    if (found := kind(path)) != "a file":
+        remedy = "; mend or remove it" if found.startswith("a symbolic link") else ""
+        raise UserError(f"{path}: expected a file, found {found}{remedy}")
+
+
+def kind(path: Path) -> str:
+    """Returns what stands at a path: `a file`, `a folder`, `none`, or what else it is."""
     try:
-        if path.is_file():
-            return
-        kind = "a folder" if path.is_dir() else "a pipe or a device" if path.exists() else "none"
-    except OSError as error:  # the name is too long, or a folder on the way is closed
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    if path.is_symlink() and not path.exists():
-        raise UserError(
-            f"{path}: expected a file, found a symbolic link that leads nowhere; mend or remove it"
-        )
-    raise UserError(f"{path}: expected a file, found {kind}")
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return "a symbolic link that leads nowhere" if os.path.islink(path) else "none"
+    except (OSError, ValueError) as error:  # such as a link to itself, or a name that is too long
+        if os.path.islink(path):
+            return "a symbolic link that leads nowhere"
+        reason = getattr(error, "strerror", None)
+        return f"none ({reason})" if reason else "none"
+    if stat.S_ISREG(mode):
+        return "a file"
+    return "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
 
 
 def _signature(head: bytes) -> str | None:
@@ -230,15 +243,19 @@ def _header(opened: Opened) -> tuple[bytes, int]:
 
     A line ends with a line feed, a carriage return or both.
     """
-    read, line = b"", b""
+    line = b""
+    skipped = 0  # bytes of blank lines, which are not kept
     while not re.search(rb"[\r\n]", line) and len(line) < HEADER_LIMIT:
         block = opened.read(HEADER_BLOCK)
         if not block:
             break
-        read += block
+        read = line + block
         line = re.sub(rb"\A(?:[ \t]*[\r\n])+", b"", read)
+        skipped += len(read) - len(line)
+        if skipped > HEADER_LIMIT:
+            return b" ", skipped
     head = re.split(rb"[\r\n]", line, maxsplit=1)[0]
-    return head, len(read) - len(line) + min(len(head) + 1, len(line))
+    return head, skipped + min(len(head) + 1, len(line))
 
 
 def _decoded(path: Path, head: bytes) -> str:
@@ -323,6 +340,7 @@ def _reading(path: Path, kind: str, names: Sequence[str] = ()) -> Iterator[None]
         RuntimeError,  # an encrypted archive
         csv.Error,
         zlib.error,
+        lzma.LZMAError,
         zipfile.BadZipFile,
         pa.ArrowException,
     ) as error:
@@ -331,10 +349,21 @@ def _reading(path: Path, kind: str, names: Sequence[str] = ()) -> Iterator[None]
             name = names[int(found[1])]
             reason = f"column {name} has other bytes, as those of Latin-1; save it as UTF-8"
         elif re.search("out of sync with chunker|straddling", reason):
-            reason = "a quote is not closed, or a cell has a line break; mend the row"
+            reason = (
+                "a quote is not closed, a cell has a line break, or a row has more than "
+                f"{CSV_BLOCK >> 20} MiB; mend the row"
+            )
         elif "magic bytes not found" in reason or "Parquet file size is" in reason:
             reason = "its end is not that of parquet; is the file complete? Copy it again"
-        elif isinstance(error, (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile)):
+        elif "encrypt" in reason:
+            reason += "; pack it without a password"
+        elif isinstance(error, NotImplementedError):
+            reason += "; pack it anew with deflate, or as .csv.gz"
+        elif isinstance(error, PermissionError):
+            reason += "; make it readable"
+        elif isinstance(
+            error, (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile)
+        ):
             reason += "; is the file complete? Copy it again"
         raise UserError(f"{path}: cannot be read as {kind}: {reason}") from None
 
@@ -357,7 +386,7 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
     for position, name in enumerate(names, 1):
         if not name:
             raise unnamed(path, position, len(names), "no name")
-    if repeated := next((n for n in dict.fromkeys(names) if names.count(n) > 1), None):
+    if repeated := next((name for name, count in Counter(names).items() if count > 1), None):
         raise UserError(f"{path}: column {repeated} stands more than once")
     if "sig_id" not in names:
         for delimiter in (";", "\t", "|"):
@@ -367,3 +396,5 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
                     f"found {delimiter!r} in {names[0][:40]!r}; decimals are written with a point"
                 )
         raise UserError(f"{path}: expected a column sig_id, found {', '.join(names[:3])}")
+    if odd := next((name for name in names if CONTROL.search(name)), None):
+        raise UserError(f"{path}: column {odd!r:.60} has control characters; take them out")

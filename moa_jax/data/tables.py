@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import os
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from moa_jax.data import columns, folder
+from moa_jax.data import columns, folder, formats
 from moa_jax.data.cells import MISSING_MARK
 from moa_jax.data.columns import Columns
 from moa_jax.data.dataset import ORIGINAL_LEVELS, TREATMENT, Dataset, Levels, Targets
 from moa_jax.data.names import ORIGINAL_PREFIXES, PREFIX_FIELDS, Prefixes, fits, tell_alike
 from moa_jax.errors import UserError
 from moa_jax.schema import suggestion
+from moa_jax.store import memory
 
 OF_FEATURES = (
     "; config.data.gene_prefixes and config.data.cell_prefixes tell columns to read, "
@@ -51,8 +52,7 @@ def load(
       UserError: naming the file, the column or `sig_id`, what was expected and what was found.
     """
     path = Path(path)
-    if not os.path.isdir(path):
-        found = "a file" if os.path.exists(path) else "none"
+    if (found := formats.kind(path)) != "a folder":
         raise UserError(f"{path}: expected a folder with train_features, found {found}")
     files = folder.known(path)
     for stem in ("train_features", "train_targets_scored"):
@@ -60,13 +60,15 @@ def load(
             raise UserError(
                 f"{path}: expected a file {stem}.csv (or .gz, .zip, .parquet), found none"
             )
-    train = read_features(files["train_features"], levels, prefixes=prefixes)
+    bounded = functools.partial(read_features, largest=columns.LARGEST_NUMBER)
+    train = bounded(files["train_features"], levels, prefixes=prefixes)
     scored = _targets(files["train_targets_scored"], train)
     tell_alike(files["train_targets_scored"], scored.names)
     nonscored = drug_id = test = submission_ids = None
     if file := files.get("train_targets_nonscored"):
         nonscored = _targets(file, train)
-        if common := next((name for name in nonscored.names if name in scored.names), None):
+        scored_names = set(scored.names)
+        if common := next((name for name in nonscored.names if name in scored_names), None):
             raise UserError(
                 f"{file}: column {common} is in {files['train_targets_scored'].name} too; take it "
                 "out of one of them"
@@ -75,7 +77,7 @@ def load(
     if file := files.get("train_drug"):
         drug_id = _drugs(file, train, levels.control)
     if file := files.get("test_features"):
-        test = read_features(file, levels, train.genes, train.cells, prefixes)
+        test = bounded(file, levels, train.genes, train.cells, prefixes)
         _check_treatment(files["train_features"], train.treatment, file, test.treatment, levels)
         _check_treatment(file, test.treatment, files["train_features"], train.treatment, levels)
         if shared := set(test.ids) & set(train.ids):
@@ -108,7 +110,7 @@ def read_groups(file: str | Path, train: Dataset) -> np.ndarray:
     Raises:
       UserError: naming the file and what was expected and found.
     """
-    if not os.path.lexists(file):
+    if formats.kind(Path(file)).startswith("none"):
         raise UserError(
             f"config.data.groups: expected auto, none, compound or a file, found {str(file)!r}"
             + suggestion(str(file), ("auto", "none", "compound"))
@@ -128,9 +130,13 @@ def read_features(
     genes: Sequence[str] | None = None,
     cells: Sequence[str] | None = None,
     prefixes: Prefixes = ORIGINAL_PREFIXES,
+    largest: float = np.inf,
 ) -> Dataset:
     """Reads a whole features file; arguments and errors as for `stream`."""
-    parts = list(stream(file, genes, cells, levels, prefixes=prefixes))
+    parts, held = [], 0
+    for part in stream(file, genes, cells, levels, prefixes=prefixes, largest=largest):
+        parts.append(part)
+        memory.check_held(Path(file), held := held + part.features.nbytes)
     stacked: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in ("ids", "features", "cp_time", "cp_dose", "is_control")
@@ -146,6 +152,7 @@ def stream(
     rows: int = 8192,
     prefixes: Prefixes = ORIGINAL_PREFIXES,
     treatment: Sequence[str] | None = None,
+    largest: float = np.inf,
 ) -> Iterator[Dataset]:
     """Yields the rows of a features file, `rows` at a time, in the file's order.
 
@@ -159,6 +166,8 @@ def stream(
       rows: rows per part; the last may have fewer.
       prefixes: which columns are which.
       treatment: the columns of the treatment that the training rows had; None where these are they.
+      largest: how far from 0 a feature may be; of rows for trained models, what networks can
+        compute with.
 
     Raises:
       UserError: as `load`, when the part with the mistake is reached.
@@ -166,6 +175,8 @@ def stream(
     had: tuple[str, ...] = ()
     ignored: list[str] = []
     is_marked = False
+    if treatment is not None:
+        largest = min(largest, columns.LARGEST_NUMBER)
     for number, part in enumerate(columns.parts(Path(file), rows)):
         part = dataclasses.replace(part, is_trained=treatment is not None)
         if not number:
@@ -190,7 +201,7 @@ def stream(
         expected = tuple(genes or ()), tuple(cells or ())
         part = part.without(ignored)
         part.expect([*had, *expected[0], *expected[1]], _of_unknown(part, had, expected))
-        found = _dataset(part, *expected, had, levels)
+        found = _dataset(part, *expected, had, levels, largest)
         if not is_marked and (found.features == MISSING_MARK).any():
             is_marked = True
             _tell_mark(part, found)
@@ -279,6 +290,7 @@ def _dataset(
     cells: tuple[str, ...],
     had: tuple[str, ...],
     levels: Levels,
+    largest: float,
 ) -> Dataset:
     def of(name: str, allowed: Sequence[Any], field: str) -> np.ndarray:
         if name not in had:
@@ -290,7 +302,7 @@ def _dataset(
         part.ids,
         genes,
         cells,
-        features=part.numbers([*genes, *cells]),
+        features=part.numbers([*genes, *cells], largest),
         cp_time=of("cp_time", levels.cp_time, "config.data.cp_times").astype(levels.time_dtype),
         cp_dose=of("cp_dose", levels.cp_dose, "config.data.cp_doses"),
         is_control=of("cp_type", (levels.treated, levels.control), both) == levels.control,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Self
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -16,9 +16,13 @@ from moa_jax.deepinsight.log_scale import LogScale
 from moa_jax.errors import UserError
 from moa_jax.estimators import checks
 from moa_jax.report import figures
+from moa_jax.schema import LARGEST, shown
+from moa_jax.store import memory
 
 # What t-SNE alone looks at.
 TSNE, PERPLEXITY = "legacy", 5.0
+# The largest side of an image, as in the configuration of the image networks.
+MOST_PIXELS = 4096
 # Rows per device call, of which one program is compiled.
 _ROWS = 32
 
@@ -98,10 +102,19 @@ class DeepInsight(TransformerMixin, BaseEstimator):
 
         The channels are mean, minimum and maximum. An image of 224 pixels takes 600 KB: transform
         what does not fit into memory in parts.
+
+        Raises:
+          ValueError: X is not what is expected, or its images do not fit.
         """
         check_is_fitted(self)
         checks.no_dates(X)
         X = validate_data(self, X, dtype=np.float64, reset=False)
+        needed, there = len(X) * self.resolution_**2 * 12, memory.machine_bytes()
+        if needed > there:
+            raise ValueError(
+                f"X: {len(X)} images of {self.resolution_} pixels need {memory.size(needed)} of "
+                f"memory, this machine has {memory.size(there)}; transform it in parts"
+            )
         scaled = self.scale_.transform(X).astype(np.float32)
         tables = images.pixel_tables([self.pixels_], self.resolution_)
         tables = jax.device_put({name: table[0] for name, table in tables.items()})
@@ -113,12 +126,18 @@ class DeepInsight(TransformerMixin, BaseEstimator):
         return painted
 
     def _check_parameters(self) -> None:
-        if not _is_integer(self.resolution) or int(self.resolution) < 1:
+        if not _is_integer(self.resolution) or self.resolution < 1:
             raise ValueError(
-                f"resolution: expected an integer of at least 1, found {self.resolution!r}"
+                f"resolution: expected an integer of at least 1, found {shown(self.resolution)}"
             )
-        if not isinstance(self.perplexity, Real) or not float(self.perplexity) > 0:
-            raise ValueError(f"perplexity: expected above 0, found {self.perplexity!r}")
+        if self.resolution > MOST_PIXELS:
+            raise ValueError(
+                f"resolution: expected at most {MOST_PIXELS}, found {shown(self.resolution)}"
+            )
+        perplexity: Any = self.perplexity
+        is_number = isinstance(perplexity, Real) and not isinstance(perplexity, bool)
+        if not is_number or not 0 < perplexity <= LARGEST[float]:
+            raise ValueError(f"perplexity: expected above 0, found {shown(perplexity)}")
         if not isinstance(self.closing_edge, bool | np.bool_):
             raise ValueError(f"closing_edge: expected True or False, found {self.closing_edge!r}")
         # What another embedding would not look at shall not be set for nothing.

@@ -170,6 +170,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = tabnet_inputs.classes(y)
         self.network_ = tabnet_inputs.network(self)
         tabnet_inputs.check_codes(X, self._tables())
+        tabnet_inputs.check_memory(self, X, len(self.classes_))
         targets = self._encoded(y)
         if sample_weight is not None:
             # A row of no weight is no row: it shall not enter statistics and batches either.

@@ -12,19 +12,21 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight
 
-from moa_jax.config import number
+from moa_jax.config import WIDEST, number
 from moa_jax.models import tabnet
 from moa_jax.models.hyperparameters import TABNET
+from moa_jax.schema import LARGEST, limits, shown
+from moa_jax.store import memory
 from moa_jax.training.members import SMALLEST_BATCH
 
 # What training has beside the hyperparameters of `TabNet`, as its fields have them.
 TRAINING = {
-    "batch_size": number(1024, 2),
+    "batch_size": number(1024, 2, 2**20),
     "max_epochs": number(100, 1),
     "patience": number(10, 0),
     "lambda_sparse": number(1e-3, 0.0),
-    "learning_rate": number(2e-2, 1e-12),
-    "weight_decay": number(0.0, 0.0),
+    "learning_rate": number(2e-2, 1e-12, 1e3),
+    "weight_decay": number(0.0, 0.0, 1e3),
     "validation_fraction": number(0.1, 0.0, 0.9),
 }
 BALANCED = "balanced"
@@ -32,6 +34,8 @@ BALANCED = "balanced"
 ROUNDING = 4
 # The largest seed of numpy's generators.
 _MOST_SEED = 2**32 - 1
+# Codes up to this are whole numbers in float32.
+_MOST_CODES = 2**24
 _PAIR = "a pair (X, y) or a list of such pairs"
 
 
@@ -45,8 +49,8 @@ def check_parameters(estimator: Any) -> None:
         if "low" in field.metadata:
             _check_number(name, getattr(estimator, name), field)
     clip = estimator.clip_value
-    if clip is not None and not (_is_number(clip) and clip > 0):
-        raise ValueError(f"clip_value: expected above 0 or None, found {clip!r}")
+    if clip is not None and not (_is_number(clip) and 0 < clip <= LARGEST[float]):
+        raise ValueError(f"clip_value: expected above 0 or None, found {shown(clip)}")
     if estimator.mask_type not in tabnet.MASKS:
         raise ValueError(
             f"mask_type: expected one of {sorted(tabnet.MASKS)}, found {estimator.mask_type!r}"
@@ -83,14 +87,17 @@ def embedding(estimator: Any) -> dict[str, Any]:
         is named twice or below 0, or a number is not a whole one.
     """
     columns, sizes = (
-        () if values is None else _integers(name, values, least)
-        for name, values, least in (
-            ("cat_idxs", estimator.cat_idxs, 0),
-            ("cat_dims", estimator.cat_dims, 1),
+        () if values is None else _integers(name, values, least, most)
+        for name, values, least, most in (
+            ("cat_idxs", estimator.cat_idxs, 0, LARGEST[int]),
+            ("cat_dims", estimator.cat_dims, 1, _MOST_CODES),
         )
     )
     width: Any = estimator.cat_emb_dim
-    width = int(width) if _is_integer(width, 1) else _integers("cat_emb_dim", width, 1)
+    if _is_integer(width, 1):
+        (width,) = _integers("cat_emb_dim", [width], 1, WIDEST)
+    else:
+        width = _integers("cat_emb_dim", width, 1, WIDEST)
     for name, other, given, missing in (
         ("cat_dims", "cat_idxs", columns, sizes),
         ("cat_idxs", "cat_dims", sizes, columns),
@@ -109,6 +116,38 @@ def embedding(estimator: Any) -> dict[str, Any]:
     if not columns and width not in (1, ()):
         raise ValueError(f"cat_emb_dim: expected 1 without cat_idxs, found {width}")
     return {"cat_idxs": columns, "cat_dims": sizes, "cat_emb_dim": width or 1}
+
+
+def check_memory(estimator: Any, X: np.ndarray, num_outputs: int) -> None:
+    """Checks that weights and a batch fit in memory, by a lower bound of what they take.
+
+    Args:
+      estimator: its parameters.
+      X: [N, columns].
+      num_outputs: number of classes or labels.
+
+    Raises:
+      ValueError: they do not.
+    """
+    of = embedding(estimator)
+    tables = tabnet.embedding_tables(of["cat_idxs"], of["cat_dims"], of["cat_emb_dim"])
+    columns = X.shape[1] + sum(width - 1 for _, _, width in tables)
+    features, steps = estimator.n_d + estimator.n_a, estimator.n_steps
+    own = estimator.n_independent * (1 + steps)
+    weights = (
+        2 * features * (columns + features * max(0, own + estimator.n_shared - 1))
+        + steps * estimator.n_a * columns
+        + estimator.n_d * num_outputs
+        + sum(categories * width for _, categories, width in tables)
+    )
+    batch = min(estimator.batch_size, len(X)) * max(columns, 2 * features)
+    # Weights, those of the best epoch, gradients and Adam's two moments, in float32.
+    needed, there = 4 * (5 * weights + batch), memory.machine_bytes()
+    if needed > there:
+        raise ValueError(
+            f"n_d, n_a, n_steps, cat_dims and cat_emb_dim: this network needs "
+            f"{memory.size(needed)} of memory, this machine has {memory.size(there)}"
+        )
 
 
 def constant_columns(X: np.ndarray) -> dict[int, float]:
@@ -139,11 +178,11 @@ def check_codes(X: np.ndarray, tables: Sequence[tabnet.Table]) -> None:
             raise ValueError(
                 f"cat_idxs: expected columns from 0 to {X.shape[1] - 1}, found {column}"
             )
-        wrong = ~np.isin(X[:, column], np.arange(categories))
+        codes = X[:, column]
+        wrong = (codes != np.floor(codes)) | (codes < 0) | (codes >= categories)
         if wrong.any():
             raise ValueError(
-                f"column {column}: expected codes 0 to {categories - 1}, found "
-                f"{X[wrong, column][0]:g}"
+                f"column {column}: expected codes 0 to {categories - 1}, found {codes[wrong][0]:g}"
             )
 
 
@@ -304,16 +343,18 @@ def _depth(value: Any) -> int:
     return getattr(value, "ndim", 0)
 
 
-def _integers(name: str, values: Any, least: int) -> tuple[int, ...]:
+def _integers(name: str, values: Any, least: int, most: float) -> tuple[int, ...]:
     if isinstance(values, str | bytes | Mapping) or np.ndim(values) != 1:
-        raise ValueError(f"{name}: expected a list of integers, found {values!r}")
+        raise ValueError(f"{name}: expected a list of integers, found {shown(values)}")
     for value in values:
         if not _is_integer(value, least):
-            raise ValueError(f"{name}: expected integers of at least {least}, found {value!r}")
+            raise ValueError(f"{name}: expected integers of at least {least}, found {shown(value)}")
+        if value > most:
+            raise ValueError(f"{name}: expected integers of at most {most}, found {shown(value)}")
     return tuple(map(int, values))
 
 
-def _is_integer(value: Any, least: int) -> bool:
+def _is_integer(value: Any, least: float) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
@@ -322,11 +363,14 @@ def _is_number(value: Any) -> bool:
 
 
 def _check_number(name: str, value: Any, field: dataclasses.Field) -> None:
-    least, most = field.metadata["low"], field.metadata["high"]
-    if isinstance(field.default, int):
-        if not _is_integer(value, least):
-            raise ValueError(f"{name}: expected an integer of at least {least}, found {value!r}")
+    kind = type(field.default)
+    least, most = limits(kind, field.metadata)
+    is_kind = _is_integer(value, least) if kind is int else _is_number(value) and value >= least
+    if is_kind and value <= most:
         return
-    most = np.inf if most is None else most
-    if not _is_number(value) or not least <= float(value) <= most:
-        raise ValueError(f"{name}: expected {least} to {most}, found {value!r}")
+    if kind is int:
+        end = f"of at most {most}" if is_kind else f"of at least {least}"
+        raise ValueError(f"{name}: expected an integer {end}, found {shown(value)}")
+    if not is_kind and field.metadata["high"] is None:
+        most = np.inf
+    raise ValueError(f"{name}: expected {least} to {most}, found {shown(value)}")

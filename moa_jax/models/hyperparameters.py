@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from moa_jax.config import choice, number
+from moa_jax.config import WIDEST, choice, number
 
 # Factors on width and depth.
 EFFICIENTNETS = {
@@ -62,12 +62,13 @@ for _radix, _cardinality, _width in (
 # The fields of `TabNet` that configurations and estimators have under the same name, with their
 # ranges and options, and pytorch-tabnet's defaults.
 TABNET = {
-    "n_d": number(8, 1),
-    "n_a": number(8, 1),
-    "n_steps": number(3, 1),
+    "n_d": number(8, 1, WIDEST),
+    "n_a": number(8, 1, WIDEST),
+    # Every one of these layers is compiled; published networks have at most ten.
+    "n_steps": number(3, 1, 50),
     "gamma": number(1.3, 1.0),
-    "n_independent": number(2, 0),
-    "n_shared": number(2, 0),
+    "n_independent": number(2, 0, 50),
+    "n_shared": number(2, 0, 50),
     "virtual_batch_size": number(128, 2),
     "momentum": number(0.02, 0.0, 1.0),
     "mask_type": choice("sparsemax", "sparsemax", "entmax"),

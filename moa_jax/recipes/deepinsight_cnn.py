@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from absl import logging
 
-from moa_jax.config import choice, number, switch
+from moa_jax.config import WIDEST, choice, number, switch
 from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.folds import Split
@@ -94,11 +94,11 @@ class Config(Recipe):
     closing_edge: bool = switch(number(False))
     swap_probability: float = number(0.1, 0.0, 1.0)
     swap_portion: float = number(0.15, 0.0, 1.0)
-    batch_size: int = number(48, 2)
+    batch_size: int = number(48, 2, 2**20)
     epochs: int = number(200, 1)
-    learning_rate: float = number(3.52e-4, 1e-12)
-    half_period: int = number(5, 1)
-    weight_decay: float = number(1e-6, 0.0)
+    learning_rate: float = number(3.52e-4, 1e-12, 1e3)
+    half_period: int = number(5, 1, 10**6)
+    weight_decay: float = number(1e-6, 0.0, 1e3)
     loss: str = choice("binary_cross_entropy", *LOSSES)
     optimizer: str = choice("radam", *OPTIMIZERS)
     schedule: str = choice("cosine", *SCHEDULES)
@@ -106,7 +106,7 @@ class Config(Recipe):
     label_smoothing: float = number(1e-3, 0.0, 0.999)
     patience: int = number(12, 0)
     min_delta: float = number(1e-6, 0.0)
-    head_width: int = number(512, 1)
+    head_width: int = number(512, 1, WIDEST)
     drop_rate: float = number(0.3, 0.0, 0.999)
     drop_connect_rate: float = number(0.2, 0.0, 0.999)
     pretrained: str = switch(dataclasses.field(default=AUTO))

@@ -37,7 +37,7 @@ class StageConfig(DenseTraining):
     """
 
     dropout: tuple[float, ...] = number(DROPOUT, 0.0, 0.999, length=3)
-    batch_size: int = number(256, 2)
+    batch_size: int = number(256, 2, 2**20)
     pct_start: float = number(0.2, 0.0, 1.0)
     label_smoothing: float = number(0.0, 0.0, 0.999)
     split_seed: int = number(4, 0, 2**31 - 1)

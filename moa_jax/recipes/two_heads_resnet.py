@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from moa_jax.config import choice, number, switch
+from moa_jax.config import WIDEST, choice, number, switch
 from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.folds import Split
@@ -83,10 +83,10 @@ class Config(Recipe):
     cell_components: int = number(100, 1)
     predictors: str = switch(choice("listed", "listed", "t_test"))
     num_predictors: int = number(447, 1)
-    hidden: int = number(512, 2)
+    hidden: int = number(512, 2, WIDEST)
     epochs: int = number(50, 1)
-    batch_size: int = number(128, 2)
-    learning_rate: float = number(1e-3, 1e-12)
+    batch_size: int = number(128, 2, 2**20)
+    learning_rate: float = number(1e-3, 1e-12, 1e3)
     loss: str = choice("binary_cross_entropy", *LOSSES)
     optimizer: str = choice("keras_adam", *OPTIMIZERS)
     schedule: str = choice("constant", *SCHEDULES)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,7 +21,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from moa_jax.errors import UserError
-from moa_jax.store import processes
+from moa_jax.store import memory, processes
 from moa_jax.training.trees import Array, MemberFunction, Tree
 
 # Axes of the mesh: members, and the rows of a batch.
@@ -139,11 +137,7 @@ class Devices:
         statistics = self.local[0].memory_stats() or {}
         if limit := statistics.get("bytes_limit"):
             return limit * len(self.devices)
-        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        try:  # a container's limit, where there is one
-            return min(physical, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-        except (OSError, ValueError):
-            return physical
+        return memory.machine_bytes()
 
     def inner(self, name: str) -> str:
         return choose_inner(name, self.devices[0].platform)

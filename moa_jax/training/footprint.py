@@ -1,0 +1,97 @@
+"""Footprint: the memory that training a stage takes at least, known before anything is compiled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from moa_jax.training import shapes
+from moa_jax.training.parallel import Devices
+from moa_jax.training.stage import MemberState, Stage
+
+# Bytes of a batch from which on its forward pass is traced.
+LARGE_BATCH = 2**28
+
+
+class Footprint(NamedTuple):
+    """Bytes, each a lower bound.
+
+    Attributes:
+      networks: states, gradients and one more copy of the states of the members that train at once.
+      tables: what members read, and the targets.
+      batches: positions of the rows of a device call, and the inputs and the largest layer of a
+        batch.
+      predictions: of all rows.
+    """
+
+    networks: int
+    tables: int
+    batches: int
+    predictions: int
+
+    @property
+    def total(self) -> int:
+        return sum(self)
+
+
+def of_stage(
+    stage: Stage, devices: Devices, members_at_once: int, steps_per_call: int
+) -> Footprint:
+    """Returns what a stage takes.
+
+    Args:
+      stage: the stage, or its outline.
+      devices: where it is trained.
+      members_at_once: members that train together.
+      steps_per_call: most optimiser steps of a device call.
+    """
+    state = shapes.state(stage)
+    at_once = min(members_at_once, len(stage.members))
+    # Members that run one after another have one batch at a time.
+    in_turn = devices.inner(stage.forward.inner) == "loop"
+    batches = min(at_once, devices.num_shards) if in_turn else at_once
+    steps = min(steps_per_call, max(map(stage.steps_per_epoch, stage.members)))
+    arrays = stage.shared, stage.member_data, stage.targets
+    return Footprint(
+        networks=at_once * (2 * shapes.num_bytes(state) + shapes.num_bytes(state.params)),
+        tables=shapes.num_bytes(shapes.of(arrays)),
+        batches=at_once * 4 * steps * stage.batch_size + batches * _batch_bytes(stage, state),
+        predictions=stage.targets.size * 8,
+    )
+
+
+def _batch_bytes(stage: Stage, state: MemberState) -> int:
+    """Returns the memory of one member's batch: the network's inputs and its widest layer.
+
+    Of large batches the forward pass is traced: an image's layers are larger than their weights
+    tell.
+    """
+    rows = jax.ShapeDtypeStruct((stage.batch_size,), np.int32)
+
+    def inputs(shared: Any, data: Any, rows: jax.Array) -> tuple:
+        return stage.forward.inputs(shared, data, rows, jax.random.key(0), True)
+
+    arrays = shapes.of(stage.shared), shapes.own(stage).data, rows
+    of_batch = jax.eval_shape(inputs, *arrays)
+    widest = max((leaf.shape[-1] for leaf in jax.tree.leaves(state.params) if leaf.ndim), default=1)
+    found = shapes.num_bytes(of_batch) + stage.batch_size * widest * 4
+    if found < LARGE_BATCH:
+        return found
+    network = stage.forward.network
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    layers = jax.make_jaxpr(lambda v, x: network.apply(v, *x))(variables, of_batch)
+    # The largest one is there together with its gradient.
+    return shapes.num_bytes(of_batch) + 2 * max(_outputs(layers.jaxpr), default=0)
+
+
+def _outputs(program: Any) -> Iterator[int]:
+    """Yields the bytes of everything that a traced program computes."""
+    for equation in program.eqns:
+        for inner in jax.core.jaxprs_in_params(equation.params):
+            yield from _outputs(inner)
+        for output in equation.outvars:
+            yield math.prod(output.aval.shape) * output.aval.dtype.itemsize
