@@ -102,6 +102,8 @@ def _is_record(value: Any) -> bool:
         return False
     whole = all(isinstance(value.get(name), int) for name in _COUNTS)
     return whole and all(isinstance(value.get(name), int | float) for name in _LOSSES)
+
+
 class _Board:
     """Scalars of epochs as TensorBoard reads them, in a file of this run.
 
