@@ -78,7 +78,9 @@ def trained_members(context: Context, design: StageDesign) -> Trained:
     folder = path.parent / "members"
     listed = [other for other in context.manifest.paths if other.parent == folder]
     if len(listed) != len(every):
-        raise UserError(f"{path}: expected {len(listed)} members, found {len(every)}")
+        raise UserError(
+            f"{path}: expected {len(listed)} members, found {len(every)}; {context.manifest.remedy}"
+        )
     return found
 
 
@@ -99,18 +101,23 @@ def read_back(
     """
     folder = context.folder / design.name
     found = trained_members(context, design).members
-    _expect(folder / METRICS, "members", [m.name for m in every], [m.name for m in found])
+    names, wanted = [m.name for m in found], [m.name for m in every]
+    _expect(context, folder / METRICS, "members", wanted, names)
     context.manifest.verify(folder / OOF, folder / FOLDS)
     oof = Predictions.read(folder / OOF)
-    _expect(folder / OOF, "rows", rows.ids.tolist(), oof.ids.tolist())
-    _expect(folder / OOF, "targets", list(design.targets(rows).names), list(oof.targets))
+    _expect(context, folder / OOF, "rows", rows.ids.tolist(), oof.ids.tolist())
+    targets = list(design.targets(rows).names)
+    _expect(context, folder / OOF, "targets", targets, list(oof.targets))
     nested: dict[tuple[int, ...], np.ndarray] = {}
     if _is_nested(every):
         path = folder / stage_predictions.FILE
         context.manifest.verify(path)
         nested = stage_predictions.read_nested(path.parent)
         if any(values.shape != oof.values.shape for values in nested.values()):
-            raise UserError(f"{path}: damaged, expected arrays of the shape {oof.values.shape}")
+            raise UserError(
+                f"{path}: damaged, expected arrays of the shape {oof.values.shape}; "
+                f"{context.manifest.remedy}"
+            )
     return oof, StagePredictions(oof.values, nested)
 
 
@@ -118,11 +125,12 @@ def _is_nested(every: Sequence[Member]) -> bool:
     return any(len(member.blocks) > 1 for member in every)
 
 
-def _expect(path: Path, what: str, expected: list[Any], found: list[Any]) -> None:
+def _expect(context: Context, path: Path, what: str, expected: list[Any], found: list[Any]) -> None:
     if found != expected:
         raise UserError(
             f"{path}: expected the {len(expected)} {what} of this run's configuration and data, "
-            f"found {len(found)}{' others' if len(found) == len(expected) else ''}"
+            f"found {len(found)}{' others' if len(found) == len(expected) else ''}; "
+            f"{context.manifest.remedy}"
         )
 
 

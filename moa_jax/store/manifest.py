@@ -107,9 +107,9 @@ class Manifest:
             if name not in self._entries():
                 raise UserError(
                     f"{path}: expected among the files of a finished model that {self.path} lists, "
-                    f"found no such entry; {self._remedy}"
+                    f"found no such entry; {self.remedy}"
                 )
-            raise UserError(f"{self._damage(name)}; {self._remedy}")
+            raise UserError(f"{self._damage(name)}; {self.remedy}")
 
     def damages(self) -> Iterator[tuple[Path, str]]:
         """Yields every listed file that is not as it was, and a line that says how."""
@@ -118,7 +118,8 @@ class Manifest:
                 yield self._workdir / name, damage
 
     @property
-    def _remedy(self) -> str:
+    def remedy(self) -> str:
+        """What to do about a file that is not as it was written, for messages."""
         return (
             f"delete the folder {self.folder} and train again, or run with --repair, which makes "
             "again what it must"
@@ -152,7 +153,7 @@ class Manifest:
         return self._listed
 
     def _read(self) -> dict[str, dict[str, Any]]:
-        stored = files.read_sealed(self.path, self._remedy)
+        stored = files.read_sealed(self.path, self.remedy)
         if not self._run and stored.get("run"):
             # The work folder lost its config.json. Bound again it says whose the files are.
             return {}
@@ -160,7 +161,7 @@ class Manifest:
             if stored.get(name) != expected:
                 raise UserError(
                     f"{self.path}: expected the {name} {expected!r} of this work folder, found "
-                    f"{stored.get(name)!r}; {self._remedy}"
+                    f"{stored.get(name)!r}; {self.remedy}"
                 )
         listed = stored.get("files")
         if not isinstance(listed, dict) or not all(map(_is_entry, listed, listed.values())):

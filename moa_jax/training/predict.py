@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +27,7 @@ from moa_jax.training.trees import (
     Prediction,
     PredictionShared,
     SharedArrays,
+    Variables,
 )
 
 
@@ -111,7 +113,7 @@ class Predictor:
           share: this predictor's share of the memory for members, if there are several.
 
         Raises:
-          UserError: a member's file is missing or damaged.
+          UserError: a member's file is missing, damaged, or of other shapes than the others.
         """
         self.folder, self.devices, self.forward = folder, devices, forward
         for member in members:
@@ -142,6 +144,12 @@ class Predictor:
 
     def _load(self, group: Sequence[int]) -> Finished:
         read = [weights.read(self._path(self._members[i])).variables for i in group]
+        for number, variables in zip(group, read, strict=True):
+            if _shapes(variables) != _shapes(read[0]):
+                raise UserError(
+                    f"{self._path(self._members[number])}: expected arrays of the shapes of "
+                    f"{self._path(self._members[group[0]]).name}, found others"
+                )
         data = jax.tree.map(lambda a: np.asarray(a)[np.asarray(group)], self._data)
         return self.devices.put_members(self._slots(group).pad(Finished(stack(read), data)))
 
@@ -160,7 +168,13 @@ class Predictor:
             member = self._resident or self._load(group)
             slots = self._slots(group)
             table = self.devices.put_members(slots.pad(rows(group)))
-            _, predicted = self._program((), Prediction(member, table), shared)
+            try:
+                _, predicted = self._program((), Prediction(member, table), shared)
+            except flax.errors.FlaxError as error:
+                raise UserError(
+                    f"{self._path(self._members[group[0]])}: expected the arrays of the "
+                    f"configuration's network: {str(error).splitlines()[0]}"
+                ) from error
             yield group, slots.unpad(predicted)
 
     def means(
@@ -227,6 +241,11 @@ def out_of_fold(stage: Stage, predictor: Predictor, hard_targets: np.ndarray) ->
     dtype = jnp.result_type(float)
     views = {blocks: mean.values().astype(dtype) for blocks, mean in nested.items()}
     return OutOfFold(everywhere.values(), scores, views)
+
+
+def _shapes(variables: Variables) -> Mapping[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_flatten_with_path(variables)[0]
+    return {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in leaves}
 
 
 class _Mean:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from moa_jax.store.predictions import Predictions
+from moa_jax.store.workdir import Workdir
 
 
 def fails(result, message):
@@ -168,6 +169,7 @@ def test_predictions_of_other_rows_in_the_blend(launch, copy):
     path = copy / "simple_nn_new" / "oof.parquet"
     found = Predictions.read(path)
     Predictions(found.ids[1:], found.targets, found.values[1:]).write(path)
+    Workdir(copy).manifest("simple_nn_new").add([path])
     fails(launch(copy, "--mode=blend"), f"the first is {found.ids[0]!r}")
 
 

@@ -1,0 +1,70 @@
+"""Checkpoints: one that is damaged, or of something else, is left out or told in one line."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from moa_jax.errors import UserError
+from moa_jax.training.checkpoints import Checkpoints, Position
+
+STATE = {"weight": np.arange(3.0, dtype=np.float32)}
+TEMPLATE = {"weight": jax.ShapeDtypeStruct((3,), np.float32)}
+
+
+def mine(position):
+    return f"mine {position.group}"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with Checkpoints(tmp_path / "saved", mine) as saved:
+        for number in (1, 2):
+            saved.save(number, Position(0, number, 0), STATE)
+    return tmp_path / "saved"
+
+
+def restored(folder, origin=mine):
+    with Checkpoints(folder, origin) as saved:
+        return saved.restore(lambda position: TEMPLATE)
+
+
+def test_a_changed_position_is_noticed(folder, caplog):
+    path = folder / "2" / "meta" / "metadata"
+    meta = json.loads(path.read_text())
+    meta["position"]["epoch"] = 7
+    path.write_text(json.dumps(meta))
+    position, state = restored(folder)
+    assert position == Position(0, 1, 0) and "damaged checkpoint is left out" in caplog.text
+    np.testing.assert_array_equal(state["weight"], STATE["weight"])
+
+
+def test_checkpoints_of_another_run_are_left_out(folder):
+    """Of the same shapes, which is all that they tell of themselves."""
+    assert restored(folder, lambda position: "another") is None
+
+
+def test_checkpoints_are_cleared(folder):
+    with Checkpoints(folder, mine) as saved:
+        saved.clear()
+        assert saved.restore(lambda position: TEMPLATE) is None
+        saved.save(1, Position(0, 1, 0), STATE)
+    assert restored(folder)[0] == Position(0, 1, 0)
+
+
+def test_what_cannot_be_opened_is_one_line(folder):
+    (folder / "2" / "_CHECKPOINT_METADATA").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="saved: damaged, delete this folder: maximum recursion"):
+        restored(folder)
+    (folder.parent / "file").touch()
+    with pytest.raises(UserError, match="file: expected a folder of checkpoints, found a file"):
+        restored(folder.parent / "file")
+
+
+def test_names_that_are_no_checkpoints_are_passed_over(folder):
+    for name in ("junk", "-5", "3.5", "9" * 30, "50"):
+        (folder / name).mkdir()
+    (folder / "7").touch()
+    (folder / "8").symlink_to("nowhere")
+    assert restored(folder)[0] == Position(0, 2, 0)
