@@ -109,13 +109,13 @@ class DeepInsight(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         checks.no_dates(X)
         X = validate_data(self, X, dtype=np.float64, reset=False)
+        scaled = self.scale_.transform(X).astype(np.float32)
         needed, there = len(X) * self.resolution_**2 * 12, memory.machine_bytes()
         if needed > there:
             raise ValueError(
                 f"X: {len(X)} images of {self.resolution_} pixels need {memory.size(needed)} of "
                 f"memory, this machine has {memory.size(there)}; transform it in parts"
             )
-        scaled = self.scale_.transform(X).astype(np.float32)
         tables = images.pixel_tables([self.pixels_], self.resolution_)
         tables = jax.device_put({name: table[0] for name, table in tables.items()})
         painted = np.empty((len(scaled), self.resolution_, self.resolution_, 3), np.float32)
