@@ -1,4 +1,4 @@
-"""Settings of the whole suite: eight virtual devices, warnings as errors, slow tests on demand."""
+"""Settings of all tests: eight virtual devices, quick compilation, slow tests on demand."""
 
 import ctypes
 import gc
@@ -14,6 +14,13 @@ MOST_BYTES = 1500 * 2**20
 
 if not os.environ.get("JAX_NUM_CPU_DEVICES"):
     jax.config.update("jax_num_cpu_devices", 8)
+# Most programs here run for milliseconds and are compiled for seconds. Processes that tests start
+# take it over. With JAX_DISABLE_MOST_OPTIMIZATIONS=0 everything is compiled as in the product.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = (
+    os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") or "1"
+)
+QUICK = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] != "0"
+jax.config.update("jax_disable_most_optimizations", QUICK)
 
 
 def pytest_addoption(parser):
@@ -36,6 +43,14 @@ def compilation_cache(tmp_path_factory):
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+@pytest.fixture
+def optimised():
+    """Compiles as the product does, where the subject is what optimisation may change."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", QUICK)
 
 
 @pytest.fixture(scope="module", autouse=True)

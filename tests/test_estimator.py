@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 
-import jax
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -23,14 +22,6 @@ TINY = {
     "n_d": 4, "n_a": 4, "n_steps": 1, "n_shared": 1, "n_independent": 0, "batch_size": 64,
     "max_epochs": 8, "learning_rate": 0.1, "momentum": 0.3, "random_state": 0,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Programs of many shapes, each of which runs for milliseconds."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 # The statistics of batch normalisation count rows, and batches are cut from rows: repeated rows

@@ -163,6 +163,7 @@ def test_strategies_agree(tmp_path, two_epochs, strategy, inner):
         np.testing.assert_allclose(flat(one), flat(two), atol=2e-5)
 
 
+@pytest.mark.usefixtures("optimised")
 def test_pmap_and_shard_map_train_to_the_same_bits(tmp_path):
     for strategy in ("pmap", "shard_map"):
         fit(tmp_path / strategy, toy.stage(), devices=Devices.available(strategy))

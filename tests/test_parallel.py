@@ -44,6 +44,7 @@ def results(strategy, inner, members=5):
     return slots.unpad(map_members(fn, devices, inner=inner)(state, own, shared))
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("inner", ["vmap", "loop"])
 def test_pmap_and_shard_map_are_bit_equal(inner):
     jax.tree.map(np.testing.assert_array_equal, results("pmap", inner), results("shard_map", inner))

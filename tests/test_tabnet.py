@@ -31,7 +31,7 @@ from moa_jax.training.trees import Batches, Own, Shared, Training
 EVAL = {name: load(f"{name}_eval") for name in RECIPES}
 TRAIN = {name: load(f"{name}_train") for name in RECIPES}
 every_config = pytest.mark.parametrize("name", RECIPES)
-# Less time for the compiler; the training program of the five steps has its usual settings.
+# Less time for the compiler, and far less than for operations one by one.
 compiled = functools.partial(
     jax.jit, static_argnames="name", compiler_options={"xla_backend_optimization_level": 0}
 )
@@ -67,18 +67,6 @@ def close(found, expected, tolerance=1e-9, floor=1e-2):
     )
 
 
-def forward(name, variables, x, mask=None):
-    """Outputs, statistics and intermediates in train mode."""
-    return network(name).apply(
-        variables,
-        x,
-        mask,
-        train=True,
-        mutable=["batch_stats", "intermediates"],
-        capture_intermediates=True,
-    )
-
-
 def objective(name, outputs, y, mask):
     logits, mask_loss = outputs
     loss = losses.log_loss_epsilon(logits, losses.smoothed(y, SMOOTHING), mask)
@@ -86,31 +74,48 @@ def objective(name, outputs, y, mask):
 
 
 def gradient(name, variables, x, y, mask=None):
-    """Loss, outputs and statistics, and the gradient."""
+    """Loss, outputs and statistics, the gradient, and the intermediates in train mode."""
 
     def loss(params):
-        outputs, updated = forward(name, {**variables, "params": params}, x, mask)
+        outputs, updated = network(name).apply(
+            {**variables, "params": params},
+            x,
+            mask,
+            train=True,
+            mutable=["batch_stats", "intermediates"],
+            capture_intermediates=True,
+        )
         real = np.ones(len(x), bool) if mask is None else mask
-        return objective(name, outputs, y, real), (outputs, updated["batch_stats"])
+        return objective(name, outputs, y, real), (outputs, updated)
 
-    return jax.value_and_grad(loss, has_aux=True)(variables["params"])
+    (value, (outputs, updated)), found = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+    return (value, (outputs, updated["batch_stats"])), found, updated["intermediates"]
 
 
-compiled_forward, compiled_gradient = compiled(forward), compiled(gradient)
+def infer(name, variables, x, mask=None):
+    """Outputs and intermediates in eval mode."""
+    outputs, updated = network(name).apply(
+        variables, x, mask, capture_intermediates=True, mutable=["intermediates"]
+    )
+    return outputs, updated["intermediates"]
+
+
+def explain(name, variables, x):
+    return network(name).apply(variables, x, method=TabNet.explain)
+
+
+compiled_gradient, compiled_infer, compiled_explain = map(compiled, (gradient, infer, explain))
 
 
 def norm(tree):
-    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)))
+    return np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(tree)))
 
 
 @every_config
 def test_eval_mode_layer_by_layer(name):
     with jax.enable_x64(True):
         reference = EVAL[name]
-        (logits, mask_loss), found = network(name).apply(
-            start(name), reference["x"], capture_intermediates=True, mutable=["intermediates"]
-        )
-        seen = found["intermediates"]
+        (logits, mask_loss), seen = compiled_infer(name, start(name), reference["x"])
 
         def output(*path):
             node = seen
@@ -145,7 +150,7 @@ def test_eval_mode_layer_by_layer(name):
 def test_explanation_sums_the_columns_of_an_embedding(name):
     with jax.enable_x64(True):
         reference, config = EVAL[name], RECIPES[name]
-        explanation, masks = network(name).apply(start(name), reference["x"], method=TabNet.explain)
+        explanation, masks = compiled_explain(name, start(name), reference["x"])
         widths = np.ones(config["input_dim"], int)
         if config["cat_idxs"]:
             widths[config["cat_idxs"]] = config["cat_emb_dim"]
@@ -160,7 +165,7 @@ def test_explanation_sums_the_columns_of_an_embedding(name):
 @every_config
 def test_eval_mode_in_float32(name):
     variables = jax.tree.map(lambda leaf: leaf.astype(np.float32), start(name))
-    found = network(name).apply(variables, EVAL[name]["x"].astype(np.float32))
+    found, _ = compiled_infer(name, variables, EVAL[name]["x"].astype(np.float32))
     assert found[0].dtype == found[1].dtype == jnp.float32
     expected = (EVAL[name]["logits_f32"], EVAL[name]["M_loss_f32"])
     close(found, expected, tolerance=1e-6, floor=1)
@@ -171,7 +176,7 @@ def test_train_mode_outputs_gradients_and_statistics(name):
     with jax.enable_x64(True):
         reference, variables = TRAIN[name], start(name)
         x, y = reference["x"], reference["y"]
-        (loss, ((logits, mask_loss), stats)), found = compiled_gradient(name, variables, x, y)
+        (loss, ((logits, mask_loss), stats)), found, seen = compiled_gradient(name, variables, x, y)
         close((logits, mask_loss), (reference["logits"], reference["M_loss"]))
         assert LAMBDA_SPARSE[name] == reference["lambda_sparse"]
         close(loss, reference["loss"])
@@ -185,9 +190,8 @@ def test_train_mode_outputs_gradients_and_statistics(name):
         close(norm(found), reference["grad_global_norm"])
         close(stats, variables_with(name, part(reference, "stat"))["batch_stats"])
 
-        _, updated = compiled_forward(name, variables, x)
         for step in range(RECIPES[name]["n_steps"]):
-            attention = updated["intermediates"][f"attention_{step}"]
+            attention = seen[f"attention_{step}"]
             close(attention["__call__"][0], reference[f"mask_{step}"])
             close(attention["norm"]["__call__"][0], reference[f"att_bn_{step}"])
 
@@ -198,7 +202,7 @@ def test_other_batch_lengths(name, rows):
     with jax.enable_x64(True):
         reference = TRAIN[name]
         x, y = reference["x"][:rows], reference["y"][:rows]
-        (_, (outputs, found)), _ = compiled_gradient(name, start(name), x, y)
+        (_, (outputs, found)), *_ = compiled_gradient(name, start(name), x, y)
         close(outputs, (reference[f"logits_n{rows}"], reference[f"M_loss_n{rows}"]))
         expected = part(reference, f"stat_n{rows}")
         stats = {
@@ -235,10 +239,10 @@ def test_padded_batch_equals_the_batch_of_its_real_rows(name, rows, width):
         long_y = np.concatenate([y, np.zeros((width - rows, y.shape[1]))])
 
         mask = np.arange(width) < rows
-        (loss, ((logits, mask_loss), stats)), found = compiled_gradient(
+        (loss, ((logits, mask_loss), stats)), found, _ = compiled_gradient(
             name, start(name), long_x, long_y, mask
         )
-        expected_value, expected = compiled_gradient(name, start(name), x, y)
+        expected_value, expected, _ = compiled_gradient(name, start(name), x, y)
         close(found, expected, tolerance=1e-12, floor=1e-1)
         found = (loss, ((logits[:rows], mask_loss), stats))
         close(found, expected_value, tolerance=1e-12, floor=1e-1)
@@ -250,8 +254,8 @@ def test_mask_in_eval_mode_leaves_padded_rows_out_of_the_mask_loss(name):
         x = TRAIN[name]["x"][:60]
         long_x = np.concatenate([x, TRAIN[name]["x"][200:240]])
         mask = np.arange(100) < 60
-        logits, mask_loss = network(name).apply(start(name), long_x, mask)
-        expected = network(name).apply(start(name), x)
+        (logits, mask_loss), _ = compiled_infer(name, start(name), long_x, mask)
+        expected, _ = compiled_infer(name, start(name), x)
         close((logits[:60], mask_loss), expected, tolerance=1e-12)
 
 
@@ -282,15 +286,17 @@ def test_five_steps_of_the_training_program(name):
         )
         shared = Shared(stage.shared, stage.targets)
         own = Own((), np.int32(len(WINDOWS)))
-        state, _ = initial.initialise(stage)(jax.random.key_data(jax.random.key(0)), own, shared)
+        key = jax.random.key_data(jax.random.key(0))
+        state, _ = jax.jit(initial.initialise(stage))(key, own, shared)
         variables = start(name)
-        state = state._replace(**variables, opt=optimizer(5, 1).init(variables["params"]))
+        opt = jax.jit(optimizer(5, 1).init)(variables["params"])
+        state = state._replace(**variables, opt=opt)
         train = jax.jit(loop.train(stage))
         step_losses, norms, parts = [], [], 0
         for step, (first, end) in enumerate(WINDOWS):
             before = {"params": state.params, "batch_stats": state.batch_stats}
             window = slice(first, end)
-            (loss, _), found = compiled_gradient(
+            (loss, _), found, _ = compiled_gradient(
                 name, before, reference["x"][window], reference["y"][window]
             )
             step_losses.append(loss)
@@ -312,7 +318,7 @@ def test_five_steps_of_the_training_program(name):
         close(after, variables_with(name, expected), tolerance=1e-7, floor=1)
         assert expected["tabnet.initial_bn.num_batches_tracked"] == len(WINDOWS)
         assert expected["tabnet.att_transformers.0.bn.bn.num_batches_tracked"] == parts
-        outputs = network(name).apply(after, EVAL[name]["x"])
+        outputs, _ = compiled_infer(name, after, EVAL[name]["x"])
         last = (reference["step5_eval_logits"], reference["step5_eval_M_loss"])
         close(outputs, last, tolerance=1e-7, floor=1)
 
@@ -330,7 +336,7 @@ def test_stacked_members_equal_each_alone():
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *members)
 
         def one(variables, x, count):
-            return gradient("alt", variables, x, y, jnp.arange(300) < count)
+            return gradient("alt", variables, x, y, jnp.arange(300) < count)[:2]
 
         found = jax.jit(jax.vmap(one))(stacked, rows, counts)
         for i, member in enumerate(members):
@@ -349,7 +355,7 @@ def test_first_draw_has_the_documented_deviations():
         cat_dims=(3, 2),
         mask_type="entmax",
     )
-    variables = model.init(jax.random.key(0), jnp.zeros((2, 1497)))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 1497)))
     params = variables["params"]
     leaves = jax.tree.leaves(params)
     assert (len(leaves), sum(leaf.size for leaf in leaves)) == (30, 295113)
@@ -374,12 +380,14 @@ def test_bfloat16_computes_low_and_keeps_masks_high():
     model = network("win").clone(dtype=jnp.bfloat16)
     variables = jax.tree.map(lambda leaf: leaf.astype(np.float32), start("win"))
     x = EVAL["win"]["x"].astype(np.float32)
-    logits, mask_loss = model.apply(variables, x)
+    logits, mask_loss = jax.jit(model.apply)(variables, x)
     assert (logits.dtype, mask_loss.dtype) == (jnp.bfloat16, jnp.float32)
-    _, masks = model.apply(variables, x, method=TabNet.explain)
+    explain = functools.partial(model.apply, method=TabNet.explain)
+    _, masks = jax.jit(explain)(variables, x)
     np.testing.assert_allclose(masks[0].sum(-1), 1, atol=1e-5)
     np.testing.assert_allclose(logits.astype(np.float32), EVAL["win"]["logits"], atol=0.1)
-    (logits, _), updated = model.apply(variables, x, train=True, mutable=["batch_stats"])
+    train = functools.partial(model.apply, train=True, mutable=["batch_stats"])
+    (logits, _), updated = jax.jit(train)(variables, x)
     assert logits.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(updated)} == {jnp.dtype("float32")}
 
@@ -399,7 +407,7 @@ def test_bfloat16_computes_low_and_keeps_masks_high():
 def test_impossible_settings_are_refused_by_name(field, value):
     model = network("win").clone(**{field: value})
     with pytest.raises(ValueError, match=field):
-        model.init(jax.random.key(0), jnp.zeros((2, 64)))
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, 64)))
     with pytest.raises(ValueError, match="n_independent and n_shared"):
         bare = network("win").clone(n_independent=0, n_shared=0)
-        bare.init(jax.random.key(0), jnp.zeros((2, 64)))
+        jax.eval_shape(bare.init, jax.random.key(0), jnp.zeros((2, 64)))
