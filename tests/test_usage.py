@@ -15,7 +15,7 @@ def test_modes_flags_and_configurations_with_examples():
     lines = usage.text().splitlines()
     names = [line.split()[0] for line in lines if line[:2] == "  " and line[2] != " "]
     own = [f"--{f.name}" for f in absl_flags.FLAGS.get_flags_for_module(flags.__name__)]
-    assert own == ["--config", "--fields", "--workdir", "--mode", "--distributed"]
+    assert own == ["--config", "--fields", "--workdir", "--mode", "--distributed", "--repair"]
     flagged = {name.partition("=")[0] for name in names}
     assert {*flags.MODES, *own, "--config.FIELD", *flags.packaged()} <= flagged
     examples = [line.strip() for line in lines if line.strip().startswith(("moa-jax -", "srun"))]
