@@ -73,6 +73,11 @@ def main(argv: Sequence[str]) -> None:
 
 def cli() -> None:
     """Runs the command line; a user's mistake is one line and exit status 1."""
+    if sys.argv[1:2] == ["prepare"]:
+        from moa_jax.prepare.__main__ import cli as prepare
+
+        prepare(sys.argv[2:])
+        return
     if not {"--help", "-help", "-h"}.isdisjoint(sys.argv[1:]):
         print(usage.text())
         return
