@@ -1,1 +1,1 @@
-"""From a screening table to a data folder: formats, roles of columns, the layout, what was found."""
+"""From a screening table to a data folder: formats, roles of columns, layout, findings."""

@@ -86,14 +86,16 @@ def main(arguments: Sequence[str]) -> None:
     given = {name: value for name, value in given.items() if value is not None}
     if like is not None:
         if given:
-            raise UserError(f"--{next(iter(given))}: given, but --like={like} says what columns are")
+            raise UserError(
+                f"--{next(iter(given))}: given, but --like={like} says what columns are"
+            )
         from moa_jax.data import prepared
-        from moa_jax.prepare import preparation
+        from moa_jax.prepare import new_rows
 
         described = prepared.read(like)
         if described is None:
             raise UserError(f"--like: {like}: expected a folder with {prepared.NAME}, found none")
-        preparation.apply(Path(table), described, Path(out))
+        new_rows.apply(Path(table), described, Path(out))
         return
     columns = {role: given.pop(role) for role in ROLES if role in given}
     if "metadata" in given:

@@ -58,15 +58,14 @@ def find(
     kept = described["labels"]["kept"]
     dropped = described["labels"]["dropped"]
     compounds = wells.compound
-    rows_of = (labels.values == 1) & treated[:, None]
     unit = described["labels"]["counted"]
     counted = {**kept, **{name: one[unit] for name, one in dropped.items()}}
     table = [
-        (name, counted[name] if compounds is not None else None, int(rows_of[:, i].sum()),
-         name in kept)
+        (name, counted[name] if compounds is not None else None,
+         int(((labels.values[:, i] == 1) & treated).sum()), name in kept)
         for i, name in enumerate(labels.names)
     ]  # fmt: skip
-    sizes = collections.Counter(c for c in _of(compounds, treated) if c is not None)
+    sizes = collections.Counter(_of(compounds, treated))
     counts = {
         "training wells": int(training.sum()),
         "treated": int(treated.sum()),
@@ -114,8 +113,9 @@ def lines(found: Findings, described: Mapping[str, Any]) -> list[str]:
     return told
 
 
-def _of(values: np.ndarray | None, rows: np.ndarray) -> Sequence[str | None]:
-    return [] if values is None else values[rows].tolist()
+def _of(values: np.ndarray | None, rows: np.ndarray) -> list[str]:
+    """Returns what stands in some rows of a column, once for each row that has something."""
+    return [] if values is None else [one for one in values[rows] if one is not None]
 
 
 def _plates(
@@ -124,7 +124,7 @@ def _plates(
     found = []
     for plate, rows in _rows_by(wells.plate, training).items():
         treated = rows[~wells.is_control[rows]]
-        compounds = 0 if wells.compound is None else len({*wells.compound[treated]} - {None})
+        compounds = 0 if wells.compound is None else len({*_of(wells.compound, treated)})
         having = int((labels.values[treated] == 1).any(0).sum())
         found.append((plate, len(rows), len(rows) - len(treated), compounds, having))
     return sorted(found)
@@ -135,7 +135,7 @@ def _rows_by(names: np.ndarray | None, rows: np.ndarray) -> dict[str, np.ndarray
     found: dict[str, list[int]] = {}
     for row in np.flatnonzero(rows) if names is not None else ():
         if names is not None and names[row] is not None:
-            found.setdefault(names[row], []).append(row)
+            found.setdefault(names[row], []).append(int(row))
     return {name: np.array(mine) for name, mine in found.items()}
 
 
@@ -169,9 +169,7 @@ def _warnings(
         plates_of = np.stack([values[rows].any(0) for rows in by_plate.values()])
         alone = [n for n, count in zip(names, plates_of.sum(0), strict=True) if count == 1]
         if alone:
-            told.append(
-                f"{_several(len(alone), 'label')} stand on one plate only: {_few(alone)}"
-            )
+            told.append(f"{_several(len(alone), 'label')} stand on one plate only: {_few(alone)}")
     if wells.compound is None:
         told.append(
             "No column tells compounds, so that no folds can keep them whole: scores are those of "
@@ -183,7 +181,7 @@ def _warnings(
                 f"{_several(len(unlike), 'compound')} have wells with other labels than their "
                 f"first: {_few(unlike)}"
             )
-        known = {*_of(wells.compound, treated)} - {None}
+        known = {*_of(wells.compound, treated)}
         again = sorted({*_of(wells.compound, test & ~wells.is_control)} & known)
         if again:
             told.append(

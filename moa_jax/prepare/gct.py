@@ -40,8 +40,8 @@ def read(path: Path) -> Source:
         columns = {"id": ids}
         for number in range(about_wells):
             line = _line(path, text)
-            values = _cells(path, line, lead, wells, f"row {number + 1} about the columns")
-            columns[line.split("\t", 1)[0].strip()] = values
+            name = line.split("\t", 1)[0].strip()
+            columns[name] = _cells(path, line, lead, wells, f"row {number + 1} about the columns")
         rows = [line.split("\t", lead)[:lead] for line in text if line.strip()]
     if len(rows) != genes:
         raise UserError(

@@ -45,8 +45,8 @@ def read(path: Path) -> Source:
             f"{path}: {MATRIX}: expected {len(ids)} wells x {len(about['id'])} genes, found "
             + " x ".join(map(str, shape))
         )
-    sources.check_names(path, "column", ids)
-    sources.check_names(path, "row", about["id"])
+    sources.check_names(path, "column", ids.tolist())
+    sources.check_names(path, "row", about["id"].tolist())
     place = {name: index for index, name in enumerate(about["id"])}
 
     def table(names: Sequence[str]) -> pa.Table:
@@ -76,14 +76,14 @@ def column(found: np.ndarray) -> pa.Array:
 
 def texts(found: np.ndarray) -> np.ndarray:
     """Returns a stored vector as texts, [N] str in an object array."""
-    if found.dtype.kind in "SO":
-        found = [cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)
-                 for cell in found]  # fmt: skip
-    return np.array([str(cell).strip() for cell in found], object)
+    read = (
+        cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell) for cell in found
+    )
+    return np.array([cell.strip() for cell in read], object)
 
 
 def missing_as_nan(block: np.ndarray) -> np.ndarray:
-    """Returns [n, features] float with NaN where a value is infinite or the mark of a missing one."""
+    """Returns [n, features] float with NaN for infinite values and the mark of a missing one."""
     block = block.astype(np.result_type(block.dtype, np.float32), copy=False)
     block[~np.isfinite(block) | (block == sources.cells.MISSING_MARK)] = np.nan
     return block

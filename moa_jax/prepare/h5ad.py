@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,21 +27,26 @@ def read(path: Path) -> Source:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        anndata = sources.extra("anndata", "anndata", path)
+        io = sources.extra("anndata.io", "anndata", path)
+        h5py = sources.extra("h5py", "anndata", path)
         try:
-            opened = anndata.read_h5ad(path, backed="r")
+            opened = h5py.File(path, "r")
+            obs, var = io.read_elem(opened["obs"]), io.read_elem(opened["var"])
+            matrix = opened["X"] if "X" in opened else None
+            # Rows of a matrix that is stored by columns cannot be read alone.
+            if "csc" in str(getattr(matrix, "attrs", {}).get("encoding-type")):
+                matrix = io.read_elem(matrix).tocsr()
         except Exception as error:  # anndata lets through whatever its readers raise
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{path}: cannot be read as AnnData: {reason}") from None
-    if opened.X is None:
+    if matrix is None:
         raise UserError(f"{path}: expected a matrix X, found none")
-    names = [str(name) for name in opened.var_names]
+    names = [str(name) for name in var.index]
     sources.check_names(path, "variable", names)
-    obs = opened.obs
-    columns = {INDEX: np.array([str(name) for name in opened.obs_names], object)}
+    columns: dict[str, Any] = {INDEX: np.array([str(name) for name in obs.index], object)}
     columns |= {str(name): obs[name] for name in obs.columns if str(name) != INDEX}
     about = {"id": np.array(names, object)}
-    about |= {str(n): opened.var[n].astype(str).to_numpy(object) for n in opened.var.columns}
+    about |= {str(name): var[name].astype(str).to_numpy(object) for name in var.columns}
     place = {name: index for index, name in enumerate(names)}
 
     def table(wanted: Sequence[str]) -> pa.Table:
@@ -49,9 +55,21 @@ def read(path: Path) -> Source:
     def values(wanted: Sequence[str]) -> Iterator[np.ndarray]:
         index = np.array([place[name] for name in wanted])
         step = sources.block_rows(len(names), 8)
-        for start in range(0, opened.n_obs, step):
-            block = opened.X[start : start + step]
-            block = block.toarray() if hasattr(block, "toarray") else np.asarray(block)
-            yield missing_as_nan(block[:, index])
+        for start in range(0, len(obs), step):
+            yield missing_as_nan(_rows(matrix, start, start + step, len(names))[:, index])
 
     return Source(path, tuple(columns), tuple(names), about, table, values)
+
+
+def _rows(matrix: Any, start: int, stop: int, width: int) -> np.ndarray:
+    """Returns consecutive rows of a matrix, dense or sparse by rows, on the disk or in memory."""
+    if hasattr(matrix, "toarray"):
+        return matrix[start:stop].toarray()
+    if not hasattr(matrix, "keys"):
+        return matrix[start:stop]
+    ends = matrix["indptr"][start : stop + 1]
+    within = slice(ends[0], ends[-1])
+    rows = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
+    dense = np.zeros((len(ends) - 1, width), matrix["data"].dtype)
+    dense[rows, matrix["indices"][within]] = matrix["data"][within]
+    return dense

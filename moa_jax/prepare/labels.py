@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import pyarrow as pa
 from absl import logging
 
 from moa_jax.data import cells
@@ -24,7 +25,7 @@ class Labels:
 
     Attributes:
       names: L names.
-      values: [N, L] float32, 0 or 1, NaN where a column of 0 and 1 has nothing.
+      values: [N, L] int8, 0 or 1, and -1 where a column of 0 and 1 has nothing.
       known: [N] bool, whether a well has an annotation at all.
     """
 
@@ -47,16 +48,16 @@ def read(source: Source, columns: Sequence[str], separator: str) -> Labels:
     binary = [_is_binary(column) for column in texts]
     if len(columns) > 1 and not all(binary):
         name, column = next((n, c) for n, c, b in zip(columns, texts, binary, strict=True) if not b)
-        row = next(r for r, t in enumerate(column) if not cells.is_missing(t) and not _is_binary([t]))
+        row = next(
+            r for r, t in enumerate(column) if not cells.is_missing(t) and not _is_binary([t])
+        )
         raise UserError(
             f"{source.path}: --labels: column {name}, row {row + 1}: expected 0 or 1 in each of "
             f"{len(columns)} columns, found {column[row]!r}; texts stand in one column"
         )
     if all(binary):
-        values = np.stack([cells.binaries(table.column(n)) for n in columns], 1).astype(np.float32)
-        values[np.isinf(values) | (values == cells.MISSING_MARK)] = np.nan
-        names = tuple(columns)
-        known = ~np.isnan(values).all(1)
+        values = np.stack([_zeros_and_ones(table.column(name)) for name in columns], 1)
+        names, known = tuple(columns), np.asarray((values >= 0).any(1))
     else:
         names, values, known = _of_texts(texts[0], separator)
     if not known.any() or not names:
@@ -82,13 +83,11 @@ def counts(labels: Labels, rows: np.ndarray, compound: np.ndarray | None) -> lis
     return found
 
 
-def _of_texts(
-    column: np.ndarray, separator: str
-) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+def _of_texts(column: np.ndarray, separator: str) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     parts = [_parts(text, separator) for text in column]
     names = tuple(sorted({name for found in parts for name in found}))
     place = {name: index for index, name in enumerate(names)}
-    values = np.zeros((len(parts), len(names)), np.float32)
+    values = np.zeros((len(parts), len(names)), np.int8)
     for row, found in enumerate(parts):
         values[row, [place[name] for name in found]] = 1
     return names, values, np.array([bool(found) for found in parts])
@@ -101,6 +100,11 @@ def _parts(text: str | None, separator: str) -> list[str]:
     return [p for p in found if not cells.is_missing(p) and p.lower() not in UNKNOWN]
 
 
-def _is_binary(column: Sequence[str | None]) -> bool:
+def _zeros_and_ones(column: pa.ChunkedArray) -> np.ndarray:
+    values = cells.binaries(column)
+    return np.where((values == 0) | (values == 1), values, -1).astype(np.int8)
+
+
+def _is_binary(column: Iterable[str | None]) -> bool:
     found = {text.lower() for text in column if text is not None and not cells.is_missing(text)}
     return bool(found) and found <= BINARY

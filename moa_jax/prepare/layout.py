@@ -126,9 +126,7 @@ def _writer(path: Path, table: pa.Table) -> Any:
     if path.suffix != ".parquet":
         return pa.csv.CSVWriter(path, table.schema)
     words = [name for name in TREATMENT if name in table.column_names]
-    return pa.parquet.ParquetWriter(
-        path, table.schema, compression="zstd", use_dictionary=words
-    )
+    return pa.parquet.ParquetWriter(path, table.schema, compression="zstd", use_dictionary=words)
 
 
 def write_columns(path: Path, columns: Mapping[str, Any]) -> None:
@@ -138,10 +136,9 @@ def write_columns(path: Path, columns: Mapping[str, Any]) -> None:
 
 
 def write_targets(path: Path, ids: np.ndarray, names: Sequence[str], values: np.ndarray) -> None:
-    """Writes targets, [n, L] 0 or 1, an empty cell for NaN."""
-    numbers = np.nan_to_num(values).astype(np.int8)
+    """Writes targets, [n, L] 0 or 1, an empty cell for -1."""
     columns = {
-        name: pa.array(numbers[:, index], mask=np.isnan(values[:, index]))
+        name: pa.array(values[:, index], mask=values[:, index] < 0)
         for index, name in enumerate(names)
     }
     write_columns(path, {"sig_id": texts(ids), **columns})

@@ -15,13 +15,13 @@ ROLES: Mapping[str, str] = {
     "compound": "compounds",
     "labels": "labels: texts of several labels, classes, or 0/1 columns (a list with commas, or a "
     "regular expression)",
-    "control_column": "what tells controls",
+    "control_column": "values that tell controls",
     "dose": "doses",
     "time": "times in hours",
     "plate": "plates",
     "cell_line": "cell lines",
     "cell_count": "numbers of cells",
-    "split_column": "what tells rows to predict",
+    "split_column": "values that tell rows to predict",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,10 @@ def prepare(table: Path, out: Path, options: Options) -> None:
       UserError: a flag, the table or the folder is not what is expected; nothing is written.
     """
     layout.check_new(out)
-    source = opened(table, options)
+    source = sources.read(table)
+    source = side_tables.joined(source, options.metadata, options.label_separator)
+    if options.genes:
+        source = side_tables.with_genes(source, options.genes)
     found_roles, groups = roles.find(source, options)
     rows = wells.read(source, found_roles)
     annotated = labels.read(source, found_roles.labels, options.label_separator)
@@ -54,12 +56,12 @@ def prepare(table: Path, out: Path, options: Options) -> None:
     columns, groups = _named(source, found_roles, groups)
     treated = training & ~rows.is_control
     compounds = labels.counts(annotated, treated, rows.compound)
-    own = None
-    if rows.compound is not None:
-        own = np.where(treated, rows.compound, None)
-    used = survey(source, list(columns.values()), training, own)
+    of_treated = None if rows.compound is None else rows.compound.copy()
+    if of_treated is not None:
+        of_treated[~treated] = None
+    used = survey(source, list(columns.values()), training, of_treated)
     described = record.describe(
-        source, options, found_roles, groups, annotated, compounds, rows, used
+        source, options, found_roles, groups, annotated, compounds, rows, used, columns
     )
     _check(source, options, described)
     found = findings.find(rows, annotated, training, test, used, described)
@@ -72,13 +74,6 @@ def prepare(table: Path, out: Path, options: Options) -> None:
         files.write_json(folder / prepared.NAME, described)
         page.write(folder / "data.html", out.name, found, described)
     logging.info("%s: written; train with --config.data.folder=%s", out, out)
-
-
-def opened(table: Path, options: Options) -> Source:
-    """Returns the source of a table with what its side tables add."""
-    source = sources.read(table)
-    source = side_tables.joined(source, options.metadata, options.label_separator)
-    return side_tables.with_genes(source, options.genes) if options.genes else source
 
 
 def _sets(source: Source, rows: Wells, annotated: Labels) -> tuple[np.ndarray, np.ndarray]:
@@ -137,7 +132,9 @@ def _write(
     columns: Mapping[str, str],
     described: Mapping[str, Any],
 ) -> None:
-    suffix = ".parquet" if source.features is not None or source.path.suffix == ".parquet" else ".csv"
+    suffix = (
+        ".parquet" if source.features is not None or source.path.suffix == ".parquet" else ".csv"
+    )
     chosen = {"train_features": training, **({"test_features": test} if test.any() else {})}
     paths = [folder / f"{stem}{suffix}" for stem in chosen]
     with layout.writing(paths) as append:
@@ -166,71 +163,3 @@ def _write(
             own = [one or f"unknown_{i}" for one, i in zip(of[treated], ids, strict=True)]
             found = {"sig_id": layout.texts(ids), name: layout.texts(own)}
             layout.write_columns(folder / f"{stem}.csv", found)
-
-
-def apply(table: Path, described: Mapping[str, Any], out: Path) -> None:
-    """Writes the features file of new rows of a raw table, every one of them.
-
-    Args:
-      table: in any of the formats, with at least the columns that `described` names for ids,
-        controls, doses, times and features.
-      described: what `columns.json` of the training rows' folder holds.
-      out: a .csv or .parquet file.
-
-    Raises:
-      UserError: a column is missing, or a cell is not what is expected.
-    """
-    if out.suffix not in (".csv", ".parquet"):
-        raise UserError(f"--out: {out}: expected a name that ends in .csv or .parquet")
-    options = Options(
-        metadata=tuple(described["metadata"]),
-        genes=described["genes"],
-        label_separator=described["label_separator"],
-    )
-    source = opened(table, options)
-    found = _present(source, Roles.restored(described["roles"]), described)
-    if found.cell_count:
-        source = sources.with_column(source, found.cell_count)
-    own = {name: known for known, name in roles.named(source, found.symbols).items()}
-    medians = record.medians(described)
-    known = {*(source.features or source.columns), found.cell_count}
-    columns = {name: own.get(name, name) for name in medians}
-    if missing := [name for name, here in columns.items() if here not in known]:
-        more = f", nor {len(missing) - 1} others" if len(missing) > 1 else ""
-        raise UserError(
-            f"{table}: expected a column {missing[0]}, found none{more}; the models were trained "
-            "with it"
-        )
-    rows = wells.read(source, found, whole=True)
-    with files.replacing(out) as temporary, layout.writing([temporary]) as append:
-        everything = ~rows.left_out
-        for parts in layout.profiles(source, rows, columns, described, [everything]):
-            append(parts)
-
-
-def _present(source: Source, trained: Roles, described: Mapping[str, Any]) -> Roles:
-    """Returns the roles that new rows need, which may lack what is asked of training rows only."""
-
-    def expect(name: str) -> None:
-        if name not in source.columns:
-            raise UserError(
-                f"{source.path}: expected a column {name}, found none; the models were trained "
-                "with it"
-            )
-
-    for name in trained.id:
-        expect(name)
-    for name in (trained.cell_count, trained.dose, trained.time):
-        if name is not None:
-            expect(name)
-    has_type = trained.control_column in source.columns
-    return dataclasses.replace(
-        trained,
-        compound=None,
-        plate=None,
-        cell_line=None,
-        labels=(),
-        split_column=None,
-        control_column=trained.control_column if has_type else None,
-        treated_values=(),
-    )

@@ -34,6 +34,7 @@ def describe(
     compounds: Sequence[int],
     found: Wells,
     used: Survey,
+    ids: Mapping[str, str],
 ) -> dict[str, Any]:
     """Returns what `columns.json` holds.
 
@@ -46,11 +47,13 @@ def describe(
       compounds: number of compounds with each of them.
       found: the rows.
       used: statistics of the F features.
+      ids: the table's own name of each feature, by the layout's.
     """
     names = [name for members in groups.values() for name in members]
     lacking = used.missing > MOST_MISSING
-    kept = {n for n, few, one in zip(names, lacking, used.constant, strict=True)
-            if not (few or one)}
+    kept = {
+        n for n, few, one in zip(names, lacking, used.constant, strict=True) if not (few or one)
+    }
     kept_groups = {g: [n for n in members if n in kept] for g, members in groups.items()}
     kept_groups = {group: members for group, members in kept_groups.items() if members}
     levels = {
@@ -63,10 +66,10 @@ def describe(
         "table": source.path.name,
         "preset": options.preset,
         "metadata": list(options.metadata),
-        "genes": options.genes,
         "roles": dataclasses.asdict(roles),
         "label_separator": options.label_separator,
         "features": kept_groups,
+        "ids": {name: own for name, own in ids.items() if own != name},
         "missing": {
             "rule": "A number that is missing is the median of the column over "
             f"{used.sampled} training rows. A column that more than {MOST_MISSING:.0%} of the "
@@ -126,7 +129,8 @@ def _fields(
         fields["cp_times"] = [int(time) if time == int(time) else time for time in times]
     if levels.get("cp_dose"):
         fields["cp_doses"] = list(levels["cp_dose"])
-    genes, cells = [], []
+    genes: list[str] = []
+    cells: list[str] = []
     for group, names in groups.items():
         begin = names[0][: len(group) + 1]
         common = begin[:-1] == group and all(name.startswith(begin) for name in names)
@@ -158,4 +162,6 @@ def medians(described: Mapping[str, Any]) -> dict[str, float]:
 
 def kept_columns(labels: Labels, described: Mapping[str, Any]) -> np.ndarray:
     """Returns the places of the labels that are kept."""
-    return np.array([i for i, n in enumerate(labels.names) if n in described["labels"]["kept"]], int)
+    return np.array(
+        [i for i, n in enumerate(labels.names) if n in described["labels"]["kept"]], int
+    )

@@ -71,12 +71,12 @@ def find(source: Source, options: Options) -> tuple[Roles, dict[str, list[str]]]
       UserError: naming the flag, what was expected and what was found.
     """
     preset = PRESETS.get(options.preset, NONE)
-    single = {name: _single(source, options, preset, name) for name in SINGLE}
+    single: dict[str, Any] = {name: _single(source, options, preset, name) for name in SINGLE}
     if options.columns.get("id"):
         id_columns = _listed(source, "id", options.columns["id"])
     else:
         choices = (tuple(text.split(",")) for text in preset.roles.get("id", ()))
-        default = ("obs_names",) if "obs_names" in source.columns else ()
+        default: tuple[str, ...] = ("obs_names",) if "obs_names" in source.columns else ()
         default = default or tuple(n for n in ("id", "sig_id") if n in source.columns)[:1]
         id_columns = next((c for c in choices if set(c) <= set(source.columns)), default)
     controls = _controls(source, options, preset)

@@ -75,7 +75,7 @@ def read(source: Source, roles: Roles, whole: bool = False) -> Wells:
         return np.array([None if cells.is_missing(cell) else cell for cell in text[name]], object)
 
     is_control = _equals(of(roles.control_column), roles.control_values, table.num_rows)
-    reason = np.full(table.num_rows, None, object)
+    reason = np.full(table.num_rows, "", object)  # why a row is left out
     if roles.treated_values:
         is_treated = _equals(of(roles.control_column), roles.treated_values, table.num_rows)
         reason[~is_treated & ~is_control] = (
@@ -86,26 +86,22 @@ def read(source: Source, roles: Roles, whole: bool = False) -> Wells:
     for level, name in (("cp_dose", roles.dose), ("cp_time", roles.time)):
         if name is None:
             continue
-        found = _without_unit(of(name))
+        found, counts = _without_unit(text[name]), ~is_control & (reason == "")
         if level == "cp_time":
-            _check_hours(source, name, ids, found, (reason == None) & ~is_control)  # noqa: E711
-        lacks = np.array([cell is None for cell in found]) & ~is_control & (reason == None)  # noqa: E711
+            _check_hours(source, name, ids, found, counts)
+        lacks = counts & np.array([cell is None for cell in found])
         if whole and lacks.any():
             raise UserError(
                 f"{source.path}: column {name}, row {int(np.argmax(lacks)) + 1}: expected a "
                 f"{level[3:]}, found none; fill it in, or take the row out"
             )
         reason[lacks] = f"no {level[3:]} in {name}"
-        used = {level_key(c) for c in found[~is_control & (reason == None)] if c}  # noqa: E711
-        treatment[level] = np.array(
-            [
-                cell if not control or (cell and level_key(cell) in used) else None
-                for cell, control in zip(found, is_control, strict=True)
-            ],
-            object,
-        )
-    left_out = np.array([one is not None for one in reason])
-    reasons = dict(collections.Counter(one for one in reason if one is not None))
+        used = {level_key(cell) for cell in found[counts & ~lacks]}
+        is_unused = [cell is not None and level_key(cell) not in used for cell in found]
+        found[is_control & np.array(is_unused)] = None
+        treatment[level] = found
+    left_out = reason != ""
+    reasons = dict(collections.Counter(reason[left_out].tolist()))
     for one, count in reasons.items():
         logging.warning("%s: %d rows are left out: %s", source.path, count, one)
     if left_out.all():
@@ -114,10 +110,10 @@ def read(source: Source, roles: Roles, whole: bool = False) -> Wells:
     if roles.split_column is not None:
         split = _equals(of(roles.split_column), roles.split_test.split(","), table.num_rows)
         if not split.any() and not whole:
-            found = sorted({cell for cell in text[roles.split_column] if cell})
+            there = sorted({cell for cell in text[roles.split_column] if cell})
             raise UserError(
                 f"{source.path}: --split_test: expected a value of column {roles.split_column}, "
-                f"found {roles.split_test!r}; it has {', '.join(found[:5])}"
+                f"found {roles.split_test!r}; it has {', '.join(there[:5])}"
             )
     return Wells(
         ids, is_control, of(roles.compound), of(roles.plate), of(roles.cell_line),
@@ -125,24 +121,21 @@ def read(source: Source, roles: Roles, whole: bool = False) -> Wells:
     )  # fmt: skip
 
 
-def levels(cells_: np.ndarray | None) -> list[str]:
+def levels(column: np.ndarray) -> list[str]:
     """Returns the different levels of a column, numbers in their order and each written one way.
 
     >>> levels(np.array(["10", "0.1", "10.0", None, "2"], object))
     ['0.1', '2', '10']
     """
     first: dict[str | float, str] = {}
-    for cell in () if cells_ is None else cells_:
+    for cell in column:
         if cell is not None:
             first.setdefault(level_key(cell), cell)
-    numeric = sorted(key for key in first if isinstance(key, float))
-    words = sorted(key for key in first if not isinstance(key, float))
-    return [first[key] for key in (*numeric, *words)]
+    order = sorted(first, key=lambda key: (isinstance(key, str), key))
+    return [first[key] for key in order]
 
 
-def _ids(
-    source: Source, roles: Roles, text: Mapping[str, np.ndarray], count: int
-) -> np.ndarray:
+def _ids(source: Source, roles: Roles, text: Mapping[str, np.ndarray], count: int) -> np.ndarray:
     if not roles.id:
         return np.array([f"row_{row}" for row in range(1, count + 1)], object)
     parts = [text[name] for name in roles.id]
@@ -171,8 +164,13 @@ def _equals(found: np.ndarray | None, values: Sequence[str], count: int) -> np.n
     return np.array([cell is not None and level_key(cell) in keys for cell in found])
 
 
-def _without_unit(found: np.ndarray) -> np.ndarray:
-    """Returns numbers without their unit where all that stand there have the same."""
+def _without_unit(texts: np.ndarray) -> np.ndarray:
+    """Returns cells without marks of missing ones, and without their unit where all have the same.
+
+    >>> _without_unit(np.array(["24 h", "6 h", "-666"], object)).tolist()
+    ['24', '6', None]
+    """
+    found = np.array([None if cells.is_missing(cell) else cell for cell in texts], object)
     matches = [_MEASURE.fullmatch(cell) if cell else None for cell in found]
     units = {match["unit"] for match in matches if match}
     if len(units) != 1 or any(cell and not m for cell, m in zip(found, matches, strict=True)):

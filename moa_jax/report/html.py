@@ -19,11 +19,16 @@ ABSENT = "–"
 
 def write(path: str | Path, report: Report) -> None:
     """Writes the page: HTML with its style inside, no script, nothing from the network."""
-    page = environment().get_template("report.html.j2").render(
-        report=report,
-        config=json.dumps(report.config, indent=2, ensure_ascii=False),
-        original_blend=BLEND_SCORE,
-        leads=report.blend is not None and ranking.leads(report.models, report.blend.best_model),
+    page = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            config=json.dumps(report.config, indent=2, ensure_ascii=False),
+            original_blend=BLEND_SCORE,
+            leads=report.blend is not None
+            and ranking.leads(report.models, report.blend.best_model),
+        )
     )
     files.write_text(path, page)
 

@@ -1,0 +1,106 @@
+"""New rows: a raw table, described by `columns.json`, as a features file of the layout."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from moa_jax.data import formats
+from moa_jax.data.dataset import TREATMENT
+from moa_jax.errors import UserError
+from moa_jax.prepare import layout, record, side_tables, sources, wells
+from moa_jax.prepare.roles import Roles
+from moa_jax.prepare.sources import MATRICES
+from moa_jax.store import files
+
+
+def as_layout(file: Path, described: Mapping[str, Any] | None, folder: Path) -> Path:
+    """Returns a file of new rows in the layout: the given one, or one made from it in `folder`.
+
+    Args:
+      file: new rows, in the layout or as the raw table that training rows came from.
+      described: what `columns.json` of the training rows' folder holds; None where they were not
+        prepared, and the file is what it is.
+      folder: where a file may be written.
+
+    Raises:
+      UserError: see `apply`.
+    """
+    if described is None or is_layout(file, described):
+        return file
+    made = folder / "prepared_rows.parquet"
+    apply(file, described, made)
+    return made
+
+
+def is_layout(file: Path, described: Mapping[str, Any]) -> bool:
+    """Tells whether a file has the layout's columns of treatment and features already.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    if any(file.name.lower().endswith(suffix) for suffix in MATRICES):
+        return False
+    first = next(formats.tables(file, key=""), None)
+    names = set() if first is None else set(first.column_names)
+    treatment = {name for name in TREATMENT if name in described["treatment"]}
+    if described["roles"]["control_column"]:
+        treatment.add(TREATMENT[0])
+    return {"sig_id", *treatment, *record.medians(described)} <= names
+
+
+def apply(table: Path, described: Mapping[str, Any], out: Path) -> None:
+    """Writes the features file of a raw table's rows, every one of them.
+
+    Args:
+      table: in any of the formats, with at least the columns that `described` names for ids,
+        doses, times and features; without that of controls all rows are treated.
+      described: what `columns.json` of the training rows' folder holds.
+      out: a .csv or .parquet file.
+
+    Raises:
+      UserError: a column is missing, or a cell is not what is expected.
+    """
+    if out.suffix not in (".csv", ".parquet"):
+        raise UserError(f"--out: {out}: expected a name that ends in .csv or .parquet")
+    source = sources.read(table)
+    trained = Roles.restored(described["roles"])
+    needed = [*trained.id, *filter(None, (trained.cell_count, trained.dose, trained.time))]
+    if any(name not in source.columns for name in needed):
+        source = side_tables.joined(source, described["metadata"], described["label_separator"])
+    for name in needed:
+        if name not in source.columns:
+            raise _missing(table, name)
+    known = {*(source.columns if source.features is None else source.features)}
+    if trained.cell_count:
+        source = sources.with_column(source, trained.cell_count)
+        known.add(trained.cell_count)
+    ids = described["ids"]
+    columns = {
+        name: name if name in known else ids.get(name, name) for name in record.medians(described)
+    }
+    if absent := [name for name, own in columns.items() if own not in known]:
+        raise _missing(table, absent[0], len(absent) - 1)
+    has_type = trained.control_column in source.columns
+    if trained.control_column and not has_type:
+        logging.warning("%s: no column %s: all rows are treated", table, trained.control_column)
+    present = dataclasses.replace(
+        trained, compound=None, plate=None, cell_line=None, labels=(), split_column=None,
+        control_column=trained.control_column if has_type else None, treated_values=(),
+    )  # fmt: skip
+    rows = wells.read(source, present, whole=True)
+    with files.replacing(out) as temporary, layout.writing([temporary]) as append:
+        for parts in layout.profiles(source, rows, columns, described, [~rows.left_out]):
+            append(parts)
+    logging.info("%s: %d rows written", out, len(rows))
+
+
+def _missing(table: Path, name: str, more: int = 0) -> UserError:
+    others = f" (nor {more} others)" if more else ""
+    return UserError(
+        f"{table}: expected a column {name}, found none{others}; the models were trained with it"
+    )
