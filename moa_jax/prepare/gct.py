@@ -86,9 +86,10 @@ def _spooled(path: Path, head: int, lead: int, wells: int, wanted: dict[str, int
     """
     names = {row: name for name, row in wanted.items()}
     folder = tempfile.gettempdir()
-    with files.writing(folder):
-        spool = tempfile.TemporaryFile()
-    with _opened(path) as text:
+    with contextlib.ExitStack() as opened:
+        with files.writing(folder):
+            spool = opened.enter_context(tempfile.TemporaryFile())
+        text = opened.enter_context(_opened(path))
         for _ in range(head):
             next(text)
         for row, line in enumerate(filter(str.strip, text)):
@@ -99,9 +100,10 @@ def _spooled(path: Path, head: int, lead: int, wells: int, wanted: dict[str, int
             numbers = sources.numbers(path, names[row], column)
             with files.writing(folder):
                 spool.write(numbers.tobytes())
-    with files.writing(folder):
-        spool.flush()
-    return np.memmap(spool, np.float64, "r", shape=(len(names), wells))
+        with files.writing(folder):
+            spool.flush()
+        # The mapping keeps the file, which has no name, until it goes itself.
+        return np.memmap(spool, np.float64, "r", shape=(len(names), wells))
 
 
 def _sizes(path: Path, text: TextIO) -> list[int]:
