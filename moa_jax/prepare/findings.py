@@ -18,7 +18,7 @@ SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Findings:
+class ScreenFindings:
     """Counts and warnings about a table.
 
     Attributes:
@@ -52,7 +52,7 @@ def find(
     test: np.ndarray,
     used: Survey,
     described: Mapping[str, Any],
-) -> Findings:
+) -> ScreenFindings:
     """Returns the findings; `training` and `test` are [N] bool, the rows of either."""
     treated = training & ~wells.is_control
     kept = described["labels"]["kept"]
@@ -82,7 +82,7 @@ def find(
     replicating = None
     if within is not None and between is not None:
         replicating = float((used.within > np.quantile(used.between, 0.95)).mean())
-    return Findings(
+    return ScreenFindings(
         counts,
         sorted(table, key=lambda one: -one[2]),
         dict(sorted(collections.Counter(sizes.values()).items())),
@@ -95,7 +95,7 @@ def find(
     )
 
 
-def lines(found: Findings, described: Mapping[str, Any]) -> list[str]:
+def lines(found: ScreenFindings, described: Mapping[str, Any]) -> list[str]:
     """Returns the findings as a few lines for the log."""
     counts = found.counts
     left_out = described["left_out"]
@@ -160,16 +160,16 @@ def _warnings(
             if len(rows) > 1 and values[rows].any(0).sum() == 1
         }
         if single:
+            shown = _few([f"{plate} ({label})" for plate, label in single.items()])
             told.append(
-                f"{_several(len(single), 'plate')} hold one label only, such as "
-                + _few([f"{plate} ({label})" for plate, label in single.items()])
-                + ": what is predicted may be the plate. Keep plates whole in the folds, "
-                "--config.data.groups=FOLDER/plate.csv, to see."
+                f"Plates with one label only: {len(single):,}, such as {shown}. What is predicted "
+                "may be the plate: --config.data.groups=FOLDER/plate.csv keeps plates whole in the "
+                "folds."
             )
         plates_of = np.stack([values[rows].any(0) for rows in by_plate.values()])
         alone = [n for n, count in zip(names, plates_of.sum(0), strict=True) if count == 1]
         if alone:
-            told.append(f"{_several(len(alone), 'label')} stand on one plate only: {_few(alone)}")
+            told.append(f"Labels on one plate only: {len(alone):,}, such as {_few(alone)}.")
     if wells.compound is None:
         told.append(
             "No column tells compounds, so that no folds can keep them whole: scores are those of "
@@ -178,25 +178,27 @@ def _warnings(
     else:
         if unlike := _conflicts(wells.compound, values, treated):
             told.append(
-                f"{_several(len(unlike), 'compound')} have wells with other labels than their "
-                f"first: {_few(unlike)}"
+                f"Compounds whose wells have different labels: {len(unlike):,}, such as "
+                f"{_few(unlike)}."
             )
         known = {*_of(wells.compound, treated)}
         again = sorted({*_of(wells.compound, test & ~wells.is_control)} & known)
         if again:
             told.append(
-                f"{_several(len(again), 'compound')} of the wells to predict have training wells "
-                f"too: {_few(again)}"
+                "Compounds of the wells to predict that have training wells too: "
+                f"{len(again):,}, such as {_few(again)}."
             )
         if lacking := int(sum(name is None for name in wells.compound[treated])):
-            told.append(f"{_several(lacking, 'treated well')} without a compound: each is its own")
+            told.append(
+                f"Training wells without a compound, each of which counts as its own: {lacking:,}."
+            )
     if used.repeated:
-        told.append(f"{_several(used.repeated, 'row')} repeat the numbers of an earlier one")
+        told.append(f"Rows that repeat the numbers of an earlier one: {used.repeated:,}.")
     without = int((treated & ~values.any(1)).sum())
     if without:
         told.append(
-            f"{_several(without, 'training well')} have none of the labels that are kept, which "
-            "counts as 0 of each."
+            "Training wells with none of the labels that are kept, which counts as 0 of each: "
+            f"{without:,}."
         )
     for name, one in described["treatment"].items():
         if len(one["levels"]) > 20:
@@ -204,7 +206,7 @@ def _warnings(
                 f"{one['column']} has {len(one['levels'])} levels, each an input of its own: "
                 f"name a coarser column by --{name[3:]}, or none by --{name[3:]}="
             )
-    if len(described["labels"]["kept"]) > 0 and not any(wells.is_control):
+    if not wells.is_control.any():
         told.append("No row is a control.")
     return told
 
@@ -218,10 +220,6 @@ def _conflicts(compound: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> li
         if name is not None and first.setdefault(name, having) != having:
             found[name] = None
     return list(found)
-
-
-def _several(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _few(names: Sequence[str]) -> str:

@@ -20,13 +20,13 @@ import pyarrow as pa
 
 from moa_jax.errors import UserError
 from moa_jax.prepare import sources
-from moa_jax.prepare.sources import Source
+from moa_jax.prepare.sources import Screen
 from moa_jax.store import files
 
 VERSIONS = ("#1.2", "#1.3")
 
 
-def read(path: Path) -> Source:
+def read(path: Path) -> Screen:
     """Returns the wells of a .gct or .gct.gz file, the columns of its matrix.
 
     Raises:
@@ -69,7 +69,7 @@ def read(path: Path) -> Source:
         for start in range(0, wells, step):
             yield np.ascontiguousarray(matrix[:, start : start + step][order].T)
 
-    return Source(path, tuple(columns), tuple(about["id"]), about, table.select, values)
+    return Screen(path, tuple(columns), tuple(about["id"]), about, table.select, values)
 
 
 def _spooled(path: Path, head: int, lead: int, wells: int, wanted: dict[str, int]) -> np.ndarray:

@@ -14,14 +14,14 @@ import pyarrow as pa
 
 from moa_jax.errors import UserError
 from moa_jax.prepare import sources
-from moa_jax.prepare.sources import Source
+from moa_jax.prepare.sources import Screen
 
 MATRIX, WELLS, GENES = "0/DATA/0/matrix", "0/META/COL", "0/META/ROW"
 # A chunk of the file above this many bytes is read in parts, and unpacked for each of them.
 CHUNK_LIMIT = 1 << 28
 
 
-def read(path: Path) -> Source:
+def read(path: Path) -> Screen:
     """Returns the wells of a .gctx file.
 
     Raises:
@@ -66,7 +66,7 @@ def read(path: Path) -> Source:
                 raise UserError(f"{path}: cannot be read as GCTX: {reason}") from None
             yield missing_as_nan(block[:, wanted - first])
 
-    return Source(path, columns, tuple(about["id"]), about, table, values)
+    return Screen(path, columns, tuple(about["id"]), about, table, values)
 
 
 def column(found: np.ndarray) -> pa.Array:

@@ -13,13 +13,13 @@ import pyarrow as pa
 from moa_jax.errors import UserError
 from moa_jax.prepare import sources
 from moa_jax.prepare.gctx import missing_as_nan
-from moa_jax.prepare.sources import Source
+from moa_jax.prepare.sources import Screen
 
 # The name under which the observations' own names may be given a role.
 INDEX = "obs_names"
 
 
-def read(path: Path) -> Source:
+def read(path: Path) -> Screen:
     """Returns the observations of an .h5ad file; its matrix `X` stays on the disk.
 
     Raises:
@@ -58,7 +58,7 @@ def read(path: Path) -> Source:
         for start in range(0, len(obs), step):
             yield missing_as_nan(_rows(matrix, start, start + step, len(names))[:, index])
 
-    return Source(path, tuple(columns), tuple(names), about, table, values)
+    return Screen(path, tuple(columns), tuple(names), about, table, values)
 
 
 def _rows(matrix: Any, start: int, stop: int, width: int) -> np.ndarray:

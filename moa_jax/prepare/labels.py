@@ -12,7 +12,7 @@ from absl import logging
 from moa_jax.data import cells
 from moa_jax.data.names import tell_alike
 from moa_jax.errors import UserError
-from moa_jax.prepare.sources import Source
+from moa_jax.prepare.sources import Screen
 
 # Words for a mechanism that nobody knows, beside the marks of a missing value.
 UNKNOWN = frozenset("unknown unannotated unclassified undetermined".split())
@@ -34,7 +34,7 @@ class Labels:
     known: np.ndarray
 
 
-def read(source: Source, columns: Sequence[str], separator: str) -> Labels:
+def read(source: Screen, columns: Sequence[str], separator: str) -> Labels:
     """Returns the labels of a source's rows.
 
     One column holds texts, labels of a row with a separator between them, or classes; several hold

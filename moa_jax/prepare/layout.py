@@ -17,7 +17,7 @@ import pyarrow.parquet
 from moa_jax.data.dataset import ORIGINAL_LEVELS, TREATMENT
 from moa_jax.errors import UserError
 from moa_jax.prepare import record
-from moa_jax.prepare.sources import Source
+from moa_jax.prepare.sources import Screen
 from moa_jax.prepare.wells import Wells
 from moa_jax.store import files
 
@@ -48,7 +48,7 @@ def check_new(out: Path) -> None:
 
 
 def profiles(
-    source: Source,
+    source: Screen,
     wells: Wells,
     columns: Mapping[str, str],
     described: Mapping[str, Any],

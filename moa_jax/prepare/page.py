@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from moa_jax.prepare.findings import Findings
+from moa_jax.prepare.findings import ScreenFindings
 from moa_jax.report import html
 from moa_jax.store import files
 
@@ -14,7 +14,7 @@ from moa_jax.store import files
 SHOWN = 200
 
 
-def write(path: Path, name: str, found: Findings, described: Mapping[str, Any]) -> None:
+def write(path: Path, name: str, found: ScreenFindings, described: Mapping[str, Any]) -> None:
     """Writes the page of the folder `name`."""
     template = html.environment("moa_jax.prepare").get_template("data.html.j2")
     roles = {

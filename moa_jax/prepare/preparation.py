@@ -26,7 +26,7 @@ from moa_jax.prepare import (
 from moa_jax.prepare.labels import Labels
 from moa_jax.prepare.options import Options
 from moa_jax.prepare.roles import Roles
-from moa_jax.prepare.sources import Source
+from moa_jax.prepare.sources import Screen
 from moa_jax.prepare.survey import survey
 from moa_jax.prepare.wells import Wells
 from moa_jax.store import files
@@ -76,7 +76,7 @@ def prepare(table: Path, out: Path, options: Options) -> None:
     logging.info("%s: written; train with --config.data.folder=%s", out, out)
 
 
-def _sets(source: Source, rows: Wells, annotated: Labels) -> tuple[np.ndarray, np.ndarray]:
+def _sets(source: Screen, rows: Wells, annotated: Labels) -> tuple[np.ndarray, np.ndarray]:
     """Returns which rows are for training and which are to be predicted, each [N] bool."""
     unknown = ~annotated.known & ~rows.is_control
     to_predict = unknown if rows.split is None else unknown | rows.split
@@ -89,7 +89,7 @@ def _sets(source: Source, rows: Wells, annotated: Labels) -> tuple[np.ndarray, n
 
 
 def _named(
-    source: Source, found: Roles, groups: Mapping[str, Sequence[str]]
+    source: Screen, found: Roles, groups: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Returns the source's name of each feature by the layout's, and the groups of the latter."""
     names = roles.named(source, found.symbols)
@@ -107,7 +107,7 @@ def _named(
     return columns, in_layout
 
 
-def _check(source: Source, options: Options, described: Mapping[str, Any]) -> None:
+def _check(source: Screen, options: Options, described: Mapping[str, Any]) -> None:
     dropped = described["labels"]["dropped"]
     if not described["labels"]["kept"]:
         unit = described["labels"]["counted"]
@@ -124,7 +124,7 @@ def _check(source: Source, options: Options, described: Mapping[str, Any]) -> No
 
 def _write(
     folder: Path,
-    source: Source,
+    source: Screen,
     rows: Wells,
     annotated: Labels,
     training: np.ndarray,

@@ -14,7 +14,7 @@ from moa_jax.prepare import wells as rows
 from moa_jax.prepare.labels import Labels
 from moa_jax.prepare.options import Options
 from moa_jax.prepare.roles import Roles
-from moa_jax.prepare.sources import Source
+from moa_jax.prepare.sources import Screen
 from moa_jax.prepare.survey import Survey
 from moa_jax.prepare.wells import Wells
 
@@ -26,7 +26,7 @@ TREATMENT = {"cp_dose": "dose", "cp_time": "time"}
 
 
 def describe(
-    source: Source,
+    source: Screen,
     options: Options,
     roles: Roles,
     groups: Mapping[str, Sequence[str]],

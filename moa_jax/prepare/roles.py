@@ -15,7 +15,7 @@ from moa_jax.data.names import level_key
 from moa_jax.errors import UserError
 from moa_jax.prepare.options import Options
 from moa_jax.prepare.presets import NONE, PRESETS, SYMBOLS, VEHICLES, Preset
-from moa_jax.prepare.sources import Source
+from moa_jax.prepare.sources import Screen
 from moa_jax.schema import suggestion
 
 SINGLE = ("compound", "dose", "time", "plate", "cell_line", "cell_count", "split_column")
@@ -62,7 +62,7 @@ class Roles:
         return list(dict.fromkeys([*self.id, *(name for name in single if name)]))
 
 
-def find(source: Source, options: Options) -> tuple[Roles, dict[str, list[str]]]:
+def find(source: Screen, options: Options) -> tuple[Roles, dict[str, list[str]]]:
     """Returns the roles of a source's columns, and its features by group.
 
     Features have the names under which the source knows them, see `named`.
@@ -82,8 +82,8 @@ def find(source: Source, options: Options) -> tuple[Roles, dict[str, list[str]]]
     controls = _controls(source, options, preset)
     known = {*id_columns, *filter(None, single.values()), controls.get("control_column")}
     labels = _labels(source, options, preset, known)
-    features = _features(source, options, preset, {*known, *labels})
     symbols = next((name for name in SYMBOLS if _is_unique(source.about.get(name))), None)
+    features = _features(source, options, preset, {*known, *labels}, named(source, symbols))
     roles = Roles(
         id=id_columns, labels=labels, split_test=options.split_test, symbols=symbols,
         **single, **controls,
@@ -94,21 +94,21 @@ def find(source: Source, options: Options) -> tuple[Roles, dict[str, list[str]]]
     return roles, features
 
 
-def named(source: Source, symbols: str | None) -> dict[str, str]:
+def named(source: Screen, symbols: str | None) -> dict[str, str]:
     """Returns the name of each of a matrix's features, by the id that the source knows it by."""
     ids = source.features or ()
     names = ids if symbols is None else source.about.get(symbols, ids)
     return dict(zip(ids, names, strict=True))
 
 
-def _single(source: Source, options: Options, preset: Preset, role: str) -> str | None:
+def _single(source: Screen, options: Options, preset: Preset, role: str) -> str | None:
     if role in options.columns:
         name = options.columns[role]
         return _listed(source, role, name)[0] if name else None
     return next((name for name in preset.roles.get(role, ()) if name in source.columns), None)
 
 
-def _listed(source: Source, role: str, text: str) -> tuple[str, ...]:
+def _listed(source: Screen, role: str, text: str) -> tuple[str, ...]:
     """Returns the columns that a flag names, one or several with commas between them."""
     if text in source.columns:
         return (text,)
@@ -122,7 +122,7 @@ def _listed(source: Source, role: str, text: str) -> tuple[str, ...]:
     return names
 
 
-def _controls(source: Source, options: Options, preset: Preset) -> dict[str, Any]:
+def _controls(source: Screen, options: Options, preset: Preset) -> dict[str, Any]:
     value = options.control_value
     given = options.columns.get("control_column")
     if given:
@@ -160,9 +160,21 @@ def _controls(source: Source, options: Options, preset: Preset) -> dict[str, Any
 
 
 def _features(
-    source: Source, options: Options, preset: Preset, known: set[str | None]
+    source: Screen,
+    options: Options,
+    preset: Preset,
+    known: set[str | None],
+    symbols: Mapping[str, str],
 ) -> dict[str, list[str]]:
-    """Returns the columns of features by group, whose names are the data's own."""
+    """Returns the columns of features by group, whose names are the data's own.
+
+    Args:
+      source: the table.
+      options: the flags.
+      preset: the conventions.
+      known: columns that are something else.
+      symbols: other names of features, by which they are found too.
+    """
     pattern = options.features or preset.features
     if source.features is not None and not options.features:
         for column, value, group in preset.groups:
@@ -190,7 +202,7 @@ def _features(
         name
         for name in names
         if name not in known
-        and expression.search(name)
+        and (expression.search(name) or expression.search(symbols.get(name, name)))
         and not (described and source.features is None and name.startswith("Metadata_"))
     ]
     if not found:
@@ -219,7 +231,7 @@ def _grouped(names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _labels(
-    source: Source, options: Options, preset: Preset, known: set[str | None]
+    source: Screen, options: Options, preset: Preset, known: set[str | None]
 ) -> tuple[str, ...]:
     text = options.columns.get("labels")
     if text is None:

@@ -13,14 +13,14 @@ from absl import logging
 
 from moa_jax.data import cells, formats
 from moa_jax.errors import UserError
-from moa_jax.prepare.sources import Source
+from moa_jax.prepare.sources import Screen
 
 # What the Connectivity Map's files call the ids of wells and of genes.
 WELL_IDS = ("sig_id", "inst_id", "distil_id", "id", "cid")
 GENE_IDS = ("pr_gene_id", "gene_id", "pr_id", "id", "rid")
 
 
-def joined(source: Source, files: Sequence[str], separator: str) -> Source:
+def joined(source: Screen, files: Sequence[str], separator: str) -> Screen:
     """Returns a source with the columns of files about its wells.
 
     Each is joined by its first column that the source has too, or by the wells' ids. Of several
@@ -34,7 +34,7 @@ def joined(source: Source, files: Sequence[str], separator: str) -> Source:
     return source
 
 
-def with_genes(source: Source, file: str) -> Source:
+def with_genes(source: Screen, file: str) -> Screen:
     """Returns a source whose features are described by a file.
 
     Raises:
@@ -59,7 +59,7 @@ def with_genes(source: Source, file: str) -> Source:
     return dataclasses.replace(source, about={**source.about, **about})
 
 
-def _with(source: Source, path: Path, separator: str) -> Source:
+def _with(source: Screen, path: Path, separator: str) -> Screen:
     table = _read(path)
     common = next((name for name in table.column_names if name in source.columns), None)
     own = next((name for name in WELL_IDS if name in source.columns), None)
@@ -101,7 +101,7 @@ def _column(
     return np.array([text_of.get(key) for key in keys], object)
 
 
-def _widened(source: Source, more: Mapping[str, np.ndarray]) -> Source:
+def _widened(source: Screen, more: Mapping[str, np.ndarray]) -> Screen:
     def wells(names: Sequence[str]) -> pa.Table:
         own = [name for name in names if name not in more]
         table = source.wells(own) if own else pa.table({})

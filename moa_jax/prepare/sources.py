@@ -27,7 +27,7 @@ BLOCK_BYTES = 1 << 26
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Screen:
     """Wells, one a row, in the file's order.
 
     Attributes:
@@ -48,7 +48,7 @@ class Source:
     values: Callable[[Sequence[str]], Iterator[np.ndarray]]
 
 
-def read(path: Path) -> Source:
+def read(path: Path) -> Screen:
     """Returns the source that a file is.
 
     Raises:
@@ -81,7 +81,7 @@ def read(path: Path) -> Source:
             row += table.num_rows
             yield block
 
-    return Source(path, columns, None, {}, wells, values)
+    return Screen(path, columns, None, {}, wells, values)
 
 
 def numbers(path: Path, name: str, column: pa.ChunkedArray, first: int = 0) -> np.ndarray:
@@ -140,7 +140,7 @@ def check_names(path: Path, kind: str, names: Sequence[str]) -> None:
         seen.add(name)
 
 
-def with_column(source: Source, name: str) -> Source:
+def with_column(source: Screen, name: str) -> Screen:
     """Returns a source one of whose columns about wells can be read as a feature too, the last."""
     column = numbers(source.path, name, source.wells([name]).column(name))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from moa_jax.prepare.sources import Source
+from moa_jax.prepare.sources import Screen
 
 # Bytes of rows that are kept for medians and for correlations of replicates.
 SAMPLE_BYTES = 1 << 27
@@ -39,7 +39,7 @@ class Survey:
 
 
 def survey(
-    source: Source, names: Sequence[str], training: np.ndarray, compound: np.ndarray | None
+    source: Screen, names: Sequence[str], training: np.ndarray, compound: np.ndarray | None
 ) -> Survey:
     """Returns the statistics of a source's features.
 

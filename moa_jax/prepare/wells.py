@@ -14,7 +14,7 @@ from moa_jax.data import cells
 from moa_jax.data.names import NUMBER, level_key
 from moa_jax.errors import UserError
 from moa_jax.prepare.roles import Roles
-from moa_jax.prepare.sources import Source
+from moa_jax.prepare.sources import Screen
 
 _MEASURE = re.compile(rf"(?P<number>{NUMBER.pattern})\s*(?P<unit>[^\W\d_][^\s]*)", re.ASCII)
 
@@ -50,7 +50,7 @@ class Wells:
         return len(self.ids)
 
 
-def read(source: Source, roles: Roles, whole: bool = False) -> Wells:
+def read(source: Screen, roles: Roles, whole: bool = False) -> Wells:
     """Returns the rows of a source.
 
     Args:
@@ -135,7 +135,7 @@ def levels(column: np.ndarray) -> list[str]:
     return [first[key] for key in order]
 
 
-def _ids(source: Source, roles: Roles, text: Mapping[str, np.ndarray], count: int) -> np.ndarray:
+def _ids(source: Screen, roles: Roles, text: Mapping[str, np.ndarray], count: int) -> np.ndarray:
     if not roles.id:
         return np.array([f"row_{row}" for row in range(1, count + 1)], object)
     parts = [text[name] for name in roles.id]
@@ -179,7 +179,7 @@ def _without_unit(texts: np.ndarray) -> np.ndarray:
 
 
 def _check_hours(
-    source: Source, name: str, ids: np.ndarray, found: np.ndarray, counts: np.ndarray
+    source: Screen, name: str, ids: np.ndarray, found: np.ndarray, counts: np.ndarray
 ) -> None:
     for row in np.flatnonzero(counts):
         if found[row] is not None and not isinstance(level_key(found[row]), float):

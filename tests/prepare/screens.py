@@ -29,7 +29,9 @@ def screen():
             "well": [f"A{row % 30:02d}" for row in rows],
             "drug": [("DMSO" if one == 12 else f"BRD-{one:02d}") for one in drug],
             "moa": [None if c else MOAS[d % 4] for d, c in zip(drug, is_control, strict=True)],
-            "dose": [None if c else (0.37, 10.0)[r % 2] for r, c in zip(rows, is_control, strict=True)],
+            "dose": [
+                None if c else (0.37, 10.0)[r % 2] for r, c in zip(rows, is_control, strict=True)
+            ],
             "hours": np.where(rows % 3, 24, 48),
             "count": generator.integers(100, 900, WELLS),
         },
