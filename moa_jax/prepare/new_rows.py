@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +20,26 @@ from moa_jax.prepare.sources import MATRICES
 from moa_jax.store import files
 
 
-def as_layout(file: Path, described: Mapping[str, Any] | None, folder: Path) -> Path:
-    """Returns a file of new rows in the layout: the given one, or one made from it in `folder`.
+@contextlib.contextmanager
+def in_layout(file: Path, described: Mapping[str, Any] | None) -> Iterator[Path]:
+    """Gives a file of new rows in the layout: the given one, or one that is gone afterwards.
 
     Args:
       file: new rows, in the layout or as the raw table that training rows came from.
       described: what `columns.json` of the training rows' folder holds; None where they were not
         prepared, and the file is what it is.
-      folder: where a file may be written.
 
     Raises:
       UserError: see `apply`.
     """
     if described is None or is_layout(file, described):
-        return file
-    made = folder / "prepared_rows.parquet"
-    apply(file, described, made)
-    return made
+        yield file
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        # Named as the table, so that what is wrong with a row of it is told of the table.
+        made = Path(folder) / f"{file.name.split('.')[0]}.parquet"
+        _write(file, described, made)
+        yield made
 
 
 def is_layout(file: Path, described: Mapping[str, Any]) -> bool:
@@ -67,6 +72,13 @@ def apply(table: Path, described: Mapping[str, Any], out: Path) -> None:
     """
     if out.suffix not in (".csv", ".parquet"):
         raise UserError(f"--out: {out}: expected a name that ends in .csv or .parquet")
+    with files.replacing(out) as temporary:
+        rows = _write(table, described, temporary)
+    logging.info("%s: %d rows written", out, rows)
+
+
+def _write(table: Path, described: Mapping[str, Any], out: Path) -> int:
+    """Writes the rows of a table, and returns how many."""
     source = sources.read(table)
     trained = Roles.restored(described["roles"])
     needed = [*trained.id, *filter(None, (trained.cell_count, trained.dose, trained.time))]
@@ -93,10 +105,10 @@ def apply(table: Path, described: Mapping[str, Any], out: Path) -> None:
         control_column=trained.control_column if has_type else None, treated_values=(),
     )  # fmt: skip
     rows = wells.read(source, present, whole=True)
-    with files.replacing(out) as temporary, layout.writing([temporary]) as append:
+    with layout.writing([out]) as append:
         for parts in layout.profiles(source, rows, columns, described, [~rows.left_out]):
             append(parts)
-    logging.info("%s: %d rows written", out, len(rows))
+    return len(rows)
 
 
 def _missing(table: Path, name: str, more: int = 0) -> UserError:

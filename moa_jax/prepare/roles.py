@@ -216,8 +216,8 @@ def _features(
 def _grouped(names: Sequence[str]) -> dict[str, list[str]]:
     """Returns names by what stands before their first `_` or `-`, where that makes a few groups.
 
-    >>> _grouped(["Cells_Area", "Nuclei_Area", "Cells_Count"])
-    {'Cells': ['Cells_Area', 'Cells_Count'], 'Nuclei': ['Nuclei_Area']}
+    >>> _grouped(["Cells_Area", "Nuclei_Area", "Cells_Form", "Nuclei_Form"])
+    {'Cells': ['Cells_Area', 'Cells_Form'], 'Nuclei': ['Nuclei_Area', 'Nuclei_Form']}
     >>> _grouped(["TP53", "MYC"])
     {'features': ['TP53', 'MYC']}
     """

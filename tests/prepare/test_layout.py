@@ -103,14 +103,16 @@ def test_new_rows_of_the_raw_table(folder, tmp_path):
         np.testing.assert_array_equal(both[name], both[f"{name}_trained"])
 
 
-def test_new_rows_in_the_layout_are_taken_as_they_are(folder, tmp_path):
+def test_new_rows_in_the_layout_are_taken_as_they_are(folder):
     described = prepared.read(folder / "data")
     inside = folder / "data" / "test_features.csv"
-    assert new_rows.as_layout(inside, described, tmp_path) == inside
-    assert new_rows.as_layout(folder / "wells.csv", None, tmp_path) == folder / "wells.csv"
-    made = new_rows.as_layout(folder / "wells.csv", described, tmp_path)
-    assert pd.read_parquet(made).shape[0] == screens.WELLS
-    assert [path.name for path in tmp_path.iterdir()] == [made.name]
+    with new_rows.in_layout(inside, described) as file:
+        assert file == inside
+    with new_rows.in_layout(folder / "wells.csv", None) as file:
+        assert file == folder / "wells.csv"
+    with new_rows.in_layout(folder / "wells.csv", described) as file:
+        assert pd.read_parquet(file).shape[0] == screens.WELLS
+    assert not file.exists()
 
 
 @pytest.mark.parametrize(
