@@ -34,8 +34,9 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see moa-jax prepare --help")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def parser() -> argparse.ArgumentParser:
+    """Returns what reads the arguments."""
+    found = _Parser(
         prog="moa-jax prepare",
         description="Writes a data folder from a table of wells: CSV (.csv, .csv.gz, .csv.zip), "
         ".parquet, AnnData (.h5ad), .gct or .gctx.",
@@ -43,21 +44,21 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("table", metavar="TABLE", help="the table")
-    parser.add_argument(
+    found.add_argument("table", metavar="TABLE", help="the table")
+    found.add_argument(
         "--out", metavar="FOLDER", help="what is written: a new folder, or with --like a file"
     )
-    parser.add_argument(
+    found.add_argument(
         "--like", metavar="FOLDER", help="write only the features of new rows, as this folder's"
     )
-    parser.add_argument(
+    found.add_argument(
         "--preset", metavar="NAME", help="whose names the columns have: " + ", ".join(PRESETS)
     )
-    parser.add_argument(
+    found.add_argument(
         "--features", metavar="REGEX", help="columns of features, such as '^(Cells|Nuclei)_'"
     )
     for role, what in ROLES.items():
-        parser.add_argument(f"--{role}", metavar="COLUMN", help=f"column of {what}")
+        found.add_argument(f"--{role}", metavar="COLUMN", help=f"column of {what}")
     for name, metavar, what in (
         ("label_separator", "TEXT", "what stands between labels (|)"),
         ("control_value", "VALUE", "value of --control_column that controls have"),
@@ -66,11 +67,11 @@ def _parser() -> argparse.ArgumentParser:
          "first column in common"),
         ("genes", "FILE", "file of more columns about the features of a matrix"),
     ):  # fmt: skip
-        parser.add_argument(f"--{name}", metavar=metavar, help=what)
-    parser.add_argument(
+        found.add_argument(f"--{name}", metavar=metavar, help=what)
+    found.add_argument(
         "--min_compounds", type=int, metavar="N", help="leave out labels of fewer compounds (2)"
     )
-    return parser
+    return found
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
       UserError: a mistake in a flag, the table or the folder.
     """
-    given = vars(_parser().parse_args(arguments))
+    given = vars(parser().parse_args(arguments))
     table, out, like = given.pop("table"), given.pop("out"), given.pop("like")
     if not out:
         raise UserError("--out: expected a folder to write; see moa-jax prepare --help")

@@ -30,6 +30,7 @@ def new_folder(out: Path) -> Iterator[Path]:
       UserError: `out` is there and not an empty folder, or cannot be written.
     """
     check_new(out)
+    out = out.absolute()
     temporary = out.with_name(f".{out.name}.tmp-{os.getpid()}")
     try:
         with files.writing(out):

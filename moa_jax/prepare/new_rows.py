@@ -16,7 +16,8 @@ from moa_jax.data.dataset import TREATMENT
 from moa_jax.errors import UserError
 from moa_jax.prepare import layout, record, side_tables, sources, wells
 from moa_jax.prepare.roles import Roles
-from moa_jax.prepare.sources import MATRICES
+from moa_jax.prepare.sources import MATRICES, Screen
+from moa_jax.prepare.wells import Wells
 from moa_jax.store import files
 
 
@@ -38,7 +39,7 @@ def in_layout(file: Path, described: Mapping[str, Any] | None) -> Iterator[Path]
     with tempfile.TemporaryDirectory() as folder:
         # Named as the table, so that what is wrong with a row of it is told of the table.
         made = Path(folder) / f"{file.name.split('.')[0]}.parquet"
-        _write(file, described, made)
+        _opened(file, described).write(made)
         yield made
 
 
@@ -72,13 +73,31 @@ def apply(table: Path, described: Mapping[str, Any], out: Path) -> None:
     """
     if out.suffix not in (".csv", ".parquet"):
         raise UserError(f"--out: {out}: expected a name that ends in .csv or .parquet")
+    found = _opened(table, described)
     with files.replacing(out) as temporary:
-        rows = _write(table, described, temporary)
-    logging.info("%s: %d rows written", out, rows)
+        found.write(temporary)
+    logging.info("%s: %d rows written", out, len(found.rows))
 
 
-def _write(table: Path, described: Mapping[str, Any], out: Path) -> int:
-    """Writes the rows of a table, and returns how many."""
+@dataclasses.dataclass(frozen=True)
+class _NewRows:
+    """A table whose columns are those that are wanted."""
+
+    source: Screen
+    rows: Wells
+    columns: Mapping[str, str]
+    described: Mapping[str, Any]
+
+    def write(self, out: Path) -> None:
+        everything = [~self.rows.left_out]
+        with layout.writing([out]) as append:
+            for parts in layout.profiles(
+                self.source, self.rows, self.columns, self.described, everything
+            ):
+                append(parts)
+
+
+def _opened(table: Path, described: Mapping[str, Any]) -> _NewRows:
     source = sources.read(table)
     trained = Roles.restored(described["roles"])
     needed = [*trained.id, *filter(None, (trained.cell_count, trained.dose, trained.time))]
@@ -104,11 +123,7 @@ def _write(table: Path, described: Mapping[str, Any], out: Path) -> int:
         trained, compound=None, plate=None, cell_line=None, labels=(), split_column=None,
         control_column=trained.control_column if has_type else None, treated_values=(),
     )  # fmt: skip
-    rows = wells.read(source, present, whole=True)
-    with layout.writing([out]) as append:
-        for parts in layout.profiles(source, rows, columns, described, [~rows.left_out]):
-            append(parts)
-    return len(rows)
+    return _NewRows(source, wells.read(source, present, whole=True), columns, described)
 
 
 def _missing(table: Path, name: str, more: int = 0) -> UserError:

@@ -24,6 +24,7 @@ class Preset:
       roles: names by role, see `roles.Roles`; of `id`, names of columns that are joined.
       controls: columns that may tell controls, and the values that do, in lower case.
       treated: values of the control's column that tell treated wells; empty where all others do.
+      untreated: names of compounds, in a screen, that are none.
       features: expression for the columns that were measured; empty where the file tells them.
       groups: names of groups of features, by the column of the features' own table and its value.
     """
@@ -31,6 +32,7 @@ class Preset:
     roles: Mapping[str, Sequence[str]]
     controls: Sequence[tuple[str, tuple[str, ...]]]
     treated: tuple[str, ...] = ()
+    untreated: tuple[str, ...] = ()
     features: str = ""
     groups: Sequence[tuple[str, str, str]] = ()
 
@@ -89,6 +91,7 @@ PRESETS: Mapping[str, Preset] = {
             ("Metadata_broad_sample", ("dmso",)),
             ("Metadata_pert_iname", ("dmso",)),
         ),
+        untreated=("JCP2022_999999", "JCP2022_UNKNOWN", "JCP2022_900001"),
         features=COMPARTMENTS,
     ),
     "cmap": Preset(

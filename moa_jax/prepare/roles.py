@@ -30,6 +30,7 @@ class Roles:
       labels: the column of texts, or those of 0 and 1.
       control_column: what tells controls, by one of `control_values`; where `treated_values` are
         given, rows of neither are left out.
+      untreated_values: compounds that are none, whose rows are left out.
       split_column: what tells rows to predict, by the value `split_test`.
       symbols: column about the features whose texts name them, in place of their ids.
       The others are columns: of compounds, doses, hours, plates, cell lines and numbers of cells.
@@ -41,6 +42,7 @@ class Roles:
     control_column: str | None = None
     control_values: tuple[str, ...] = ()
     treated_values: tuple[str, ...] = ()
+    untreated_values: tuple[str, ...] = ()
     dose: str | None = None
     time: str | None = None
     plate: str | None = None
@@ -86,6 +88,7 @@ def find(source: Screen, options: Options) -> tuple[Roles, dict[str, list[str]]]
     features = _features(source, options, preset, {*known, *labels}, named(source, symbols))
     roles = Roles(
         id=id_columns, labels=labels, split_test=options.split_test, symbols=symbols,
+        untreated_values=preset.untreated,
         **single, **controls,
     )  # fmt: skip
     for role, found in {**single, "id": " + ".join(id_columns), "labels": ", ".join(labels[:3]),

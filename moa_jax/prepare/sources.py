@@ -69,8 +69,20 @@ def read(path: Path) -> Screen:
     # Names that pandas makes up where a column has none, its numbering of the rows.
     columns = tuple(n for n in first.column_names if not re.fullmatch(r"Unnamed: ?\d+", n))
 
+    # What describes wells is wanted again and again, and small: it is read once.
+    describing = [
+        name
+        for name in columns
+        if name.startswith("Metadata_") or _is_text(first.column(name).slice(0, 100))
+    ]
+    kept: dict[str, pa.ChunkedArray] = {}
+
     def wells(names: Sequence[str]) -> pa.Table:
-        return pa.concat_tables(table.select(names) for table in formats.tables(path, key=""))
+        if not set(names) <= kept.keys():
+            wanted = list(dict.fromkeys((*names, *(describing if not kept else ()))))
+            found = pa.concat_tables(t.select(wanted) for t in formats.tables(path, key=""))
+            kept.update(zip(wanted, found.columns, strict=True))
+        return pa.table({name: kept[name] for name in names})
 
     def values(names: Sequence[str]) -> Iterator[np.ndarray]:
         row = 0
@@ -82,6 +94,11 @@ def read(path: Path) -> Screen:
             yield block
 
     return Screen(path, columns, None, {}, wells, values)
+
+
+def _is_text(column: pa.ChunkedArray) -> bool:
+    unread = np.isnan(cells.numbers(column))
+    return any(not cells.is_missing(text) for text in cells.texts(column)[unread])
 
 
 def numbers(path: Path, name: str, column: pa.ChunkedArray, first: int = 0) -> np.ndarray:

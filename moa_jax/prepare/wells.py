@@ -78,10 +78,10 @@ def read(source: Screen, roles: Roles, whole: bool = False) -> Wells:
     reason = np.full(table.num_rows, "", object)  # why a row is left out
     if roles.treated_values:
         is_treated = _equals(of(roles.control_column), roles.treated_values, table.num_rows)
-        reason[~is_treated & ~is_control] = (
-            f"{roles.control_column} is none of {', '.join(roles.treated_values)} and "
-            f"{', '.join(roles.control_values)}"
-        )
+        either = ", ".join((*roles.treated_values, *roles.control_values))
+        reason[~is_treated & ~is_control] = f"{roles.control_column} is none of {either}"
+    none = _equals(of(roles.compound), roles.untreated_values, table.num_rows)
+    reason[none & ~is_control] = f"{roles.compound} is none"
     treatment: dict[str, np.ndarray | None] = {"cp_dose": None, "cp_time": None}
     for level, name in (("cp_dose", roles.dose), ("cp_time", roles.time)):
         if name is None:

@@ -131,11 +131,13 @@ def test_jump(tmp_path):
     drugs = table.pop("Metadata_broad_sample").str.replace("BRD-", "JCP2022_0000")
     table["Metadata_JCP2022"] = drugs.replace("DMSO", "JCP2022_033924")
     table["Metadata_Source"] = "source_4"
+    table.loc[7, "Metadata_JCP2022"] = "JCP2022_999999"  # untreated
     table.to_csv(tmp_path / "wells.csv", index=False)
     main([str(tmp_path / "wells.csv"), f"--out={tmp_path / 'data'}", "--preset=jump"])
     found = load(tmp_path / "data")
     assert found.ids[0] == "source_4_P1_A00"
     assert found.is_control.sum() == 10
+    assert len(found) + len(found.test) == screens.WELLS - 1
     assert found.drug_id[0] == "JCP2022_000000"
 
 
