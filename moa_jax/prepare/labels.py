@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from moa_jax.prepare.sources import Screen
 
 # Words for a mechanism that nobody knows, beside the marks of a missing value.
 UNKNOWN = frozenset("unknown unannotated unclassified undetermined".split())
+_WHOLE = re.compile(r"\d+\.0+")
 BINARY = frozenset(("0", "1", "0.0", "1.0", "true", "false"))
 
 
@@ -85,6 +87,9 @@ def counts(labels: Labels, rows: np.ndarray, compound: np.ndarray | None) -> lis
 
 def _of_texts(column: np.ndarray, separator: str) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     parts = [_parts(text, separator) for text in column]
+    present = {name for found in parts for name in found}
+    if all(_WHOLE.fullmatch(name) for name in present):  # classes that a missing one made 1.0
+        parts = [[name.partition(".")[0] for name in found] for found in parts]
     names = tuple(sorted({name for found in parts for name in found}))
     place = {name: index for index, name in enumerate(names)}
     values = np.zeros((len(parts), len(names)), np.int8)

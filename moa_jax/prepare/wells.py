@@ -167,12 +167,13 @@ def _equals(found: np.ndarray | None, values: Sequence[str], count: int) -> np.n
 def _without_unit(texts: np.ndarray) -> np.ndarray:
     """Returns cells without marks of missing ones, and without their unit where all have the same.
 
-    >>> _without_unit(np.array(["24 h", "6 h", "-666"], object)).tolist()
+    >>> _without_unit(np.array(["24 h", "6 H", "-666"], object)).tolist()
     ['24', '6', None]
     """
     found = np.array([None if cells.is_missing(cell) else cell for cell in texts], object)
     matches = [_MEASURE.fullmatch(cell) if cell else None for cell in found]
-    units = {match["unit"] for match in matches if match}
+    # The micro sign, the Greek letter and the letter u stand for each other.
+    units = {re.sub("[\u00b5\u03bc]", "u", match["unit"]).lower() for match in matches if match}
     if len(units) != 1 or any(cell and not m for cell, m in zip(found, matches, strict=True)):
         return found
     return np.array([match["number"] if match else None for match in matches], object)

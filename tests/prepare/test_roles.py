@@ -71,6 +71,12 @@ def test_another_separator_and_words_for_nothing(prepare):
     assert list(found.test.ids) == ["w2", "w3", "w4", "w8", "w9", "w10"]
 
 
+def test_classes_that_are_numbers(prepare):
+    found = prepare("--labels=group", group=[1.0, 2.0, None] * 4)
+    assert found.targets.names == ("1", "2")
+    assert len(found.test) == 4
+
+
 def test_labels_of_few_compounds(prepare, tmp_path):
     # Of y there are four wells of two compounds, of z two of one.
     found = prepare("--min_compounds=3", "--labels=moa", moa=list("xxxxxxyyyyzz"))
@@ -91,7 +97,7 @@ def test_a_split_of_annotated_rows(prepare, tmp_path):
 def test_controls_doses_and_times(prepare):
     found = prepare(
         "--control_column=kind", "--control_value=empty", "--dose=uM", "--time=age",
-        kind=["empty"] + ["drug"] * 11, uM=[None] + ["10 uM", "0.5 uM"] * 5 + ["10 uM"],
+        kind=["empty"] + ["drug"] * 11, uM=[None] + ["10 uM", "0.5 \u00b5M"] * 5 + ["10 uM"],
         age=[1000] + [0.5, 24] * 5 + [24],
     )  # fmt: skip
     assert found.is_control.tolist() == [True] + [False] * 11
