@@ -16,7 +16,7 @@ from moa_jax.errors import UserError
 from moa_jax.prepare.roles import Roles
 from moa_jax.prepare.sources import Screen
 
-_MEASURE = re.compile(rf"(?P<number>{NUMBER.pattern})\s*(?P<unit>[^\W\d_][^\s]*)", re.ASCII)
+_MEASURE = re.compile(rf"(?P<number>(?a:{NUMBER.pattern}))\s*(?P<unit>[^\W\d_]\S*)")
 
 
 @dataclasses.dataclass(frozen=True)
