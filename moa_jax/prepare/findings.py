@@ -192,6 +192,8 @@ def _warnings(
             told.append(
                 f"Training wells without a compound, each of which counts as its own: {lacking:,}."
             )
+    if unmeasured := int((labels.values[treated][:, kept] < 0).sum()):
+        told.append(f"Labels that were not measured, whose cells are left empty: {unmeasured:,}.")
     if used.repeated:
         told.append(f"Rows that repeat the numbers of an earlier one: {used.repeated:,}.")
     without = int((treated & ~values.any(1)).sum())

@@ -34,7 +34,7 @@ def read(path: Path) -> Screen:
             obs, var = io.read_elem(opened["obs"]), io.read_elem(opened["var"])
             matrix = opened["X"] if "X" in opened else None
             # Rows of a matrix that is stored by columns cannot be read alone.
-            if "csc" in str(getattr(matrix, "attrs", {}).get("encoding-type")):
+            if any("csc" in str(value) for value in getattr(matrix, "attrs", {}).values()):
                 matrix = io.read_elem(matrix).tocsr()
         except Exception as error:  # anndata lets through whatever its readers raise
             reason = " ".join(str(error).split())[:200]

@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from moa_jax.data import cells, formats, remedies
 from moa_jax.errors import UserError
@@ -22,6 +23,7 @@ MATRICES = {
     ".gctx": "moa_jax.prepare.gctx",
     ".h5ad": "moa_jax.prepare.h5ad",
 }
+_MISSING = pa.array(["", *sorted(cells.MISSING)])
 # Rows whose numbers are held together, as bytes.
 BLOCK_BYTES = 1 << 26
 
@@ -112,6 +114,9 @@ def numbers(path: Path, name: str, column: pa.ChunkedArray, first: int = 0) -> n
     Raises:
       UserError: a cell is neither a number nor missing.
     """
+    if pa.types.is_string(column.type):  # one that is no number makes a cast go cell by cell
+        is_word = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(column)), _MISSING)
+        column = pc.if_else(is_word, pa.scalar(None, pa.string()), column)
     values = cells.numbers(column)
     values = np.where(np.isfinite(values) & (values != cells.MISSING_MARK), values, np.nan)
     (unread,) = np.nonzero(np.isnan(values))
