@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -112,11 +113,16 @@ def cli(arguments: Sequence[str] | None = None) -> None:
     absl_logging.set_verbosity(absl_logging.INFO)
     # In the place of absl's own handler, whose lines begin with what a user has no use for.
     logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
+    # An exit, unlike a kill, takes away what was begun.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         main(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
         print(f"moa-jax: {error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("moa-jax: interrupted, nothing is written", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -148,6 +148,6 @@ def _opened(path: Path) -> Iterator[TextIO]:
         opener = gzip.open if is_packed else open
         with opener(path, "rt", encoding="utf-8-sig", newline=None) as text:
             yield text
-    except (EOFError, UnicodeDecodeError, gzip.BadGzipFile, zlib.error) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: cannot be read as GCT: {reason}") from None

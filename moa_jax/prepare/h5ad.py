@@ -56,7 +56,12 @@ def read(path: Path) -> Screen:
         index = np.array([place[name] for name in wanted])
         step = sources.block_rows(len(names), 8)
         for start in range(0, len(obs), step):
-            yield missing_as_nan(_rows(matrix, start, start + step, len(names))[:, index])
+            try:
+                block = _rows(matrix, start, start + step, len(names))
+            except OSError as error:
+                reason = " ".join(str(error).split())[:200]
+                raise UserError(f"{path}: cannot be read as AnnData: {reason}") from None
+            yield missing_as_nan(block[:, index])
 
     return Screen(path, tuple(columns), tuple(names), about, table, values)
 

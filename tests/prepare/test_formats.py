@@ -60,6 +60,15 @@ def test_cell_painting(tmp_path, name):
     }
 
 
+def again(table, folder):
+    """Compares the table's rows, as new ones of the raw table, with those of the folder."""
+    main([str(table), f"--like={folder}", f"--out={folder.parent / 'new.parquet'}"])
+    new = pd.read_parquet(folder.parent / "new.parquet").set_index("sig_id")
+    stems = ("train_features", "test_features")
+    known = pd.concat(pd.read_parquet(folder / f"{stem}.parquet") for stem in stems)
+    pd.testing.assert_frame_equal(new.loc[known["sig_id"]], known.set_index("sig_id"))
+
+
 FORMATS = {
     "a.gct": screens.gct,
     "a.gctx": screens.gctx,
@@ -80,6 +89,7 @@ def test_a_matrix(tmp_path, name):
     landmarks = [g for g in range(screens.GENES) if name.endswith("h5ad") or screens.LANDMARKS[g]]
     names = [screens.SYMBOLS[gene] for gene in landmarks]
     check(tmp_path / "data", names, values, list(about.index), landmarks)
+    again(tmp_path / name, tmp_path / "data")
     group = "genes" if name.endswith("h5ad") else "landmark genes"
     assert prepared.read(tmp_path / "data")["features"] == {group: names}
 
@@ -101,6 +111,7 @@ def test_a_matrix_with_files_about_it(tmp_path):
     main([str(tmp_path / "a.gctx"), f"--out={tmp_path / 'data'}", "--preset=cmap",
           f"--metadata={files}", f"--genes={tmp_path / 'geneinfo.txt'}"])  # fmt: skip
     landmarks = [g for g in range(screens.GENES) if screens.LANDMARKS[g]]
+    again(tmp_path / "a.gctx", tmp_path / "data")
     check(tmp_path / "data", [screens.SYMBOLS[g] for g in landmarks], values.astype(np.float32),
           list(about.index), landmarks)  # fmt: skip
 
