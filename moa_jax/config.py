@@ -34,7 +34,8 @@ class DataConfig:
 
     Attributes:
       source: `folder` reads files of the competition's layout, `simulated` makes data.
-      folder: the folder; empty for the embedded sample.
+      folder: the folder; empty for the embedded sample. The `columns.json` of one that was prepared
+        from a table sets prefixes and levels that are not set otherwise.
       groups: what the folds of all models keep whole: `compound`, the compounds of `train_drug`;
         a file with the columns `sig_id` and `group`, its groups; `none`, what each model's `split`
         says; `auto`, the same, and in an honest run compounds where they are known.

@@ -1337,6 +1337,54 @@ MUTATIONS = (
         "return -most if low is None else low, 10 * most if high is None else high",
         "trust/test_limits.py::test_no_number_of_any_section_may_be_absurd",
     ),
+    Mutation(
+        "prepare/layout.py",
+        "block[mine - start]",
+        "block[: len(mine)]",
+        "prepare/test_formats.py::test_cell_painting",
+    ),
+    Mutation(
+        "prepare/preparation.py",
+        "to_predict = unknown if rows.split is None else unknown | rows.split",
+        "to_predict = unknown",
+        "prepare/test_roles.py::test_a_split_of_annotated_rows",
+    ),
+    Mutation(
+        "prepare/preparation.py",
+        "compounds = labels.counts(annotated, treated, rows.compound)",
+        "compounds = labels.counts(annotated, treated, None)",
+        "prepare/test_roles.py::test_labels_of_few_compounds",
+    ),
+    Mutation(
+        "prepare/survey.py",
+        "mine = block[training[start:stop]]",
+        "mine = block",
+        "prepare/test_survey.py::test_statistics",
+    ),
+    Mutation(
+        "prepare/side_tables.py",
+        "rows = [row_of.get(name) for name in source.features]",
+        "rows = list(range(len(source.features)))",
+        "prepare/test_formats.py::test_a_matrix_with_files_about_it",
+    ),
+    Mutation(
+        "prepare/findings.py",
+        "if len(rows) > 1 and values[rows].any(0).sum() == 1",
+        "if len(rows) > 1",
+        "prepare/test_layout.py::test_what_a_screen_gives_away",
+    ),
+    Mutation(
+        "data/prepared.py",
+        'if f"data.{name}" not in given and getattr',
+        "if getattr",
+        "prepare/test_layout.py::test_the_run_takes_what_the_folder_says",
+    ),
+    Mutation(
+        "data/tables.py",
+        "prepared=prepared.read(path),",
+        "prepared=None,",
+        "prepare/test_layout.py::test_the_run_takes_what_the_folder_says",
+    ),
 )
 
 

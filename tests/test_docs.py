@@ -9,6 +9,8 @@ import pytest
 
 from moa_jax import config as configuration
 from moa_jax.command.flags import MODES
+from moa_jax.prepare import __main__ as prepare
+from moa_jax.prepare.presets import PRESETS
 from moa_jax.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +55,23 @@ def test_commands_name_what_exists(command):
             inner = inner[part]
 
 
+def preparations():
+    """Command lines of prepare in all documents."""
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8").replace("\\\n", " ")
+        for found in re.finditer(r"(?m)^(?:python -m moa_jax\.prepare|moa-jax prepare) (.*)", text):
+            yield pytest.param(found[1], id=f"{document.name}: {found[1][:60]}")
+
+
+@pytest.mark.parametrize("command", list(preparations()))
+def test_preparations_name_what_exists(command):
+    given = prepare.parser().parse_args(shlex.split(command))
+    assert given.out
+    assert given.preset in (None, *PRESETS)
+
+
 def test_there_are_commands():
+    assert len(list(preparations())) >= 3
     assert len(list(commands())) >= 6
 
 

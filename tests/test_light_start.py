@@ -96,3 +96,19 @@ print(json.dumps(sorted(sys.modules)), file=sys.stderr)
     result, modules, _ = run(program, *LIGHT)
     assert result.returncode == 0, result.stderr
     assert modules & HEAVY == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--help"], 0, "usage: moa-jax prepare"),
+        (["wells.csv", "--out=data", "--preset=jmp"], 1, "did you mean jump?"),
+        (["wells.csv"], 1, "--out: expected a folder to write"),
+    ],
+)
+def test_prepare(arguments, status, message):
+    result, modules, seconds = run(COMMAND, "prepare", *arguments)
+    assert result.returncode == status
+    assert message in result.stdout + result.stderr
+    assert modules & (HEAVY | {"numpy", "h5py", "anndata"}) == set()
+    assert seconds < SECONDS

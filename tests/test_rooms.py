@@ -7,7 +7,10 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "moa_jax"
 # What each room imports beside config, errors, schema and store, as CONTRIBUTING.md says.
 BELOW = {
-    "command": {"blend", "configs", "data", "deepinsight", "recipes", "report", "training"},
+    "command": {
+        "blend", "configs", "data", "deepinsight", "prepare", "recipes", "report", "training",
+    },
+    "prepare": {"report", "data"},
     "estimators": {"report", "deepinsight", "training", "models"},
     "report": {"blend", "deepinsight", "training", "data"},
     "recipes": {

@@ -12,7 +12,8 @@ import yaml
 ROOT = Path(__file__).parents[1]
 # Optional packages that tests ask for, by the extra that brings them.
 EXTRAS = {"torch": "torch", "safetensors": "safetensors", "libtpu": "tpu", "tensorboardX":
-          "tensorboard", "matplotlib": "dev", "optuna": "dev"}  # fmt: skip
+          "tensorboard", "matplotlib": "dev", "optuna": "dev", "anndata": "dev",
+          "h5py": "dev"}  # fmt: skip
 ASKED = re.compile(r'(?:importorskip|find_spec)\("(\w+)')
 
 

@@ -18,6 +18,7 @@ from moa_jax import config as sections
 from moa_jax import configs
 from moa_jax.command import unused
 from moa_jax.config import RunConfig, suggestion
+from moa_jax.data import prepared
 from moa_jax.errors import UserError
 
 MODES = {
@@ -115,7 +116,7 @@ def configuration() -> RunConfig:
     config = sections.parse(CONFIG.value.to_dict(), RECIPES)
     in_file = {} if MODE.value == "infer" else unused.not_default(config.data)
     unused.check(config, in_file | given())
-    return config
+    return prepared.applied(config, given())
 
 
 def given() -> dict[str, Any]:

@@ -32,6 +32,8 @@ def text() -> str:
             f"moa-jax {moa_jax.__version__}: the lish-moa winning ensemble in JAX and Flax",
             "",
             "  moa-jax --config=NAME [--mode=MODE] [--workdir=FOLDER] [--config.FIELD=VALUE ...]",
+            "  moa-jax prepare TABLE --out=FOLDER    a screening table as a data folder; see "
+            "prepare --help",
             "",
             "Modes (--mode, all by default)",
             *_rows(flags.MODES),

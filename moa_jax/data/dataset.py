@@ -99,6 +99,7 @@ class Dataset:
       submission_ids: ids of the sample submission in its order, or None.
       treatment: the columns of the treatment that the rows came with; in one that is left out all
         rows have the first level.
+      prepared: what the folder's `columns.json` tells of the table that it was made from, or None.
     """
 
     ids: np.ndarray
@@ -115,6 +116,7 @@ class Dataset:
     test: Dataset | None = None
     submission_ids: np.ndarray | None = None
     treatment: tuple[str, ...] = TREATMENT
+    prepared: Mapping[str, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -208,6 +210,7 @@ class Dataset:
         columns = {"genes": self.genes, "cells": self.cells, "scored": self.targets.names}
         sizes = {name: len(names) for name, names in columns.items()}
         columns["treatment"] = self.treatment
+        table = {} if self.prepared is None else {"prepared": self.prepared}
         return {
             "rows": len(self),
             "treated": len(self) - controls,
@@ -217,4 +220,5 @@ class Dataset:
             "test_rows": len(self.test) if self.test else 0,
             "columns": {name: list(names) for name, names in columns.items()},
             "levels": self.trained_levels(),
+            **table,
         }

@@ -70,15 +70,19 @@ MARKS = {
 Opened = gzip.GzipFile | zipfile.ZipExtFile | io.BufferedReader
 
 
-def tables(path: Path) -> Iterator[pa.Table]:
+def tables(path: Path, key: str = "sig_id") -> Iterator[pa.Table]:
     """Yields consecutive rows of a file; columns of CSV are text.
 
     What a file is follows from its first bytes, whatever its suffix. Names of columns are without
     spaces around them.
 
+    Args:
+      path: the file.
+      key: a column that it must have; empty where any will do.
+
     Raises:
       UserError: the file is missing, empty, damaged, of another format, not delimited by commas or
-        not UTF-8; a column has no name, a name stands more than once, or none is `sig_id`; a row of
+        not UTF-8; a column has no name, a name stands more than once, or none is `key`; a row of
         CSV has more or fewer cells than the header. Blank rows of CSV are left out.
     """
     check_file(path)
@@ -112,7 +116,7 @@ def tables(path: Path) -> Iterator[pa.Table]:
                 f"{path}: {found} file named {path.suffix}; convert it to CSV or parquet"
             )
         logging.info("%s: %s file named %s, read as what it is", path, found, path.suffix)
-    return _parquet(path) if "parquet" in (named, found) else _csv(path, found)
+    return _parquet(path, key) if "parquet" in (named, found) else _csv(path, found, key)
 
 
 def check_file(path: Path) -> None:
@@ -155,7 +159,7 @@ def _is_text(head: bytes) -> bool:
     return False
 
 
-def _csv(path: Path, packed: str | None) -> Iterator[pa.Table]:
+def _csv(path: Path, packed: str | None, key: str) -> Iterator[pa.Table]:
     names: list[str] = []
     with _reading(path, "CSV in UTF-8", names):
         with _opened(path, packed) as opened:
@@ -168,7 +172,7 @@ def _csv(path: Path, packed: str | None) -> Iterator[pa.Table]:
             )
         (literal,) = csv.reader([text])
         names += (name.strip() for name in next(csv.reader([text], skipinitialspace=True)))
-        _check_names(path, names)
+        _check_names(path, names, key)
         spaced = any(name != name.lstrip() for name in literal)
         with _opened(path, packed) as opened, _rows_judged(path) as judge:
             opened.read(begin)
@@ -228,7 +232,7 @@ def _filled(path: Path, table: pa.Table) -> pa.Table:
     def is_blank(name: str) -> pa.ChunkedArray:
         return pc.equal(pc.utf8_trim(table.column(name), BLANK), "")
 
-    blank = is_blank("sig_id")
+    blank = is_blank(table.column_names[0])
     if not pc.any(blank).as_py():
         return table
     for name in table.column_names:
@@ -290,14 +294,14 @@ def _unquoted(table: pa.Table) -> pa.Table:
     )
 
 
-def _parquet(path: Path) -> Iterator[pa.Table]:
+def _parquet(path: Path, key: str) -> Iterator[pa.Table]:
     # Only the two options together keep pyarrow from holding a whole row group.
     buffering = {"buffer_size": PARQUET_BUFFER, "pre_buffer": False}
     with _reading(path, "parquet"), pa.parquet.ParquetFile(path, **buffering) as opened:
         # pandas writes the numbering of rows that were sorted or selected as a column.
         stored = [n for n in opened.schema_arrow.names if not n.startswith("__index_level_")]
         names = [name.strip() for name in stored]
-        _check_names(path, names)
+        _check_names(path, names, key)
         for batch in opened.iter_batches(batch_size=8192, columns=stored):
             yield pa.Table.from_batches([batch]).rename_columns(names)
 
@@ -378,7 +382,7 @@ def unnamed(path: Path, position: int, count: int, shown: str) -> UserError:
     return UserError(f"{path}: column {position} ({shown}{reason}) is not expected; {what}")
 
 
-def _check_names(path: Path, names: Sequence[str]) -> None:
+def _check_names(path: Path, names: Sequence[str], key: str) -> None:
     if not names:
         raise UserError(f"{path}: expected a table, found no columns")
     if names[0].startswith("sep="):
@@ -388,13 +392,14 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
             raise unnamed(path, position, len(names), "no name")
     if repeated := next((name for name, count in Counter(names).items() if count > 1), None):
         raise UserError(f"{path}: column {repeated} stands more than once")
-    if "sig_id" not in names:
+    if key not in names if key else len(names) == 1:
         for delimiter in (";", "\t", "|"):
             if delimiter in names[0]:
                 raise UserError(
                     f"{path}: expected columns delimited by commas, "
                     f"found {delimiter!r} in {names[0][:40]!r}; decimals are written with a point"
                 )
-        raise UserError(f"{path}: expected a column sig_id, found {', '.join(names[:3])}")
+        expected = f"a column {key}" if key else "several columns"
+        raise UserError(f"{path}: expected {expected}, found {', '.join(names[:3])}")
     if odd := next((name for name in names if CONTROL.search(name)), None):
         raise UserError(f"{path}: column {odd!r:.60} has control characters; take them out")

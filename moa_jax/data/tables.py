@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from moa_jax.data import columns, folder, formats
+from moa_jax.data import columns, folder, formats, prepared
 from moa_jax.data.cells import MISSING_MARK
 from moa_jax.data.columns import Columns
 from moa_jax.data.dataset import ORIGINAL_LEVELS, TREATMENT, Dataset, Levels, Targets
@@ -97,6 +97,7 @@ def load(
         drug_id=drug_id,
         test=test,
         submission_ids=submission_ids,
+        prepared=prepared.read(path),
     )
 
 

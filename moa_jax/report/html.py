@@ -19,14 +19,31 @@ ABSENT = "–"
 
 def write(path: str | Path, report: Report) -> None:
     """Writes the page: HTML with its style inside, no script, nothing from the network."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("moa_jax.report", "."),
+    page = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            config=json.dumps(report.config, indent=2, ensure_ascii=False),
+            original_blend=BLEND_SCORE,
+            leads=report.blend is not None
+            and ranking.leads(report.models, report.blend.best_model),
+        )
+    )
+    files.write_text(path, page)
+
+
+def environment(*packages: str) -> jinja2.Environment:
+    """Returns the environment of templates in the report's style, those of packages before its."""
+    loaders = [jinja2.PackageLoader(package, ".") for package in (*packages, "moa_jax.report")]
+    found = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(loaders),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
+    found.filters.update(
         loss=_loss,
         spread=ranking.spread,
         weight=_weight,
@@ -38,13 +55,7 @@ def write(path: str | Path, report: Report) -> None:
         plain=_plain,
         breakable=_breakable,
     )
-    page = environment.get_template("report.html.j2").render(
-        report=report,
-        config=json.dumps(report.config, indent=2, ensure_ascii=False),
-        original_blend=BLEND_SCORE,
-        leads=report.blend is not None and ranking.leads(report.models, report.blend.best_model),
-    )
-    files.write_text(path, page)
+    return found
 
 
 def _loss(value: float | None) -> str:

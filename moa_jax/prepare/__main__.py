@@ -1,0 +1,129 @@
+"""Command line: a screening table -> a data folder, and a page on what was found.
+
+python -m moa_jax.prepare TABLE --out=FOLDER --preset=pycytominer
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from absl import logging as absl_logging
+
+from moa_jax.errors import UserError
+from moa_jax.prepare.options import ROLES, Options
+from moa_jax.prepare.presets import PRESETS
+
+_EXAMPLES = """\
+examples:
+  moa-jax prepare profiles.csv.gz --preset=pycytominer --out=data
+  moa-jax prepare wells.csv --out=data --id=well --features='^f_' --compound=drug --labels=moa \\
+      --control_column=drug --control_value=DMSO
+  moa-jax prepare level5.gctx --preset=cmap --metadata=siginfo.txt,compoundinfo.txt \\
+      --genes=geneinfo.txt --out=data
+  moa-jax prepare new_plate.csv --like=data --out=new.csv
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see moa-jax prepare --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns what reads the arguments."""
+    found = _Parser(
+        prog="moa-jax prepare",
+        description="Writes a data folder from a table of wells: CSV (.csv, .csv.gz, .csv.zip), "
+        ".parquet, AnnData (.h5ad), .gct or .gctx.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    found.add_argument("table", metavar="TABLE", help="the table")
+    found.add_argument(
+        "--out", metavar="FOLDER", help="what is written: a new folder, or with --like a file"
+    )
+    found.add_argument(
+        "--like", metavar="FOLDER", help="write only the features of new rows, as this folder's"
+    )
+    found.add_argument(
+        "--preset", metavar="NAME", help="whose names the columns have: " + ", ".join(PRESETS)
+    )
+    found.add_argument(
+        "--features", metavar="REGEX", help="columns of features, such as '^(Cells|Nuclei)_'"
+    )
+    for role, what in ROLES.items():
+        found.add_argument(f"--{role}", metavar="COLUMN", help=f"column of {what}")
+    for name, metavar, what in (
+        ("label_separator", "TEXT", "what stands between labels (|)"),
+        ("control_value", "VALUE", "value of --control_column that controls have"),
+        ("split_test", "VALUE", "value of --split_column that rows to predict have (test)"),
+        ("metadata", "FILE,...", "files of more columns about wells or compounds, joined by the "
+         "first column in common"),
+        ("genes", "FILE", "file of more columns about the features of a matrix"),
+    ):  # fmt: skip
+        found.add_argument(f"--{name}", metavar=metavar, help=what)
+    found.add_argument(
+        "--min_compounds", type=int, metavar="N", help="leave out labels of fewer compounds (2)"
+    )
+    return found
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Does what the arguments say.
+
+    Raises:
+      UserError: a mistake in a flag, the table or the folder.
+    """
+    given = vars(parser().parse_args(arguments))
+    table, out, like = given.pop("table"), given.pop("out"), given.pop("like")
+    if not out:
+        raise UserError("--out: expected a folder to write; see moa-jax prepare --help")
+    given = {name: value for name, value in given.items() if value is not None}
+    if like is not None:
+        if given:
+            raise UserError(
+                f"--{next(iter(given))}: given, but --like={like} says what columns are"
+            )
+        from moa_jax.data import prepared
+        from moa_jax.prepare import new_rows
+
+        described = prepared.read(like)
+        if described is None:
+            raise UserError(f"--like: {like}: expected a folder with {prepared.NAME}, found none")
+        new_rows.apply(Path(table), described, Path(out))
+        return
+    columns = {role: given.pop(role) for role in ROLES if role in given}
+    if "metadata" in given:
+        given["metadata"] = tuple(given["metadata"].split(","))
+    options = Options(columns, **given)
+    from moa_jax.prepare import preparation
+
+    preparation.prepare(Path(table), Path(out), options)
+
+
+def cli(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; a user's mistake is one line and exit status 1."""
+    absl_logging.set_verbosity(absl_logging.INFO)
+    # In the place of absl's own handler, whose lines begin with what a user has no use for.
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
+    # An exit, unlike a kill, takes away what was begun.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        main(sys.argv[1:] if arguments is None else arguments)
+    except UserError as error:
+        print(f"moa-jax: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("moa-jax: interrupted, nothing is written", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
+if __name__ == "__main__":
+    cli()

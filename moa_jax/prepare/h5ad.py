@@ -1,0 +1,80 @@
+"""AnnData: wells or cells are the observations of an .h5ad file, features its variables."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from moa_jax.errors import UserError
+from moa_jax.prepare import sources
+from moa_jax.prepare.gctx import missing_as_nan
+from moa_jax.prepare.sources import Screen
+
+# The name under which the observations' own names may be given a role.
+INDEX = "obs_names"
+
+
+def read(path: Path) -> Screen:
+    """Returns the observations of an .h5ad file; its matrix `X` stays on the disk.
+
+    Raises:
+      UserError: anndata is not installed, the file is damaged, or it has no `X`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        io = sources.extra("anndata.io", "anndata", path)
+        h5py = sources.extra("h5py", "anndata", path)
+        try:
+            opened = h5py.File(path, "r")
+            obs, var = io.read_elem(opened["obs"]), io.read_elem(opened["var"])
+            matrix = opened["X"] if "X" in opened else None
+            # Rows of a matrix that is stored by columns cannot be read alone.
+            if any("csc" in str(value) for value in getattr(matrix, "attrs", {}).values()):
+                matrix = io.read_elem(matrix).tocsr()
+        except Exception as error:  # anndata lets through whatever its readers raise
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{path}: cannot be read as AnnData: {reason}") from None
+    if matrix is None:
+        raise UserError(f"{path}: expected a matrix X, found none")
+    names = [str(name) for name in var.index]
+    sources.check_names(path, "variable", names)
+    columns: dict[str, Any] = {INDEX: np.array([str(name) for name in obs.index], object)}
+    columns |= {str(name): obs[name] for name in obs.columns if str(name) != INDEX}
+    about = {"id": np.array(names, object)}
+    about |= {str(name): var[name].astype(str).to_numpy(object) for name in var.columns}
+    place = {name: index for index, name in enumerate(names)}
+
+    def table(wanted: Sequence[str]) -> pa.Table:
+        return pa.table({name: pa.Array.from_pandas(columns[name]) for name in wanted})
+
+    def values(wanted: Sequence[str]) -> Iterator[np.ndarray]:
+        index = np.array([place[name] for name in wanted])
+        step = sources.block_rows(len(names), 8)
+        for start in range(0, len(obs), step):
+            try:
+                block = _rows(matrix, start, start + step, len(names))
+            except OSError as error:
+                reason = " ".join(str(error).split())[:200]
+                raise UserError(f"{path}: cannot be read as AnnData: {reason}") from None
+            yield missing_as_nan(block[:, index])
+
+    return Screen(path, tuple(columns), tuple(names), about, table, values)
+
+
+def _rows(matrix: Any, start: int, stop: int, width: int) -> np.ndarray:
+    """Returns consecutive rows of a matrix, dense or sparse by rows, on the disk or in memory."""
+    if hasattr(matrix, "toarray"):
+        return matrix[start:stop].toarray()
+    if not hasattr(matrix, "keys"):
+        return matrix[start:stop]
+    ends = matrix["indptr"][start : stop + 1]
+    within = slice(ends[0], ends[-1])
+    rows = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
+    dense = np.zeros((len(ends) - 1, width), matrix["data"].dtype)
+    dense[rows, matrix["indices"][within]] = matrix["data"][within]
+    return dense

@@ -1,0 +1,115 @@
+"""Labels: texts of several, classes, or columns of 0 and 1 -> which of them every well has."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pyarrow as pa
+from absl import logging
+
+from moa_jax.data import cells
+from moa_jax.data.names import tell_alike
+from moa_jax.errors import UserError
+from moa_jax.prepare.sources import Screen
+
+# Words for a mechanism that nobody knows, beside the marks of a missing value.
+UNKNOWN = frozenset("unknown unannotated unclassified undetermined".split())
+_WHOLE = re.compile(r"\d+\.0+")
+BINARY = frozenset(("0", "1", "0.0", "1.0", "true", "false"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """What wells are annotated with.
+
+    Attributes:
+      names: L names.
+      values: [N, L] int8, 0 or 1, and -1 where a column of 0 and 1 has nothing.
+      known: [N] bool, whether a well has an annotation at all.
+    """
+
+    names: tuple[str, ...]
+    values: np.ndarray
+    known: np.ndarray
+
+
+def read(source: Screen, columns: Sequence[str], separator: str) -> Labels:
+    """Returns the labels of a source's rows.
+
+    One column holds texts, labels of a row with a separator between them, or classes; several hold
+    0 and 1, as may one. A row without any is not annotated.
+
+    Raises:
+      UserError: one of several columns has other values than 0 and 1; no row is annotated.
+    """
+    table = source.wells(columns)
+    texts = [cells.texts(table.column(name)) for name in columns]
+    binary = [_is_binary(column) for column in texts]
+    if len(columns) > 1 and not all(binary):
+        name, column = next((n, c) for n, c, b in zip(columns, texts, binary, strict=True) if not b)
+        row = next(
+            r for r, t in enumerate(column) if not cells.is_missing(t) and not _is_binary([t])
+        )
+        raise UserError(
+            f"{source.path}: --labels: column {name}, row {row + 1}: expected 0 or 1 in each of "
+            f"{len(columns)} columns, found {column[row]!r}; texts stand in one column"
+        )
+    if all(binary):
+        values = np.stack([_zeros_and_ones(table.column(name)) for name in columns], 1)
+        names, known = tuple(columns), np.asarray((values >= 0).any(1))
+    else:
+        names, values, known = _of_texts(texts[0], separator)
+    if not known.any() or not names:
+        raise UserError(f"{source.path}: --labels: no row of {', '.join(columns[:3])} has one")
+    tell_alike(source.path, names)
+    logging.info("%d labels; %d rows have an annotation, %d none", len(names), known.sum(),
+                 (~known).sum())  # fmt: skip
+    return Labels(names, values, known)
+
+
+def counts(labels: Labels, rows: np.ndarray, compound: np.ndarray | None) -> list[int]:
+    """Returns the number of compounds with each label among some rows; of rows without compounds.
+
+    Args:
+      labels: those of all N rows.
+      rows: [N] bool, which rows count.
+      compound: [N] names, or None.
+    """
+    found = []
+    for index in range(len(labels.names)):
+        having = np.flatnonzero(rows & (labels.values[:, index] == 1))
+        found.append(len(having if compound is None else {compound[r] or r for r in having}))
+    return found
+
+
+def _of_texts(column: np.ndarray, separator: str) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    parts = [_parts(text, separator) for text in column]
+    present = {name for found in parts for name in found}
+    if all(_WHOLE.fullmatch(name) for name in present):  # classes that a missing one made 1.0
+        parts = [[name.partition(".")[0] for name in found] for found in parts]
+    names = tuple(sorted({name for found in parts for name in found}))
+    place = {name: index for index, name in enumerate(names)}
+    values = np.zeros((len(parts), len(names)), np.int8)
+    for row, found in enumerate(parts):
+        values[row, [place[name] for name in found]] = 1
+    return names, values, np.array([bool(found) for found in parts])
+
+
+def _parts(text: str | None, separator: str) -> list[str]:
+    if text is None or cells.is_missing(text):
+        return []
+    found = [part.strip() for part in (text.split(separator) if separator else [text])]
+    return [p for p in found if not cells.is_missing(p) and p.lower() not in UNKNOWN]
+
+
+def _zeros_and_ones(column: pa.ChunkedArray) -> np.ndarray:
+    values = cells.binaries(column)
+    return np.where((values == 0) | (values == 1), values, -1).astype(np.int8)
+
+
+def _is_binary(column: Iterable[str | None]) -> bool:
+    found = {text.lower() for text in column if text is not None and not cells.is_missing(text)}
+    return bool(found) and found <= BINARY

@@ -1,0 +1,150 @@
+"""Layout: the files of a data folder, from a source's rows, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from moa_jax.data.dataset import ORIGINAL_LEVELS, TREATMENT
+from moa_jax.errors import UserError
+from moa_jax.prepare import record
+from moa_jax.prepare.sources import Screen
+from moa_jax.prepare.wells import Wells
+from moa_jax.store import files
+
+
+@contextlib.contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Yields a folder beside `out`, renamed to it when the block succeeds, removed otherwise.
+
+    Raises:
+      UserError: `out` is there and not an empty folder, or cannot be written.
+    """
+    check_new(out)
+    out = out.absolute()
+    temporary = out.with_name(f".{out.name}.tmp-{os.getpid()}")
+    try:
+        with files.writing(out):
+            temporary.mkdir(parents=True)
+            yield temporary
+            os.replace(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_new(out: Path) -> None:
+    """Raises a UserError unless `out` is not there, or an empty folder."""
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        what = "a folder with files" if out.is_dir() else "a file"
+        raise UserError(f"--out: {out}: expected a new or an empty folder, found {what}")
+
+
+def profiles(
+    source: Screen,
+    wells: Wells,
+    columns: Mapping[str, str],
+    described: Mapping[str, Any],
+    chosen: Sequence[np.ndarray],
+) -> Iterator[list[pa.Table]]:
+    """Yields parts of the features tables of some rows, in the source's order.
+
+    Args:
+      source: the table.
+      wells: its N rows.
+      columns: the source's name of each feature, by the layout's.
+      described: what `columns.json` holds.
+      chosen: the rows of each table, [N] bool.
+    """
+    medians = record.medians(described)
+    fill = np.array(list(medians.values()))
+    levels = {name: one["levels"][0] for name, one in described["treatment"].items()}
+    start = 0
+    for block in source.values([columns[name] for name in medians]):
+        stop = start + len(block)
+        block = np.where(np.isnan(block), fill.astype(block.dtype), block)
+        parts = []
+        for mask in chosen:
+            mine = start + np.flatnonzero(mask[start:stop])
+            parts.append(_table(wells, mine, block[mine - start], list(medians), levels, described))
+        yield parts
+        start = stop
+
+
+def _table(
+    wells: Wells,
+    rows: np.ndarray,
+    values: np.ndarray,
+    names: Sequence[str],
+    levels: Mapping[str, str],
+    described: Mapping[str, Any],
+) -> pa.Table:
+    table = {"sig_id": texts(wells.ids[rows])}
+    if described["roles"]["control_column"]:
+        kinds = np.array([ORIGINAL_LEVELS.treated, ORIGINAL_LEVELS.control], object)
+        table["cp_type"] = texts(kinds[wells.is_control[rows].astype(int)])
+    for name in TREATMENT[1:]:
+        if name in levels:
+            found = getattr(wells, name)[rows]
+            table[name] = texts([levels[name] if cell is None else cell for cell in found])
+    for name, column in zip(names, np.ascontiguousarray(values.T), strict=True):
+        table[name] = pa.array(column)
+    return pa.table(table)
+
+
+@contextlib.contextmanager
+def writing(paths: Sequence[Path]) -> Iterator[Callable[[Sequence[pa.Table]], None]]:
+    """Yields what appends a table to each of some new .csv or .parquet files.
+
+    Tables of a file have one schema.
+    """
+    opened: list[Any] = []
+
+    def append(parts: Sequence[pa.Table]) -> None:
+        for number, (path, table) in enumerate(zip(paths, parts, strict=True)):
+            with files.writing(path):
+                if number == len(opened):
+                    opened.append(_writer(path, table))
+                opened[number].write_table(table)
+
+    try:
+        yield append
+    finally:
+        for path, writer in zip(paths, opened, strict=False):
+            with files.writing(path):
+                writer.close()
+
+
+def _writer(path: Path, table: pa.Table) -> Any:
+    if path.suffix != ".parquet":
+        return pa.csv.CSVWriter(path, table.schema)
+    words = [name for name in TREATMENT if name in table.column_names]
+    return pa.parquet.ParquetWriter(path, table.schema, compression="zstd", use_dictionary=words)
+
+
+def write_columns(path: Path, columns: Mapping[str, Any]) -> None:
+    """Writes a small .csv file of columns by name."""
+    with writing([path]) as append:
+        append([pa.table(dict(columns))])
+
+
+def write_targets(path: Path, ids: np.ndarray, names: Sequence[str], values: np.ndarray) -> None:
+    """Writes targets, [n, L] 0 or 1, an empty cell for -1."""
+    columns = {
+        name: pa.array(values[:, index], mask=values[:, index] < 0)
+        for index, name in enumerate(names)
+    }
+    write_columns(path, {"sig_id": texts(ids), **columns})
+
+
+def texts(values: Sequence[str] | np.ndarray) -> pa.Array:
+    """Returns texts as a column of Arrow."""
+    return pa.array(list(values), pa.string())

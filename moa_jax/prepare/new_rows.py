@@ -1,0 +1,133 @@
+"""New rows: a raw table, described by `columns.json`, as a features file of the layout."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from moa_jax.data import formats
+from moa_jax.data.dataset import TREATMENT
+from moa_jax.errors import UserError
+from moa_jax.prepare import layout, record, side_tables, sources, wells
+from moa_jax.prepare.roles import Roles
+from moa_jax.prepare.sources import MATRICES, Screen
+from moa_jax.prepare.wells import Wells
+from moa_jax.store import files
+
+
+@contextlib.contextmanager
+def in_layout(file: Path, described: Mapping[str, Any] | None) -> Iterator[Path]:
+    """Gives a file of new rows in the layout: the given one, or one that is gone afterwards.
+
+    Args:
+      file: new rows, in the layout or as the raw table that training rows came from.
+      described: what `columns.json` of the training rows' folder holds; None where they were not
+        prepared, and the file is what it is.
+
+    Raises:
+      UserError: see `apply`.
+    """
+    if described is None or is_layout(file, described):
+        yield file
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        # Named as the table, so that what is wrong with a row of it is told of the table.
+        made = Path(folder) / f"{file.name.split('.')[0]}.parquet"
+        _opened(file, described).write(made)
+        yield made
+
+
+def is_layout(file: Path, described: Mapping[str, Any]) -> bool:
+    """Tells whether a file has the layout's columns of treatment and features already.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    if any(file.name.lower().endswith(suffix) for suffix in MATRICES):
+        return False
+    first = next(formats.tables(file, key=""), None)
+    names = set() if first is None else set(first.column_names)
+    treatment = {name for name in TREATMENT if name in described["treatment"]}
+    if described["roles"]["control_column"]:
+        treatment.add(TREATMENT[0])
+    return {"sig_id", *treatment, *record.medians(described)} <= names
+
+
+def apply(table: Path, described: Mapping[str, Any], out: Path) -> None:
+    """Writes the features file of a raw table's rows, every one of them.
+
+    Args:
+      table: in any of the formats, with at least the columns that `described` names for ids,
+        doses, times and features; without that of controls all rows are treated.
+      described: what `columns.json` of the training rows' folder holds.
+      out: a .csv or .parquet file.
+
+    Raises:
+      UserError: a column is missing, or a cell is not what is expected.
+    """
+    if out.suffix not in (".csv", ".parquet"):
+        raise UserError(f"--out: {out}: expected a name that ends in .csv or .parquet")
+    found = _opened(table, described)
+    with files.replacing(out) as temporary:
+        found.write(temporary)
+    logging.info("%s: %d rows written", out, len(found.rows))
+
+
+@dataclasses.dataclass(frozen=True)
+class _NewRows:
+    """A table whose columns are those that are wanted."""
+
+    source: Screen
+    rows: Wells
+    columns: Mapping[str, str]
+    described: Mapping[str, Any]
+
+    def write(self, out: Path) -> None:
+        everything = [~self.rows.left_out]
+        with layout.writing([out]) as append:
+            for parts in layout.profiles(
+                self.source, self.rows, self.columns, self.described, everything
+            ):
+                append(parts)
+
+
+def _opened(table: Path, described: Mapping[str, Any]) -> _NewRows:
+    source = sources.read(table)
+    trained = Roles.restored(described["roles"])
+    needed = [*trained.id, *filter(None, (trained.cell_count, trained.dose, trained.time))]
+    if any(name not in source.columns for name in needed):
+        source = side_tables.joined(source, described["metadata"], described["label_separator"])
+    for name in needed:
+        if name not in source.columns:
+            raise _missing(table, name)
+    known = {*(source.columns if source.features is None else source.features)}
+    if trained.cell_count:
+        source = sources.with_column(source, trained.cell_count)
+        known.add(trained.cell_count)
+    ids = described["ids"]
+    columns = {
+        name: name if name in known else ids.get(name, name) for name in record.medians(described)
+    }
+    if absent := [name for name, own in columns.items() if own not in known]:
+        raise _missing(table, absent[0], len(absent) - 1)
+    has_type = trained.control_column in source.columns
+    if trained.control_column and not has_type:
+        logging.warning("%s: no column %s: all rows are treated", table, trained.control_column)
+    present = dataclasses.replace(
+        trained, compound=None, plate=None, cell_line=None, labels=(), split_column=None,
+        control_column=trained.control_column if has_type else None, treated_values=(),
+    )  # fmt: skip
+    return _NewRows(source, wells.read(source, present, whole=True), columns, described)
+
+
+def _missing(table: Path, name: str, more: int = 0) -> UserError:
+    others = f" (nor {more} others)" if more else ""
+    return UserError(
+        f"{table}: expected a column {name}, found none{others}; the models were trained with it"
+    )

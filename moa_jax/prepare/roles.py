@@ -1,0 +1,269 @@
+"""Roles: which columns of a table are what, by flags, then by the preset's conventions."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from moa_jax.data import cells
+from moa_jax.data.names import level_key
+from moa_jax.errors import UserError
+from moa_jax.prepare.options import Options
+from moa_jax.prepare.presets import NONE, PRESETS, SYMBOLS, VEHICLES, Preset
+from moa_jax.prepare.sources import Screen
+from moa_jax.schema import suggestion
+
+SINGLE = ("compound", "dose", "time", "plate", "cell_line", "cell_count", "split_column")
+
+
+@dataclasses.dataclass(frozen=True)
+class Roles:
+    """Columns of a table by what they are; None or empty for a role that none has.
+
+    Attributes:
+      id: columns whose texts joined by `_` name a well; empty where it is the row's number.
+      labels: the column of texts, or those of 0 and 1.
+      control_column: what tells controls, by one of `control_values`; where `treated_values` are
+        given, rows of neither are left out.
+      untreated_values: compounds that are none, whose rows are left out.
+      split_column: what tells rows to predict, by the value `split_test`.
+      symbols: column about the features whose texts name them, in place of their ids.
+      The others are columns: of compounds, doses, hours, plates, cell lines and numbers of cells.
+    """
+
+    id: tuple[str, ...] = ()
+    compound: str | None = None
+    labels: tuple[str, ...] = ()
+    control_column: str | None = None
+    control_values: tuple[str, ...] = ()
+    treated_values: tuple[str, ...] = ()
+    untreated_values: tuple[str, ...] = ()
+    dose: str | None = None
+    time: str | None = None
+    plate: str | None = None
+    cell_line: str | None = None
+    cell_count: str | None = None
+    split_column: str | None = None
+    split_test: str = "test"
+    symbols: str | None = None
+
+    @classmethod
+    def restored(cls, stored: Mapping[str, Any]) -> Roles:
+        """Returns the roles that `dataclasses.asdict` made JSON of."""
+        lists = {name: tuple(v) for name, v in stored.items() if isinstance(v, list)}
+        return cls(**{**stored, **lists})
+
+    def columns(self) -> list[str]:
+        """Returns all columns but those of labels and features."""
+        single = (getattr(self, name) for name in (*SINGLE, "control_column"))
+        return list(dict.fromkeys([*self.id, *(name for name in single if name)]))
+
+
+def find(source: Screen, options: Options) -> tuple[Roles, dict[str, list[str]]]:
+    """Returns the roles of a source's columns, and its features by group.
+
+    Features have the names under which the source knows them, see `named`.
+
+    Raises:
+      UserError: naming the flag, what was expected and what was found.
+    """
+    preset = PRESETS.get(options.preset, NONE)
+    single: dict[str, Any] = {name: _single(source, options, preset, name) for name in SINGLE}
+    if options.columns.get("id"):
+        id_columns = _listed(source, "id", options.columns["id"])
+    else:
+        choices = (tuple(text.split(",")) for text in preset.roles.get("id", ()))
+        default: tuple[str, ...] = ("obs_names",) if "obs_names" in source.columns else ()
+        default = default or tuple(n for n in ("id", "sig_id") if n in source.columns)[:1]
+        id_columns = next((c for c in choices if set(c) <= set(source.columns)), default)
+    controls = _controls(source, options, preset)
+    known = {*id_columns, *filter(None, single.values()), controls.get("control_column")}
+    labels = _labels(source, options, preset, known)
+    symbols = next((name for name in SYMBOLS if _is_unique(source.about.get(name))), None)
+    features = _features(source, options, preset, {*known, *labels}, named(source, symbols))
+    roles = Roles(
+        id=id_columns, labels=labels, split_test=options.split_test, symbols=symbols,
+        untreated_values=preset.untreated,
+        **single, **controls,
+    )  # fmt: skip
+    for role, found in {**single, "id": " + ".join(id_columns), "labels": ", ".join(labels[:3]),
+                        "control": controls.get("control_column")}.items():  # fmt: skip
+        logging.info("%s: %s", role, found or "none")
+    return roles, features
+
+
+def named(source: Screen, symbols: str | None) -> dict[str, str]:
+    """Returns the name of each of a matrix's features, by the id that the source knows it by."""
+    ids = source.features or ()
+    names = ids if symbols is None else source.about.get(symbols, ids)
+    return dict(zip(ids, names, strict=True))
+
+
+def _single(source: Screen, options: Options, preset: Preset, role: str) -> str | None:
+    if role in options.columns:
+        name = options.columns[role]
+        return _listed(source, role, name)[0] if name else None
+    return next((name for name in preset.roles.get(role, ()) if name in source.columns), None)
+
+
+def _listed(source: Screen, role: str, text: str) -> tuple[str, ...]:
+    """Returns the columns that a flag names, one or several with commas between them."""
+    if text in source.columns:
+        return (text,)
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in source.columns:
+            raise UserError(
+                f"{source.path}: --{role}: expected a column of the table, found {name!r}"
+                + (suggestion(name, source.columns) or f"; it has {_few(source.columns)}")
+            )
+    return names
+
+
+def _controls(source: Screen, options: Options, preset: Preset) -> dict[str, Any]:
+    value = options.control_value
+    given = options.columns.get("control_column")
+    if given:
+        (column,) = _listed(source, "control_column", given)[:1]
+        found = set(cells.texts(source.wells([column]).column(column))) - {None}
+        values = tuple(v.strip() for v in value.split(",")) if value else ()
+        values = values or tuple(sorted(text for text in found if text.lower() in VEHICLES))
+        keys = {level_key(text) for text in found}
+        if not values or not any(level_key(v) in keys for v in values):
+            raise UserError(
+                f"{source.path}: --control_value: expected a value of column {column}, found "
+                f"{value or 'none'!r}; it has {_few(sorted(found))}"
+            )
+        return {"control_column": column, "control_values": values}
+    if value and given is None:
+        raise UserError(f"--control_value: given, but no --control_column; found {value!r}")
+    if given is None:
+        for column, words in preset.controls:
+            if column not in source.columns:
+                continue
+            texts = set(cells.texts(source.wells([column]).column(column))) - {None}
+            if values := tuple(sorted(text for text in texts if text.lower() in words)):
+                return {
+                    "control_column": column,
+                    "control_values": values,
+                    "treated_values": preset.treated,
+                }
+            if preset.treated and texts & set(preset.treated):
+                return {
+                    "control_column": column,
+                    "control_values": words,
+                    "treated_values": preset.treated,
+                }
+    return {}
+
+
+def _features(
+    source: Screen,
+    options: Options,
+    preset: Preset,
+    known: set[str | None],
+    symbols: Mapping[str, str],
+) -> dict[str, list[str]]:
+    """Returns the columns of features by group, whose names are the data's own.
+
+    Args:
+      source: the table.
+      options: the flags.
+      preset: the conventions.
+      known: columns that are something else.
+      symbols: other names of features, by which they are found too.
+    """
+    pattern = options.features or preset.features
+    if source.features is not None and not options.features:
+        for column, value, group in preset.groups:
+            if column in source.about:
+                chosen = source.about[column] == value
+                if chosen.any():
+                    names = np.array(source.features, object)[chosen].tolist()
+                    logging.info("%s: %d of %d features are %s", source.path, len(names),
+                                 len(chosen), group)  # fmt: skip
+                    return {group: names}
+        if not preset.features:
+            return {"genes": list(source.features)}
+    if not pattern:
+        raise UserError(
+            f"{source.path}: --features: expected a regular expression for the columns of "
+            f"features, such as '^(Cells|Nuclei)_', or a --preset; it has {_few(source.columns)}"
+        )
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"--features: {pattern!r} is no regular expression: {error}") from None
+    names = source.columns if source.features is None else source.features
+    described = "Metadata" not in pattern  # what describes a well is no feature unless it is meant
+    found = [
+        name
+        for name in names
+        if name not in known
+        and (expression.search(name) or expression.search(symbols.get(name, name)))
+        and not (described and source.features is None and name.startswith("Metadata_"))
+    ]
+    if not found:
+        raise UserError(
+            f"{source.path}: --features: expected columns that {pattern!r} finds, found none; it "
+            f"has {_few(names)}"
+        )
+    return _grouped(found)
+
+
+def _grouped(names: Sequence[str]) -> dict[str, list[str]]:
+    """Returns names by what stands before their first `_` or `-`, where that makes a few groups.
+
+    >>> _grouped(["Cells_Area", "Nuclei_Area", "Cells_Form", "Nuclei_Form"])
+    {'Cells': ['Cells_Area', 'Cells_Form'], 'Nuclei': ['Nuclei_Area', 'Nuclei_Form']}
+    >>> _grouped(["TP53", "MYC"])
+    {'features': ['TP53', 'MYC']}
+    """
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        begin = re.match(r"[A-Za-z]+(?=[_-])", name)
+        groups.setdefault(begin[0] if begin else "", []).append(name)
+    if "" in groups or len(groups) > max(1, min(8, len(names) // 2)):
+        return {"features": list(names)}
+    return groups
+
+
+def _labels(
+    source: Screen, options: Options, preset: Preset, known: set[str | None]
+) -> tuple[str, ...]:
+    text = options.columns.get("labels")
+    if text is None:
+        found = next((n for n in preset.roles.get("labels", ()) if n in source.columns), None)
+        if found is None:
+            raise UserError(
+                f"{source.path}: --labels: expected the column of labels, or those of 0 and 1; the "
+                f"table has {_few(source.columns)}"
+            )
+        return (found,)
+    if not text:
+        raise UserError("--labels: expected a column, found an empty text")
+    names = [name.strip() for name in text.split(",")]
+    if text in source.columns or set(names) & set(source.columns):
+        return _listed(source, "labels", text)
+    try:
+        matched = [n for n in source.columns if re.search(text, n) and n not in known]
+    except re.error:
+        matched = []
+    if not matched:
+        _listed(source, "labels", text)  # says that there is no such column
+    return tuple(matched)
+
+
+def _is_unique(names: np.ndarray | None) -> bool:
+    if names is None or any(cells.is_missing(name) for name in names):
+        return False
+    return len(set(names)) == len(names)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(list(names)[:5]) + (", ..." if len(names) > 5 else "")

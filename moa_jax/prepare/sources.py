@@ -1,0 +1,176 @@
+"""Sources: a table of wells in any of the formats, its metadata and its numbers read apart."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from moa_jax.data import cells, formats, remedies
+from moa_jax.errors import UserError
+
+# Suffixes of files that hold a matrix of features beside the columns about wells.
+MATRICES = {
+    ".gct": "moa_jax.prepare.gct",
+    ".gct.gz": "moa_jax.prepare.gct",
+    ".gctx": "moa_jax.prepare.gctx",
+    ".h5ad": "moa_jax.prepare.h5ad",
+}
+_MISSING = pa.array(["", *sorted(cells.MISSING)])
+# Rows whose numbers are held together, as bytes.
+BLOCK_BYTES = 1 << 26
+
+
+@dataclasses.dataclass(frozen=True)
+class Screen:
+    """Wells, one a row, in the file's order.
+
+    Attributes:
+      path: the file.
+      columns: names of the columns that may have roles.
+      features: names of the columns of the matrix; None where any column may be one.
+      about: columns about the features, `[F]` texts by name; empty where there are none.
+      wells: returns columns by name, all rows.
+      values: yields consecutive rows of the features by name, `[n, names]` float, NaN for what is
+        missing; `n` is as many as suit the file.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    features: tuple[str, ...] | None
+    about: dict[str, np.ndarray]
+    wells: Callable[[Sequence[str]], pa.Table]
+    values: Callable[[Sequence[str]], Iterator[np.ndarray]]
+
+
+def read(path: Path) -> Screen:
+    """Returns the source that a file is.
+
+    Raises:
+      UserError: the file is missing, of no known format, or not what its suffix says; the extra
+        that reads it is not installed.
+    """
+    formats.check_file(path)
+    suffix = next((s for s in MATRICES if path.name.lower().endswith(s)), None)
+    if suffix is not None:
+        return importlib.import_module(MATRICES[suffix]).read(path)
+    if not path.name.endswith(formats.SUFFIXES):
+        known = ", ".join((*formats.SUFFIXES, *MATRICES))
+        found = "".join(path.suffixes) or "no suffix"
+        raise UserError(f"{path}: expected one of {known}, found {found}; rename or convert it")
+    first = next(formats.tables(path, key=""), None)
+    if first is None or not first.num_rows:
+        raise UserError(f"{path}: expected rows, found only a header")
+    # Names that pandas makes up where a column has none, its numbering of the rows.
+    columns = tuple(n for n in first.column_names if not re.fullmatch(r"Unnamed: ?\d+", n))
+
+    # What describes wells is wanted again and again, and small: it is read once.
+    describing = [
+        name
+        for name in columns
+        if name.startswith("Metadata_") or _is_text(first.column(name).slice(0, 100))
+    ]
+    kept: dict[str, pa.ChunkedArray] = {}
+
+    def wells(names: Sequence[str]) -> pa.Table:
+        if not set(names) <= kept.keys():
+            wanted = list(dict.fromkeys((*names, *(describing if not kept else ()))))
+            found = pa.concat_tables(t.select(wanted) for t in formats.tables(path, key=""))
+            kept.update(zip(wanted, found.columns, strict=True))
+        return pa.table({name: kept[name] for name in names})
+
+    def values(names: Sequence[str]) -> Iterator[np.ndarray]:
+        row = 0
+        for table in formats.tables(path, key=""):
+            block = np.empty((table.num_rows, len(names)))
+            for index, name in enumerate(names):
+                block[:, index] = numbers(path, name, table.column(name), row)
+            row += table.num_rows
+            yield block
+
+    return Screen(path, columns, None, {}, wells, values)
+
+
+def _is_text(column: pa.ChunkedArray) -> bool:
+    unread = np.isnan(cells.numbers(column))
+    return any(not cells.is_missing(text) for text in cells.texts(column)[unread])
+
+
+def numbers(path: Path, name: str, column: pa.ChunkedArray, first: int = 0) -> np.ndarray:
+    """Returns [N] float64, NaN for what is missing: empty, a word for it, infinite, or -666.
+
+    Args:
+      path, name: the file and the column.
+      column: its cells.
+      first: the number of rows before them.
+
+    Raises:
+      UserError: a cell is neither a number nor missing.
+    """
+    if pa.types.is_string(column.type):  # one that is no number makes a cast go cell by cell
+        is_word = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(column)), _MISSING)
+        column = pc.if_else(is_word, pa.scalar(None, pa.string()), column)
+    values = cells.numbers(column)
+    values = np.where(np.isfinite(values) & (values != cells.MISSING_MARK), values, np.nan)
+    (unread,) = np.nonzero(np.isnan(values))
+    if len(unread) and column.null_count < len(unread):
+        texts = cells.texts(column.take(pa.array(unread)))
+        for row, text in zip(unread.tolist(), texts, strict=True):
+            if not cells.is_missing(text):
+                raise UserError(
+                    f"{path}: column {name}, row {first + row + 1}: expected a number, found "
+                    f"{cells.shown(column, row)}{remedies.of_number(column, row)}"
+                )
+    return values
+
+
+def extra(package: str, name: str, path: Path) -> ModuleType:
+    """Returns a package of an extra.
+
+    Raises:
+      UserError: it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise UserError(
+            f"{path}: is read by {package}, which is not installed; python -m pip install "
+            f"'moa-jax[{name}]'"
+        ) from None
+
+
+def block_rows(width: int, itemsize: int) -> int:
+    """Returns how many rows of a matrix fit a block, at least one."""
+    return max(1, BLOCK_BYTES // max(1, width * itemsize))
+
+
+def check_names(path: Path, kind: str, names: Sequence[str]) -> None:
+    """Raises a UserError for the first name that stands twice, or is none."""
+    seen: set[str] = set()
+    for name in names:
+        if cells.is_missing(name):
+            raise UserError(f"{path}: expected a name for every {kind}, found one without")
+        if name in seen:
+            raise UserError(f"{path}: {kind} {name} stands more than once")
+        seen.add(name)
+
+
+def with_column(source: Screen, name: str) -> Screen:
+    """Returns a source one of whose columns about wells can be read as a feature too, the last."""
+    column = numbers(source.path, name, source.wells([name]).column(name))
+
+    def values(names: Sequence[str]) -> Iterator[np.ndarray]:
+        start = 0
+        for block in source.values([other for other in names if other != name]):
+            stop = start + len(block)
+            yield np.column_stack((block, column[start:stop].astype(block.dtype)))
+            start = stop
+
+    return dataclasses.replace(source, values=values)

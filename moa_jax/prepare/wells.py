@@ -1,0 +1,190 @@
+"""Wells: what each row of a table is by the roles of its columns."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from absl import logging
+
+from moa_jax.data import cells
+from moa_jax.data.names import NUMBER, level_key
+from moa_jax.errors import UserError
+from moa_jax.prepare.roles import Roles
+from moa_jax.prepare.sources import Screen
+
+_MEASURE = re.compile(rf"(?P<number>(?a:{NUMBER.pattern}))\s*(?P<unit>[^\W\d_]\S*)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Wells:
+    """Rows of a table, N of them, in its order.
+
+    Attributes:
+      ids: [N] unique texts.
+      is_control: [N] bool.
+      compound, plate, cell_line: [N] texts, None for one that is missing; None where no column has
+        the role.
+      cp_dose, cp_time: [N] texts as the table has them, None for a control's that is missing or
+        that no treated row has; None where no column has the role.
+      split: [N] bool, rows that a column says are to be predicted; None without one.
+      left_out: [N] bool, rows that are none of the layout.
+      reasons: how many rows are left out, by the reason.
+    """
+
+    ids: np.ndarray
+    is_control: np.ndarray
+    compound: np.ndarray | None
+    plate: np.ndarray | None
+    cell_line: np.ndarray | None
+    cp_dose: np.ndarray | None
+    cp_time: np.ndarray | None
+    split: np.ndarray | None
+    left_out: np.ndarray
+    reasons: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def read(source: Screen, roles: Roles, whole: bool = False) -> Wells:
+    """Returns the rows of a source.
+
+    Args:
+      source: the table.
+      roles: its columns.
+      whole: every row is wanted, so that one without a dose or a time is a mistake.
+
+    Raises:
+      UserError: an id is missing or stands twice; a time is no number; there are no rows; a row is
+        left out though all are wanted.
+    """
+    names = roles.columns() or [source.columns[0]]
+    table = source.wells(names)
+    if not table.num_rows:
+        raise UserError(f"{source.path}: expected rows, found only a header")
+    text = {name: cells.texts(table.column(name)) for name in names}
+    ids = _ids(source, roles, text, table.num_rows)
+
+    def of(name: str | None) -> np.ndarray | None:
+        if name is None:
+            return None
+        return np.array([None if cells.is_missing(cell) else cell for cell in text[name]], object)
+
+    is_control = _equals(of(roles.control_column), roles.control_values, table.num_rows)
+    reason = np.full(table.num_rows, "", object)  # why a row is left out
+    if roles.treated_values:
+        is_treated = _equals(of(roles.control_column), roles.treated_values, table.num_rows)
+        either = ", ".join((*roles.treated_values, *roles.control_values))
+        reason[~is_treated & ~is_control] = f"{roles.control_column} is none of {either}"
+    none = _equals(of(roles.compound), roles.untreated_values, table.num_rows)
+    reason[none & ~is_control] = f"{roles.compound} is none"
+    treatment: dict[str, np.ndarray | None] = {"cp_dose": None, "cp_time": None}
+    for level, name in (("cp_dose", roles.dose), ("cp_time", roles.time)):
+        if name is None:
+            continue
+        found, counts = _without_unit(text[name]), ~is_control & (reason == "")
+        if level == "cp_time":
+            _check_hours(source, name, ids, found, counts)
+        lacks = counts & np.array([cell is None for cell in found])
+        if whole and lacks.any():
+            raise UserError(
+                f"{source.path}: column {name}, row {int(np.argmax(lacks)) + 1}: expected a "
+                f"{level[3:]}, found none; fill it in, or take the row out"
+            )
+        reason[lacks] = f"no {level[3:]} in {name}"
+        used = {level_key(cell) for cell in found[counts & ~lacks]}
+        is_unused = [cell is not None and level_key(cell) not in used for cell in found]
+        found[is_control & np.array(is_unused)] = None
+        treatment[level] = found
+    left_out = reason != ""
+    reasons = dict(collections.Counter(reason[left_out].tolist()))
+    for one, count in reasons.items():
+        logging.warning("%s: %d rows are left out: %s", source.path, count, one)
+    if left_out.all():
+        raise UserError(f"{source.path}: expected rows to keep, found none: {next(iter(reasons))}")
+    split = None
+    if roles.split_column is not None:
+        split = _equals(of(roles.split_column), roles.split_test.split(","), table.num_rows)
+        if not split.any() and not whole:
+            there = sorted({cell for cell in text[roles.split_column] if cell})
+            raise UserError(
+                f"{source.path}: --split_test: expected a value of column {roles.split_column}, "
+                f"found {roles.split_test!r}; it has {', '.join(there[:5])}"
+            )
+    return Wells(
+        ids, is_control, of(roles.compound), of(roles.plate), of(roles.cell_line),
+        **treatment, split=split, left_out=left_out, reasons=reasons,
+    )  # fmt: skip
+
+
+def levels(column: np.ndarray) -> list[str]:
+    """Returns the different levels of a column, numbers in their order and each written one way.
+
+    >>> levels(np.array(["10", "0.1", "10.0", None, "2"], object))
+    ['0.1', '2', '10']
+    """
+    first: dict[str | float, str] = {}
+    for cell in column:
+        if cell is not None:
+            first.setdefault(level_key(cell), cell)
+    order = sorted(first, key=lambda key: (isinstance(key, str), key))
+    return [first[key] for key in order]
+
+
+def _ids(source: Screen, roles: Roles, text: Mapping[str, np.ndarray], count: int) -> np.ndarray:
+    if not roles.id:
+        return np.array([f"row_{row}" for row in range(1, count + 1)], object)
+    parts = [text[name] for name in roles.id]
+    seen: set[str] = set()
+    ids = np.empty(count, object)
+    for row, words in enumerate(zip(*parts, strict=True)):
+        if any(cells.is_missing(word) for word in words):
+            raise UserError(
+                f"{source.path}: column {' + '.join(roles.id)}, row {row + 1}: expected an id, "
+                "found none; fill it in, or name another column by --id"
+            )
+        ids[row] = one = "_".join(words)
+        if one in seen:
+            raise UserError(
+                f"{source.path}: column {' + '.join(roles.id)}: {one} stands more than once; name "
+                "a column, or several with commas between them, by --id"
+            )
+        seen.add(one)
+    return ids
+
+
+def _equals(found: np.ndarray | None, values: Sequence[str], count: int) -> np.ndarray:
+    if found is None:
+        return np.zeros(count, bool)
+    keys = {level_key(value) for value in values}
+    return np.array([cell is not None and level_key(cell) in keys for cell in found])
+
+
+def _without_unit(texts: np.ndarray) -> np.ndarray:
+    """Returns cells without marks of missing ones, and without their unit where all have the same.
+
+    >>> _without_unit(np.array(["24 h", "6 H", "-666"], object)).tolist()
+    ['24', '6', None]
+    """
+    found = np.array([None if cells.is_missing(cell) else cell for cell in texts], object)
+    matches = [_MEASURE.fullmatch(cell) if cell else None for cell in found]
+    # The micro sign, the Greek letter and the letter u stand for each other.
+    units = {re.sub("[\u00b5\u03bc]", "u", match["unit"]).lower() for match in matches if match}
+    if len(units) != 1 or any(cell and not m for cell, m in zip(found, matches, strict=True)):
+        return found
+    return np.array([match["number"] if match else None for match in matches], object)
+
+
+def _check_hours(
+    source: Screen, name: str, ids: np.ndarray, found: np.ndarray, counts: np.ndarray
+) -> None:
+    for row in np.flatnonzero(counts):
+        if found[row] is not None and not isinstance(level_key(found[row]), float):
+            raise UserError(
+                f"{source.path}: column {name}, row {row + 1} ({ids[row]}): expected hours as a "
+                f"number, found {found[row]!r}; name another column by --time, or none by --time="
+            )

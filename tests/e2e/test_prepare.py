@@ -1,0 +1,36 @@
+"""A screening table to a report in two commands, and new rows of the raw table."""
+
+import json
+
+import pandas as pd
+from e2e.conftest import TINY
+from prepare import screens
+
+from moa_jax.prepare.__main__ import main
+
+
+def test_from_a_table_to_a_report(launch, tmp_path):
+    table = screens.cell_painting(tmp_path / "wells.csv")
+    folder, workdir = tmp_path / "data", tmp_path / "run"
+    main([str(tmp_path / "wells.csv"), f"--out={folder}", "--preset=pycytominer"])
+    result = launch(
+        workdir, f"--config.data.folder={folder}", "--config.data.groups=compound",
+        config=f"{TINY}:simple_nn_old",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert (workdir / "blend" / "report.html").exists()
+    submission = pd.read_csv(workdir / "submission.csv")
+    to_predict = table["Metadata_moa"].isna() & (table["Metadata_broad_sample"] != "DMSO")
+    assert len(submission) == to_predict.sum()
+    assert list(submission.columns[1:]) == ["agonist", "channel blocker", "kinase inhibitor"]
+    stored = json.loads((workdir / "config.json").read_text())
+    assert stored["config"]["data"]["cp_doses"] == ["0.37", "10.0"]
+    assert stored["data"]["prepared"]["roles"]["compound"] == "Metadata_broad_sample"
+    # With the work folder alone, whose folder of data is gone.
+    folder.rename(tmp_path / "elsewhere")
+    new = tmp_path / "new.csv"
+    main([str(tmp_path / "wells.csv"), f"--like={tmp_path / 'elsewhere'}", f"--out={new}"])
+    result = launch(workdir, "--mode=infer", f"--config.data.test_features={new}", config=None)
+    assert result.returncode == 0, result.stderr
+    again = pd.read_csv(workdir / "infer" / "new" / "submission.csv").set_index("sig_id")
+    pd.testing.assert_frame_equal(again.loc[submission["sig_id"]], submission.set_index("sig_id"))

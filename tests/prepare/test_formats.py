@@ -1,0 +1,172 @@
+"""Formats: one screen, from a file of each to a folder that a run reads."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from prepare import screens
+
+from moa_jax.config import DataConfig, RunConfig
+from moa_jax.data import prepared, tables
+from moa_jax.data.dataset import Levels
+from moa_jax.data.names import Prefixes
+from moa_jax.errors import UserError
+from moa_jax.prepare.__main__ import main
+
+
+def load(folder):
+    """The dataset that a run without any field of the data's reads."""
+    config = prepared.applied(RunConfig({}, data=DataConfig(folder=str(folder))), {})
+    return tables.load(folder, Levels.of(config.data), Prefixes.of(config.data))
+
+
+def check(folder, names, values, ids, places=None):
+    """Compares what a run reads with the screen, whose genes at `places` were taken."""
+    about, _ = screens.screen()
+    found = load(folder)
+    to_predict = (about["moa"].isna() & (about["drug"] != "DMSO")).to_numpy()
+    values = values if places is None else values[:, places]
+    assert found.genes == tuple(names)
+    np.testing.assert_array_equal(found.ids, np.array(ids)[~to_predict])
+    np.testing.assert_array_equal(found.test.ids, np.array(ids)[to_predict])
+    np.testing.assert_array_equal(found.gene_values, values[~to_predict])
+    np.testing.assert_array_equal(found.test.gene_values, values[to_predict])
+    assert found.targets.names == ("agonist", "channel blocker", "kinase inhibitor")
+    expected = [[label in (moa or "").split("|") for label in found.targets.names]
+                for moa in about["moa"][~to_predict]]  # fmt: skip
+    np.testing.assert_array_equal(found.targets.values, expected)
+    treated = (about["drug"] != "DMSO").to_numpy()[~to_predict]
+    np.testing.assert_array_equal(found.is_control, ~treated)
+    np.testing.assert_array_equal(found.drug_id[treated], about["drug"][~to_predict][treated])
+    np.testing.assert_array_equal(found.cp_time, about["hours"][~to_predict])
+    doses = about["dose"][~to_predict].fillna(0.37).map("{:g}".format)
+    assert [f"{float(dose):g}" for dose in found.cp_dose] == list(doses)
+    return found
+
+
+@pytest.mark.parametrize("name", ["wells.csv", "wells.csv.gz", "wells.parquet"])
+def test_cell_painting(tmp_path, name):
+    table = screens.cell_painting(tmp_path / name)
+    main([str(tmp_path / name), f"--out={tmp_path / 'data'}", "--preset=pycytominer"])
+    _, values = screens.screen()
+    ids = table["Metadata_Plate"] + "_" + table["Metadata_Well"]
+    found = check(tmp_path / "data", screens.FEATURES, values, list(ids))
+    assert found.cells == ("Metadata_Object_Count",)
+    described = prepared.read(tmp_path / "data")
+    assert list(described["features"]) == ["Cells", "Cytoplasm", "Nuclei", "cell count"]
+    plates = pd.read_csv(tmp_path / "data" / "plate.csv")
+    groups = tables.read_groups(tmp_path / "data" / "plate.csv", found)
+    assert dict(zip(plates["sig_id"], plates["group"], strict=True)).items() >= {
+        (i, g) for i, g in zip(found.ids, groups, strict=True) if g
+    }
+
+
+def again(table, folder):
+    """Compares the table's rows, as new ones of the raw table, with those of the folder."""
+    main([str(table), f"--like={folder}", f"--out={folder.parent / 'new.parquet'}"])
+    new = pd.read_parquet(folder.parent / "new.parquet").set_index("sig_id")
+    stems = ("train_features", "test_features")
+    known = pd.concat(pd.read_parquet(folder / f"{stem}.parquet") for stem in stems)
+    pd.testing.assert_frame_equal(new.loc[known["sig_id"]], known.set_index("sig_id"))
+
+
+FORMATS = {
+    "a.gct": screens.gct,
+    "a.gctx": screens.gctx,
+    "a.h5ad": screens.h5ad,
+    "csr.h5ad": lambda path: screens.h5ad(path, "csr"),
+    "csc.h5ad": lambda path: screens.h5ad(path, "csc"),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_matrix(tmp_path, name):
+    pytest.importorskip("anndata" if name.endswith("h5ad") else "h5py")
+    FORMATS[name](tmp_path / name)
+    main([str(tmp_path / name), f"--out={tmp_path / 'data'}", "--preset=cmap"])
+    about, values = screens.connectivity_map()
+    # The text has every digit, the others have float32.
+    values = values if name == "a.gct" else values.astype(np.float32)
+    landmarks = [g for g in range(screens.GENES) if name.endswith("h5ad") or screens.LANDMARKS[g]]
+    names = [screens.SYMBOLS[gene] for gene in landmarks]
+    check(tmp_path / "data", names, values, list(about.index), landmarks)
+    again(tmp_path / name, tmp_path / "data")
+    group = "genes" if name.endswith("h5ad") else "landmark genes"
+    assert prepared.read(tmp_path / "data")["features"] == {group: names}
+
+
+def test_a_matrix_with_files_about_it(tmp_path):
+    pytest.importorskip("h5py")
+    screens.gctx(tmp_path / "a.gctx", described=False)
+    about, values = screens.connectivity_map()
+    wells = about.drop(columns="moa").rename_axis("sig_id").reset_index()
+    wells[::-1].to_csv(tmp_path / "siginfo.txt", sep="\t", index=False)
+    moas = about[["pert_id", "moa"]].drop_duplicates()
+    moas = moas.assign(moa=moas["moa"].str.split("|")).explode("moa")  # a mechanism in each row
+    moas.to_csv(tmp_path / "compoundinfo.txt", sep="\t", index=False)
+    pd.DataFrame(
+        {"gene_id": screens.IDS, "gene_symbol": screens.SYMBOLS,
+         "feature_space": np.where(screens.LANDMARKS, "landmark", "inferred")}
+    )[::-1].to_csv(tmp_path / "geneinfo.txt", sep="\t", index=False)  # fmt: skip
+    files = f"{tmp_path / 'siginfo.txt'},{tmp_path / 'compoundinfo.txt'}"
+    main([str(tmp_path / "a.gctx"), f"--out={tmp_path / 'data'}", "--preset=cmap",
+          f"--metadata={files}", f"--genes={tmp_path / 'geneinfo.txt'}"])  # fmt: skip
+    landmarks = [g for g in range(screens.GENES) if screens.LANDMARKS[g]]
+    again(tmp_path / "a.gctx", tmp_path / "data")
+    check(tmp_path / "data", [screens.SYMBOLS[g] for g in landmarks], values.astype(np.float32),
+          list(about.index), landmarks)  # fmt: skip
+
+
+def test_gct_of_version_1_2(tmp_path):
+    lines = ["#1.2", "2\t3", "NAME\tDescription\tone\ttwo\tthree", "g1\tna\t1\t2\t3",
+             "g2\tna\t4\tNA\t6"]  # fmt: skip
+    (tmp_path / "a.gct").write_text("\n".join(lines))
+    (tmp_path / "wells.txt").write_text("id\tdrug\tclass\none\ta\tx\ntwo\tb\tx\nthree\tc\ty\n")
+    main([str(tmp_path / "a.gct"), f"--out={tmp_path / 'data'}", "--labels=class",
+          f"--metadata={tmp_path / 'wells.txt'}", "--compound=drug", "--min_compounds=1",
+          "--features=g"])  # fmt: skip
+    found = load(tmp_path / "data")
+    assert found.targets.names == ("x", "y")
+    # The missing number is in a third of the rows, so that its column is left out.
+    assert found.genes == ("g1",)
+    np.testing.assert_array_equal(found.gene_values, [[1], [2], [3]])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.gct", "#1.4\n", "first line is #1.2 or #1.3, found '#1.4'"),
+        ("a.gct", "#1.3\n2\t3\n", "expected 4 numbers in line 2"),
+        ("a.gct", "#1.2\n2\t1\nN\tD\ta\ng\tx\t1\n", "expected 2 rows of genes, found 1"),
+        ("a.gct", "#1.2\n1\t2\nN\tD\ta\ng\tx\t1\n", "the header: expected 4 cells"),
+        ("a.gct", "#1.2\n1\t2\nN\tD\ta\ta\ng\tx\t1\t2\n", "column a stands more than once"),
+        ("a.gct", "#1.2\n1\t2\nN\tD\ta\tb\ng\tx\t1\t2 uM\n", "expected a number, found '2 uM'"),
+        ("a.gctx", "no HDF5", "cannot be read as GCTX"),
+        ("a.h5ad", "no HDF5", "cannot be read as AnnData"),
+        ("a.xlsx", "x", "expected one of .csv, .csv.gz, .csv.zip, .parquet, .gct"),
+        ("a.csv", "id,f_1,moa\n", "found only a header"),
+        ("a.csv", "id;f_1;moa\n1;2;3\n", "expected columns delimited by commas"),
+        ("a.csv", "id,f_1,moa\na,x,1\n", "column f_1, row 1: expected a number, found 'x'"),
+        ("a.csv", "id,f_1,moa\na,1,x\na,2,y\n", "a stands more than once"),
+        ("a.csv", "id,f_1,moa\na,1,x\n,2,y\n", "column id, row 2: expected an id, found none"),
+        (None, "", "expected a file, found none"),
+    ],
+)
+def test_what_is_no_table(tmp_path, name, content, message):
+    pytest.importorskip("anndata")
+    path = tmp_path / (name or "none.csv")
+    if name:
+        path.write_text(content)
+    flags = ["--id=id", "--features=f_", "--labels=moa", "--min_compounds=1"]
+    flags = ["--labels=id", "--features=g"] if name == "a.gct" else flags
+    with pytest.raises(UserError, match="(?s)" + message.replace("(", "[(]")) as error:
+        main([str(path), f"--out={tmp_path / 'data'}", *flags])
+    assert "\n" not in str(error.value)
+    assert {p.name for p in tmp_path.iterdir()} <= {name}
+
+
+@pytest.mark.parametrize(("name", "package"), [("a.gctx", "h5py"), ("a.h5ad", "anndata.io")])
+def test_an_extra_that_is_not_installed(tmp_path, monkeypatch, name, package):
+    monkeypatch.setitem(__import__("sys").modules, package, None)
+    (tmp_path / name).write_text("")
+    with pytest.raises(UserError, match=r"not installed; python -m pip install 'moa-jax\["):
+        main([str(tmp_path / name), f"--out={tmp_path / 'data'}", "--labels=moa"])

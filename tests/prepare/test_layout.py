@@ -1,0 +1,173 @@
+"""The folder: whole or not at all, what its page says, and new rows that follow it."""
+
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+from page import Page
+from prepare import screens
+from prepare.test_formats import load
+
+from moa_jax.config import DataConfig, RunConfig
+from moa_jax.data import prepared
+from moa_jax.errors import UserError
+from moa_jax.prepare import new_rows, page
+from moa_jax.prepare.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The Cell Painting screen as `wells.csv`, and the folder `data` made of it."""
+    path = tmp_path_factory.mktemp("screen")
+    screens.cell_painting(path / "wells.csv")
+    main([str(path / "wells.csv"), f"--out={path / 'data'}", "--preset=pycytominer"])
+    return path
+
+
+def test_a_folder_that_is_not_empty(folder):
+    before = {path.name: path.read_bytes() for path in (folder / "data").iterdir()}
+    with pytest.raises(UserError, match="expected a new or an empty folder, found a folder with"):
+        main([str(folder / "wells.csv"), f"--out={folder / 'data'}", "--preset=pycytominer"])
+    with pytest.raises(UserError, match="expected a new or an empty folder, found a file"):
+        main([str(folder / "wells.csv"), f"--out={folder / 'wells.csv'}", "--preset=pycytominer"])
+    assert {path.name: path.read_bytes() for path in (folder / "data").iterdir()} == before
+
+
+def test_nothing_is_half_written(folder, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(page, "write", full)
+    (tmp_path / "data").mkdir()  # an empty folder may be there
+    with pytest.raises(UserError, match="data: cannot be written: No space left on device"):
+        main([str(folder / "wells.csv"), f"--out={tmp_path / 'data'}", "--preset=pycytominer"])
+    assert list(tmp_path.rglob("*")) == [tmp_path / "data"]
+
+
+def test_the_page(folder):
+    text = (folder / "data" / "data.html").read_text()
+    found = Page(text)
+    assert "http" not in text and "<script" not in text
+    labels, sizes, features, plates = found.tables
+    assert ["kinase inhibitor", "3", "15", "yes"] in labels
+    assert ["agonist", "5", "25", "yes"] in labels  # alone and beside a second one
+    assert ["Cells", "2"] in features and ["cell count", "1"] in features
+    assert plates[1][:3] == ["P1", "25", "5"]
+    assert "Metadata_timepoint" in found.text and "24, 48" in found.text
+
+
+def test_what_a_screen_gives_away(tmp_path):
+    table = screens.cell_painting(tmp_path / "wells.csv")
+    # Every plate holds the wells of one label, one compound has two, and a row stands twice.
+    moas = {"kinase inhibitor": "P1", "agonist|channel blocker": "P2", "agonist": "P3"}
+    table["Metadata_Plate"] = table["Metadata_moa"].map(moas).fillna("P4")
+    table["Metadata_Well"] = [f"B{row}" for row in range(len(table))]
+    first = table.index[table["Metadata_moa"] == "kinase inhibitor"][0]
+    table.loc[first, "Metadata_moa"] = "agonist"
+    table.loc[1, screens.FEATURES + ["Metadata_Object_Count"]] = table.loc[
+        0, screens.FEATURES + ["Metadata_Object_Count"]
+    ]
+    table.loc[2, "Metadata_moa"] = None  # its compound has annotated wells
+    table.to_csv(tmp_path / "wells.csv", index=False)
+    main([str(tmp_path / "wells.csv"), f"--out={tmp_path / 'data'}", "--preset=pycytominer"])
+    text = Page((tmp_path / "data" / "data.html").read_text()).text
+    assert "Plates with one label only: 1, such as P3 (agonist)." in text
+    assert "Labels on one plate only: 2, such as channel blocker, kinase inhibitor." in text
+    assert "Compounds whose wells have different labels: 1, such as BRD-00." in text
+    assert "that have training wells too: 1, such as BRD-02." in text
+    assert "Rows that repeat the numbers of an earlier one: 1." in text
+
+
+def test_new_rows_of_the_raw_table(folder, tmp_path):
+    raw = pd.read_csv(folder / "wells.csv")
+    raw["Metadata_new"] = "more"
+    raw = raw.drop(columns=["Metadata_moa", "Metadata_broad_sample"])[sorted(raw.columns.drop(
+        ["Metadata_moa", "Metadata_broad_sample"]))]  # fmt: skip
+    raw["Metadata_mmoles_per_liter"] = raw["Metadata_mmoles_per_liter"].fillna(10)
+    raw.loc[0, "Cells_A"] = None
+    raw.to_csv(tmp_path / "new.csv", index=False)
+    main([str(tmp_path / "new.csv"), f"--like={folder / 'data'}", f"--out={tmp_path / 'out.csv'}"])
+    written = pd.read_csv(tmp_path / "out.csv")
+    trained = pd.concat(
+        pd.read_csv(folder / "data" / f"{stem}_features.csv") for stem in ("train", "test")
+    )
+    assert list(written.columns) == list(trained.columns)
+    assert list(written["sig_id"]) == list(raw["Metadata_Plate"] + "_" + raw["Metadata_Well"])
+    assert set(written["cp_type"]) == {"trt_cp"}
+    described = prepared.read(folder / "data")
+    assert written.loc[0, "Cells_A"] == described["missing"]["values"]["Cells_A"]
+    both = written[1:].merge(trained, on="sig_id", suffixes=("", "_trained"))
+    for name in screens.FEATURES:
+        np.testing.assert_array_equal(both[name], both[f"{name}_trained"])
+
+
+def test_new_rows_in_the_layout_are_taken_as_they_are(folder):
+    described = prepared.read(folder / "data")
+    inside = folder / "data" / "test_features.csv"
+    with new_rows.in_layout(inside, described) as file:
+        assert file == inside
+    with new_rows.in_layout(folder / "wells.csv", None) as file:
+        assert file == folder / "wells.csv"
+    with new_rows.in_layout(folder / "wells.csv", described) as file:
+        assert pd.read_parquet(file).shape[0] == screens.WELLS
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("Nuclei_A", None, "expected a column Nuclei_A, found none; the models were trained with"),
+        ("Metadata_Well", None, "expected a column Metadata_Well, found none"),
+        (
+            "Metadata_mmoles_per_liter",
+            "",
+            "Metadata_mmoles_per_liter, row 1: expected a dose, found",
+        ),
+        ("Cells_A", "1,5", "column Cells_A, row 1: expected a number, found '1,5'; decimals are"),
+    ],
+)
+def test_new_rows_that_lack_something(folder, tmp_path, column, value, message):
+    raw = pd.read_csv(folder / "wells.csv", dtype=str)
+    if value is None:
+        raw = raw.drop(columns=column)
+    else:
+        raw.loc[0, column] = value
+    raw.to_csv(tmp_path / "new.csv", index=False)
+    with pytest.raises(UserError) as error:
+        main([str(tmp_path / "new.csv"), f"--like={folder / 'data'}",
+              f"--out={tmp_path / 'out.csv'}"])  # fmt: skip
+    assert message in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]
+
+
+def test_the_run_takes_what_the_folder_says(folder):
+    def taken(given=(), **fields):
+        config = RunConfig({}, data=DataConfig(folder=str(folder / "data"), **fields))
+        return prepared.applied(config, given).data
+
+    data = taken()
+    assert data.gene_prefixes == ("Cells_", "Cytoplasm_", "Nuclei_")
+    assert data.cell_prefixes == ("Metadata_Object_Count",)
+    assert data.cp_times == (24, 48) and data.cp_doses == ("0.37", "10.0")
+    assert taken(cp_times=(24, 48, 96)).cp_times == (24, 48, 96)
+    assert taken(["data.cp_times"]).cp_times == (24, 48, 72)
+    assert load(folder / "data").description()["prepared"]["table"] == "wells.csv"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 2}, "expected format version 1, found 2; prepare the table again"),
+        ({"config": {"data": {"seed": 1}}}, "damaged, expected config.data of"),
+        ({"config": {"data": {"cp_times": "x"}}}, "config.data.cp_times: expected"),
+        ({"features": None}, "damaged, expected features"),
+    ],
+)
+def test_a_damaged_record(folder, tmp_path, change, message):
+    described = prepared.read(folder / "data") | change
+    (tmp_path / "columns.json").write_text(json.dumps(described))
+    with pytest.raises(UserError) as error:
+        prepared.applied(RunConfig({}, data=DataConfig(folder=str(tmp_path))), ())
+    assert message in str(error.value)

@@ -1,0 +1,184 @@
+"""Roles: what flags and presets make of columns, and the line about a flag that is wrong."""
+
+import re
+
+import pandas as pd
+import pytest
+from prepare import screens
+from prepare.test_formats import load
+
+from moa_jax.data import prepared
+from moa_jax.errors import UserError
+from moa_jax.prepare.__main__ import main
+
+ROWS = 12
+
+
+@pytest.fixture
+def prepare(tmp_path):
+    """Prepares a table of twelve wells, whose columns a test may change, by some flags."""
+
+    def run(*flags, **columns):
+        table = pd.DataFrame(
+            {
+                "name": [f"w{row}" for row in range(ROWS)],
+                "f_1": [float(row) for row in range(ROWS)],
+                "f_2": [float(row % 5) for row in range(ROWS)],
+                "drug": [f"d{row // 2}" for row in range(ROWS)],
+                "class": [("x", "y", "z")[row % 3] for row in range(ROWS)],
+                **columns,
+            }
+        )
+        table.to_csv(tmp_path / "wells.csv", index=False)
+        given = ["--id=name", "--features=^f_", "--labels=class", "--compound=drug", *flags]
+        main([str(tmp_path / "wells.csv"), f"--out={tmp_path / 'data'}", *given])
+        return load(tmp_path / "data")
+
+    return run
+
+
+def test_no_flag_beside_those_that_are_needed(prepare):
+    found = prepare()
+    assert found.treatment == ()
+    assert not found.is_control.any()
+    assert found.test is None
+    assert found.targets.names == ("x", "y", "z")
+    assert found.targets.values.sum(1).tolist() == [1] * ROWS
+    assert list(found.drug_id) == [f"d{row // 2}" for row in range(ROWS)]
+
+
+def test_columns_of_zeros_and_ones(prepare, tmp_path):
+    ones, few = [1, 0] * 6, [1] * 4 + [0] * 7 + [1]
+    found = prepare("--labels=^is_", is_a=ones, is_b=few)
+    assert found.targets.names == ("is_a", "is_b")
+    assert found.targets.values.T.tolist() == [ones, few]
+    (tmp_path / "data").rename(tmp_path / "first")
+    assert prepare("--labels=is_b,is_a", is_a=ones, is_b=few).targets.names == ("is_b", "is_a")
+
+
+def test_a_label_that_was_not_measured_is_an_empty_cell(prepare, tmp_path):
+    with pytest.raises(UserError, match="column is_a, sig_id w1: expected"):
+        prepare("--labels=^is_", is_a=[1, None] * 6, is_b=[0, 1] * 6)
+    written = pd.read_csv(tmp_path / "data" / "train_targets_scored.csv")
+    assert written["is_a"].isna().tolist() == [False, True] * 6
+    assert written["is_b"].tolist() == [0, 1] * 6
+
+
+def test_another_separator_and_words_for_nothing(prepare):
+    found = prepare("--label_separator=;", "--labels=moa",
+                    moa=["a;b", "b; a", "Unknown", "NA", "-666", "c|d"] * 2)  # fmt: skip
+    assert found.targets.names == ("a", "b", "c|d")
+    assert list(found.test.ids) == ["w2", "w3", "w4", "w8", "w9", "w10"]
+
+
+def test_classes_that_are_numbers(prepare):
+    found = prepare("--labels=group", group=[1.0, 2.0, None] * 4)
+    assert found.targets.names == ("1", "2")
+    assert len(found.test) == 4
+
+
+def test_labels_of_few_compounds(prepare, tmp_path):
+    # Of y there are four wells of two compounds, of z two of one.
+    found = prepare("--min_compounds=3", "--labels=moa", moa=list("xxxxxxyyyyzz"))
+    assert found.targets.names == ("x",)
+    assert found.targets.values.sum() == 6 and len(found) == ROWS
+    dropped = prepared.read(tmp_path / "data")["labels"]["dropped"]
+    assert dropped["y"] == {"compounds": 2, "why": "fewer than 3 compounds"}
+    assert dropped["z"]["compounds"] == 1
+
+
+def test_a_split_of_annotated_rows(prepare, tmp_path):
+    found = prepare("--split_column=part", "--split_test=held", part=(["fit"] * 3 + ["held"]) * 3)
+    assert list(found.test.ids) == ["w3", "w7", "w11"]
+    held = pd.read_csv(tmp_path / "data" / "held_out_targets.csv", index_col="sig_id")
+    assert held.to_numpy().tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+
+
+def test_controls_doses_and_times(prepare):
+    found = prepare(
+        "--control_column=kind", "--control_value=empty", "--dose=uM", "--time=age",
+        kind=["empty"] + ["drug"] * 11, uM=[None] + ["10 uM", "0.5 \u00b5M"] * 5 + ["10 uM"],
+        age=[1000] + [0.5, 24] * 5 + [24],
+    )  # fmt: skip
+    assert found.is_control.tolist() == [True] + [False] * 11
+    # A control has no dose, and a time that no treated well has: both are the first level.
+    assert list(found.cp_dose[:3]) == ["0.5", "10", "0.5"]
+    assert found.cp_time[:3].tolist() == [0.5, 0.5, 24.0]
+
+
+def test_wells_without_a_dose_are_left_out(prepare, tmp_path):
+    found = prepare("--dose=uM", uM=[1, None] + [1, 2] * 5)
+    assert len(found) == ROWS - 1
+    assert prepared.read(tmp_path / "data")["left_out"]["rows"] == {"no dose in uM": 1}
+
+
+def test_missing_numbers_and_constant_columns(prepare, tmp_path):
+    values = [float(row) for row in range(ROWS)]
+    found = prepare(f_3=[None, *values[1:]], f_4=[None, None, *values[2:]], f_5=[7] * ROWS,
+                    f_6=["-666", *values[1:]])  # fmt: skip
+    assert found.genes == ("f_1", "f_2", "f_3", "f_6")
+    assert found.gene_values[0].tolist() == [0, 0, 6, 6]
+    described = prepared.read(tmp_path / "data")
+    assert described["missing"]["values"]["f_3"] == 6
+    assert described["left_out"]["missing"] == {"f_4": 0.1667}
+    assert described["left_out"]["constant"] == ["f_5"]
+
+
+def test_a_role_that_the_preset_gives_can_be_taken_away(tmp_path):
+    screens.cell_painting(tmp_path / "wells.csv")
+    main([str(tmp_path / "wells.csv"), f"--out={tmp_path / 'data'}", "--preset=pycytominer",
+          "--dose=", "--cell_count=", "--compound=", "--control_column="])  # fmt: skip
+    found = load(tmp_path / "data")
+    assert found.cells == () and found.treatment == ("cp_time",) and found.drug_id is None
+
+
+def test_jump(tmp_path):
+    table = screens.cell_painting(tmp_path / "wells.csv")
+    drugs = table.pop("Metadata_broad_sample").str.replace("BRD-", "JCP2022_0000")
+    table["Metadata_JCP2022"] = drugs.replace("DMSO", "JCP2022_033924")
+    table["Metadata_Source"] = "source_4"
+    table.loc[7, "Metadata_JCP2022"] = "JCP2022_999999"  # untreated
+    table.to_csv(tmp_path / "wells.csv", index=False)
+    main([str(tmp_path / "wells.csv"), f"--out={tmp_path / 'data'}", "--preset=jump"])
+    found = load(tmp_path / "data")
+    assert found.ids[0] == "source_4_P1_A00"
+    assert found.is_control.sum() == 10
+    assert len(found) + len(found.test) == screens.WELLS - 1
+    assert found.drug_id[0] == "JCP2022_000000"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--preset=pycytominr"], "--preset: expected one of .*; did you mean pycytominer?"),
+        (
+            ["--compound=drugs"],
+            "--compound: expected a column of the table, found 'drugs'; did you",
+        ),
+        (["--id=name,wel"], "--id: expected a column of the table, found 'wel'"),
+        (["--labels=mechanism"], "--labels: expected a column of the table, found 'mechanism'"),
+        (["--labels=class,drug"], "--labels: column class, row 1: expected 0 or 1"),
+        (["--features=^g_"], "--features: expected columns that '^g_' finds, found none; it has"),
+        (["--features=("], "--features: '[(]' is no regular expression"),
+        (["--features="], "--features: expected a regular expression"),
+        (["--control_column=class"], "--control_value: expected a value of column class"),
+        (["--control_column=class", "--control_value=q"], "found 'q'; it has x, y, z"),
+        (["--control_value=x"], "--control_value: given, but no --control_column"),
+        (["--split_column=class"], "--split_test: expected a value of column class, found 'test'"),
+        (["--time=class"], "column class, row 1 .w0.: expected hours as a number, found 'x'"),
+        (["--min_compounds=7"], "--min_compounds=7: no label has so many compounds, the most is 4"),
+        (["--min_compounds=0"], "--min_compounds: expected at least 1, found 0"),
+        (["--min_compounds=few"], "--min_compounds: invalid int value: 'few'; see moa-jax prepare"),
+        (["--lables=class"], "unrecognized arguments: --lables=class; see moa-jax prepare --help"),
+        (["--metadata=none.csv"], "none.csv: expected a file, found none"),
+        (["--genes=none.csv"], "--genes: .*: expected a file with a matrix"),
+        (["--like=nowhere"], "--features: given, but --like=nowhere says what columns are"),
+        (["--out="], "--out: expected a folder to write"),
+    ],
+)
+def test_a_flag_that_is_wrong(prepare, tmp_path, flags, message):
+    with pytest.raises(UserError) as error:
+        prepare(*flags)
+    assert re.search(message.replace("^", "\\^"), str(error.value)), error.value
+    assert "\n" not in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["wells.csv"]
