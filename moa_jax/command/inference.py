@@ -19,6 +19,7 @@ from moa_jax.data import tables
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.names import Prefixes
 from moa_jax.errors import UserError
+from moa_jax.prepare import new_rows
 from moa_jax.recipes import system
 from moa_jax.recipes.context import Context
 from moa_jax.store.predictions import Predictions
@@ -102,8 +103,9 @@ def _write(
             for name in predicts
         }
         stack.enter_context(source.unchanged())
+        file = stack.enter_context(new_rows.in_layout(source.path, data.get("prepared")))
         for rows in tables.stream(
-            source.path,
+            file,
             tuple(columns["genes"]),
             tuple(columns["cells"]),
             levels,

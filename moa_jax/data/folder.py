@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import logging
 
-from moa_jax.data import formats
+from moa_jax.data import formats, packed
 from moa_jax.errors import UserError
 
 STEMS = (
@@ -113,7 +113,7 @@ def _known_within(path: Path) -> str | None:
 def _tell_member(path: Path, stem: str) -> None:
     """Logs where the one file within an archive has another known stem."""
     with contextlib.suppress(OSError, zipfile.BadZipFile):
-        members = formats.members(path) if zipfile.is_zipfile(path) else []
+        members = packed.members(path) if zipfile.is_zipfile(path) else []
         other, _ = _meant(Path(members[0]).name) if len(members) == 1 else (None, False)
         if other not in (None, stem):
             logging.warning(

@@ -6,7 +6,6 @@ import codecs
 import contextlib
 import csv
 import gzip
-import io
 import lzma
 import os
 import re
@@ -16,7 +15,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +22,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from absl import logging
 
+from moa_jax.data.packed import Opened, unpacked
 from moa_jax.errors import UserError
 
 SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".parquet")
@@ -46,10 +45,6 @@ SIGNATURES = {
     rb"\xd0\xcf\x11\xe0": "Excel",
     rb"\x89HDF": "HDF5",
 }
-# What macOS and Windows pack beside the files: hidden ones, previews, settings and locks.
-_LITTER = re.compile(
-    r"(^|/)(__MACOSX/|\.[^/.]|~\$|(eh)?thumbs\.db$|desktop\.ini$|\$RECYCLE\.BIN/)", re.IGNORECASE
-)
 # What comes in the place of a table: how it begins, and what to do.
 IMPOSTORS = {
     rb"version https://git-lfs": "a pointer of git-lfs; fetch the file with git lfs pull",
@@ -66,8 +61,6 @@ MARKS = {
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
-# Bytes of a file as they are unpacked, which can be looked at before they are read.
-Opened = gzip.GzipFile | zipfile.ZipExtFile | io.BufferedReader
 
 
 def tables(path: Path, key: str = "sig_id") -> Iterator[pa.Table]:
@@ -162,7 +155,7 @@ def _is_text(head: bytes) -> bool:
 def _csv(path: Path, packed: str | None, key: str) -> Iterator[pa.Table]:
     names: list[str] = []
     with _reading(path, "CSV in UTF-8", names):
-        with _opened(path, packed) as opened:
+        with unpacked(path, packed) as opened:
             head, begin = _header(opened)
         text = _decoded(path, head)
         if text.count('"') % 2:
@@ -174,7 +167,7 @@ def _csv(path: Path, packed: str | None, key: str) -> Iterator[pa.Table]:
         names += (name.strip() for name in next(csv.reader([text], skipinitialspace=True)))
         _check_names(path, names, key)
         spaced = any(name != name.lstrip() for name in literal)
-        with _opened(path, packed) as opened, _rows_judged(path) as judge:
+        with unpacked(path, packed) as opened, _rows_judged(path) as judge:
             opened.read(begin)
             if not opened.peek(1):
                 return
@@ -304,33 +297,6 @@ def _parquet(path: Path, key: str) -> Iterator[pa.Table]:
         _check_names(path, names, key)
         for batch in opened.iter_batches(batch_size=8192, columns=stored):
             yield pa.Table.from_batches([batch]).rename_columns(names)
-
-
-def members(path: Path) -> list[str]:
-    """Returns the names of the files in a zip, without what macOS and Windows pack beside them."""
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if not name.endswith("/")]
-    return [name for name in names if not _LITTER.search(name)]
-
-
-@contextlib.contextmanager
-def _opened(path: Path, packed: str | None) -> Iterator[Opened]:
-    if packed == "gzip":
-        with gzip.open(path) as unpacked:
-            yield unpacked
-    elif packed == "zip":
-        names = members(path)
-        if "xl/workbook.xml" in names:
-            raise UserError(f"{path}: Excel file; save it as CSV")
-        if len(names) != 1:
-            several = f": {', '.join(names[:3])}{', ...' * (len(names) > 3)}" if names else ""
-            raise UserError(f"{path}: expected one file within, found {len(names)}{several}")
-        with zipfile.ZipFile(path) as archive:
-            with archive.open(names[0]) as member:
-                yield cast(zipfile.ZipExtFile, member)  # declared as less than it is
-    else:
-        with open(path, "rb") as plain:
-            yield plain
 
 
 @contextlib.contextmanager
