@@ -1309,9 +1309,9 @@ MUTATIONS = (
     ),
     Mutation(
         "command/limits.py",
-        "_replaced(section, field, v)) <= at_hand / 2",
-        "_replaced(section, field, v)) <= 2 * at_hand",
-        "trust/test_limits.py::test_a_value_that_would_fit_does",
+        "return tuple(of_field) if left <= at_hand else None",
+        "return tuple(of_field)",
+        "trust/test_limits.py::test_data_that_nothing_is_too_large_for_are_blamed",
     ),
     Mutation(
         "store/memory.py",
