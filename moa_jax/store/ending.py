@@ -21,6 +21,7 @@ def in_one_line() -> Iterator[None]:
 
     The status is 1, or 128 and the signal's number. Other errors keep their traceback.
     """
+    print_uncaught = sys.excepthook
     _hook()
     try:
         signals.handle()
@@ -34,6 +35,7 @@ def in_one_line() -> Iterator[None]:
         if isinstance(error, UserError):
             _end(f"moa-jax: {error}", 1)
         if not disk.is_full(error):
+            sys.excepthook = print_uncaught
             raise
         path = getattr(error, "filename", None) or os.getcwd()
         _end(f"moa-jax: {disk.line(path, error)}", 1)
@@ -62,9 +64,8 @@ def _hook() -> None:
         kind: type[BaseException], error: BaseException, traceback: TracebackType | None
     ) -> None:
         # When one of orbax's writes fails, it closes the event loop that its other ones report to;
-        # tensorstore prints that for each of them.
-        is_main = threading.current_thread() is threading.main_thread()
-        if is_main or "Event loop is closed" not in str(error):
+        # tensorstore prints that for each of them, in whatever thread it is.
+        if "Event loop is closed" not in str(error):
             uncaught(kind, error, traceback)
 
     sys.unraisablehook, threading.excepthook, sys.excepthook = on_unraisable, on_thread, on_uncaught

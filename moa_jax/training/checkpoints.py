@@ -51,7 +51,9 @@ class Checkpoints:
 
     def __init__(self, folder: Path, keep: int = 2):
         self._folder = folder
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, save_interval_steps=1)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, save_interval_steps=1, cleanup_tmp_directories=True
+        )
         self._manager = self._guard(
             lambda: ocp.CheckpointManager(folder.absolute(), options=options)
         )
