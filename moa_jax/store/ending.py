@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from types import TracebackType
 from typing import NoReturn
 
 from moa_jax.errors import UserError
@@ -21,7 +20,6 @@ def in_one_line() -> Iterator[None]:
 
     The status is 1, or 128 and the signal's number. Other errors keep their traceback.
     """
-    print_uncaught = sys.excepthook
     _hook()
     try:
         signals.handle()
@@ -35,7 +33,6 @@ def in_one_line() -> Iterator[None]:
         if isinstance(error, UserError):
             _end(f"moa-jax: {error}", 1)
         if not disk.is_full(error):
-            sys.excepthook = print_uncaught
             raise
         path = getattr(error, "filename", None) or os.getcwd()
         _end(f"moa-jax: {disk.line(path, error)}", 1)
@@ -48,7 +45,7 @@ def _end(line: str, status: int) -> NoReturn:
 
 def _hook() -> None:
     """Keeps what the one line is about from being printed wherever else it comes up."""
-    unraisable, in_thread, uncaught = sys.unraisablehook, threading.excepthook, sys.excepthook
+    unraisable, in_thread = sys.unraisablehook, threading.excepthook
 
     def on_unraisable(found: sys.UnraisableHookArgs) -> None:
         if isinstance(found.exc_value, Interrupted):  # nobody else would hear of it
@@ -60,16 +57,11 @@ def _hook() -> None:
         if not (found.exc_value and _is_told(found.exc_value)):
             in_thread(found)
 
-    def on_uncaught(
-        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-    ) -> None:
-        # When one of orbax's writes fails, it closes the event loop that its other ones report to;
-        # tensorstore prints that for each of them, in whatever thread it is.
-        if "Event loop is closed" not in str(error):
-            uncaught(kind, error, traceback)
-
-    sys.unraisablehook, threading.excepthook, sys.excepthook = on_unraisable, on_thread, on_uncaught
+    sys.unraisablehook, threading.excepthook = on_unraisable, on_thread
 
 
 def _is_told(error: BaseException) -> bool:
-    return bool(signals.received()) or disk.is_full(error)
+    # When one of orbax's writes fails, it closes the event loop that its other ones report to, and
+    # tensorstore prints that for each of them.
+    closed = isinstance(error, RuntimeError) and "Event loop is closed" in str(error)
+    return closed or bool(signals.received()) or disk.is_full(error)

@@ -143,8 +143,9 @@ with ending.in_one_line():
 def test_what_libraries_print_of_a_loop_that_is_closed():
     program = """
 with ending.in_one_line():
-    error = RuntimeError('Event loop is closed')
-    sys.excepthook(RuntimeError, error, None)
+    def finalise(self):
+        raise RuntimeError('Event loop is closed')
+    type('', (), {'__del__': finalise})()
     raise UserError('the line')
 """
     assert run(program).stderr == "moa-jax: the line\n"
