@@ -1223,8 +1223,8 @@ MUTATIONS = (
     ),
     Mutation(
         "estimators/deep_insight.py",
-        "validate_data(self, X, dtype=np.float64, reset=False)\n        needed",
-        "validate_data(self, X, dtype=np.float64)\n        needed",
+        "validate_data(self, X, dtype=np.float64, reset=False)\n        scaled",
+        "validate_data(self, X, dtype=np.float64)\n        scaled",
         "test_deepinsight.py::test_scikit_learn",
     ),
     Mutation(

@@ -32,8 +32,7 @@ def text() -> str:
             f"moa-jax {moa_jax.__version__}: the lish-moa winning ensemble in JAX and Flax",
             "",
             "  moa-jax --config=NAME [--mode=MODE] [--workdir=FOLDER] [--config.FIELD=VALUE ...]",
-            "  moa-jax prepare TABLE --out=FOLDER    a screening table as a data folder; see "
-            "prepare --help",
+            "  moa-jax prepare TABLE --out=FOLDER    a screening table as a data folder",
             "",
             "Modes (--mode, all by default)",
             *_rows(flags.MODES),

@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from types import TracebackType
 from typing import NoReturn
 
 from moa_jax.errors import UserError
@@ -46,7 +45,7 @@ def _end(line: str, status: int) -> NoReturn:
 
 def _hook() -> None:
     """Keeps what the one line is about from being printed wherever else it comes up."""
-    unraisable, in_thread, uncaught = sys.unraisablehook, threading.excepthook, sys.excepthook
+    unraisable, in_thread = sys.unraisablehook, threading.excepthook
 
     def on_unraisable(found: sys.UnraisableHookArgs) -> None:
         if isinstance(found.exc_value, Interrupted):  # nobody else would hear of it
@@ -58,17 +57,11 @@ def _hook() -> None:
         if not (found.exc_value and _is_told(found.exc_value)):
             in_thread(found)
 
-    def on_uncaught(
-        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-    ) -> None:
-        # When one of orbax's writes fails, it closes the event loop that its other ones report to;
-        # tensorstore prints that for each of them.
-        is_main = threading.current_thread() is threading.main_thread()
-        if is_main or "Event loop is closed" not in str(error):
-            uncaught(kind, error, traceback)
-
-    sys.unraisablehook, threading.excepthook, sys.excepthook = on_unraisable, on_thread, on_uncaught
+    sys.unraisablehook, threading.excepthook = on_unraisable, on_thread
 
 
 def _is_told(error: BaseException) -> bool:
-    return bool(signals.received()) or disk.is_full(error)
+    # When one of orbax's writes fails, it closes the event loop that its other ones report to, and
+    # tensorstore prints that for each of them.
+    closed = isinstance(error, RuntimeError) and "Event loop is closed" in str(error)
+    return closed or bool(signals.received()) or disk.is_full(error)

@@ -67,7 +67,9 @@ class Checkpoints:
         self._folder, self._origin = folder, origin
         if os.path.lexists(folder) and not folder.is_dir():
             raise UserError(f"{folder}: expected a folder of checkpoints, found a file; delete it")
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, save_interval_steps=1)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, save_interval_steps=1, cleanup_tmp_directories=True
+        )
         try:
             self._manager = self._guard(
                 lambda: ocp.CheckpointManager(folder.absolute(), options=options)

@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import resource
+import shutil
 import warnings
 
 import numpy as np
@@ -85,6 +86,17 @@ def test_a_checkpoint_on_a_full_disk(tmp_path, capfd):
         position, _ = checkpoints.restore(lambda position: state)
     assert position == Position(0, 0, 1)
     assert capfd.readouterr().err == ""
+
+
+def test_an_unfinished_checkpoint_is_removed_at_the_next_start(tmp_path):
+    folder, state = tmp_path / "checkpoints", {"weights": np.arange(4.0)}
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.save(1, Position(0, 0, 1), state)
+    shutil.copytree(folder / "1", folder / "2.orbax-checkpoint-tmp")
+    with Checkpoints(folder) as checkpoints:
+        position, _ = checkpoints.restore(lambda position: state)
+    assert position == Position(0, 0, 1)
+    assert [path.name for path in folder.iterdir()] == ["1"]
 
 
 def test_checkpoints_that_cannot_be_closed(tmp_path, monkeypatch):

@@ -135,8 +135,20 @@ with ending.in_one_line():
     assert full.returncode == 1
     assert full.stderr.startswith("moa-jax: somewhere: cannot be written: No space left on device;")
     assert len(full.stderr.splitlines()) == 1
-    program = "with ending.in_one_line(): raise ZeroDivisionError"
-    assert "Traceback" in run(program).stderr
+    for mistake in ("ZeroDivisionError", "RuntimeError('Event loop is closed')"):
+        result = run(f"with ending.in_one_line(): raise {mistake}")
+        assert result.returncode == 1 and "Traceback" in result.stderr
+
+
+def test_what_libraries_print_of_a_loop_that_is_closed():
+    program = """
+with ending.in_one_line():
+    def finalise(self):
+        raise RuntimeError('Event loop is closed')
+    type('', (), {'__del__': finalise})()
+    raise UserError('the line')
+"""
+    assert run(program).stderr == "moa-jax: the line\n"
 
 
 def test_an_interrupted_stage_goes_on_to_the_same_bits(tmp_path, monkeypatch):
