@@ -171,5 +171,7 @@ def test_links_to_a_file_are_read(data):
 def test_what_is_no_file_is_not_waited_for(data):
     (data / "test_features.csv").unlink()
     os.mkfifo(data / "test_features.csv")
-    with pytest.raises(UserError, match="test_features.csv: expected a file, found a pipe or a dev"):
+    with pytest.raises(
+        UserError, match="test_features.csv: expected a file, found a pipe or a dev"
+    ):
         tables.load(data)
