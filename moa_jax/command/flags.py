@@ -68,7 +68,7 @@ REPAIR = flags.DEFINE_bool(
     "repair",
     False,
     "Remove what is damaged of the work folder, and what was made from it, and train it again.\n"
-    "moa-jax --config=simple_nn:smoke --mode=train --workdir=runs/mine --repair",
+    "moa-jax --config=quickstart --workdir=runs/quickstart --repair",
 )
 # Configuration files that read what follows the colon: a work folder's own, and a user's.
 _STORED = Path(__file__).with_name("stored_config.py")
