@@ -26,11 +26,11 @@ def test_from_a_table_to_a_report(launch, tmp_path):
     stored = json.loads((workdir / "config.json").read_text())
     assert stored["config"]["data"]["cp_doses"] == ["0.37", "10.0"]
     assert stored["data"]["prepared"]["roles"]["compound"] == "Metadata_broad_sample"
-    # With the work folder alone, whose folder of data is gone.
+    # With the work folder and the raw table alone: the folder of data is gone.
     folder.rename(tmp_path / "elsewhere")
-    new = tmp_path / "new.csv"
-    main([str(tmp_path / "wells.csv"), f"--like={tmp_path / 'elsewhere'}", f"--out={new}"])
+    new = tmp_path / "wells.csv"
     result = launch(workdir, "--mode=infer", f"--config.data.test_features={new}", config=None)
     assert result.returncode == 0, result.stderr
-    again = pd.read_csv(workdir / "infer" / "new" / "submission.csv").set_index("sig_id")
+    (written,) = workdir.glob("infer/wells.csv-*/submission.csv")
+    again = pd.read_csv(written).set_index("sig_id")
     pd.testing.assert_frame_equal(again.loc[submission["sig_id"]], submission.set_index("sig_id"))
