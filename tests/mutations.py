@@ -1126,7 +1126,7 @@ MUTATIONS = (
     ),
     Mutation(
         "command/inference.py",
-        "    stored_weights.check_rule(workdir.path, record, config.blend)\n",
+        "    stored_weights.check_origin(workdir.path, record, workdir.run, config.blend)\n",
         "",
         "trust/test_inference.py::test_weights_are_checked_when_inference_reads_them",
     ),

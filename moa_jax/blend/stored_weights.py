@@ -54,13 +54,18 @@ def read(
     return record
 
 
-def check_rule(workdir: Path, record: Mapping[str, Any], blend: BlendConfig) -> None:
-    """Checks that weights came about as a configuration says.
+def check_origin(workdir: Path, record: Mapping[str, Any], run: str, blend: BlendConfig) -> None:
+    """Checks that weights are a run's own, and came about as its configuration says.
 
     Raises:
-      UserError: they are of another method, or not the fixed ones.
+      UserError: they are of another run or method, or not the fixed ones.
     """
     path, method = workdir / FILE, record.get("method")
+    if record.get("run") != run:
+        raise UserError(
+            f"{path}: expected weights of the run {run}, found those of {record.get('run')}; "
+            f"{REMEDY}"
+        )
     if method != blend.method:
         raise UserError(
             f"{path}: expected weights of blend.method={blend.method}, as the work folder's "

@@ -134,5 +134,5 @@ def _weights(config: RunConfig, workdir: Workdir, targets: tuple[str, ...]) -> d
             f"{workdir.path / stored_weights.FILE}: expected weights of the models {models}, found "
             f"one of {files[0]}, whose predictions come from a file; new rows cannot be predicted"
         )
-    stored_weights.check_rule(workdir.path, record, config.blend)
+    stored_weights.check_origin(workdir.path, record, workdir.run, config.blend)
     return record["weights"]

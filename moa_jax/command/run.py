@@ -216,7 +216,7 @@ def blend(
     else:  # what an earlier blend of this folder may have left would be shown with this one
         files.remove(folder / "oof.parquet", folder / "targets.csv")
     files.write_json(folder / "analysis.json", analysed)
-    stored_weights.write(workdir.path, record)
+    stored_weights.write(workdir.path, record | {"run": workdir.run})
     if submission is not None:
         submission.write(workdir.path / "submission.csv")
     else:

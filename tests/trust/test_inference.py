@@ -52,7 +52,8 @@ class Case:
         self.workdir.manifest(name).add([path])
 
     def weigh(self, weights):
-        stored_weights.write(self.workdir.path, {"method": "fixed", "weights": weights})
+        record = {"run": self.workdir.run, "method": "fixed", "weights": weights}
+        stored_weights.write(self.workdir.path, record)
 
     def _load(self, model, context, targets, num_stages):
         self.num_stages.append(num_stages)
@@ -331,11 +332,13 @@ def edited(**changes):
         (edited(weights=[0.25, 0.75]), "found none"),
         (edited(weights={"a": {"x": 1.0}, "b": {"x": 0.0}}), "a weight of a for each target"),
         (edited(weights={"a": 0.75, "b": 0.25}), "expected the weights of config.blend.weights"),
+        (edited(run="0123"), "expected weights of the run .*, found those of 0123"),
         (edited(method="slsqp"), "expected weights of blend.method=fixed, as .* found slsqp"),
     ],
 )
 def test_weights_are_checked_when_inference_reads_them(case, change, message):
-    stored_weights.write(case.workdir.path, change({"method": "fixed", "weights": WEIGHTS}))
+    record = {"run": case.workdir.run, "method": "fixed", "weights": WEIGHTS}
+    stored_weights.write(case.workdir.path, change(record))
     with pytest.raises(UserError, match=f"weights.json: .*{message}.*; weigh the models again"):
         case.infer()
     assert not case.calls and not (case.workdir.path / "infer").exists()
