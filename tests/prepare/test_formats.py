@@ -38,7 +38,7 @@ def check(folder, names, values, ids, places=None):
     np.testing.assert_array_equal(found.is_control, ~treated)
     np.testing.assert_array_equal(found.drug_id[treated], about["drug"][~to_predict][treated])
     np.testing.assert_array_equal(found.cp_time, about["hours"][~to_predict])
-    doses = about["dose"][~to_predict].fillna(0.37).map("{:g}".format)
+    doses = about["dose"][~to_predict].astype(float).fillna(0.37).map("{:g}".format)
     assert [f"{float(dose):g}" for dose in found.cp_dose] == list(doses)
     return found
 

@@ -89,7 +89,7 @@ def test_new_rows_of_the_raw_table(folder, tmp_path):
     raw.loc[0, "Cells_A"] = None
     raw.to_csv(tmp_path / "new.csv", index=False)
     main([str(tmp_path / "new.csv"), f"--like={folder / 'data'}", f"--out={tmp_path / 'out.csv'}"])
-    written = pd.read_csv(tmp_path / "out.csv")
+    written = pd.read_csv(tmp_path / "out.csv", float_precision="round_trip")
     trained = pd.concat(
         pd.read_csv(folder / "data" / f"{stem}_features.csv") for stem in ("train", "test")
     )
