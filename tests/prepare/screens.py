@@ -62,7 +62,7 @@ def connectivity_map():
     columns = {
         "pert_id": about["drug"],
         "pert_type": np.where(is_control, "ctl_vehicle", "trt_cp"),
-        "pert_dose": about["dose"].fillna(-666),
+        "pert_dose": about["dose"].astype(float).fillna(-666),
         "pert_itime": [f"{hours} h" for hours in about["hours"]],
         "moa": about["moa"].fillna("-666"),
         "cell_id": ["A375"] * WELLS,

@@ -89,7 +89,7 @@ def test_new_rows_of_the_raw_table(folder, tmp_path):
     raw.loc[0, "Cells_A"] = None
     raw.to_csv(tmp_path / "new.csv", index=False)
     main([str(tmp_path / "new.csv"), f"--like={folder / 'data'}", f"--out={tmp_path / 'out.csv'}"])
-    written = pd.read_csv(tmp_path / "out.csv", float_precision="round_trip")
+    written = pd.read_csv(tmp_path / "out.csv")
     trained = pd.concat(
         pd.read_csv(folder / "data" / f"{stem}_features.csv") for stem in ("train", "test")
     )
@@ -97,7 +97,9 @@ def test_new_rows_of_the_raw_table(folder, tmp_path):
     assert list(written["sig_id"]) == list(raw["Metadata_Plate"] + "_" + raw["Metadata_Well"])
     assert set(written["cp_type"]) == {"trt_cp"}
     described = prepared.read(folder / "data")
-    assert written.loc[0, "Cells_A"] == described["missing"]["values"]["Cells_A"]
+    # Older versions of pandas read a number's last bit wrong.
+    median = described["missing"]["values"]["Cells_A"]
+    assert written.loc[0, "Cells_A"] == pytest.approx(median, rel=1e-15)
     both = written[1:].merge(trained, on="sig_id", suffixes=("", "_trained"))
     for name in screens.FEATURES:
         np.testing.assert_array_equal(both[name], both[f"{name}_trained"])
