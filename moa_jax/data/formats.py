@@ -23,7 +23,7 @@ import pyarrow.parquet
 from absl import logging
 
 from moa_jax.data.packed import Opened, unpacked
-from moa_jax.errors import UserError
+from moa_jax.errors import UserError, one_line
 
 SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".parquet")
 # Bytes of CSV that are parsed together, and of one parquet column that are read together.
@@ -314,7 +314,7 @@ def _reading(path: Path, kind: str, names: Sequence[str] = ()) -> Iterator[None]
         zipfile.BadZipFile,
         pa.ArrowException,
     ) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         if found := re.match(r"In CSV column #(\d+): .*invalid UTF8", reason):
             name = names[int(found[1])]
             reason = f"column {name} has other bytes, as those of Latin-1; save it as UTF-8"

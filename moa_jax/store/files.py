@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from moa_jax.errors import UserError
+from moa_jax.errors import UserError, first_line
 from moa_jax.store import disk, processes
 
 # Where a sealed file keeps the hash of its content.
@@ -149,7 +149,7 @@ def read_json(path: str | Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     # Values may be nested deeper than the parser goes.
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: damaged, expected JSON: {_first_line(error)}") from None
+        raise UserError(f"{path}: damaged, expected JSON: {first_line(error)}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
 
@@ -222,7 +222,7 @@ def parsing(path: str | Path) -> Iterator[None]:
     try:
         yield
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {_first_line(error)}"
+        reason = f"{type(error).__name__}: {first_line(error)}"
         raise UserError(f"{path}: damaged, its content is laid out otherwise: {reason}") from None
 
 
@@ -253,10 +253,6 @@ def _content_hash(value: Mapping[str, Any]) -> str:
     plain = json.loads(json.dumps(value))
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def remove(*paths: Path) -> None:

@@ -70,7 +70,7 @@ def test_free_space_is_that_of_the_file_system(tmp_path, monkeypatch):
     values = [3 * 2**20 // 4096 if i == 4 else value for i, value in enumerate(found)]
     values[0] = values[1] = 4096
     monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(values))
-    assert disk.free(tmp_path / "a" / "b") == "3.0 MiB free on its file system"
+    assert disk.free(tmp_path / "a" / "b") == "3 MiB free on its file system"
     values[6] = values[7] = 0  # f_ffree, f_favail
     assert "and no more files free" in disk.free(tmp_path)
 
