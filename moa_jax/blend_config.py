@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from moa_jax.errors import UserError
-from moa_jax.schema import choice, number, suggestion
+from moa_jax.schema import choice, is_number, number, suggestion
 
 # A model's name is that of its folder and begins those of files.
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
@@ -111,8 +111,7 @@ class BlendConfig:
                 raise UserError(
                     f"{where}: expected one of the models {sorted(names)}" + suggestion(name, names)
                 )
-            is_number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-            if not is_number or not 0 <= weight < math.inf:
+            if not is_number(weight) or not 0 <= weight < math.inf:
                 raise UserError(f"{where}: expected a number of at least 0, found {weight!r}")
         if self.method != "fixed":
             return

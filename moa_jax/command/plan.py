@@ -163,9 +163,8 @@ def _tpu_devices(kind: str, grid: Sequence[int]) -> tuple[jax.Device, ...]:
     try:
         found = topologies.get_topology_desc(name, platform="tpu", **options)
     except jax.errors.JaxRuntimeError as error:
-        raise UserError(
-            f"config.plan.topology: {name} cannot be had: {first_line(error)}"
-        ) from None
+        reason = first_line(error)
+        raise UserError(f"config.plan.topology: {name} cannot be had: {reason}") from None
     return tuple(found.devices)
 
 

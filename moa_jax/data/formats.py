@@ -7,9 +7,7 @@ import contextlib
 import csv
 import gzip
 import lzma
-import os
 import re
-import stat
 import zipfile
 import zlib
 from collections import Counter
@@ -24,6 +22,7 @@ from absl import logging
 
 from moa_jax.data.packed import Opened, unpacked
 from moa_jax.errors import UserError, one_line
+from moa_jax.store import files
 
 SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".parquet")
 # Bytes of CSV that are parsed together, and of one parquet column that are read together.
@@ -114,25 +113,9 @@ def tables(path: Path, key: str = "sig_id") -> Iterator[pa.Table]:
 
 def check_file(path: Path) -> None:
     """Raises a UserError unless there is a file."""
-    if (found := kind(path)) != "a file":
+    if (found := files.kind(path)) != "a file":
         remedy = "; mend or remove it" if found.startswith("a symbolic link") else ""
         raise UserError(f"{path}: expected a file, found {found}{remedy}")
-
-
-def kind(path: Path) -> str:
-    """Returns what stands at a path: `a file`, `a folder`, `none`, or what else it is."""
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return "a symbolic link that leads nowhere" if os.path.islink(path) else "none"
-    except (OSError, ValueError) as error:  # such as a link to itself, or a name that is too long
-        if os.path.islink(path):
-            return "a symbolic link that leads nowhere"
-        reason = getattr(error, "strerror", None)
-        return f"none ({reason})" if reason else "none"
-    if stat.S_ISREG(mode):
-        return "a file"
-    return "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
 
 
 def _signature(head: bytes) -> str | None:

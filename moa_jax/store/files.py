@@ -234,18 +234,24 @@ def check_regular(path: str | Path) -> Path:
         would be waited for without end) or a device.
     """
     path = Path(path)
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        if path.is_symlink():
-            raise UserError(f"{path}: expected a file, found a link that leads nowhere") from None
-        missing = isinstance(error, FileNotFoundError)
-        reason = "not found" if missing else f"cannot be read: {error.strerror}"
-        raise UserError(f"{path}: {reason}") from None
-    if not stat.S_ISREG(mode):
-        found = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-        raise UserError(f"{path}: expected a file, found {found}")
+    if (found := kind(path)) != "a file":
+        said = "not found" if found == "none" else f"expected a file, found {found}"
+        raise UserError(f"{path}: {said}")
     return path
+
+
+def kind(path: str | Path) -> str:
+    """Returns what stands at a path: `a file`, `a folder`, `none`, or what else it is."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:  # such as a link to itself, or a name that is too long
+        if os.path.islink(path):
+            return "a symbolic link that leads nowhere"
+        reason = getattr(error, "strerror", None)
+        return f"none ({reason})" if reason and not isinstance(error, FileNotFoundError) else "none"
+    if stat.S_ISREG(mode):
+        return "a file"
+    return "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
 
 
 def _content_hash(value: Mapping[str, Any]) -> str:
@@ -285,6 +291,13 @@ def remove_all(path: Path) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """Returns the file's SHA-256 as hexadecimal digits."""
-    with open(path, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    """Returns the file's SHA-256 as hexadecimal digits.
+
+    Raises:
+      UserError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
