@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from absl import logging as absl_logging
 from moa_jax.errors import UserError
 from moa_jax.prepare.options import ROLES, Options
 from moa_jax.prepare.presets import PRESETS
+from moa_jax.store import ending, signals
 
 _EXAMPLES = """\
 examples:
@@ -108,21 +108,21 @@ def main(arguments: Sequence[str]) -> None:
     preparation.prepare(Path(table), Path(out), options)
 
 
-def cli(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line; a user's mistake is one line and exit status 1."""
+def run(arguments: Sequence[str]) -> None:
+    """Does what the arguments say, its log on the terminal; raises what `main` raises."""
     absl_logging.set_verbosity(absl_logging.INFO)
     # In the place of absl's own handler, whose lines begin with what a user has no use for.
     logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
-    # An exit, unlike a kill, takes away what was begun.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        main(sys.argv[1:] if arguments is None else arguments)
-    except UserError as error:
-        print(f"moa-jax: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("moa-jax: interrupted, nothing is written", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+        main(arguments)
+    except signals.Interrupted as error:
+        raise signals.Interrupted(error.number, "the beginning: nothing was written") from None
+
+
+def cli() -> None:
+    """Runs the command line; what ends it but a mistake of ours is one line."""
+    with ending.in_one_line():
+        run(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ from moa_jax.prepare.wells import Wells
 MOST_MISSING = 0.1
 # The group of the column of cell counts, which stands for viability.
 CELL_COUNT = "cell count"
-TREATMENT = {"cp_dose": "dose", "cp_time": "time"}
+# The role of each column of the treatment that has levels.
+ROLE_OF = {"cp_dose": "dose", "cp_time": "time"}
 
 
 def describe(
@@ -58,7 +59,7 @@ def describe(
     kept_groups = {group: members for group, members in kept_groups.items() if members}
     levels = {
         name: rows.levels(cells[~found.left_out])
-        for name in TREATMENT
+        for name in ROLE_OF
         if (cells := getattr(found, name)) is not None
     }
     return {
@@ -92,7 +93,7 @@ def describe(
         "labels": _labels(labels.names, compounds, options, roles.compound),
         "treatment": {
             name: {
-                "column": getattr(roles, TREATMENT[name]),
+                "column": getattr(roles, ROLE_OF[name]),
                 "levels": found_levels,
                 "controls": "the first level, where a control has none of the treated rows' levels",
             }

@@ -13,10 +13,10 @@ from absl import logging
 
 from moa_jax.data import cells, formats
 from moa_jax.errors import UserError, one_line
+from moa_jax.prepare.presets import WELL_IDS
 from moa_jax.prepare.sources import Screen
 
-# What the Connectivity Map's files call the ids of wells and of genes.
-WELL_IDS = ("sig_id", "inst_id", "distil_id", "id", "cid")
+# What the Connectivity Map's files call the ids of genes.
 GENE_IDS = ("pr_gene_id", "gene_id", "pr_id", "id", "rid")
 
 

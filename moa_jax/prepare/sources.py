@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import re
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from moa_jax.data import cells, formats, remedies
-from moa_jax.errors import UserError
+from moa_jax.errors import UserError, one_line
 
 # Suffixes of files that hold a matrix of features beside the columns about wells.
 MATRICES = {
@@ -144,6 +145,16 @@ def extra(package: str, name: str, path: Path) -> ModuleType:
             f"{path}: is read by {package}, which is not installed; python -m pip install "
             f"'moa-jax[{name}]'"
         ) from None
+
+
+@contextlib.contextmanager
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """Turns what a library raises that reads a file of a kind into one line."""
+    try:
+        yield
+    except Exception as error:  # HDF5 fails in as many ways as files can be damaged
+        reason = one_line(error).strip("'\"")[:200]
+        raise UserError(f"{path}: cannot be read as {kind}: {reason}") from None
 
 
 def block_rows(width: int, itemsize: int) -> int:

@@ -140,6 +140,11 @@ def test_gct_of_version_1_2(tmp_path):
         ("a.gct", "#1.2\n1\t2\nN\tD\ta\ng\tx\t1\n", "the header: expected 4 cells"),
         ("a.gct", "#1.2\n1\t2\nN\tD\ta\ta\ng\tx\t1\t2\n", "column a stands more than once"),
         ("a.gct", "#1.2\n1\t2\nN\tD\ta\tb\ng\tx\t1\t2 uM\n", "expected a number, found '2 uM'"),
+        (
+            "a.gct",
+            "#1.2\n1\t2\nN\tD\ta\tb\ng\n",
+            "gene 1: expected 4 cells delimited",
+        ),
         ("a.gctx", "no HDF5", "cannot be read as GCTX"),
         ("a.h5ad", "no HDF5", "cannot be read as AnnData"),
         ("a.xlsx", "x", "expected one of .csv, .csv.gz, .csv.zip, .parquet, .gct"),
