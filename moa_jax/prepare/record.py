@@ -73,7 +73,7 @@ def describe(
         "ids": {name: own for name, own in ids.items() if own != name},
         "missing": {
             "rule": "A number that is missing is the median of the column over "
-            f"{used.sampled} training rows. A column that more than {MOST_MISSING:.0%} of the "
+            f"{used.sampled} training rows. A column that more than {MOST_MISSING * 100:g} % of the "
             "training rows lack is left out, as is one of a single value. Missing are empty "
             "cells, words such as NA, infinite numbers and -666.",
             "values": {n: m for n, m in zip(names, used.median.tolist(), strict=True) if n in kept},
@@ -111,6 +111,7 @@ def _labels(
     least = options.min_compounds
     return {
         "counted": unit,
+        "min_compounds": least,
         "kept": {name: count for name, count in counted.items() if count >= least},
         "dropped": {
             name: {unit: count, "why": f"fewer than {least} {unit}"}
