@@ -73,8 +73,8 @@ def describe(
         "ids": {name: own for name, own in ids.items() if own != name},
         "missing": {
             "rule": "A number that is missing is the median of the column over "
-            f"{used.sampled} training rows. A column that more than {MOST_MISSING * 100:g} % of the "
-            "training rows lack is left out, as is one of a single value. Missing are empty "
+            f"{used.sampled} training rows. A column that more than {MOST_MISSING * 100:g} % of "
+            "the training rows lack is left out, as is one of a single value. Missing are empty "
             "cells, words such as NA, infinite numbers and -666.",
             "values": {n: m for n, m in zip(names, used.median.tolist(), strict=True) if n in kept},
         },
