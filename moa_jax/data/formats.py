@@ -83,11 +83,12 @@ def tables(path: Path, key: str = "sig_id") -> Iterator[pa.Table]:
             f"{path}: expected one of {', '.join(SUFFIXES)}, found "
             f"{''.join(path.suffixes) or 'no suffix'}; rename or convert it"
         )
-    with _reading(path, "CSV in UTF-8"), open(path, "rb") as opened:
-        head = opened.read(256)
-        found = _signature(head)
-        _check_impostor(path, head)
     named = "parquet" if path.suffix == ".parquet" else PACKED.get(path.suffix)
+    expected = "parquet" if named == "parquet" else "CSV in UTF-8"
+    with _reading(path, expected), open(path, "rb") as opened:
+        head = opened.read(256)
+        found = signature(head)
+        _check_impostor(path, head)
     if named == "parquet":
         if found not in (None, "parquet"):
             raise UserError(f"{path}: cannot be read as parquet: {found} file named .parquet")
@@ -107,7 +108,8 @@ def tables(path: Path, key: str = "sig_id") -> Iterator[pa.Table]:
             raise UserError(
                 f"{path}: {found} file named {path.suffix}; convert it to CSV or parquet"
             )
-        logging.info("%s: %s file named %s, read as what it is", path, found, path.suffix)
+        if found is not None:  # an empty one is told of where its header is looked for
+            logging.info("%s: %s file named %s, read as what it is", path, found, path.suffix)
     return _parquet(path, key) if "parquet" in (named, found) else _csv(path, found, key)
 
 
@@ -118,7 +120,8 @@ def check_file(path: Path) -> None:
         raise UserError(f"{path}: expected a file, found {found}{remedy}")
 
 
-def _signature(head: bytes) -> str | None:
+def signature(head: bytes) -> str | None:
+    """Returns what a file is whose first bytes these are; None of a text or what is not known."""
     return next((kind for bytes_, kind in SIGNATURES.items() if re.match(bytes_, head)), None)
 
 
@@ -244,7 +247,7 @@ def _decoded(path: Path, head: bytes) -> str:
         found = "a first line without names; take it out" if head else "an empty file"
         raise UserError(f"{path}: expected a table, found {found}")
     _check_impostor(path, head)
-    if inner := _signature(head):
+    if inner := signature(head):
         problem = f"a {inner} file is packed within"
     elif mark := next((mark for mark in MARKS if head.startswith(mark)), None):
         problem = f"found {MARKS[mark]}; save it as UTF-8"

@@ -18,6 +18,7 @@ from typing import TextIO
 import numpy as np
 import pyarrow as pa
 
+from moa_jax.data import formats
 from moa_jax.errors import UserError, one_line
 from moa_jax.prepare import sources
 from moa_jax.prepare.sources import Screen
@@ -148,7 +149,7 @@ def _wrong_cells(path: Path, where: str, expected: int, found: int) -> UserError
 def _opened(path: Path) -> Iterator[TextIO]:
     try:
         with open(path, "rb") as raw:
-            is_packed = raw.read(2) == b"\x1f\x8b"
+            is_packed = formats.signature(raw.read(8)) == "gzip"
         opener = gzip.open if is_packed else open
         with opener(path, "rt", encoding="utf-8-sig", newline=None) as text:
             yield text

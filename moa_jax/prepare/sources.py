@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from moa_jax.data import cells, formats, remedies
+from moa_jax.data.columns import UNNAMED
 from moa_jax.errors import UserError, one_line
 
 # Suffixes of files that hold a matrix of features beside the columns about wells.
@@ -70,7 +70,7 @@ def read(path: Path) -> Screen:
     if first is None or not first.num_rows:
         raise UserError(f"{path}: expected rows, found only a header")
     # Names that pandas makes up where a column has none, its numbering of the rows.
-    columns = tuple(n for n in first.column_names if not re.fullmatch(r"Unnamed: ?\d+", n))
+    columns = tuple(n for n in first.column_names if not UNNAMED.fullmatch(n))
 
     # What describes wells is wanted again and again, and small: it is read once.
     describing = [

@@ -14,9 +14,9 @@ import pytest
 
 from moa_jax.command import console
 from moa_jax.errors import UserError
-from moa_jax.estimators import saved
 from moa_jax.store import disk, files, leftovers, lock
 from moa_jax.store.workdir import Workdir
+from moa_jax.training import weights
 from moa_jax.training.checkpoints import Checkpoints, Position
 from moa_jax.training.progress import MetricsLog
 
@@ -189,15 +189,10 @@ def test_a_cache_of_programs_on_a_full_disk_is_told_once(monkeypatch, caplog):
     assert "compiled programs cannot be kept: [Errno 28] No space left" in caplog.messages[0]
 
 
-def test_an_estimator_on_a_full_disk(tmp_path, monkeypatch):
-
+def test_a_network_on_a_full_disk(tmp_path):
+    network = weights.MemberWeights({"params": {"bias": np.zeros(9)}}, 1, 1, 0.5)
     with files_of_at_most(10), pytest.raises(UserError, match=r"weights.npz: cannot be written"):
-        from moa_jax.training import weights
-
-        saved.weights.write(
-            tmp_path / "weights.npz",
-            weights.MemberWeights({"params": {"bias": np.zeros(9)}}, 1, 1, 0.5),
-        )
+        weights.write(tmp_path / "weights.npz", network)
     assert not list(tmp_path.iterdir())
 
 
