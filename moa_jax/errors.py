@@ -20,10 +20,10 @@ def first_line(error: BaseException) -> str:
     return next(said, type(error).__name__)
 
 
-def one_line(error: BaseException) -> str:
+def joined_lines(error: BaseException) -> str:
     """Returns all that an error says as one line; its type where it says nothing.
 
-    >>> one_line(ValueError("short\\n  and long"))
+    >>> joined_lines(ValueError("short\\n  and long"))
     'short and long'
     """
     return " ".join(str(error).split()) or type(error).__name__

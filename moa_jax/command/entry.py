@@ -81,9 +81,9 @@ def main(argv: Sequence[str]) -> None:
 def cli() -> None:
     """Parses the flags and does what they say; raises what `main` raises."""
     if sys.argv[1:2] == ["prepare"]:
-        from moa_jax.prepare import __main__ as prepare
+        from moa_jax.prepare.__main__ import cli as prepare
 
-        prepare.run(sys.argv[2:])
+        prepare(sys.argv[2:])
         return
     if not {"--help", "-help", "-h"}.isdisjoint(sys.argv[1:]):
         print(usage.text())

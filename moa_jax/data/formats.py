@@ -21,7 +21,7 @@ import pyarrow.parquet
 from absl import logging
 
 from moa_jax.data.packed import Opened, unpacked
-from moa_jax.errors import UserError, one_line
+from moa_jax.errors import UserError, joined_lines
 from moa_jax.store import files
 
 SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".parquet")
@@ -300,7 +300,7 @@ def _reading(path: Path, kind: str, names: Sequence[str] = ()) -> Iterator[None]
         zipfile.BadZipFile,
         pa.ArrowException,
     ) as error:
-        reason = one_line(error)
+        reason = joined_lines(error)
         if found := re.match(r"In CSV column #(\d+): .*invalid UTF8", reason):
             name = names[int(found[1])]
             reason = f"column {name} has other bytes, as those of Latin-1; save it as UTF-8"

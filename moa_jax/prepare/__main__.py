@@ -17,7 +17,8 @@ from absl import logging as absl_logging
 from moa_jax.errors import UserError
 from moa_jax.prepare.options import ROLES, Options
 from moa_jax.prepare.presets import PRESETS
-from moa_jax.store import ending, signals
+from moa_jax.store import ending
+from moa_jax.store.signals import Interrupted
 
 _EXAMPLES = """\
 examples:
@@ -108,22 +109,17 @@ def main(arguments: Sequence[str]) -> None:
     preparation.prepare(Path(table), Path(out), options)
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Does what the arguments say, its log on the terminal; raises what `main` raises."""
+def cli(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; raises what `main` raises."""
     absl_logging.set_verbosity(absl_logging.INFO)
     # In the place of absl's own handler, whose lines begin with what a user has no use for.
     logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
     try:
-        main(arguments)
-    except signals.Interrupted as error:
-        raise signals.Interrupted(error.number, "the beginning: nothing was written") from None
-
-
-def cli() -> None:
-    """Runs the command line; what ends it but a mistake of ours is one line."""
-    with ending.in_one_line():
-        run(sys.argv[1:])
+        main(sys.argv[1:] if arguments is None else arguments)
+    except Interrupted as error:
+        raise Interrupted(error.number, "the beginning") from None
 
 
 if __name__ == "__main__":
-    cli()
+    with ending.in_one_line():
+        cli()

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from moa_jax.data import formats
-from moa_jax.errors import UserError, one_line
+from moa_jax.errors import UserError, joined_lines
 from moa_jax.prepare import sources
 from moa_jax.prepare.sources import Screen
 from moa_jax.store import files
@@ -154,4 +154,4 @@ def _opened(path: Path) -> Iterator[TextIO]:
         with opener(path, "rt", encoding="utf-8-sig", newline=None) as text:
             yield text
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read as GCT: {one_line(error)}") from None
+        raise UserError(f"{path}: cannot be read as GCT: {joined_lines(error)}") from None

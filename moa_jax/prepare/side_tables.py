@@ -12,7 +12,7 @@ import pyarrow.csv
 from absl import logging
 
 from moa_jax.data import cells, formats
-from moa_jax.errors import UserError, one_line
+from moa_jax.errors import UserError, joined_lines
 from moa_jax.prepare.presets import WELL_IDS
 from moa_jax.prepare.sources import Screen
 
@@ -132,5 +132,5 @@ def _read(path: Path) -> pa.Table:
                 ),
             )
     except (OSError, pa.ArrowException) as error:
-        reason = one_line(error)[:200]
+        reason = joined_lines(error)[:200]
         raise UserError(f"{path}: cannot be read as a table of texts: {reason}") from None

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from moa_jax.data import cells, formats, remedies
 from moa_jax.data.columns import UNNAMED
-from moa_jax.errors import UserError, one_line
+from moa_jax.errors import UserError, joined_lines
 
 # Suffixes of files that hold a matrix of features beside the columns about wells.
 MATRICES = {
@@ -153,7 +153,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # HDF5 fails in as many ways as files can be damaged
-        reason = one_line(error).strip("'\"")[:200]
+        reason = joined_lines(error).strip("'\"")[:200]
         raise UserError(f"{path}: cannot be read as {kind}: {reason}") from None
 
 

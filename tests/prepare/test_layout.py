@@ -13,10 +13,8 @@ from prepare.test_formats import load
 from moa_jax.config import DataConfig, RunConfig
 from moa_jax.data import prepared
 from moa_jax.errors import UserError
-from moa_jax.prepare import __main__ as command
 from moa_jax.prepare import new_rows, page
 from moa_jax.prepare.__main__ import main
-from moa_jax.store import signals
 
 
 @pytest.fixture(scope="module")
@@ -151,17 +149,6 @@ def test_what_is_wrong_with_new_rows_is_told_of_their_table(folder, tmp_path):
     with pytest.raises(UserError, match=f"^{table}: column c$"):
         with new_rows.in_layout(table, prepared.read(folder / "data")) as made:
             raise UserError(f"{made}: column c")
-
-
-def test_an_interrupted_preparation_starts_anew(monkeypatch):
-    def interrupted(arguments):
-        raise signals.Interrupted(15)
-
-    monkeypatch.setattr(command, "main", interrupted)
-    with pytest.raises(signals.Interrupted) as error:
-        command.run([])
-    assert "SIGTERM; the same command goes on from the beginning: nothing was" in error.value.line
-    assert error.value.status == 143
 
 
 @pytest.mark.parametrize("name", ["columns.json", "nowhere"])
