@@ -19,7 +19,7 @@ from moa_jax import configs
 from moa_jax.command import unused
 from moa_jax.config import RunConfig, suggestion
 from moa_jax.data import prepared
-from moa_jax.errors import UserError, joined_lines
+from moa_jax.errors import UserError
 
 MODES = {
     "all": "train and blend, and infer where config.data.test_features is given\n"
@@ -93,7 +93,8 @@ def parse(argv: Sequence[str]) -> list[str]:
             cause = cause.args[0]
         if isinstance(cause, KeyError):
             raise UserError(_unknown_field(str(cause.args[0]))) from error
-        raise UserError(f"flags: {joined_lines(error)}") from error
+        message = " ".join(str(error).split())
+        raise UserError(f"flags: {message}") from error
     if CONFIG.value is None:
         raise UserError(
             "--config: expected a configuration, such as --config=quickstart; see --help"
