@@ -15,8 +15,8 @@ _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 LONGEST_NAME = 100
 # What else lies in a work folder.
 RESERVED = frozenset(
-    "blend infer tensorboard config.json environment.json manifest.json log.txt metrics.jsonl "
-    "submission.csv".split()
+    "blend feature_maps infer tensorboard config.json environment.json manifest.json log.txt "
+    "metrics.jsonl submission.csv".split()
 )
 # How far the sum of weights may be from 1; published ones have eight digits.
 SUM_TOLERANCE = 1e-6

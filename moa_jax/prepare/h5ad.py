@@ -20,7 +20,9 @@ INDEX = "obs_names"
 
 
 def read(path: Path) -> Screen:
-    """Returns the observations of an .h5ad file; its matrix `X` stays on the disk.
+    """Returns the observations of an .h5ad file.
+
+    Its matrix `X` stays on the disk, unless it is stored by columns: then it is held in memory.
 
     Raises:
       UserError: anndata is not installed, the file is damaged, or it has no `X`.
