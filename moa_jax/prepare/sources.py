@@ -178,8 +178,11 @@ def with_column(source: Screen, name: str) -> Screen:
     column = numbers(source.path, name, source.wells([name]).column(name))
 
     def values(names: Sequence[str]) -> Iterator[np.ndarray]:
-        start = 0
-        for block in source.values([other for other in names if other != name]):
+        others, start = [other for other in names if other != name], 0
+        if not others:  # where all that was measured is constant or missing
+            yield column[:, None]
+            return
+        for block in source.values(others):
             stop = start + len(block)
             yield np.column_stack((block, column[start:stop].astype(block.dtype)))
             start = stop
