@@ -8,15 +8,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from moa_jax.errors import UserError
-from moa_jax.schema import choice, number, suggestion
+from moa_jax.schema import choice, is_number, number, suggestion
 
 # A model's name is that of its folder and begins those of files.
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 LONGEST_NAME = 100
 # What else lies in a work folder.
 RESERVED = frozenset(
-    "blend infer tensorboard config.json environment.json manifest.json log.txt metrics.jsonl "
-    "submission.csv".split()
+    "blend feature_maps infer tensorboard config.json environment.json manifest.json log.txt "
+    "metrics.jsonl submission.csv".split()
 )
 # How far the sum of weights may be from 1; published ones have eight digits.
 SUM_TOLERANCE = 1e-6
@@ -111,8 +111,7 @@ class BlendConfig:
                 raise UserError(
                     f"{where}: expected one of the models {sorted(names)}" + suggestion(name, names)
                 )
-            is_number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-            if not is_number or not 0 <= weight < math.inf:
+            if not is_number(weight) or not 0 <= weight < math.inf:
                 raise UserError(f"{where}: expected a number of at least 0, found {weight!r}")
         if self.method != "fixed":
             return

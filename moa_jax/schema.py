@@ -84,12 +84,11 @@ def _check(value: Any, hint: Any, metadata: Mapping, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise UserError(f"{where}: expected values by name, found {shown(value)}")
         return dict(value)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is float and is_number and abs(value) <= sys.float_info.max:
+    if hint is float and is_number(value) and abs(value) <= sys.float_info.max:
         value = float(value)
-    if hint is str and is_number and metadata.get("numbers"):
+    if hint is str and is_number(value) and metadata.get("numbers"):
         value = str(value)
-    is_kind = isinstance(value, hint) or (hint is float and is_number)
+    is_kind = isinstance(value, hint) or (hint is float and is_number(value))
     if not is_kind or (hint is not bool and isinstance(value, bool)):
         raise UserError(f"{where}: expected {hint.__name__}, found {shown(value)}")
     options = metadata.get("options")
@@ -113,6 +112,11 @@ def limits(kind: type, metadata: Mapping) -> tuple[float, float]:
     low, high = metadata.get("low"), metadata.get("high")
     most = LARGEST[kind]
     return -most if low is None else low, most if high is None else high
+
+
+def is_number(value: Any) -> bool:
+    """Tells whether a value is an integer or a float; truth is none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def shown(value: Any) -> str:

@@ -1274,25 +1274,25 @@ MUTATIONS = (
         "store/workdir.py",
         "            leftovers.clean(self.path)\n",
         "",
-        "trust/test_quiet.py::test_leftovers_are_removed_under_the_lock_alone",
+        "trust/test_lock.py::test_leftovers_are_removed_under_the_lock_alone",
     ),
     Mutation(
         "store/files.py",
         "            temporary.unlink(missing_ok=True)\n",
         "",
-        "trust/test_quiet.py::test_nothing_is_written_through_a_link",
+        "trust/test_lock.py::test_nothing_is_written_through_a_link",
     ),
     Mutation(
         "store/leftovers.py",
         "os.path.realpath(folder)",
         "os.path.abspath(folder)",
-        "trust/test_quiet.py::test_links_within_and_to_the_work_folder_are_fine",
+        "trust/test_lock.py::test_links_within_and_to_the_work_folder_are_fine",
     ),
     Mutation(
         "store/lock.py",
         "lock.truncate(0)",
         "lock.seek(0, 2)",
-        "trust/test_quiet.py::test_a_holder_that_says_nothing_readable",
+        "trust/test_lock.py::test_a_holder_that_says_nothing_readable",
     ),
     # Limits: what is checked before work begins.
     Mutation(

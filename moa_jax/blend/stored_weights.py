@@ -9,6 +9,7 @@ from typing import Any
 
 from moa_jax.config import SUM_TOLERANCE, BlendConfig
 from moa_jax.errors import UserError
+from moa_jax.schema import is_number
 from moa_jax.store import files
 
 FILE = Path("blend") / "weights.json"
@@ -81,8 +82,7 @@ def check_origin(workdir: Path, record: Mapping[str, Any], run: str, blend: Blen
 
 def _check(path: Path, where: str, weights: Mapping[str, Any]) -> None:
     for name, weight in weights.items():
-        is_number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-        if not is_number or not 0 <= weight <= 1 + SUM_TOLERANCE:
+        if not is_number(weight) or not 0 <= weight <= 1 + SUM_TOLERANCE:
             raise _damaged(path, f"{where}a weight of {name} between 0 and 1", weight)
     if abs((total := math.fsum(weights.values())) - 1) > SUM_TOLERANCE:
         raise _damaged(path, f"{where}weights of sum 1", f"{total:.10g}")

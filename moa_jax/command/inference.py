@@ -1,4 +1,4 @@
-"""Mode infer: new rows read once, through every model together, into files beside a record."""
+"""Mode infer: new rows, part by part through every model, into files beside a record."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ Predict = Callable[[Dataset], Predictions]
 def infer(config: RunConfig, workdir: Workdir) -> Path:
     """Predicts the rows of `data.test_features` with the work folder alone.
 
-    The file is read once, and every part of it goes through all models: memory does not grow with
-    the number of rows but for their ids. What an earlier inference made of the same content, by
-    the same models and weights, is left as it is. Returns the submission's path.
+    The file is hashed, then parsed once, every part of it for all models, and must be the same at
+    the end: all predictions are of one table. Memory does not grow with the number of rows but for
+    their ids. What an earlier inference made of the same content, by the same models and weights,
+    is left as it is. Returns the submission's path.
 
     Raises:
       UserError: a field that decides what is predicted differs from the work folder's; a model is

@@ -19,7 +19,7 @@ from jax.experimental import topologies
 from moa_jax.command import limits, run
 from moa_jax.config import ParallelConfig, RunConfig, suggestion
 from moa_jax.data.dataset import Dataset
-from moa_jax.errors import UserError
+from moa_jax.errors import UserError, first_line
 from moa_jax.recipes import notes, system
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.system import BuiltStage
@@ -163,7 +163,7 @@ def _tpu_devices(kind: str, grid: Sequence[int]) -> tuple[jax.Device, ...]:
     try:
         found = topologies.get_topology_desc(name, platform="tpu", **options)
     except jax.errors.JaxRuntimeError as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"config.plan.topology: {name} cannot be had: {reason}") from None
     return tuple(found.devices)
 

@@ -19,7 +19,7 @@ from moa_jax.store import memory
 
 # A column without a name as pandas reads it, and once more where it is written and read again; and
 # the names that it gives its numbering of the rows.
-_UNNAMED = re.compile(r"Unnamed: ?\d+(\.\d+)*(_level_\d+)?")
+UNNAMED = re.compile(r"Unnamed: ?\d+(\.\d+)*(_level_\d+)?")
 _NUMBERING = re.compile(r"index|level_\d+|__index_level_\d+__")
 # Networks compute with numbers up to this: squares of greater ones, summed over the rows of a
 # column, overflow float32.
@@ -200,7 +200,7 @@ def read(path: Path) -> Columns:
 
 def check_numbering(columns: Columns, names: Sequence[str]) -> None:
     """Raises a UserError if one of `names` is what pandas makes of a column without a name."""
-    if name := next((name for name in names if _UNNAMED.fullmatch(name)), None):
+    if name := next((name for name in names if UNNAMED.fullmatch(name)), None):
         position = columns.table.column_names.index(name) + 1
         raise formats.unnamed(columns.path, position, len(columns.table.column_names), name)
     if name := next((name for name in names if _NUMBERING.fullmatch(name)), None):

@@ -13,6 +13,7 @@ from absl import logging
 
 from moa_jax.data import formats, packed
 from moa_jax.errors import UserError
+from moa_jax.store import files
 
 STEMS = (
     "train_features",
@@ -92,7 +93,7 @@ def known(folder: Path) -> dict[str, Path]:
 
 def _problem(path: Path) -> str | None:
     """Returns why what stands at a path could not be read, whatever it is called."""
-    if (kind := formats.kind(path)) not in ("a file", "a folder"):
+    if (kind := files.kind(path)) not in ("a file", "a folder"):
         return kind
     return None if os.access(path, os.R_OK) else "its mode forbids it"
 

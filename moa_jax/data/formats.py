@@ -7,9 +7,7 @@ import contextlib
 import csv
 import gzip
 import lzma
-import os
 import re
-import stat
 import zipfile
 import zlib
 from collections import Counter
@@ -23,7 +21,8 @@ import pyarrow.parquet
 from absl import logging
 
 from moa_jax.data.packed import Opened, unpacked
-from moa_jax.errors import UserError
+from moa_jax.errors import UserError, joined_lines
+from moa_jax.store import files
 
 SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".parquet")
 # Bytes of CSV that are parsed together, and of one parquet column that are read together.
@@ -84,11 +83,12 @@ def tables(path: Path, key: str = "sig_id") -> Iterator[pa.Table]:
             f"{path}: expected one of {', '.join(SUFFIXES)}, found "
             f"{''.join(path.suffixes) or 'no suffix'}; rename or convert it"
         )
-    with _reading(path, "CSV in UTF-8"), open(path, "rb") as opened:
-        head = opened.read(256)
-        found = _signature(head)
-        _check_impostor(path, head)
     named = "parquet" if path.suffix == ".parquet" else PACKED.get(path.suffix)
+    expected = "parquet" if named == "parquet" else "CSV in UTF-8"
+    with _reading(path, expected), open(path, "rb") as opened:
+        head = opened.read(256)
+        found = signature(head)
+        _check_impostor(path, head)
     if named == "parquet":
         if found not in (None, "parquet"):
             raise UserError(f"{path}: cannot be read as parquet: {found} file named .parquet")
@@ -108,34 +108,20 @@ def tables(path: Path, key: str = "sig_id") -> Iterator[pa.Table]:
             raise UserError(
                 f"{path}: {found} file named {path.suffix}; convert it to CSV or parquet"
             )
-        logging.info("%s: %s file named %s, read as what it is", path, found, path.suffix)
+        if found is not None:  # an empty one is told of where its header is looked for
+            logging.info("%s: %s file named %s, read as what it is", path, found, path.suffix)
     return _parquet(path, key) if "parquet" in (named, found) else _csv(path, found, key)
 
 
 def check_file(path: Path) -> None:
     """Raises a UserError unless there is a file."""
-    if (found := kind(path)) != "a file":
+    if (found := files.kind(path)) != "a file":
         remedy = "; mend or remove it" if found.startswith("a symbolic link") else ""
         raise UserError(f"{path}: expected a file, found {found}{remedy}")
 
 
-def kind(path: Path) -> str:
-    """Returns what stands at a path: `a file`, `a folder`, `none`, or what else it is."""
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return "a symbolic link that leads nowhere" if os.path.islink(path) else "none"
-    except (OSError, ValueError) as error:  # such as a link to itself, or a name that is too long
-        if os.path.islink(path):
-            return "a symbolic link that leads nowhere"
-        reason = getattr(error, "strerror", None)
-        return f"none ({reason})" if reason else "none"
-    if stat.S_ISREG(mode):
-        return "a file"
-    return "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-
-
-def _signature(head: bytes) -> str | None:
+def signature(head: bytes) -> str | None:
+    """Returns what a file is whose first bytes these are; None of a text or what is not known."""
     return next((kind for bytes_, kind in SIGNATURES.items() if re.match(bytes_, head)), None)
 
 
@@ -261,7 +247,7 @@ def _decoded(path: Path, head: bytes) -> str:
         found = "a first line without names; take it out" if head else "an empty file"
         raise UserError(f"{path}: expected a table, found {found}")
     _check_impostor(path, head)
-    if inner := _signature(head):
+    if inner := signature(head):
         problem = f"a {inner} file is packed within"
     elif mark := next((mark for mark in MARKS if head.startswith(mark)), None):
         problem = f"found {MARKS[mark]}; save it as UTF-8"
@@ -314,7 +300,7 @@ def _reading(path: Path, kind: str, names: Sequence[str] = ()) -> Iterator[None]
         zipfile.BadZipFile,
         pa.ArrowException,
     ) as error:
-        reason = " ".join(str(error).split())
+        reason = joined_lines(error)
         if found := re.match(r"In CSV column #(\d+): .*invalid UTF8", reason):
             name = names[int(found[1])]
             reason = f"column {name} has other bytes, as those of Latin-1; save it as UTF-8"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def read(folder: str | Path) -> dict[str, Any] | None:
       UserError: it is damaged, or another version of the package made it.
     """
     path = Path(folder) / NAME
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     found = files.read_json(path)
     version = found.get("version") if isinstance(found, dict) else None
@@ -36,7 +37,21 @@ def read(folder: str | Path) -> dict[str, Any] | None:
         )
     if missing := [name for name in _PARTS if not isinstance(found.get(name), Mapping)]:
         raise UserError(f"{path}: damaged, expected {missing[0]}")
+    with files.parsing(path):
+        _check_entries(found)
     return found
+
+
+def _check_entries(found: Mapping[str, Any]) -> None:
+    """Looks at what is read of the parts, wherever new rows are: raises as Python does."""
+    for name in ("id", "control_column", "dose", "time", "cell_count"):
+        found["roles"][name]
+    for members in found["features"].values():
+        for name in members:
+            float(found["missing"]["values"][name])
+    for one in found["treatment"].values():
+        one["levels"][0]
+    dict(found["ids"]), list(found["metadata"]), str.strip(found["label_separator"])
 
 
 def applied(config: RunConfig, given: Collection[str]) -> RunConfig:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from moa_jax.data import columns, folder, formats, prepared
+from moa_jax.data import columns, folder, prepared
 from moa_jax.data.cells import MISSING_MARK
 from moa_jax.data.columns import Columns
 from moa_jax.data.dataset import ORIGINAL_LEVELS, TREATMENT, Dataset, Levels, Targets
@@ -20,6 +20,7 @@ from moa_jax.data.names import ORIGINAL_PREFIXES, PREFIX_FIELDS, Prefixes, fits,
 from moa_jax.errors import UserError
 from moa_jax.schema import suggestion
 from moa_jax.store import memory
+from moa_jax.store.files import kind
 
 OF_FEATURES = (
     "; config.data.gene_prefixes and config.data.cell_prefixes tell columns to read, "
@@ -52,7 +53,7 @@ def load(
       UserError: naming the file, the column or `sig_id`, what was expected and what was found.
     """
     path = Path(path)
-    if (found := formats.kind(path)) != "a folder":
+    if (found := kind(path)) != "a folder":
         raise UserError(f"{path}: expected a folder with train_features, found {found}")
     files = folder.known(path)
     for stem in ("train_features", "train_targets_scored"):
@@ -111,7 +112,7 @@ def read_groups(file: str | Path, train: Dataset) -> np.ndarray:
     Raises:
       UserError: naming the file and what was expected and found.
     """
-    if formats.kind(Path(file)).startswith("none"):
+    if kind(Path(file)).startswith("none"):
         raise UserError(
             f"config.data.groups: expected auto, none, compound or a file, found {str(file)!r}"
             + suggestion(str(file), ("auto", "none", "compound"))

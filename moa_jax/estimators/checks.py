@@ -1,8 +1,11 @@
-"""What is refused of a table before it is converted to numbers."""
+"""Checks of what users give estimators: no dates, whole numbers, numbers."""
 
 from __future__ import annotations
 
+from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
 
 
 def no_dates(X: Any) -> None:
@@ -23,6 +26,16 @@ def no_dates(X: Any) -> None:
             f"X: expected numbers, found dates or durations in {', '.join(found)}: leave them out "
             "or make them numbers, such as days since the first"
         )
+
+
+def is_integer(value: Any) -> bool:
+    """Tells whether a value is an integer, numpy's too; truth is none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Tells whether a value is a real number, numpy's too; truth is none."""
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
 
 
 def _is_date(kind: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
 from typing import Any, Self
 
 import jax
@@ -126,7 +125,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
         return painted
 
     def _check_parameters(self) -> None:
-        if not _is_integer(self.resolution) or self.resolution < 1:
+        if not checks.is_integer(self.resolution) or self.resolution < 1:
             raise ValueError(
                 f"resolution: expected an integer of at least 1, found {shown(self.resolution)}"
             )
@@ -135,8 +134,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
                 f"resolution: expected at most {MOST_PIXELS}, found {shown(self.resolution)}"
             )
         perplexity: Any = self.perplexity
-        is_number = isinstance(perplexity, Real) and not isinstance(perplexity, bool)
-        if not is_number or not 0 < perplexity <= LARGEST[float]:
+        if not checks.is_number(perplexity) or not 0 < perplexity <= LARGEST[float]:
             raise ValueError(f"perplexity: expected above 0, found {shown(perplexity)}")
         if not isinstance(self.closing_edge, bool | np.bool_):
             raise ValueError(f"closing_edge: expected True or False, found {self.closing_edge!r}")
@@ -157,7 +155,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         for name, value in (("row", row), ("col", col)):
-            if not _is_integer(value):
+            if not checks.is_integer(value):
                 raise ValueError(f"{name}: expected an integer, found {value!r}")
             if not 0 <= value < self.resolution_:
                 raise ValueError(f"{name}: expected 0 to {self.resolution_ - 1}, found {value!r}")
@@ -176,10 +174,6 @@ class DeepInsight(TransformerMixin, BaseEstimator):
             return figures.shared_pixels(self.pixels_, self.resolution_)
         except ImportError:
             raise UserError("plot: needs matplotlib: pip install 'moa-jax[plots]'") from None
-
-
-def _is_integer(value) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 _paint = jax.jit(images.paint, static_argnames="resolution")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight
 
 from moa_jax.config import WIDEST, number
+from moa_jax.estimators.checks import is_integer, is_number
 from moa_jax.models import tabnet
 from moa_jax.models.hyperparameters import TABNET
 from moa_jax.schema import LARGEST, limits, shown
@@ -49,7 +50,7 @@ def check_parameters(estimator: Any) -> None:
         if "low" in field.metadata:
             _check_number(name, getattr(estimator, name), field)
     clip = estimator.clip_value
-    if clip is not None and not (_is_number(clip) and 0 < clip <= LARGEST[float]):
+    if clip is not None and not (is_number(clip) and 0 < clip <= LARGEST[float]):
         raise ValueError(f"clip_value: expected above 0 or None, found {shown(clip)}")
     if estimator.mask_type not in tabnet.MASKS:
         raise ValueError(
@@ -94,7 +95,7 @@ def embedding(estimator: Any) -> dict[str, Any]:
         )
     )
     width: Any = estimator.cat_emb_dim
-    if _is_integer(width, 1):
+    if is_integer(width) and width >= 1:
         (width,) = _integers("cat_emb_dim", [width], 1, WIDEST)
     else:
         width = _integers("cat_emb_dim", width, 1, WIDEST)
@@ -320,7 +321,7 @@ def _factors(
     for name, factor in class_weight.items():
         if name not in classes.tolist():
             raise ValueError(f"class_weight: expected classes {classes}, found {name!r}")
-        if not _is_number(factor) or not 0 <= float(factor) < np.inf:
+        if not is_number(factor) or not 0 <= float(factor) < np.inf:
             raise ValueError(f"class_weight: {name!r}: expected at least 0, found {factor!r}")
     return np.array([float(class_weight.get(name, 1.0)) for name in classes.tolist()])
 
@@ -347,25 +348,17 @@ def _integers(name: str, values: Any, least: int, most: float) -> tuple[int, ...
     if isinstance(values, str | bytes | Mapping) or np.ndim(values) != 1:
         raise ValueError(f"{name}: expected a list of integers, found {shown(values)}")
     for value in values:
-        if not _is_integer(value, least):
+        if not is_integer(value) or value < least:
             raise ValueError(f"{name}: expected integers of at least {least}, found {shown(value)}")
         if value > most:
             raise ValueError(f"{name}: expected integers of at most {most}, found {shown(value)}")
     return tuple(map(int, values))
 
 
-def _is_integer(value: Any, least: float) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-
-
 def _check_number(name: str, value: Any, field: dataclasses.Field) -> None:
     kind = type(field.default)
     least, most = limits(kind, field.metadata)
-    is_kind = _is_integer(value, least) if kind is int else _is_number(value) and value >= least
+    is_kind = (is_integer if kind is int else is_number)(value) and value >= least
     if is_kind and value <= most:
         return
     if kind is int:

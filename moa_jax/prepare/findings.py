@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from moa_jax.prepare.labels import Labels
+from moa_jax.prepare.roles import few
 from moa_jax.prepare.survey import Survey
 from moa_jax.prepare.wells import Wells
-
-# Names that a warning shows.
-SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +158,7 @@ def _warnings(
             if len(rows) > 1 and values[rows].any(0).sum() == 1
         }
         if single:
-            shown = _few([f"{plate} ({label})" for plate, label in single.items()])
+            shown = few([f"{plate} ({label})" for plate, label in single.items()])
             told.append(
                 f"Plates with one label only: {len(single):,}, such as {shown}. What is predicted "
                 "may be the plate: --config.data.groups=FOLDER/plate.csv keeps plates whole in the "
@@ -169,7 +167,7 @@ def _warnings(
         plates_of = np.stack([values[rows].any(0) for rows in by_plate.values()])
         alone = [n for n, count in zip(names, plates_of.sum(0), strict=True) if count == 1]
         if alone:
-            told.append(f"Labels on one plate only: {len(alone):,}, such as {_few(alone)}.")
+            told.append(f"Labels on one plate only: {len(alone):,}, such as {few(alone)}.")
     if wells.compound is None:
         told.append(
             "No column tells compounds, so that no folds can keep them whole: scores are those of "
@@ -179,14 +177,14 @@ def _warnings(
         if unlike := _conflicts(wells.compound, values, treated):
             told.append(
                 f"Compounds whose wells have different labels: {len(unlike):,}, such as "
-                f"{_few(unlike)}."
+                f"{few(unlike)}."
             )
         known = {*_of(wells.compound, treated)}
         again = sorted({*_of(wells.compound, test & ~wells.is_control)} & known)
         if again:
             told.append(
                 "Compounds of the wells to predict that have training wells too: "
-                f"{len(again):,}, such as {_few(again)}."
+                f"{len(again):,}, such as {few(again)}."
             )
         if lacking := int(sum(name is None for name in wells.compound[treated])):
             told.append(
@@ -222,7 +220,3 @@ def _conflicts(compound: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> li
         if name is not None and first.setdefault(name, having) != having:
             found[name] = None
     return list(found)
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

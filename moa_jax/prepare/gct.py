@@ -18,7 +18,8 @@ from typing import TextIO
 import numpy as np
 import pyarrow as pa
 
-from moa_jax.errors import UserError
+from moa_jax.data import formats
+from moa_jax.errors import UserError, joined_lines
 from moa_jax.prepare import sources
 from moa_jax.prepare.sources import Screen
 from moa_jax.store import files
@@ -47,6 +48,9 @@ def read(path: Path) -> Screen:
         raise UserError(
             f"{path}: expected {genes} rows of genes, found {len(rows)}; is the file complete?"
         )
+    for number, row in enumerate(rows, 1):
+        if len(row) < lead:
+            raise _wrong_cells(path, f"gene {number}", lead + wells, len(row))
     about = {
         name.strip(): np.array([row[column].strip() for row in rows], object)
         for column, name in enumerate(header.split("\t")[:lead])
@@ -133,21 +137,21 @@ def _line(path: Path, text: TextIO) -> str:
 def _cells(path: Path, line: str, lead: int, wells: int, where: str) -> list[str]:
     found = [cell.strip() for cell in line.rstrip("\r\n").split("\t")[lead:]]
     if len(found) != wells:
-        raise UserError(
-            f"{path}: {where}: expected {lead + wells} cells delimited by tabs, found "
-            f"{lead + len(found)}"
-        )
+        raise _wrong_cells(path, where, lead + wells, lead + len(found))
     return found
+
+
+def _wrong_cells(path: Path, where: str, expected: int, found: int) -> UserError:
+    return UserError(f"{path}: {where}: expected {expected} cells delimited by tabs, found {found}")
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[TextIO]:
     try:
         with open(path, "rb") as raw:
-            is_packed = raw.read(2) == b"\x1f\x8b"
+            is_packed = formats.signature(raw.read(8)) == "gzip"
         opener = gzip.open if is_packed else open
         with opener(path, "rt", encoding="utf-8-sig", newline=None) as text:
             yield text
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: cannot be read as GCT: {reason}") from None
+        raise UserError(f"{path}: cannot be read as GCT: {joined_lines(error)}") from None

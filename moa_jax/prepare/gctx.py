@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from moa_jax.data.cells import MISSING_MARK
 from moa_jax.errors import UserError
 from moa_jax.prepare import sources
 from moa_jax.prepare.sources import Screen
@@ -28,16 +29,13 @@ def read(path: Path) -> Screen:
       UserError: h5py is not installed, or the file is damaged or of another layout.
     """
     h5py = sources.extra("h5py", "hdf5", path)
-    try:
+    with sources.reading(path, "GCTX"):
         opened = h5py.File(path, "r")
         matrix, wells, genes = opened[MATRIX], opened[WELLS], opened[GENES]
         about = {name: texts(genes[name][()]) for name in genes}
         ids = texts(wells["id"][()])
         columns = tuple(wells)
         shape, chunks = matrix.shape, matrix.chunks
-    except (OSError, KeyError, AttributeError) as error:
-        reason = " ".join(str(error).strip("'\"").split())
-        raise UserError(f"{path}: cannot be read as GCTX: {reason}") from None
     if "id" not in about:
         raise UserError(f"{path}: cannot be read as GCTX: expected {GENES}/id, found none")
     if shape != (len(ids), len(about["id"])):
@@ -50,7 +48,8 @@ def read(path: Path) -> Screen:
     place = {name: index for index, name in enumerate(about["id"])}
 
     def table(names: Sequence[str]) -> pa.Table:
-        return pa.table({name: column(wells[name][()]) for name in names})
+        with sources.reading(path, "GCTX"):
+            return pa.table({name: column(wells[name][()]) for name in names})
 
     def values(names: Sequence[str]) -> Iterator[np.ndarray]:
         wanted = np.array([place[name] for name in names])
@@ -59,11 +58,8 @@ def read(path: Path) -> Screen:
         if chunks and chunks[0] * (last - first) * matrix.dtype.itemsize <= CHUNK_LIMIT:
             step = max(1, step // chunks[0]) * chunks[0]
         for start in range(0, shape[0], step):
-            try:
+            with sources.reading(path, "GCTX"):
                 block = matrix[start : start + step, first:last]
-            except OSError as error:
-                reason = " ".join(str(error).split())
-                raise UserError(f"{path}: cannot be read as GCTX: {reason}") from None
             yield missing_as_nan(block[:, wanted - first])
 
     return Screen(path, columns, tuple(about["id"]), about, table, values)
@@ -85,5 +81,5 @@ def texts(found: np.ndarray) -> np.ndarray:
 def missing_as_nan(block: np.ndarray) -> np.ndarray:
     """Returns [n, features] float with NaN for infinite values and the mark of a missing one."""
     block = block.astype(np.result_type(block.dtype, np.float32), copy=False)
-    block[~np.isfinite(block) | (block == sources.cells.MISSING_MARK)] = np.nan
+    block[~np.isfinite(block) | (block == MISSING_MARK)] = np.nan
     return block

@@ -20,7 +20,9 @@ INDEX = "obs_names"
 
 
 def read(path: Path) -> Screen:
-    """Returns the observations of an .h5ad file; its matrix `X` stays on the disk.
+    """Returns the observations of an .h5ad file.
+
+    Its matrix `X` stays on the disk, unless it is stored by columns: then it is held in memory.
 
     Raises:
       UserError: anndata is not installed, the file is damaged, or it has no `X`.
@@ -29,16 +31,13 @@ def read(path: Path) -> Screen:
         warnings.simplefilter("ignore")
         io = sources.extra("anndata.io", "anndata", path)
         h5py = sources.extra("h5py", "anndata", path)
-        try:
+        with sources.reading(path, "AnnData"):
             opened = h5py.File(path, "r")
             obs, var = io.read_elem(opened["obs"]), io.read_elem(opened["var"])
             matrix = opened["X"] if "X" in opened else None
             # Rows of a matrix that is stored by columns cannot be read alone.
             if any("csc" in str(value) for value in getattr(matrix, "attrs", {}).values()):
                 matrix = io.read_elem(matrix).tocsr()
-        except Exception as error:  # anndata lets through whatever its readers raise
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{path}: cannot be read as AnnData: {reason}") from None
     if matrix is None:
         raise UserError(f"{path}: expected a matrix X, found none")
     names = [str(name) for name in var.index]
@@ -56,11 +55,8 @@ def read(path: Path) -> Screen:
         index = np.array([place[name] for name in wanted])
         step = sources.block_rows(len(names), 8)
         for start in range(0, len(obs), step):
-            try:
+            with sources.reading(path, "AnnData"):
                 block = _rows(matrix, start, start + step, len(names))
-            except OSError as error:
-                reason = " ".join(str(error).split())[:200]
-                raise UserError(f"{path}: cannot be read as AnnData: {reason}") from None
             yield missing_as_nan(block[:, index])
 
     return Screen(path, tuple(columns), tuple(names), about, table, values)

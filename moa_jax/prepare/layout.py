@@ -43,9 +43,14 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 def check_new(out: Path) -> None:
     """Raises a UserError unless `out` is not there, or an empty folder."""
-    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        what = "a folder with files" if out.is_dir() else "a file"
-        raise UserError(f"--out: {out}: expected a new or an empty folder, found {what}")
+    found = "a link" if os.path.islink(out) else files.kind(out)
+    if found == "a folder":
+        try:
+            found = "a folder with files" if any(out.iterdir()) else "none"
+        except OSError as error:
+            found = f"one that cannot be read: {error.strerror}"
+    if found != "none":
+        raise UserError(f"--out: {out}: expected a new or an empty folder, found {found}")
 
 
 def profiles(

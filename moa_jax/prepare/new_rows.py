@@ -37,10 +37,12 @@ def in_layout(file: Path, described: Mapping[str, Any] | None) -> Iterator[Path]
         yield file
         return
     with tempfile.TemporaryDirectory() as folder:
-        # Named as the table, so that what is wrong with a row of it is told of the table.
-        made = Path(folder) / f"{file.name.split('.')[0]}.parquet"
+        made = Path(folder) / "new_rows.parquet"
         _opened(file, described).write(made)
-        yield made
+        try:
+            yield made
+        except UserError as error:  # what is wrong with a row is told of the table
+            raise UserError(str(error).replace(str(made), str(file))) from None
 
 
 def is_layout(file: Path, described: Mapping[str, Any]) -> bool:

@@ -20,6 +20,7 @@ def write(path: Path, name: str, found: ScreenFindings, described: Mapping[str, 
     roles = {
         role: ", ".join(value) if isinstance(value, (list, tuple)) else value
         for role, value in described["roles"].items()
+        if role != "split_test" or described["roles"]["split_column"]
     }
     files.write_text(
         path,

@@ -72,7 +72,7 @@ def prepare(table: Path, out: Path, options: Options) -> None:
     with layout.new_folder(out) as folder:
         _write(folder, source, rows, annotated, training, test, columns, described)
         files.write_json(folder / prepared.NAME, described)
-        page.write(folder / "data.html", out.name, found, described)
+        page.write(folder / "data.html", out.resolve().name, found, described)
     logging.info("%s: written; train with --config.data.folder=%s", out, out)
 
 

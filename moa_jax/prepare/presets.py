@@ -51,6 +51,8 @@ _CELL_PAINTING = {
         "Metadata_Cell_Count",
     ),
 }  # fmt: skip
+# What the Connectivity Map's files call the ids of wells.
+WELL_IDS = ("sig_id", "inst_id", "distil_id", "id", "cid")
 _WELL = "Metadata_Plate,Metadata_Well"
 
 PRESETS: Mapping[str, Preset] = {
@@ -96,7 +98,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "cmap": Preset(
         roles={
-            "id": ("sig_id", "inst_id", "distil_id", "id", "cid"),
+            "id": WELL_IDS,
             "compound": ("pert_id", "pert_iname", "cmap_name", "pert_desc"),
             "labels": ("moa", "pert_moa"),
             "dose": ("pert_dose", "pert_idose"),

@@ -22,7 +22,8 @@ from moa_jax.prepare.wells import Wells
 MOST_MISSING = 0.1
 # The group of the column of cell counts, which stands for viability.
 CELL_COUNT = "cell count"
-TREATMENT = {"cp_dose": "dose", "cp_time": "time"}
+# The role of each column of the treatment that has levels.
+ROLE_OF = {"cp_dose": "dose", "cp_time": "time"}
 
 
 def describe(
@@ -58,7 +59,7 @@ def describe(
     kept_groups = {group: members for group, members in kept_groups.items() if members}
     levels = {
         name: rows.levels(cells[~found.left_out])
-        for name in TREATMENT
+        for name in ROLE_OF
         if (cells := getattr(found, name)) is not None
     }
     return {
@@ -72,8 +73,8 @@ def describe(
         "ids": {name: own for name, own in ids.items() if own != name},
         "missing": {
             "rule": "A number that is missing is the median of the column over "
-            f"{used.sampled} training rows. A column that more than {MOST_MISSING:.0%} of the "
-            "training rows lack is left out, as is one of a single value. Missing are empty "
+            f"{used.sampled} training rows. A column that more than {MOST_MISSING * 100:g} % of "
+            "the training rows lack is left out, as is one of a single value. Missing are empty "
             "cells, words such as NA, infinite numbers and -666.",
             "values": {n: m for n, m in zip(names, used.median.tolist(), strict=True) if n in kept},
         },
@@ -92,7 +93,7 @@ def describe(
         "labels": _labels(labels.names, compounds, options, roles.compound),
         "treatment": {
             name: {
-                "column": getattr(roles, TREATMENT[name]),
+                "column": getattr(roles, ROLE_OF[name]),
                 "levels": found_levels,
                 "controls": "the first level, where a control has none of the treated rows' levels",
             }
@@ -110,6 +111,7 @@ def _labels(
     least = options.min_compounds
     return {
         "counted": unit,
+        "min_compounds": least,
         "kept": {name: count for name, count in counted.items() if count >= least},
         "dropped": {
             name: {unit: count, "why": f"fewer than {least} {unit}"}

@@ -18,6 +18,8 @@ from moa_jax.prepare.presets import NONE, PRESETS, SYMBOLS, VEHICLES, Preset
 from moa_jax.prepare.sources import Screen
 from moa_jax.schema import suggestion
 
+# Names that a message shows.
+SHOWN = 5
 SINGLE = ("compound", "dose", "time", "plate", "cell_line", "cell_count", "split_column")
 
 
@@ -120,7 +122,7 @@ def _listed(source: Screen, role: str, text: str) -> tuple[str, ...]:
         if name not in source.columns:
             raise UserError(
                 f"{source.path}: --{role}: expected a column of the table, found {name!r}"
-                + (suggestion(name, source.columns) or f"; it has {_few(source.columns)}")
+                + (suggestion(name, source.columns) or f"; it has {few(source.columns)}")
             )
     return names
 
@@ -137,7 +139,7 @@ def _controls(source: Screen, options: Options, preset: Preset) -> dict[str, Any
         if not values or not any(level_key(v) in keys for v in values):
             raise UserError(
                 f"{source.path}: --control_value: expected a value of column {column}, found "
-                f"{value or 'none'!r}; it has {_few(sorted(found))}"
+                f"{value or 'none'!r}; it has {few(sorted(found))}"
             )
         return {"control_column": column, "control_values": values}
     if value and given is None:
@@ -193,25 +195,26 @@ def _features(
     if not pattern:
         raise UserError(
             f"{source.path}: --features: expected a regular expression for the columns of "
-            f"features, such as '^(Cells|Nuclei)_', or a --preset; it has {_few(source.columns)}"
+            f"features, such as '^(Cells|Nuclei)_', or a --preset; it has {few(source.columns)}"
         )
     try:
         expression = re.compile(pattern)
     except re.error as error:
         raise UserError(f"--features: {pattern!r} is no regular expression: {error}") from None
     names = source.columns if source.features is None else source.features
-    described = "Metadata" not in pattern  # what describes a well is no feature unless it is meant
+    # What describes a well is no feature unless it is meant.
+    skips_metadata = source.features is None and "Metadata" not in pattern
     found = [
         name
         for name in names
         if name not in known
         and (expression.search(name) or expression.search(symbols.get(name, name)))
-        and not (described and source.features is None and name.startswith("Metadata_"))
+        and not (skips_metadata and name.startswith("Metadata_"))
     ]
     if not found:
         raise UserError(
             f"{source.path}: --features: expected columns that {pattern!r} finds, found none; it "
-            f"has {_few(names)}"
+            f"has {few(names)}"
         )
     return _grouped(found)
 
@@ -242,7 +245,7 @@ def _labels(
         if found is None:
             raise UserError(
                 f"{source.path}: --labels: expected the column of labels, or those of 0 and 1; the "
-                f"table has {_few(source.columns)}"
+                f"table has {few(source.columns)}"
             )
         return (found,)
     if not text:
@@ -265,5 +268,10 @@ def _is_unique(names: np.ndarray | None) -> bool:
     return len(set(names)) == len(names)
 
 
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(list(names)[:5]) + (", ..." if len(names) > 5 else "")
+def few(names: Sequence[str]) -> str:
+    """Returns the first few of some names, as messages and warnings show them.
+
+    >>> few(["a", "b"]), few(list("abcdefgh"))
+    ('a, b', 'a, b, c, d, e, ...')
+    """
+    return ", ".join(list(names)[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

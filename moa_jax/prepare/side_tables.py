@@ -12,11 +12,11 @@ import pyarrow.csv
 from absl import logging
 
 from moa_jax.data import cells, formats
-from moa_jax.errors import UserError
+from moa_jax.errors import UserError, joined_lines
+from moa_jax.prepare.presets import WELL_IDS
 from moa_jax.prepare.sources import Screen
 
-# What the Connectivity Map's files call the ids of wells and of genes.
-WELL_IDS = ("sig_id", "inst_id", "distil_id", "id", "cid")
+# What the Connectivity Map's files call the ids of genes.
 GENE_IDS = ("pr_gene_id", "gene_id", "pr_id", "id", "rid")
 
 
@@ -132,5 +132,5 @@ def _read(path: Path) -> pa.Table:
                 ),
             )
     except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = joined_lines(error)[:200]
         raise UserError(f"{path}: cannot be read as a table of texts: {reason}") from None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from moa_jax.data import cells, formats, remedies
-from moa_jax.errors import UserError
+from moa_jax.data.columns import UNNAMED
+from moa_jax.errors import UserError, joined_lines
 
 # Suffixes of files that hold a matrix of features beside the columns about wells.
 MATRICES = {
@@ -69,7 +70,7 @@ def read(path: Path) -> Screen:
     if first is None or not first.num_rows:
         raise UserError(f"{path}: expected rows, found only a header")
     # Names that pandas makes up where a column has none, its numbering of the rows.
-    columns = tuple(n for n in first.column_names if not re.fullmatch(r"Unnamed: ?\d+", n))
+    columns = tuple(n for n in first.column_names if not UNNAMED.fullmatch(n))
 
     # What describes wells is wanted again and again, and small: it is read once.
     describing = [
@@ -146,6 +147,16 @@ def extra(package: str, name: str, path: Path) -> ModuleType:
         ) from None
 
 
+@contextlib.contextmanager
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """Turns what a library raises that reads a file of a kind into one line."""
+    try:
+        yield
+    except Exception as error:  # HDF5 fails in as many ways as files can be damaged
+        reason = joined_lines(error).strip("'\"")[:200]
+        raise UserError(f"{path}: cannot be read as {kind}: {reason}") from None
+
+
 def block_rows(width: int, itemsize: int) -> int:
     """Returns how many rows of a matrix fit a block, at least one."""
     return max(1, BLOCK_BYTES // max(1, width * itemsize))
@@ -167,8 +178,11 @@ def with_column(source: Screen, name: str) -> Screen:
     column = numbers(source.path, name, source.wells([name]).column(name))
 
     def values(names: Sequence[str]) -> Iterator[np.ndarray]:
-        start = 0
-        for block in source.values([other for other in names if other != name]):
+        others, start = [other for other in names if other != name], 0
+        if not others:  # where all that was measured is constant or missing
+            yield column[:, None]
+            return
+        for block in source.values(others):
             stop = start + len(block)
             yield np.column_stack((block, column[start:stop].astype(block.dtype)))
             start = stop

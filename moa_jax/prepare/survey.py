@@ -22,7 +22,8 @@ class Survey:
     Attributes:
       missing: [F] shares of training rows without a value.
       constant: [F] bool, whether all training rows that have one have the same value.
-      median: [F] medians over `sampled` training rows, 0 for a feature without values.
+      median: [F] medians over `sampled` training rows, the middle of the range where none of these
+        has a value, 0 for a feature without values.
       sampled: that number of rows, which lie evenly between the first and the last.
       repeated: rows whose features are those of an earlier row to the last digit.
       within, between: Pearson correlations of profiles, standardised by column: the median over

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from moa_jax.errors import UserError
+from moa_jax.errors import UserError, first_line
 from moa_jax.store import files
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -37,8 +37,9 @@ def download(repository: str, name: str) -> Path:
         path = Path(huggingface_hub.hf_hub_download(repository, name))
     # The library passes on the errors of whichever HTTP client it was installed with.
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise UserError(f"hub: {repository}: {name}: cannot be downloaded: {reason}") from error
+        raise UserError(
+            f"hub: {repository}: {name}: cannot be downloaded: {first_line(error)}"
+        ) from error
     stated = path.resolve().name
     if _SHA256.fullmatch(stated) and files.sha256(path) != stated:
         raise UserError(f"{path}: damaged, expected SHA-256 {stated}")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moa_jax.errors import UserError
+from moa_jax.errors import UserError, first_line
 from moa_jax.models.hyperparameters import EFFICIENTNET_KINDS, SYMMETRIC, TORCH_EPSILON
 from moa_jax.models.types import Variables
 from moa_jax.pretrained import claims, contents, tensors, wrappers
@@ -168,5 +168,4 @@ def _details(architecture: str) -> dict[str, Any]:
 
 
 def _damaged(path: str | Path, expected: str, error: Exception) -> UserError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return UserError(f"{path}: damaged, expected {expected}: {reason}")
+    return UserError(f"{path}: damaged, expected {expected}: {first_line(error)}")

@@ -38,7 +38,7 @@ def strike(context: Context, stage: str = "") -> None:
     context.manifest.discard(lambda path: path == metrics)
 
 
-class Trained(NamedTuple):
+class TrainedStage(NamedTuple):
     """What the metrics of a finished stage tell about its networks.
 
     Attributes:
@@ -60,7 +60,7 @@ def list_stage(context: Context, design: StageDesign, every: Sequence[Member]) -
     context.manifest.add(paths)
 
 
-def trained_members(context: Context, design: StageDesign) -> Trained:
+def trained_members(context: Context, design: StageDesign) -> TrainedStage:
     """Returns the members of a finished stage, all that they read to predict being verified.
 
     Raises:
@@ -71,9 +71,9 @@ def trained_members(context: Context, design: StageDesign) -> Trained:
     stored = files.read_json(path)
     try:
         every = [MemberId(m["seed"], m["fold"], tuple(m["blocks"])) for m in stored["members"]]
-        found = Trained(every, stored["outputs"])
+        found = TrainedStage(every, stored["outputs"])
     except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged: {error!r}") from None
+        raise UserError(f"{path}: damaged: {error!r}; {context.manifest.remedy}") from None
     context.manifest.verify(*_read_to_predict(context, design, every))
     folder = path.parent / "members"
     listed = [other for other in context.manifest.paths if other.parent == folder]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from moa_jax.errors import UserError
+from moa_jax.errors import UserError, first_line
 from moa_jax.store import files
 
 VERSION = 1
@@ -136,8 +136,7 @@ def _opened(path: str | Path, kind: str) -> Iterator[tuple[zipfile.ZipFile, dict
     except UserError:
         raise
     except Exception as error:  # zipfile and numpy fail in as many ways as files can be damaged
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: damaged, expected {kind}: {reason}") from None
+        raise UserError(f"{path}: damaged, expected {kind}: {first_line(error)}") from None
 
 
 def _other(path: str | Path, kind: str, found: str) -> UserError:

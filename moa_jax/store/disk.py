@@ -7,9 +7,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from moa_jax.errors import first_line
+from moa_jax.store import memory
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNWRITABLE = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def is_full(error: BaseException) -> bool:
@@ -31,7 +33,7 @@ def line(path: str | Path, error: BaseException, what: str = "") -> str:
       what: of `path`, where it stands for more, such as `checkpoint`.
     """
     found = _reason(error, _UNWRITABLE)
-    text = os.strerror(found) if found else getattr(error, "strerror", None) or _first(error)
+    text = os.strerror(found) if found else getattr(error, "strerror", None) or first_line(error)
     said = f"{path}: {what + ' ' if what else ''}cannot be written: {text}"
     if found not in _FULL:
         return said
@@ -48,11 +50,9 @@ def free(path: str | Path) -> str:
         found = os.statvfs(folder)
     except OSError:
         return "its free space is unknown"
-    amount, unit = float(found.f_bavail * found.f_frsize), 0
-    while amount >= 1024 and unit + 1 < len(_UNITS):
-        amount, unit = amount / 1024, unit + 1
     files = " and no more files" if found.f_files and not found.f_favail else ""
-    return f"{amount:.{1 if unit else 0}f} {_UNITS[unit]}{files} free on its file system"
+    room = memory.size(found.f_bavail * found.f_frsize)
+    return f"{room}{files} free on its file system"
 
 
 def _reason(error: BaseException, numbers: tuple[int, ...]) -> int | None:
@@ -83,7 +83,3 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(one))
         yield one
         waiting += [e for e in (one.__context__, one.__cause__) if e is not None]
-
-
-def _first(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from moa_jax.errors import UserError
+from moa_jax.errors import UserError, first_line
 from moa_jax.store import disk, processes
 
 # Where a sealed file keeps the hash of its content.
@@ -149,7 +149,7 @@ def read_json(path: str | Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     # Values may be nested deeper than the parser goes.
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: damaged, expected JSON: {_first_line(error)}") from None
+        raise UserError(f"{path}: damaged, expected JSON: {first_line(error)}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
 
@@ -222,7 +222,7 @@ def parsing(path: str | Path) -> Iterator[None]:
     try:
         yield
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {_first_line(error)}"
+        reason = f"{type(error).__name__}: {first_line(error)}"
         raise UserError(f"{path}: damaged, its content is laid out otherwise: {reason}") from None
 
 
@@ -234,18 +234,24 @@ def check_regular(path: str | Path) -> Path:
         would be waited for without end) or a device.
     """
     path = Path(path)
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        if path.is_symlink():
-            raise UserError(f"{path}: expected a file, found a link that leads nowhere") from None
-        missing = isinstance(error, FileNotFoundError)
-        reason = "not found" if missing else f"cannot be read: {error.strerror}"
-        raise UserError(f"{path}: {reason}") from None
-    if not stat.S_ISREG(mode):
-        found = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-        raise UserError(f"{path}: expected a file, found {found}")
+    if (found := kind(path)) != "a file":
+        said = "not found" if found == "none" else f"expected a file, found {found}"
+        raise UserError(f"{path}: {said}")
     return path
+
+
+def kind(path: str | Path) -> str:
+    """Returns what stands at a path: `a file`, `a folder`, `none`, or what else it is."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:  # such as a link to itself, or a name that is too long
+        if os.path.islink(path):
+            return "a symbolic link that leads nowhere"
+        reason = getattr(error, "strerror", None)
+        return f"none ({reason})" if reason and not isinstance(error, FileNotFoundError) else "none"
+    if stat.S_ISREG(mode):
+        return "a file"
+    return "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
 
 
 def _content_hash(value: Mapping[str, Any]) -> str:
@@ -253,10 +259,6 @@ def _content_hash(value: Mapping[str, Any]) -> str:
     plain = json.loads(json.dumps(value))
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def remove(*paths: Path) -> None:
@@ -289,6 +291,13 @@ def remove_all(path: Path) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """Returns the file's SHA-256 as hexadecimal digits."""
-    with open(path, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    """Returns the file's SHA-256 as hexadecimal digits.
+
+    Raises:
+      UserError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None

@@ -165,7 +165,10 @@ class Manifest:
                 )
         listed = stored.get("files")
         if not isinstance(listed, dict) or not all(map(_is_entry, listed, listed.values())):
-            raise UserError(f"{self.path}: damaged, expected files with their sizes and checksums")
+            raise UserError(
+                f"{self.path}: damaged, expected files with their sizes and checksums; "
+                f"{self.remedy}"
+            )
         return listed
 
 

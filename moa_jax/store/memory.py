@@ -63,9 +63,10 @@ def check_held(path: Path, num_bytes: int) -> None:
 def size(num_bytes: float) -> str:
     """Returns a number of bytes as text.
 
-    >>> [size(n) for n in (512, 24 * 2**30, 10**15)]
-    ['512 B', '24 GiB', '909 TiB']
+    >>> [size(n) for n in (512, 1000 * 2**20, 24 * 2**30, 10**15)]
+    ['512 B', '1000 MiB', '24 GiB', '909 TiB']
     """
     units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
     power = min(max(int(num_bytes).bit_length() - 1, 0) // 10, len(units) - 1)
-    return f"{num_bytes / 1024**power:.3g} {units[power]}"
+    digits = float(f"{num_bytes / 1024**power:.3g}")  # `g` alone writes 1000 as 1e+03
+    return f"{digits:g} {units[power]}"

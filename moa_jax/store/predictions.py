@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-from moa_jax.errors import UserError
+from moa_jax.errors import UserError, first_line
 from moa_jax.store import files
 
 
@@ -161,5 +161,4 @@ def _reading(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # pyarrow fails in as many ways as files can be damaged
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: damaged: {reason}") from None
+        raise UserError(f"{path}: damaged: {first_line(error)}") from None

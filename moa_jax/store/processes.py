@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from moa_jax.errors import UserError
+from moa_jax.errors import UserError, first_line
 
 
 def start() -> None:
@@ -33,7 +33,7 @@ def start() -> None:
         )
     except (ValueError, RuntimeError) as error:
         raise UserError(
-            f"--distributed: {str(error).splitlines()[0]} Expected a TPU pod, Slurm, Open MPI, or "
+            f"--distributed: {first_line(error)} Expected a TPU pod, Slurm, Open MPI, or "
             "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
         ) from error
 

@@ -82,6 +82,7 @@ class Workdir:
                 f"{path}: expected a folder, found a file; a work folder cannot be written there"
             )
         self._lock: BinaryIO | None = None
+        self._run = ""
         self._manifests: dict[tuple[str, str], Manifest] = {}
 
     @property
@@ -133,6 +134,7 @@ class Workdir:
             "data": {"source": config.data.source, **dataset.description()},
         }
         files.write_sealed(self._config_file, stored)
+        self._run = stored["hash"]
         files.write_json(self.path / "environment.json", _environment(strategy))
 
     def check(self, config: RunConfig) -> None:
@@ -181,7 +183,9 @@ class Workdir:
     @property
     def run(self) -> str:
         """The hash of the fields that decide numbers, of the data too; empty before `bind`."""
-        return self.read()["hash"] if os.path.lexists(self._config_file) else ""
+        if not self._run and os.path.lexists(self._config_file):
+            self._run = self.read()["hash"]
+        return self._run
 
     def manifest(self, model: str) -> Manifest:
         """Returns the manifest of a model, which is read once.

@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-from moa_jax.errors import UserError
+from moa_jax.errors import UserError, first_line
 from moa_jax.store import disk
 from moa_jax.training.trees import Tree
 
@@ -76,8 +76,9 @@ class Checkpoints:
             )
         # It reads a description of every checkpoint, which may be nested deeper than it can go.
         except (RecursionError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{folder}: damaged, delete this folder: {reason}") from error
+            raise UserError(
+                f"{folder}: damaged, delete this folder: {first_line(error)}"
+            ) from error
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -124,7 +125,7 @@ class Checkpoints:
                 return self._read(number, template)
             # Whatever a damaged file makes the reader raise, the answer is the same.
             except Exception as error:
-                reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+                reason = first_line(error)[:200]
                 logging.warning(
                     "%s: damaged checkpoint is left out: %s", self._folder / str(number), reason
                 )

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from moa_jax.errors import UserError
+from moa_jax.errors import UserError, first_line
 from moa_jax.models import batch_axis
 from moa_jax.training import weights
 from moa_jax.training.layout import even_groups
@@ -173,7 +173,7 @@ class Predictor:
             except flax.errors.FlaxError as error:
                 raise UserError(
                     f"{self._path(self._members[group[0]])}: expected the arrays of the "
-                    f"configuration's network: {str(error).splitlines()[0]}"
+                    f"configuration's network: {first_line(error)}"
                 ) from error
             yield group, slots.unpad(predicted)
 

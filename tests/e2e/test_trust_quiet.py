@@ -95,7 +95,7 @@ def test_a_cache_of_programs_that_cannot_be_used_stops_nothing(start, whole, tmp
     assert contents(tmp_path / "run") == contents(whole)
 
 
-def test_interrupted_blend_goes_on(start, whole, tmp_path):
+def test_an_interrupted_blend_leaves_nothing_half_written(start, whole, tmp_path):
     not_blended(whole, tmp_path / "run")
     process = start(tmp_path / "run", background=True)
     errors = read_until(process, "blend: log loss")

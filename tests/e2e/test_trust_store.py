@@ -72,7 +72,7 @@ def test_inference_believes_no_changed_artefact(launch, copy, data, change, mess
 
 
 def test_a_model_of_another_run_is_refused(launch, finished, copy, data, tmp_path):
-    """The same fields but the seed, so that all shapes agree: a manifest with another hash."""
+    """All shapes agree; the manifest alone tells that its files are of another run."""
     path = copy / "simple_nn_new" / "manifest.json"
     files.write_sealed(path, files.read_sealed(path, "") | {"run": "0123456789abcdef"})
     for result in (infer(launch, copy, data), launch(copy), launch(copy, "--mode=blend")):

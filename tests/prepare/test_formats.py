@@ -116,6 +116,30 @@ def test_a_matrix_with_files_about_it(tmp_path):
           list(about.index), landmarks)  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["a.gct", "a.gctx"])
+def test_cell_counts_alone(tmp_path, name):
+    """Where all genes are constant, what is left of the features lies beside the matrix."""
+    pytest.importorskip("h5py")
+    lines = ["#1.3", "2\t4\t0\t3", "id\ta\tb\tc\td", "moa\tx\tx\ty\ty", "drug\tp\tq\tr\ts",
+             "count\t5\t6\t7\t8", "g1" + "\t1" * 4, "g2" + "\t2" * 4]  # fmt: skip
+    if name == "a.gct":
+        (tmp_path / name).write_text("\n".join(lines))
+    else:
+        import h5py
+
+        with h5py.File(tmp_path / name, "w") as file:
+            file["0/DATA/0/matrix"] = np.ones((4, 2), np.float32)
+            file["0/META/ROW/id"] = np.array(["g1", "g2"], "S")
+            for line in lines[2:6]:
+                about, *cells = line.split("\t")
+                file[f"0/META/COL/{about}"] = np.array(cells, "S")
+    main([str(tmp_path / name), f"--out={tmp_path / 'data'}", "--labels=moa", "--compound=drug",
+          "--cell_count=count"])  # fmt: skip
+    found = load(tmp_path / "data")
+    assert (found.genes, found.cells) == ((), ("count",))
+    assert found.features.tolist() == [[5], [6], [7], [8]]
+
+
 def test_gct_of_version_1_2(tmp_path):
     lines = ["#1.2", "2\t3", "NAME\tDescription\tone\ttwo\tthree", "g1\tna\t1\t2\t3",
              "g2\tna\t4\tNA\t6"]  # fmt: skip
@@ -140,6 +164,11 @@ def test_gct_of_version_1_2(tmp_path):
         ("a.gct", "#1.2\n1\t2\nN\tD\ta\ng\tx\t1\n", "the header: expected 4 cells"),
         ("a.gct", "#1.2\n1\t2\nN\tD\ta\ta\ng\tx\t1\t2\n", "column a stands more than once"),
         ("a.gct", "#1.2\n1\t2\nN\tD\ta\tb\ng\tx\t1\t2 uM\n", "expected a number, found '2 uM'"),
+        (
+            "a.gct",
+            "#1.2\n1\t2\nN\tD\ta\tb\ng\n",
+            "gene 1: expected 4 cells delimited",
+        ),
         ("a.gctx", "no HDF5", "cannot be read as GCTX"),
         ("a.h5ad", "no HDF5", "cannot be read as AnnData"),
         ("a.xlsx", "x", "expected one of .csv, .csv.gz, .csv.zip, .parquet, .gct"),

@@ -144,6 +144,34 @@ def test_new_rows_that_lack_something(folder, tmp_path, column, value, message):
     assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]
 
 
+def test_what_is_wrong_with_new_rows_is_told_of_their_table(folder, tmp_path):
+    """Also what only the models find, in the rows that were made of it."""
+    table = tmp_path / "new.v1.csv"
+    table.write_bytes((folder / "wells.csv").read_bytes())
+    with pytest.raises(UserError, match=f"^{table}: column c$"):
+        with new_rows.in_layout(table, prepared.read(folder / "data")) as made:
+            raise UserError(f"{made}: column c")
+
+
+@pytest.mark.parametrize("name", ["columns.json", "nowhere"])
+def test_a_record_that_cannot_be_read(tmp_path, name):
+    (tmp_path / "columns.json").symlink_to(name)
+    with pytest.raises(UserError, match="columns.json: expected a file, found a symbolic link"):
+        prepared.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("x" * 300, r"none \(File name too long\)"), ("wells.csv", "a file"), ("link", "a link")],
+)
+def test_where_no_folder_can_be_written(folder, tmp_path, name, found):
+    out = folder / name if name == "wells.csv" else tmp_path / name
+    if name == "link":
+        out.symlink_to(tmp_path)
+    with pytest.raises(UserError, match=f"--out: .*: expected a new or an empty .*{found}$"):
+        main([str(folder / "wells.csv"), f"--out={out}", "--preset=pycytominer"])
+
+
 def test_the_run_takes_what_the_folder_says(folder):
     def taken(given=(), **fields):
         config = RunConfig({}, data=DataConfig(folder=str(folder / "data"), **fields))
@@ -165,6 +193,13 @@ def test_the_run_takes_what_the_folder_says(folder):
         ({"config": {"data": {"seed": 1}}}, "damaged, expected config.data of"),
         ({"config": {"data": {"cp_times": "x"}}}, "config.data.cp_times: expected"),
         ({"features": None}, "damaged, expected features"),
+        (
+            {"features": {"Cells": ["Cells_A", "Cells_X"]}},
+            "otherwise: KeyError: 'Cells_X'",
+        ),
+        ({"treatment": {"cp_dose": {"levels": []}}}, "laid out otherwise: IndexError"),
+        ({"roles": {}}, "laid out otherwise: KeyError: 'id'"),
+        ({"metadata": None}, "laid out otherwise: TypeError"),
     ],
 )
 def test_a_damaged_record(folder, tmp_path, change, message):

@@ -60,7 +60,7 @@ def test_what_is_no_file_is_one_line(log, tmp_path):
     assert log.read() == []
     path.symlink_to("nowhere")
     for call in (log.read, lambda: log.cut_back("a", 0, 0)):
-        with pytest.raises(UserError, match="found a link that leads nowhere"):
+        with pytest.raises(UserError, match="found a symbolic link that leads nowhere"):
             call()
 
 

@@ -119,6 +119,6 @@ def test_what_is_no_file_is_one_line(tmp_path, read):
     (tmp_path / "dangling").symlink_to("nowhere")
     (tmp_path / "loop").symlink_to("loop")
     for name in ("dangling", "loop"):
-        assert "found a link that leads nowhere" in _message(tmp_path / name, read)
+        assert "found a symbolic link that leads nowhere" in _message(tmp_path / name, read)
     os.mkfifo(tmp_path / "pipe")  # would be waited for
     assert "found a pipe or a device" in _message(tmp_path / "pipe", read)
