@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,8 @@ from absl import logging as absl_logging
 from moa_jax.errors import UserError
 from moa_jax.prepare.options import ROLES, Options
 from moa_jax.prepare.presets import PRESETS
+from moa_jax.store import ending
+from moa_jax.store.signals import Interrupted
 
 _EXAMPLES = """\
 examples:
@@ -109,21 +110,16 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def cli(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line; a user's mistake is one line and exit status 1."""
+    """Runs the command line; raises what `main` raises."""
     absl_logging.set_verbosity(absl_logging.INFO)
     # In the place of absl's own handler, whose lines begin with what a user has no use for.
     logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
-    # An exit, unlike a kill, takes away what was begun.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         main(sys.argv[1:] if arguments is None else arguments)
-    except UserError as error:
-        print(f"moa-jax: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("moa-jax: interrupted, nothing is written", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+    except Interrupted as error:
+        raise Interrupted(error.number, "the beginning") from None
 
 
 if __name__ == "__main__":
-    cli()
+    with ending.in_one_line():
+        cli()

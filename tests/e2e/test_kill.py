@@ -38,11 +38,12 @@ def leftovers(workdir):
 def last(process):
     """Returns the number of lines of a run, and the seconds from the blend's weights to its end."""
     lines, blended = 0, time.monotonic()
-    for line in process.stderr:
-        lines += 1
-        if BLENDED in line:
-            blended = time.monotonic()
-    assert process.wait() == 0
+    with process:
+        for line in process.stderr:
+            lines += 1
+            if BLENDED in line:
+                blended = time.monotonic()
+    assert process.returncode == 0
     return lines, time.monotonic() - blended
 
 

@@ -238,6 +238,37 @@ with ending.in_one_line():
         assert result.returncode == 1 and "Traceback" in result.stderr
 
 
+def prepare(module, out, begun):
+    """Runs a preparation, whatever it is that it does."""
+    program = f"""
+import runpy
+from moa_jax.prepare import preparation
+def prepare(table, out, options):
+    {begun}
+preparation.prepare = prepare
+runpy.run_module({module!r}, run_name='__main__', alter_sys=True)
+"""
+    which = ["prepare"] if module == "moa_jax" else []
+    return run(program, *which, "wells.csv", f"--out={out}", "--id=id")
+
+
+def test_an_interrupted_preparation(tmp_path):
+    begun = """
+    with files.replacing(out / 'half.csv') as temporary:
+        temporary.touch()
+        send('SIGTERM')
+        time.sleep(9)
+"""
+    assert ends(prepare("moa_jax", tmp_path, begun), "SIGTERM").endswith("from the beginning")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_preparation_on_a_full_disk(tmp_path):
+    full = prepare("moa_jax.prepare", tmp_path, "raise OSError(28, 'No space', str(out))")
+    assert full.returncode == 1 and len(full.stderr.splitlines()) == 1
+    assert "cannot be written: No space left on device" in full.stderr
+
+
 def test_what_libraries_print_of_a_loop_that_is_closed():
     program = """
 with ending.in_one_line():
