@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -26,6 +27,12 @@ jax.config.update("jax_disable_most_optimizations", QUICK)
 def pytest_addoption(parser):
     parser.addoption("--runslow", action="store_true", help="run tests marked slow too")
     parser.addoption("--kills", type=int, help="how many kills test_kill.py makes at least")
+
+
+def pytest_configure():
+    # A shell has what is in the background ignore Ctrl-C, as all that tests start would then.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):

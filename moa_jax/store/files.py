@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -280,14 +280,25 @@ def remove_all(path: Path) -> None:
     Raises:
       UserError: it cannot be removed.
     """
-    processes.wait(f"{path}: before removal")
+    remove_each(path, lambda: [path])
+
+
+def remove_each(where: Path, find: Callable[[], Iterable[Path]]) -> None:
+    """Removes what is found, each as `remove_all` does; raises what that raises.
+
+    Args:
+      where: what processes tell this place by; all must come here.
+      find: returns what is removed; the first process asks.
+    """
+    processes.wait(f"{where}: before removal")
     if processes.is_first():
-        with writing(path):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-    processes.wait(f"{path}: after removal")
+        for path in find():
+            with writing(path):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+    processes.wait(f"{where}: after removal")
 
 
 def sha256(path: str | Path) -> str:

@@ -16,10 +16,12 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from moa_jax.errors import UserError, first_line
-from moa_jax.store import disk
+from moa_jax.store import disk, files
 from moa_jax.training.trees import Tree
 
 Result = TypeVar("Result")
+# In the names that orbax gives to folders of checkpoints that are not whole.
+TEMPORARY = ".orbax-checkpoint-tmp"
 
 
 class Position(NamedTuple):
@@ -67,9 +69,9 @@ class Checkpoints:
         self._folder, self._origin = folder, origin
         if os.path.lexists(folder) and not folder.is_dir():
             raise UserError(f"{folder}: expected a folder of checkpoints, found a file; delete it")
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, save_interval_steps=1, cleanup_tmp_directories=True
-        )
+        # Orbax would do that in a thread, which nobody waits for where nothing is saved.
+        files.remove_each(folder, lambda: list(folder.glob(f"*{TEMPORARY}*")))
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, save_interval_steps=1)
         try:
             self._manager = self._guard(
                 lambda: ocp.CheckpointManager(folder.absolute(), options=options)

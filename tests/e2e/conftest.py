@@ -57,8 +57,9 @@ def launch(data, tmp_path_factory):
 
     def run(workdir, *arguments, config=SIMPLE, background=False, env=None, under=()):
         chosen = [f"--config={config}", f"--config.data.folder={data}"] if config else []
-        if not (background or env or under):
-            return forks.run([*chosen, f"--workdir={workdir}", *arguments])
+        imported = any(name.startswith("JAX_") for name in env or {})
+        if not (background or imported or under):
+            return forks.run([*chosen, f"--workdir={workdir}", *arguments], env or {})
         start = subprocess.Popen if background else subprocess.run
         options = {} if background else {"check": False}
         return start(

@@ -31,11 +31,20 @@ class Forks:
             text=True,
         )
 
-    def run(self, arguments: Sequence[str]) -> subprocess.CompletedProcess:
-        """Returns the finished process of `python -m moa_jax.launch` with these arguments."""
+    def run(
+        self, arguments: Sequence[str], environment: Mapping[str, str]
+    ) -> subprocess.CompletedProcess:
+        """Returns the finished process of `python -m moa_jax.launch` with these arguments.
+
+        The environment is added to; what libraries read when they are imported has been read.
+        """
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder) / name for name in ("stdout", "stderr")]
-            job = {"arguments": list(arguments), "paths": list(map(str, paths))}
+            job = {
+                "arguments": list(arguments),
+                "paths": list(map(str, paths)),
+                "environment": dict(environment),
+            }
             self._server.stdin.write(json.dumps(job) + "\n")
             self._server.stdin.flush()
             status = self._server.stdout.readline()
@@ -57,6 +66,7 @@ def serve() -> None:
         job = json.loads(line)
         child = os.fork()
         if not child:
+            os.environ.update(job["environment"])
             become(job["arguments"], job["paths"])
             return
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

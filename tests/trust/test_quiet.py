@@ -91,7 +91,9 @@ def test_an_unfinished_checkpoint_is_removed_at_the_next_start(tmp_path):
     with Checkpoints(folder) as checkpoints:
         checkpoints.save(1, Position(0, 0, 1), state)
     shutil.copytree(folder / "1", folder / "2.orbax-checkpoint-tmp")
+    (folder / "3.orbax-checkpoint-tmp-17").touch()
     with Checkpoints(folder) as checkpoints:
+        assert [path.name for path in folder.iterdir()] == ["1"]
         position, _ = checkpoints.restore(lambda position: state)
     assert position == Position(0, 0, 1)
     assert [path.name for path in folder.iterdir()] == ["1"]

@@ -61,6 +61,9 @@ with ending.in_one_line(), files.replacing(sys.argv[1]) as temporary:
         # A library makes another error of it.
         "try: send('SIGTERM'); time.sleep(9)\n    except BaseException: raise ValueError('odd')",
         "try: send('SIGTERM'); time.sleep(9)\n    except BaseException: raise UserError('odd')",
+        "try: send('SIGTERM'); time.sleep(9)\n    except BaseException: raise KeyboardInterrupt",
+        # It comes while the line of an error is made.
+        "raise type('', (UserError,), {'__str__': lambda self: send('SIGTERM') or 'odd'})",
         # Nobody hears of an exception that leaves a finaliser.
         "type('', (), {'__del__': lambda self: (send('SIGTERM'), time.sleep(9))})()",
         # A launcher sends it to the process and to its group.
@@ -91,6 +94,7 @@ def test_a_second_ctrl_c_ends_at_once():
 with ending.in_one_line(), signals.watched():
     send('SIGINT')
     send('SIGINT')
+    time.sleep(9)
     print('never')
 """
     result = run(program)
@@ -113,6 +117,100 @@ with ending.in_one_line(), signals.watched():
     assert waited.stdout == "saved\n"
     ends(waited, "SIGTERM")
     ends(run(program), "SIGTERM")
+
+
+# As a compilation or a device call: Python tells the main thread nothing until it is back.
+BLOCKED = """
+import hashlib, threading
+def blocked():
+    hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)
+"""
+
+
+def test_time_is_up_while_the_main_thread_hears_nothing():
+    program = f"""{BLOCKED}
+signals.GRACE_SECONDS = 0.2
+threading.Timer(0.2, send, ['SIGUSR1']).start()
+with ending.in_one_line(), signals.watched():
+    blocked()
+"""
+    ends(run(program), "SIGUSR1")
+
+
+def test_a_second_ctrl_c_while_the_main_thread_hears_nothing():
+    program = f"""{BLOCKED}
+for seconds in (0.2, 0.4):
+    threading.Timer(seconds, send, ['SIGINT']).start()
+with ending.in_one_line():
+    blocked()
+"""
+    ends(run(program), "SIGINT")
+
+
+def test_nothing_follows_the_line():
+    program = """
+class Slow:
+    def write(self, text):
+        send('SIGTERM')
+        sys.__stderr__.write(text)
+    def flush(self): sys.__stderr__.flush()
+sys.stderr = Slow()
+with ending.in_one_line():
+    raise UserError('the line')
+"""
+    result = run(program)
+    assert (result.returncode, result.stderr) == (1, "moa-jax: the line\n")
+
+
+def test_who_goes_on_after_the_command_has_the_signals_as_before():
+    program = """
+signals.GRACE_SECONDS = 0.2
+heard = []
+signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+before = [signal.getsignal(number) for number in signals.SIGNALS]
+for error in (None, UserError('odd'), Interrupted):
+    try:
+        with ending.in_one_line():
+            if error is Interrupted:
+                send('SIGTERM')
+                time.sleep(9)
+            elif error:
+                raise error
+    except SystemExit:
+        pass
+    if error is Interrupted:
+        assert signals.received() == 0
+        with signals.watched():  # an estimator trains
+            time.sleep(0.6)
+            send('SIGTERM')
+        assert heard == [signal.SIGTERM], heard
+        time.sleep(0.6)
+    assert [signal.getsignal(number) for number in signals.SIGNALS] == before
+    assert signal.set_wakeup_fd(-1) == -1
+print('on')
+"""
+    result = run(program.replace("Interrupted", "signals.Interrupted"))
+    assert (result.returncode, result.stdout) == (0, "on\n"), result.stderr
+    assert [line[:28] for line in result.stderr.splitlines()] == [
+        "moa-jax: odd", "moa-jax: interrupted by SIGT"
+    ]  # fmt: skip
+
+
+def test_a_child_that_is_ended_ends_nothing_else():
+    program = """
+signals.GRACE_SECONDS = 0.2
+with ending.in_one_line():
+    child = os.fork()
+    if not child:
+        time.sleep(9)
+    time.sleep(0.3)
+    os.kill(child, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+    time.sleep(0.6)
+    print('on')
+"""
+    result = run(program)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "on\n", "")
 
 
 def test_a_signal_that_the_caller_ignores_is_ignored():
@@ -140,6 +238,37 @@ with ending.in_one_line():
         assert result.returncode == 1 and "Traceback" in result.stderr
 
 
+def prepare(module, out, begun):
+    """Runs a preparation, whatever it is that it does."""
+    program = f"""
+import runpy
+from moa_jax.prepare import preparation
+def prepare(table, out, options):
+    {begun}
+preparation.prepare = prepare
+runpy.run_module({module!r}, run_name='__main__', alter_sys=True)
+"""
+    which = ["prepare"] if module == "moa_jax" else []
+    return run(program, *which, "wells.csv", f"--out={out}", "--id=id")
+
+
+def test_an_interrupted_preparation(tmp_path):
+    begun = """
+    with files.replacing(out / 'half.csv') as temporary:
+        temporary.touch()
+        send('SIGTERM')
+        time.sleep(9)
+"""
+    assert ends(prepare("moa_jax", tmp_path, begun), "SIGTERM").endswith("from the beginning")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_preparation_on_a_full_disk(tmp_path):
+    full = prepare("moa_jax.prepare", tmp_path, "raise OSError(28, 'No space', str(out))")
+    assert full.returncode == 1 and len(full.stderr.splitlines()) == 1
+    assert "cannot be written: No space left on device" in full.stderr
+
+
 def test_what_libraries_print_of_a_loop_that_is_closed():
     program = """
 with ending.in_one_line():
@@ -152,6 +281,7 @@ with ending.in_one_line():
 
 
 def test_an_interrupted_stage_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    handlers = [signal.getsignal(number) for number in signals.SIGNALS]
     settings = Settings(Devices.available("vmap"), members_at_once=8, steps_per_call=3)
     run = StageRun(toy.stage(folds=2, seeds=(0,), epochs=2), tmp_path / "whole", settings, None)
 
@@ -171,6 +301,8 @@ def test_an_interrupted_stage_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setattr(signals, "received", lambda: 0)
     run.fit()
     assert members() == whole
+    # Who trains without the command keeps the signals.
+    assert [signal.getsignal(number) for number in signals.SIGNALS] == handlers
 
 
 def test_processes_agree_on_any_signal_and_the_first_ones_clock(monkeypatch):
