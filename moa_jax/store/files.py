@@ -190,12 +190,16 @@ def read_sealed(path: str | Path, remedy: str) -> dict[str, Any]:
 
     Args:
       path: the file.
-      remedy: what to do where the content is another than what was written, for the message.
+      remedy: what to do where the file cannot be had as it was written, for the message.
 
     Raises:
       UserError: the file is missing, cannot be read, is not a JSON object or was changed.
     """
-    return unsealed(path, read_json(path), remedy)
+    try:
+        stored = read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}; {remedy}") from None
+    return unsealed(path, stored, remedy)
 
 
 def unsealed(path: str | Path, stored: Any, remedy: str) -> dict[str, Any]:

@@ -41,8 +41,8 @@ def damage(kind, path, rng, other=None):
 
     Args:
       kind: one of `KINDS`. `replaced` and `linked` put `other` in its place, or, without one, the
-        file itself with a byte more; `flipped` flips one bit, `changed` changes one byte, `shortened`
-        leaves one out, `truncated` cuts at a place.
+        file itself with a byte more; `flipped` flips one bit, `changed` changes one byte,
+        `shortened` leaves one out, `truncated` cuts at a place.
       path: the file.
       rng: a numpy generator that draws places.
       other: the same file of another run.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import io
 import logging
 import os
@@ -19,6 +20,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import flax.linen as nn
+import pytest
 import toy_system
 
 from moa_jax import config as configuration
@@ -30,8 +32,8 @@ from moa_jax.deepinsight.inputs import Placement
 from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES, three_stage_nn
 from moa_jax.recipes.image_features import ImageFeatures
-from moa_jax.report import figures
-from moa_jax.store import lock
+from moa_jax.report import figures, html
+from moa_jax.store import lock, workdir
 from moa_jax.training import loop, predict
 
 LONGEST_LINE = 700
@@ -123,16 +125,16 @@ class FinishedRun:
             checkpoint=CheckpointConfig(seconds=0.0),
         )
 
-    def command(self, workdir: Path, mode: str, repair: bool = False) -> Outcome:
+    def command(self, folder: Path, mode: str, repair: bool = False) -> Outcome:
         """Runs the command as from its flags on, and tells how it ended."""
 
         def configured():
             if mode != "infer":
                 return self.config
-            stored = configuration.parse(stored_config.get_config(str(workdir)).to_dict(), RECIPES)
+            stored = configuration.parse(stored_config.get_config(str(folder)).to_dict(), RECIPES)
             return dataclasses.replace(stored, data=self.config.data)
 
-        values = {"FIELDS": False, "DISTRIBUTED": False, "WORKDIR": str(workdir), "MODE": mode,
+        values = {"FIELDS": False, "DISTRIBUTED": False, "WORKDIR": str(folder), "MODE": mode,
                   "REPAIR": repair}  # fmt: skip
         holders = {name: types.SimpleNamespace(value=value) for name, value in values.items()}
         entry.flags = types.SimpleNamespace(configuration=configured, given=dict, **holders)
@@ -148,6 +150,25 @@ class FinishedRun:
             except Exception:
                 return Outcome("traceback", traceback.format_exc())
         return Outcome("done")
+
+
+class _Stopped(Exception):
+    """Stands for a kill."""
+
+
+def interrupt(run: FinishedRun, folder: Path, stage: str, saves: int) -> None:
+    """Leaves what a run leaves that is killed after so many checkpoints of a stage."""
+    save, left = loop.Checkpoints.save, iter(range(saves))
+
+    def saving(self, number, position, state):
+        save(self, number, position, state)
+        self.wait()
+        if folder / stage == self._folder.parent and next(left) == saves - 1:
+            raise _Stopped
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Checkpoints, "save", saving)
+        assert "_Stopped" in run.command(folder, "train").text
 
 
 @contextlib.contextmanager
@@ -170,7 +191,11 @@ def environment(patch):
     patch.setattr(loop, "Program", program)
     patch.setattr(predict, "Program", program)
     patch.setattr(run, "load_data", data)
+    # What costs most, and reads nothing of the folder.
     patch.setattr(figures, "write", lambda folder, report: None)
+    patch.setattr(html, "environment", functools.cache(html.environment))
+    patch.setattr(workdir, "_environment", functools.cache(workdir._environment))
+    patch.setattr(os, "fsync", lambda descriptor: None)
     patch.setattr(console, "use_compilation_cache", lambda: None)
     yield
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from trust.damages import KINDS, damage
-from trust.finished_run import MODES, FinishedRun, Snapshot, differing
+from trust.finished_run import FinishedRun, Snapshot, differing
 
 # Damages whose place is drawn, and those of which there is one.
 PLACED = ("changed", "shortened", "truncated", "deleted")
@@ -94,6 +94,19 @@ class Damage:
 
 
 @dataclasses.dataclass(frozen=True)
+class ChangedByte(Damage):
+    """Another byte at a place, which wraps around; `difference` is what it is XORed with."""
+
+    place: int
+    difference: int
+
+    def do(self, folder, snapshot: Snapshot, other: Snapshot, rng: np.random.Generator) -> None:
+        content = bytearray((folder / self.name).read_bytes())
+        content[self.place % len(content)] ^= self.difference
+        (folder / self.name).write_bytes(content)
+
+
+@dataclasses.dataclass(frozen=True)
 class Trial:
     """A run over a damaged folder.
 
@@ -153,17 +166,22 @@ class Grid:
         return Trial(damages, mode, result, text)
 
     def of_artefact(
-        self, known: str, places: int, modes: Sequence[str], rng: np.random.Generator
+        self,
+        known: str,
+        places: int,
+        modes: Sequence[str],
+        rng: np.random.Generator,
+        whole: Sequence[str] = WHOLE,
     ) -> Iterable[Trial]:
         """Yields trials of one damage each: so many at drawn places, and one of each other kind.
 
-        Drawn ones go through the modes in turn, the others through all of them.
+        Drawn ones go through the modes in turn, those that train seldom; the others through all.
         """
-        names = self.names(known)
+        names, often = self.names(known), [*modes, *modes[:3], *modes[:3]]
         for number in range(places):
-            drawn = Damage(PLACED[number // len(modes) % len(PLACED)], str(rng.choice(names)))
-            yield self.trial([drawn], modes[number % len(modes)], rng)
-        for kind in WHOLE:
+            drawn = Damage(PLACED[number // len(often) % len(PLACED)], str(rng.choice(names)))
+            yield self.trial([drawn], often[number % len(often)], rng)
+        for kind in whole:
             for mode in modes:
                 yield self.trial([Damage(kind, str(rng.choice(names)))], mode, rng)
 
@@ -191,6 +209,3 @@ def table(trials: Iterable[Trial]) -> str:
     total = sum(counts.values(), collections.Counter())
     lines.append(f"{'all':26}{'':22}" + "".join(f"{total[name]:>11}" for name in results))
     return "\n".join(lines)
-
-
-__all__ = ["ARTEFACTS", "MODES", "PLACED", "WHOLE", "Damage", "Grid", "Trial", "artefact", "table"]
