@@ -54,7 +54,7 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     contexts = {name: Context(name, workdir, devices, config) for name in config.models}
     for context in contexts.values():
         if not system.is_finished(context):
-            raise UserError(f"{context.folder}: expected a finished model, found none")
+            raise UserError(f"{context.folder}: expected a finished model, found none; train first")
     manifests = {name: context.manifest.path for name, context in contexts.items()}
     made_by = inference_record.made_by(stored, manifests, chosen)
     outputs = [*(f"{name}.parquet" for name in contexts), SUBMISSION]

@@ -46,12 +46,14 @@ class Curve:
             [*zip(self.epochs, losses, strict=True)]
             for losses in (self.lowest, self.highest, self.train, self.valid)
         )
+        second = [point for point in second if math.isfinite(point[1])]
         marks = {"band": upper + lower[::-1], "line second": second, "line": line}
         if len(line) == 1:  # a line of one point cannot be seen
             marks["dot"] = line
-        losses = [*self.train, *self.lowest, *self.highest]
+        losses = [*(loss for _, loss in second), *self.lowest, *self.highest]
+        least, most = min(losses), max(losses)
         x = Axis(1, max(*self.epochs, 2), label="Epoch", whole=True)
-        return Chart(title, x, Axis(min(losses), max(losses), True, "Loss"), marks)
+        return Chart(title, x, Axis(least, most, least > 0, "Loss"), marks)
 
 
 @dataclasses.dataclass(frozen=True)

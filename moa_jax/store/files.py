@@ -61,7 +61,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.tmp-{os.getpid()}{path.suffix}")
     try:
         with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
             # A link of that name, whoever made it, would be written through.
             temporary.unlink(missing_ok=True)
             yield temporary
@@ -74,6 +74,21 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder and those it lies in.
+
+    Raises:
+      UserError: something else stands in its place, or in that of one of those.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        places = (folder, *folder.parents)
+        other = next((p for p in places if os.path.lexists(p) and not p.is_dir()), folder)
+        found = "a link that leads nowhere" if other.is_symlink() else "a file"
+        raise UserError(f"{other}: expected a folder, found {found}; remove it") from None
 
 
 def open_plain(path: str | Path, flags: int) -> int:
@@ -190,12 +205,16 @@ def read_sealed(path: str | Path, remedy: str) -> dict[str, Any]:
 
     Args:
       path: the file.
-      remedy: what to do where the content is another than what was written, for the message.
+      remedy: what to do where the file cannot be had as it was written, for the message.
 
     Raises:
       UserError: the file is missing, cannot be read, is not a JSON object or was changed.
     """
-    return unsealed(path, read_json(path), remedy)
+    try:
+        stored = read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}; {remedy}") from None
+    return unsealed(path, stored, remedy)
 
 
 def unsealed(path: str | Path, stored: Any, remedy: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,7 @@ from moa_jax.store import files
 
 VERSION = 1
 FILE = "manifest.json"
+_TEXTS = (".json", ".csv")
 
 
 class Manifest:
@@ -133,7 +135,8 @@ class Manifest:
         try:
             size = files.check_regular(path).stat().st_size
             if size != entry["bytes"]:
-                return f"{path}: damaged, expected {entry['bytes']} bytes, found {size}"
+                said = f"{path}: damaged, expected {entry['bytes']} bytes, found {size}"
+                return f"{said}{_told_line_ends(path, entry['sha256'])}"
             if files.sha256(path) != entry["sha256"]:
                 return f"{path}: damaged, its content is not what was written"
         except UserError as error:
@@ -170,6 +173,16 @@ class Manifest:
                 f"{self.remedy}"
             )
         return listed
+
+
+def _told_line_ends(path: Path, expected: str) -> str:
+    """Returns what to add about a text of which nothing but the ends of lines was changed."""
+    if path.suffix not in _TEXTS:
+        return ""
+    content = path.read_bytes().replace(b"\r\n", b"\n")
+    if hashlib.sha256(content).hexdigest() != expected:
+        return ""
+    return ": its lines end in CR LF, as git's core.autocrlf leaves them, and can be converted back"
 
 
 def _is_entry(name: str, entry: Any) -> bool:

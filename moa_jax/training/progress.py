@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import sys
 import time
@@ -24,6 +25,7 @@ SECONDS_BETWEEN_LINES = 30.0
 # The fields of a record beside its stage.
 _COUNTS = ("group", "epoch", "seed", "fold")
 _LOSSES = ("train_loss", "valid_loss")
+_LARGEST = 2**53  # whole numbers of a chart
 
 
 class MetricsLog:
@@ -100,8 +102,18 @@ def _is_record(value: Any) -> bool:
     """Tells whether a value is as one of `epoch_records`."""
     if not isinstance(value, dict) or not isinstance(value.get("stage"), str):
         return False
-    whole = all(isinstance(value.get(name), int) for name in _COUNTS)
-    return whole and all(isinstance(value.get(name), int | float) for name in _LOSSES)
+    counts, losses = ([value.get(name) for name in names] for names in (_COUNTS, _LOSSES))
+    if not all(_is_int(count) and count >= 0 for count in counts):
+        return False
+    if not all(isinstance(loss, float) or _is_int(loss) for loss in losses):
+        return False
+    # Training does not go on from another; that of a batch may overflow.
+    return math.isfinite(value["valid_loss"])
+
+
+def _is_int(value: Any) -> bool:
+    """Tells whether a value is a whole number that a chart can place."""
+    return isinstance(value, int) and abs(value) <= _LARGEST
 
 
 class _Board:

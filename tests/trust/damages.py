@@ -11,6 +11,8 @@ KINDS = (
     "deleted",
     "truncated",
     "flipped",
+    "changed",
+    "shortened",
     "emptied",
     "lengthened",
     "replaced",
@@ -18,6 +20,7 @@ KINDS = (
     "dangling",
     "looping",
     "folder",
+    "pipe",
     "unreadable",
 )
 
@@ -38,14 +41,15 @@ def damage(kind, path, rng, other=None):
 
     Args:
       kind: one of `KINDS`. `replaced` and `linked` put `other` in its place, or, without one, the
-        file itself with a byte more; `flipped` flips one bit, `truncated` cuts at a place.
+        file itself with a byte more; `flipped` flips one bit, `changed` changes one byte,
+        `shortened` leaves one out, `truncated` cuts at a place.
       path: the file.
       rng: a numpy generator that draws places.
       other: the same file of another run.
     """
     content = path.read_bytes()
     given = other.read_bytes() if other else content + b" "
-    if kind in ("deleted", "linked", "dangling", "looping", "folder"):
+    if kind in ("deleted", "linked", "dangling", "looping", "folder", "pipe"):
         path.unlink()
     if kind == "truncated":
         path.write_bytes(content[: rng.integers(len(content))])
@@ -53,6 +57,13 @@ def damage(kind, path, rng, other=None):
         changed = bytearray(content)
         changed[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
         path.write_bytes(changed)
+    elif kind == "changed":
+        changed = bytearray(content)
+        changed[rng.integers(len(content))] ^= int(rng.integers(1, 256))
+        path.write_bytes(changed)
+    elif kind == "shortened":
+        place = rng.integers(len(content))
+        path.write_bytes(content[:place] + content[place + 1 :])
     elif kind == "emptied":
         path.write_bytes(b"")
     elif kind == "lengthened":
@@ -69,6 +80,8 @@ def damage(kind, path, rng, other=None):
         path.symlink_to(path.name)
     elif kind == "folder":
         path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
     elif kind == "unreadable":
         if os.geteuid() == 0:
             pytest.skip("root reads files of any mode")

@@ -42,7 +42,27 @@ def test_a_last_line_without_its_end_is_kept(log, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "broken", ["", "{", "[1]", "3", '{"stage": 1}', json.dumps(RECORDS[0] | {"epoch": "1"}), "\xff"]
+    "broken",
+    [
+        "",
+        "{",
+        "[1]",
+        "3",
+        '{"stage": 1}',
+        "\xff",
+        *(
+            json.dumps(RECORDS[0] | {name: value})
+            for name, value in (
+                ("epoch", "1"),
+                ("epoch", 10**30),
+                ("group", -1),
+                ("valid_loss", float("inf")),
+                ("valid_loss", float("nan")),
+                ("valid_loss", 10**400),
+                ("train_loss", 10**400),
+            )
+        ),
+    ],
 )
 def test_another_broken_line_is_named(log, tmp_path, broken):
     path = tmp_path / "metrics.jsonl"
@@ -52,6 +72,20 @@ def test_another_broken_line_is_named(log, tmp_path, broken):
     for call in (log.read, lambda: log.cut_back("a", 0, 0), lambda: findings.collect(tmp_path)):
         with pytest.raises(UserError, match="metrics.jsonl: line 2: damaged, .*; delete the file"):
             call()
+
+
+@pytest.mark.parametrize("name", ["train_loss", "valid_loss"])
+@pytest.mark.parametrize("loss", [0, -0.5, 1e-320, 1e308])
+def test_losses_of_any_size_are_drawn(log, tmp_path, name, loss):
+    log.write([RECORDS[0] | {"stage": "c", name: loss}])
+    assert "<svg" in findings.collect(tmp_path).curves[-1].chart().svg()
+
+
+@pytest.mark.parametrize("loss", [float("inf"), float("nan")])
+def test_training_losses_that_overflow_are_left_out(log, tmp_path, loss):
+    log.write([RECORDS[0] | {"stage": "c", "train_loss": loss}])
+    chart = findings.collect(tmp_path).curves[-1].chart()
+    assert chart.marks["line second"] == [] and "<svg" in chart.svg()
 
 
 def test_what_is_no_file_is_one_line(log, tmp_path):

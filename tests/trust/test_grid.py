@@ -1,0 +1,231 @@
+"""Damaged work folders end in the undamaged run's bytes or in one line, in every mode."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from trust import finished_run, grid
+from trust.finished_run import MODES, FinishedRun, Snapshot
+from trust.grid import ARTEFACTS, ChangedByte, Damage, Grid
+
+from moa_jax.store import files
+from moa_jax.store.manifest import Manifest
+
+# Modes that do not train where nothing was deleted.
+QUICK = ("infer", "blend", "train")
+MEMBER = "chain/stacked/members/seed0_fold1.npz"
+SEED = 0
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The command on a small data set, in this process."""
+    data = finished_run.write_data(tmp_path_factory.mktemp("data") / "data")
+    with pytest.MonkeyPatch.context() as patch, finished_run.environment(patch):
+        yield FinishedRun(data)
+
+
+@pytest.fixture(scope="module")
+def finished(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    outcome = run.command(folder, "all")
+    assert outcome.kind == "done", outcome.text
+    return Snapshot(folder)
+
+
+@pytest.fixture(scope="module")
+def damaged(run, finished):
+    return Grid(run, finished, finished, finished)
+
+
+@pytest.fixture(scope="module")
+def interrupted(run, finished, tmp_path_factory):
+    """The folder of a run that was killed in the last stage of the chain."""
+    folder = tmp_path_factory.mktemp("interrupted") / "run"
+    finished_run.interrupt(run, folder, "chain/stacked", saves=5)
+    return Grid(run, Snapshot(folder), finished, finished)
+
+
+@pytest.fixture
+def folder(finished):
+    return finished.restore()
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(SEED)
+
+
+def check(trials):
+    trials = list(trials)
+    bad = [trial for trial in trials if not trial.is_good]
+    assert trials and not bad, f"{grid.table(trials)}\n" + "\n".join(map(str, bad[:5]))
+    return trials
+
+
+def test_every_file_of_a_work_folder_is_an_artefact(finished, interrupted):
+    names = finished.files.keys() | interrupted.snapshot.files.keys()
+    assert {grid.artefact(name) for name in names} == ARTEFACTS.keys()
+
+
+def test_what_is_believed_unchecked_is_told_by_the_grid(damaged, rng, monkeypatch):
+    """Without checksums numbers change, so that the grid can fail."""
+    monkeypatch.setattr(Manifest, "_damage", lambda self, name: None)
+    other = Damage("of another artefact", MEMBER)
+    found = {damaged.trial([other], "infer", rng).result for _ in range(8)}
+    assert "silent" in found
+
+
+@pytest.mark.parametrize("known", [name for name in ARTEFACTS if name != "checkpoint"])
+def test_a_sample_of_damages(damaged, rng, known):
+    check(damaged.of_artefact(known, len(QUICK), QUICK, rng, whole=()))
+
+
+def test_a_sample_of_repairs(damaged, rng):
+    names = rng.choice([n for n in damaged.snapshot.files if n != "config.json"], 4, replace=False)
+    check(damaged.trial([Damage("changed", str(name))], "repair", rng) for name in names)
+
+
+def test_a_sample_of_damaged_checkpoints(interrupted, rng):
+    check(interrupted.of_artefact("checkpoint", 3, ("train",), rng, whole=()))
+
+
+CHANGES = st.lists(
+    st.tuples(st.integers(0), st.integers(0), st.integers(1, 255)), min_size=1, max_size=4
+)
+
+
+@settings(
+    max_examples=25,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(changes=CHANGES, mode=st.sampled_from(QUICK))
+def test_random_bytes_of_random_artefacts(damaged, changes, mode):
+    names = sorted(damaged.snapshot.files)
+    damages = [ChangedByte("changed", names[n % len(names)], *where) for n, *where in changes]
+    check([damaged.trial(damages, mode, np.random.default_rng(SEED))])
+
+
+@pytest.mark.slow
+def test_the_whole_grid(run, finished, tmp_path, rng, capsys):
+    """Prints the table."""
+    outcome = FinishedRun(run.data, seed=1).command(tmp_path / "other", "all")
+    assert outcome.kind == "done", outcome.text
+    whole = Grid(run, finished, finished, Snapshot(tmp_path / "other"))
+    trials = [trial for known in ARTEFACTS for trial in whole.of_artefact(known, 200, MODES, rng)]
+    trials += whole.pairs(200, MODES, rng)
+    with capsys.disabled():
+        print(f"\n{grid.table(trials)}")
+    check(trials)
+
+
+@pytest.mark.slow
+def test_the_whole_grid_of_an_interrupted_run(interrupted, rng, capsys):
+    trials = list(interrupted.of_artefact("checkpoint", 200, ("train", "all", "repair"), rng))
+    trials += interrupted.pairs(100, ("train", "repair"), rng)
+    with capsys.disabled():
+        print(f"\n{grid.table(trials)}")
+    check(trials)
+
+
+# Folders that are deleted, and what each mode that does not train says of it; done where nothing.
+DELETED = {
+    "chain": {
+        "infer": "chain: expected a finished model, found none; train first",
+        "blend": "chain/metrics.json: expected those of a finished model, found none; train first",
+    },
+    "chain/scored": dict.fromkeys(
+        QUICK, "not found; delete the folder {folder}/chain and train again, or run with --repair"
+    ),
+    "feature_maps": dict.fromkeys(
+        QUICK, "not found; delete the folder {folder}/one and train again, or run with --repair"
+    ),
+    "blend": {"infer": "weights.json: not found; weigh the models again with --mode=blend"},
+    "infer": {},
+    "config.json": {
+        "infer": "expected a work folder with a config.json, found none",
+        "blend": "found none; train first",
+    },
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", DELETED)
+def test_deleted_folders_are_told_or_made_again(run, finished, folder, name, mode):
+    files.remove_all(folder / name)
+    outcome = command(run, folder, mode)
+    message = DELETED[name].get("train" if mode == "all" else mode)
+    if message and mode != "repair":
+        assert outcome.kind == "line" and message.format(folder=folder) in outcome.text, outcome
+    else:
+        assert outcome.kind == "done", outcome
+        assert not finished_run.differing(finished, folder, mode, set())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_folder_works_elsewhere_and_at_another_time(run, finished, tmp_path, mode):
+    folder = finished.restore(tmp_path / "moved" / "run")
+    for path in folder.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    outcome = command(run, folder, mode)
+    assert outcome.kind == "done", outcome
+    assert not finished_run.differing(finished, folder, mode, set())
+
+
+def with_line_ends(folder):
+    """Does to a folder what git does to texts with core.autocrlf."""
+    for path in folder.rglob("*"):
+        if path.suffix in (".json", ".csv", ".jsonl", ".txt") and "checkpoints" not in path.parts:
+            path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_changed_line_ends(run, finished, folder, mode):
+    with_line_ends(folder)
+    outcome = command(run, folder, mode)
+    if mode == "repair":
+        assert outcome.kind == "done" and not finished_run.differing(finished, folder, mode, set())
+    else:
+        assert outcome.kind == "line" and "its lines end in CR LF, as git" in outcome.text, outcome
+
+
+@pytest.mark.parametrize("mode", ["infer", "blend", "train", "all"])
+def test_a_manifest_of_an_earlier_moment(run, finished, interrupted, folder, mode):
+    name = "chain/manifest.json"
+    (folder / name).write_bytes(interrupted.snapshot.files[name])
+    outcome = command(run, folder, mode)
+    if mode in ("infer", "blend"):
+        assert outcome.kind == "line" and "of a finished model" in outcome.text.replace(
+            "a finished model, found", "of a finished model, found"
+        )
+    else:
+        assert outcome.kind == "done", outcome
+        assert not finished_run.differing(finished, folder, mode, set())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to act for another user")
+@pytest.mark.parametrize("mode", MODES)
+def test_files_of_another_user(run, finished, mode):
+    """Such a folder can be read, but not locked, nor written to."""
+    with tempfile.TemporaryDirectory() as parent:
+        folder = finished.restore(Path(parent, "run"))
+        os.chmod(parent, 0o755)
+        os.seteuid(65534)
+        try:
+            outcome = command(run, folder, mode)
+        finally:
+            os.seteuid(0)
+        assert outcome.kind == "line", outcome
+        assert outcome.text == f"{folder}/.lock: cannot be written: Permission denied"
+        assert Snapshot(folder).files == finished.files
+
+
+def command(run, folder, mode):
+    return run.command(folder, "all" if mode == "repair" else mode, mode == "repair")
