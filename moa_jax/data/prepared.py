@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def read(folder: str | Path) -> dict[str, Any] | None:
       UserError: it is damaged, or another version of the package made it.
     """
     path = Path(folder) / NAME
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     found = files.read_json(path)
     version = found.get("version") if isinstance(found, dict) else None
