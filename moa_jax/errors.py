@@ -1,5 +1,10 @@
 """Errors that are the user's to mend: one clear line, no traceback."""
 
+import re
+
+# What no path, name or sentence has without a space; longer ones are cut, and are then so long.
+_LONGEST, _HEAD, _TAIL = 600, 300, 60
+
 
 class UserError(Exception):
     """A mistake in the user's files, flags or work folder.
@@ -8,6 +13,26 @@ class UserError(Exception):
     and what was found. The launcher prints it and exits with status 1; programming errors keep
     their traceback.
     """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
+
+
+def one_line(text: str) -> str:
+    r"""Returns a text without line breaks and other control characters, and long words cut.
+
+    Names of files and columns may have them, which would change what a terminal shows.
+
+    >>> one_line("a\nb: not found")
+    'a\\nb: not found'
+    """
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return re.sub(rf"\S{{{_LONGEST},}}", _cut, text)
+
+
+def _cut(word: re.Match) -> str:
+    return f"{word[0][:_HEAD]}...{word[0][-_TAIL:]}"
 
 
 def first_line(error: BaseException) -> str:

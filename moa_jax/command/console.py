@@ -15,13 +15,20 @@ from absl import logging as absl_logging
 from tqdm import tqdm
 
 import moa_jax
-from moa_jax.errors import UserError
+from moa_jax.errors import UserError, one_line
 from moa_jax.store import disk, files, processes
 
 _PACKAGE = Path(moa_jax.__file__).parent
 _CACHE_WARNING = re.compile(
     r"Error (reading|writing) persistent compilation cache entry for .*?: \w+: (.*)", re.DOTALL
 )
+
+
+class Line(logging.Formatter):
+    """Messages of one line each; a traceback that follows keeps its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return one_line(super().formatMessage(record))
 
 
 class _Console(logging.Handler):
@@ -108,7 +115,7 @@ def start_log(path: Path) -> None:
     root = logging.getLogger()
     root.handlers.clear()
     for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(Line("%(asctime)s %(message)s", "%H:%M:%S"))
         handler.addFilter(_is_told)
         handler.addFilter(_Once())
         root.addHandler(handler)

@@ -11,6 +11,9 @@ from absl import app, logging
 from moa_jax.command import flags, unused, usage
 from moa_jax.errors import UserError
 
+# absl's own help knows nothing of modes and configurations.
+_HELP = frozenset("-h -? -help --help --helpshort --helpfull --helpxml".split())
+
 
 def main(argv: Sequence[str]) -> None:
     """Does what the parsed flags say.
@@ -85,7 +88,7 @@ def cli() -> None:
 
         prepare(sys.argv[2:])
         return
-    if not {"--help", "-help", "-h"}.isdisjoint(sys.argv[1:]):
+    if not _HELP.isdisjoint(sys.argv[1:]):
         print(usage.text())
         return
     app.run(main, flags_parser=flags.parse)

@@ -6,6 +6,7 @@ What a flag or a mode is for is followed by an example on a line of its own.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -70,6 +71,9 @@ REPAIR = flags.DEFINE_bool(
     "Remove what is damaged of the work folder, and what was made from it, and train it again.\n"
     "moa-jax --config=quickstart --workdir=runs/quickstart --repair",
 )
+# A field's flag, and how it must be to be one.
+_FIELD = re.compile(r"--?(no)?config\.")
+_NAMES = re.compile(r"--?(no)?config(\.\w+)+")
 # Configuration files that read what follows the colon: a work folder's own, and a user's.
 _STORED = Path(__file__).with_name("stored_config.py")
 _FILE = Path(__file__).with_name("file_config.py")
@@ -87,14 +91,14 @@ def parse(argv: Sequence[str]) -> list[str]:
     try:
         rest = flags.FLAGS(sys.argv)
     # These it raises for an unknown flag or field, a wrong type, and an unreadable file.
-    except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+    except (flags.Error, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
         cause: Exception = error
         while cause.args and isinstance(cause.args[0], Exception):
             cause = cause.args[0]
-        if isinstance(cause, KeyError):
+        if isinstance(cause, (KeyError, TypeError)):
             raise UserError(_unknown_field(str(cause.args[0]))) from error
-        message = " ".join(str(error).split())
-        raise UserError(f"flags: {message}") from error
+        message = " ".join(str(error).split()).replace("ConfigDict", "section")
+        raise UserError(f"flags: {message.partition(': SyntaxError(')[0]}") from error
     if CONFIG.value is None:
         raise UserError(
             "--config: expected a configuration, such as --config=quickstart; see --help"
@@ -134,12 +138,15 @@ def _unknown_field(found: str) -> str:
     """Returns the line about a field that ml_collections does not find.
 
     Args:
-      found: the field's last name and, on a line of its own, whether another is meant.
+      found: the field's last name and, on a line of its own, whether another is meant; or what else
+        was wrong on the way to it.
     """
     quoted, _, similar = found.partition("\n")
     name = quoted.strip("'")
-    fields = [word.partition("=")[0] for word in sys.argv if word.startswith("--config.")]
-    flag = next((field for field in fields if name in field.split(".")), "--config")
+    fields = [word.partition("=")[0] for word in sys.argv if _FIELD.match(word)]
+    flag = next((field for field in fields if name in field.split(".")), None)
+    if flag is None:  # a field of what is itself a value
+        return f"{' or '.join(fields)}: expected a field, found one of a value, which has none"
     return f"{flag}: the configuration has no {name!r}" + (f". {similar}" if similar else "")
 
 
@@ -151,6 +158,12 @@ def _check_texts(argv: Sequence[str]) -> None:
             raise UserError(
                 f"{ascii(word)}: expected UTF-8, found other bytes; rename the file"
             ) from None
+        field = word.partition("=")[0]
+        if _FIELD.match(word) and not _NAMES.fullmatch(field):
+            raise UserError(
+                f"{field}: expected names of letters, digits and '_' with points between them; of "
+                "several values all are given together, with commas between them"
+            )
 
 
 def _with_config(argv: Sequence[str]) -> list[str]:

@@ -282,6 +282,7 @@ def _parquet(path: Path, key: str) -> Iterator[pa.Table]:
         names = [name.strip() for name in stored]
         _check_names(path, names, key)
         for batch in opened.iter_batches(batch_size=8192, columns=stored):
+            batch.validate(full=True)  # texts of other bytes than UTF-8 are found nowhere else
             yield pa.Table.from_batches([batch]).rename_columns(names)
 
 

@@ -23,12 +23,11 @@ def clean(folder: Path) -> None:
     Raises:
       UserError: a link leads out of the folder, or a file cannot be removed.
     """
-    inside = os.path.realpath(folder)
+    inside = _target(folder)
     for entry in _entries(folder):
         path = Path(entry.path)
         if entry.is_symlink():
-            target = os.path.realpath(path)
-            if os.path.commonpath([inside, target]) != inside:
+            if os.path.commonpath([inside, _target(path)]) != inside:
                 raise UserError(
                     f"{path}: expected no link that leads out of the work folder, found one to "
                     f"{os.readlink(path)}; remove it, or bring here what it leads to"
@@ -37,6 +36,13 @@ def clean(folder: Path) -> None:
             entry.stat(follow_symlinks=False).st_mode
         ):
             files.remove(path)
+
+
+def _target(path: Path) -> str:
+    try:
+        return os.path.realpath(path)
+    except OSError as error:  # a link on the way may be followed by its owner only
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:

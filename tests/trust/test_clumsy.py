@@ -1,0 +1,67 @@
+"""A clumsy user: odd flags, paths and names; each is one line that says what was meant."""
+
+import logging
+import os
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from moa_jax.command import console, flags
+from moa_jax.data import formats, prepared
+from moa_jax.errors import UserError
+from moa_jax.store import leftovers
+from moa_jax.store.workdir import Workdir
+
+
+def test_a_message_is_one_line_of_bounded_length():
+    assert str(UserError("a\nb\x1b[2J\u2028: not found")) == r"a\nb\x1b[2J\u2028: not found"
+    told = str(UserError(f"{'x' * 5000}: not found"))
+    assert told.endswith("xxx: not found") and len(told) < 600
+
+
+def test_a_log_line_is_one_line():
+    record = logging.LogRecord("a", logging.INFO, "p", 1, "%s: not read", ("a\nb.csv",), None)
+    assert console.Line("%(message)s").format(record) == r"a\nb.csv: not read"
+
+
+@pytest.mark.parametrize("path", ["config.data.cp_times[0]=5", "config.=1", "config.'a'.x=1"])
+def test_what_is_no_name_of_a_field(path):
+    with pytest.raises(UserError, match="expected names of letters, digits"):
+        flags._check_texts(["moa-jax", f"--{path}"])
+
+
+def test_a_name_that_is_too_long_is_no_prepared_folder():
+    assert prepared.read("x" * 5000) is None
+
+
+def test_a_prepared_folder_whose_record_leads_nowhere(tmp_path):
+    (tmp_path / prepared.NAME).symlink_to("absent")
+    with pytest.raises(UserError, match=prepared.NAME):
+        prepared.read(tmp_path)
+
+
+def test_a_link_that_cannot_be_followed(tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to("absent")
+    follow = os.path.realpath
+
+    def forbidden(path):
+        if str(path).endswith("link"):
+            raise PermissionError(13, "Permission denied")
+        return follow(path)
+
+    monkeypatch.setattr(os.path, "realpath", forbidden)
+    with pytest.raises(UserError, match="link: cannot be read: Permission denied"):
+        leftovers.clean(tmp_path)
+
+
+def test_a_tilde_that_no_shell_expanded():
+    with pytest.raises(UserError, match=r"write \$HOME"):
+        Workdir("~/runs/mine")
+
+
+def test_a_parquet_text_that_is_not_utf_8(tmp_path):
+    texts = pa.array([b"a", b"\xff"]).view(pa.string())
+    pa.parquet.write_table(pa.table({"sig_id": texts}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="a.parquet: cannot be read as parquet: .*UTF8"):
+        list(formats.tables(tmp_path / "a.parquet"))
