@@ -103,17 +103,17 @@ def _is_record(value: Any) -> bool:
     if not isinstance(value, dict) or not isinstance(value.get("stage"), str):
         return False
     counts, losses = ([value.get(name) for name in names] for names in (_COUNTS, _LOSSES))
-    if not all(_is_int(count) and count >= 0 for count in counts):
+    if not all(_is_count(count) for count in counts):
         return False
-    if not all(isinstance(loss, float) or _is_int(loss) for loss in losses):
+    if not all(isinstance(loss, float) or _is_count(loss) for loss in losses):
         return False
     # Training does not go on from another; that of a batch may overflow.
     return math.isfinite(value["valid_loss"])
 
 
-def _is_int(value: Any) -> bool:
-    """Tells whether a value is a whole number that a chart can place."""
-    return isinstance(value, int) and abs(value) <= _LARGEST
+def _is_count(value: Any) -> bool:
+    """Tells whether a value is a whole number that a chart can place, 0 at least."""
+    return isinstance(value, int) and 0 <= value <= _LARGEST
 
 
 class _Board:

@@ -50,10 +50,10 @@ ARTEFACTS = {
     "model predictions": r"\w+/oof\.parquet",
     "model test predictions": r"\w+/test\.parquet",
 }
-# Of these no repair is known: the folder is bound by the first, and what stands where the program
-# writes and is no file of it may be somebody's.
-UNREPAIRABLE = ("configuration",)
-WRITTEN_IN_PLACE = ("lock", "log", "losses")
+# Of this no repair is known: the folder is bound by it.
+UNREPAIRABLE = "configuration"
+# What is written anew without being read. A folder or a link in its place is somebody's and stays.
+WRITTEN = ("environment", "log", "losses", "lock", "submission", "report", "blend ", "inference ")
 NO_FILES = ("linked", "dangling", "looping", "folder", "pipe")
 
 
@@ -89,8 +89,7 @@ class Damage:
     def may_stay(self) -> bool:
         """Tells whether --repair may end in a line, for it knows no way."""
         known = artefact(self.name)
-        in_place = known in WRITTEN_IN_PLACE or known not in ("manifest",)
-        return known in UNREPAIRABLE or (self.kind in NO_FILES and in_place)
+        return known == UNREPAIRABLE or (self.kind in NO_FILES and known.startswith(WRITTEN))
 
 
 @dataclasses.dataclass(frozen=True)

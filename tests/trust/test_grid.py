@@ -17,6 +17,7 @@ from moa_jax.store.manifest import Manifest
 
 # Modes that do not train where nothing was deleted.
 QUICK = ("infer", "blend", "train")
+ALL = [*QUICK, *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("all", "repair"))]
 MEMBER = "chain/stacked/members/seed0_fold1.npz"
 SEED = 0
 
@@ -86,12 +87,12 @@ def test_a_sample_of_damages(damaged, rng, known):
 
 
 def test_a_sample_of_repairs(damaged, rng):
-    names = rng.choice([n for n in damaged.snapshot.files if n != "config.json"], 4, replace=False)
+    names = rng.choice([n for n in damaged.snapshot.files if n != "config.json"], 2, replace=False)
     check(damaged.trial([Damage("changed", str(name))], "repair", rng) for name in names)
 
 
 def test_a_sample_of_damaged_checkpoints(interrupted, rng):
-    check(interrupted.of_artefact("checkpoint", 3, ("train",), rng, whole=()))
+    check(interrupted.of_artefact("checkpoint", 2, ("train",), rng, whole=()))
 
 
 CHANGES = st.lists(
@@ -100,7 +101,7 @@ CHANGES = st.lists(
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     derandomize=True,
     deadline=None,
     database=None,
@@ -156,10 +157,11 @@ DELETED = {
 }
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ALL)
 @pytest.mark.parametrize("name", DELETED)
 def test_deleted_folders_are_told_or_made_again(run, finished, folder, name, mode):
-    files.remove_all(folder / name)
+    for gone in {name, "infer"} if mode == "infer" else {name}:
+        files.remove_all(folder / gone)
     outcome = command(run, folder, mode)
     message = DELETED[name].get("train" if mode == "all" else mode)
     if message and mode != "repair":
@@ -169,7 +171,7 @@ def test_deleted_folders_are_told_or_made_again(run, finished, folder, name, mod
         assert not finished_run.differing(finished, folder, mode, set())
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ALL)
 def test_a_folder_works_elsewhere_and_at_another_time(run, finished, tmp_path, mode):
     folder = finished.restore(tmp_path / "moved" / "run")
     for path in folder.rglob("*"):
@@ -186,7 +188,7 @@ def with_line_ends(folder):
             path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ALL)
 def test_changed_line_ends(run, finished, folder, mode):
     with_line_ends(folder)
     outcome = command(run, folder, mode)
@@ -196,22 +198,38 @@ def test_changed_line_ends(run, finished, folder, mode):
         assert outcome.kind == "line" and "its lines end in CR LF, as git" in outcome.text, outcome
 
 
-@pytest.mark.parametrize("mode", ["infer", "blend", "train", "all"])
-def test_a_manifest_of_an_earlier_moment(run, finished, interrupted, folder, mode):
-    name = "chain/manifest.json"
-    (folder / name).write_bytes(interrupted.snapshot.files[name])
+@pytest.mark.parametrize("mode", ALL)
+def test_a_manifest_of_an_earlier_moment(run, finished, folder, mode):
+    """What it does not list, all but the chain's first stage, is made again."""
+    path = folder / "chain" / "manifest.json"
+    stored = files.read_sealed(path, "")
+    listed = {name: entry for name, entry in stored["files"].items() if "chain/scored/" in name}
+    files.write_sealed(path, {**stored, "files": listed})
+    files.remove_all(folder / "infer")
     outcome = command(run, folder, mode)
     if mode in ("infer", "blend"):
-        assert outcome.kind == "line" and "of a finished model" in outcome.text.replace(
-            "a finished model, found", "of a finished model, found"
-        )
+        assert outcome.kind == "line" and "found none; train first" in outcome.text
     else:
         assert outcome.kind == "done", outcome
-        assert not finished_run.differing(finished, folder, mode, set())
+        wanted = "train" if mode == "train" else "repair"
+        assert not finished_run.differing(finished, folder, wanted, set())
+
+
+@pytest.mark.parametrize("name", ["infer", "blend", "chain", "feature_maps"])
+def test_a_file_in_place_of_a_folder_is_named(run, folder, name):
+    for gone in (name, "infer"):
+        files.remove_all(folder / gone)
+    (folder / name).touch()
+    mode = {"infer": "infer", "blend": "blend"}.get(name, "repair")
+    outcome = command(run, folder, mode)
+    if name == "chain":
+        assert outcome.kind == "done", outcome
+    else:
+        assert outcome.text == f"{folder / name}: expected a folder, found a file; remove it"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to act for another user")
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ALL)
 def test_files_of_another_user(run, finished, mode):
     """Such a folder can be read, but not locked, nor written to."""
     with tempfile.TemporaryDirectory() as parent:
