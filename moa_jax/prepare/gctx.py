@@ -35,7 +35,7 @@ def read(path: Path) -> Screen:
         ids = texts(wells["id"][()])
         columns = tuple(wells)
         shape, chunks = matrix.shape, matrix.chunks
-    except (OSError, KeyError, AttributeError) as error:
+    except (OSError, KeyError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).strip("'\"").split())
         raise UserError(f"{path}: cannot be read as GCTX: {reason}") from None
     if "id" not in about:
@@ -45,6 +45,14 @@ def read(path: Path) -> Screen:
             f"{path}: {MATRIX}: expected {len(ids)} wells x {len(about['id'])} genes, found "
             + " x ".join(map(str, shape))
         )
+    if matrix.dtype.kind not in "iuf":
+        raise UserError(f"{path}: {MATRIX}: expected numbers, found {matrix.dtype}")
+    for group, count in ((wells, len(ids)), (genes, len(about["id"]))):
+        for name in group:
+            if (found := group[name].shape) != (count,):
+                raise UserError(
+                    f"{path}: {group.name}/{name}: expected {count} values, found {found}"
+                )
     sources.check_names(path, "column", ids.tolist())
     sources.check_names(path, "row", about["id"].tolist())
     place = {name: index for index, name in enumerate(about["id"])}
