@@ -1308,8 +1308,8 @@ MUTATIONS = (
     ),
     Mutation(
         "store/leftovers.py",
-        "os.path.realpath(folder)",
-        "os.path.abspath(folder)",
+        "os.path.realpath(path)",
+        "os.path.abspath(path)",
         "trust/test_lock.py::test_links_within_and_to_the_work_folder_are_fine",
     ),
     Mutation(

@@ -43,6 +43,14 @@ def read(path: Path) -> Screen:
             f"{path}: {MATRIX}: expected {len(ids)} wells x {len(about['id'])} genes, found "
             + " x ".join(map(str, shape))
         )
+    if matrix.dtype.kind not in "iuf":
+        raise UserError(f"{path}: {MATRIX}: expected numbers, found {matrix.dtype}")
+    for group, count in ((wells, len(ids)), (genes, len(about["id"]))):
+        for name in group:
+            if (found := group[name].shape) != (count,):
+                raise UserError(
+                    f"{path}: {group.name}/{name}: expected {count} values, found {found}"
+                )
     sources.check_names(path, "column", ids.tolist())
     sources.check_names(path, "row", about["id"].tolist())
     place = {name: index for index, name in enumerate(about["id"])}

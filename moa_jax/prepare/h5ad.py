@@ -38,8 +38,7 @@ def read(path: Path) -> Screen:
             # Rows of a matrix that is stored by columns cannot be read alone.
             if any("csc" in str(value) for value in getattr(matrix, "attrs", {}).values()):
                 matrix = io.read_elem(matrix).tocsr()
-    if matrix is None:
-        raise UserError(f"{path}: expected a matrix X, found none")
+            _check(path, obs, var, matrix)
     names = [str(name) for name in var.index]
     sources.check_names(path, "variable", names)
     columns: dict[str, Any] = {INDEX: np.array([str(name) for name in obs.index], object)}
@@ -62,6 +61,27 @@ def read(path: Path) -> Screen:
     return Screen(path, tuple(columns), tuple(names), about, table, values)
 
 
+def _check(path: Path, obs: Any, var: Any, matrix: Any) -> None:
+    """Checks that there are two tables and a matrix of numbers with a row and a column for each."""
+    for name, table in (("obs", obs), ("var", var)):
+        if not hasattr(table, "columns"):
+            raise UserError(f"{path}: expected a table {name}, found {type(table).__name__}")
+    if matrix is None:
+        raise UserError(f"{path}: expected a matrix X, found none")
+    is_stored = hasattr(matrix, "keys")  # a sparse one, as a group of three arrays
+    found = tuple(matrix.attrs["shape"] if is_stored else matrix.shape)
+    if found != (len(obs), len(var)):
+        raise UserError(
+            f"{path}: expected a matrix X of {len(obs)} observations and {len(var)} variables, "
+            f"found {' x '.join(map(str, found)) or 'one value'}"
+        )
+    dtype = (matrix["data"] if is_stored else matrix).dtype
+    if dtype.kind not in "biuf":
+        raise UserError(f"{path}: expected numbers in X, found {dtype}")
+    if not len(var):
+        raise UserError(f"{path}: expected variables of X, found none")
+
+
 def _rows(matrix: Any, start: int, stop: int, width: int) -> np.ndarray:
     """Returns consecutive rows of a matrix, dense or sparse by rows, on the disk or in memory."""
     if hasattr(matrix, "toarray"):
@@ -72,5 +92,8 @@ def _rows(matrix: Any, start: int, stop: int, width: int) -> np.ndarray:
     within = slice(ends[0], ends[-1])
     rows = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
     dense = np.zeros((len(ends) - 1, width), matrix["data"].dtype)
-    dense[rows, matrix["indices"][within]] = matrix["data"][within]
+    columns = matrix["indices"][within]
+    if len(columns) and columns.min() < 0:
+        raise ValueError("a column of X is below 0")
+    dense[rows, columns] = matrix["data"][within]
     return dense

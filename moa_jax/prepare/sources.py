@@ -152,9 +152,13 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     """Turns what a library raises that reads a file of a kind into one line."""
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:  # HDF5 fails in as many ways as files can be damaged
         reason = joined_lines(error).strip("'\"")[:200]
-        raise UserError(f"{path}: cannot be read as {kind}: {reason}") from None
+        raise UserError(
+            f"{path}: cannot be read as {kind}: {reason}; is the file complete?"
+        ) from None
 
 
 def block_rows(width: int, itemsize: int) -> int:

@@ -10,6 +10,7 @@ from moa_jax.data import prepared, tables
 from moa_jax.data.dataset import Levels
 from moa_jax.data.names import Prefixes
 from moa_jax.errors import UserError
+from moa_jax.prepare import sources
 from moa_jax.prepare.__main__ import main
 
 
@@ -199,3 +200,31 @@ def test_an_extra_that_is_not_installed(tmp_path, monkeypatch, name, package):
     (tmp_path / name).write_text("")
     with pytest.raises(UserError, match=r"not installed; python -m pip install 'moa-jax\["):
         main([str(tmp_path / name), f"--out={tmp_path / 'data'}", "--labels=moa"])
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "value", "message"),
+    [
+        ("a.h5ad", "X", np.zeros((2, 2)), "expected a matrix X of"),
+        ("a.h5ad", "X", 3.0, "found one value"),
+        ("a.h5ad", "obs", 3.0, "expected a table obs"),
+        ("csr.h5ad", "X/indices", 10_000, "cannot be read as AnnData"),
+        ("csr.h5ad", "X/indices", -1, "a column of X is below 0"),
+        ("csr.h5ad", "X/indptr", 10**6, "cannot be read as AnnData"),
+        ("a.gctx", "0/META/ROW/id", 3.0, "cannot be read as GCTX"),
+        ("a.gctx", "0/META/COL/pert_id", np.zeros(2), "pert_id: expected"),
+    ],
+)
+def test_a_matrix_of_another_layout(tmp_path, name, part, value, message):
+    pytest.importorskip("anndata" if name.endswith("h5ad") else "h5py")
+    h5py = pytest.importorskip("h5py")
+    FORMATS[name](tmp_path / name)
+    with h5py.File(tmp_path / name, "a") as opened:
+        if part.startswith("X/"):
+            opened[part][1] = value
+        else:
+            del opened[part]
+            opened[part] = value
+    with pytest.raises(UserError, match=message):
+        source = sources.read(tmp_path / name)
+        list(source.values(source.features))
