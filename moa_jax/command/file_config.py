@@ -11,6 +11,7 @@ from types import ModuleType
 import ml_collections
 
 from moa_jax.errors import UserError
+from moa_jax.store.signals import Interrupted
 
 # What the file is called while it is executed.
 _MODULE = "moa_jax_config"
@@ -34,9 +35,9 @@ def get_config(given: str) -> ml_collections.ConfigDict:
                 f"--config: {path}: expected a configuration with a function get_config, found none"
             )
         config = module.get_config(*([variant] if colon else []))
-    except UserError:
+    except (UserError, Interrupted):
         raise
-    except (Exception, SystemExit) as error:  # whatever the code of the file raises
+    except BaseException as error:  # whatever the code of the file raises
         raise UserError(f"--config: {path}{_line(error, path)}: {_said(error)}") from error
     if not isinstance(config, ml_collections.ConfigDict):
         raise UserError(

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from moa_jax.command import console, flags
+from moa_jax.command import console, file_config, flags
 from moa_jax.data import formats, prepared
 from moa_jax.errors import UserError
 from moa_jax.store import leftovers
@@ -65,3 +65,10 @@ def test_a_parquet_text_that_is_not_utf_8(tmp_path):
     pa.parquet.write_table(pa.table({"sig_id": texts}), tmp_path / "a.parquet")
     with pytest.raises(UserError, match="a.parquet: cannot be read as parquet: .*UTF8"):
         list(formats.tables(tmp_path / "a.parquet"))
+
+
+@pytest.mark.parametrize("error", ["SystemExit", "KeyboardInterrupt", "BaseException('x')"])
+def test_a_configuration_that_raises_what_is_no_exception(tmp_path, error):
+    (tmp_path / "a.py").write_text(f"raise {error}")
+    with pytest.raises(UserError, match="a.py line 1: "):
+        file_config.get_config(str(tmp_path / "a.py"))
