@@ -18,13 +18,15 @@ TEMPORARY = re.compile(r"\..+\.tmp-[1-9]\d*(\.[A-Za-z0-9]+)?")
 def clean(folder: Path) -> None:
     """Removes the temporary files of runs that were killed; the lock must be held.
 
-    A work folder within this one has a lock of its own and is left alone.
+    A work folder within this one has a lock of its own and is left alone. Where there is no
+    `config.json` a run has not come further than the folder itself; what is in its folders is
+    somebody else's.
 
     Raises:
       UserError: a link leads out of the folder, or a file cannot be removed.
     """
     inside = _target(folder)
-    for entry in _entries(folder):
+    for entry in _entries(folder, deep=os.path.lexists(folder / "config.json")):
         path = Path(entry.path)
         if entry.is_symlink():
             if os.path.commonpath([inside, _target(path)]) != inside:
@@ -45,8 +47,8 @@ def _target(path: Path) -> str:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Yields everything in a folder and its folders, without following links."""
+def _entries(folder: Path, deep: bool = True) -> Iterator[os.DirEntry[str]]:
+    """Yields everything in a folder and, with `deep`, in its folders, without following links."""
     try:
         with os.scandir(folder) as found:
             entries = list(found)
@@ -54,7 +56,6 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
         raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
     for entry in entries:
         yield entry
-        if entry.is_dir(follow_symlinks=False) and not os.path.lexists(
-            os.path.join(entry.path, lock.NAME)
-        ):
+        is_own = deep and not os.path.lexists(os.path.join(entry.path, lock.NAME))
+        if is_own and entry.is_dir(follow_symlinks=False):
             yield from _entries(Path(entry.path))
