@@ -19,14 +19,14 @@ def clean(folder: Path) -> None:
     """Removes the temporary files of runs that were killed; the lock must be held.
 
     A work folder within this one has a lock of its own and is left alone. Where there is no
-    `config.json` a run has not come further than the folder itself; what is in its folders is
+    `config.json` a run has not come further than the folder itself, and files in its folders are
     somebody else's.
 
     Raises:
       UserError: a link leads out of the folder, or a file cannot be removed.
     """
-    inside = _target(folder)
-    for entry in _entries(folder, deep=os.path.lexists(folder / "config.json")):
+    inside, is_bound = _target(folder), os.path.lexists(folder / "config.json")
+    for entry in _entries(folder):
         path = Path(entry.path)
         if entry.is_symlink():
             if os.path.commonpath([inside, _target(path)]) != inside:
@@ -34,8 +34,10 @@ def clean(folder: Path) -> None:
                     f"{path}: expected no link that leads out of the work folder, found one to "
                     f"{os.readlink(path)}; remove it, or bring here what it leads to"
                 )
-        elif TEMPORARY.fullmatch(entry.name) and stat.S_ISREG(
-            entry.stat(follow_symlinks=False).st_mode
+        elif (
+            TEMPORARY.fullmatch(entry.name)
+            and (is_bound or path.parent == folder)
+            and stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode)
         ):
             files.remove(path)
 
@@ -47,8 +49,8 @@ def _target(path: Path) -> str:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _entries(folder: Path, deep: bool = True) -> Iterator[os.DirEntry[str]]:
-    """Yields everything in a folder and, with `deep`, in its folders, without following links."""
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yields everything in a folder and its folders, without following links."""
     try:
         with os.scandir(folder) as found:
             entries = list(found)
@@ -56,6 +58,7 @@ def _entries(folder: Path, deep: bool = True) -> Iterator[os.DirEntry[str]]:
         raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
     for entry in entries:
         yield entry
-        is_own = deep and not os.path.lexists(os.path.join(entry.path, lock.NAME))
-        if is_own and entry.is_dir(follow_symlinks=False):
+        if entry.is_dir(follow_symlinks=False) and not os.path.lexists(
+            os.path.join(entry.path, lock.NAME)
+        ):
             yield from _entries(Path(entry.path))
