@@ -25,7 +25,17 @@ def test_a_log_line_is_one_line():
     assert console.Line("%(message)s").format(record) == r"a\nb.csv: not read"
 
 
-@pytest.mark.parametrize("path", ["config.data.cp_times[0]=5", "config.=1", "config.'a'.x=1"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "config.data.cp_times[0]=5",
+        "config.=1",
+        "config.'a'.x=1",
+        "config.models.a-b.epochs=3",
+        "config.models.5x.epochs=3",
+        "config.models.if.epochs=3",
+    ],
+)
 def test_what_is_no_name_of_a_field(path):
     with pytest.raises(UserError, match="expected names of letters, digits"):
         flags._check_texts(["moa-jax", f"--{path}"])
