@@ -10,6 +10,7 @@ from moa_jax.data import simulate
 from moa_jax.errors import UserError
 from moa_jax.recipes import simple_nn
 from moa_jax.store import files
+from moa_jax.store import workdir as store_workdir
 from moa_jax.store.workdir import VERSION, Workdir
 
 
@@ -77,6 +78,8 @@ def test_of_many_other_fields_the_first_are_named(workdir):
     with pytest.raises(UserError, match="absent there, .*; and [0-9]+ more$") as caught:
         workdir.bind(RunConfig({"x" * 100: model}), data, "vmap")
     assert str(caught.value).count("there,") == 5 and len(str(caught.value)) < 1500
+    told = store_workdir._differences({"a": list(range(1000)), "b": "x" * 300}, {})
+    assert told.startswith("a: [0, 1,") and "absent now; b: 'xxx" in told and len(told) < 200
 
 
 def test_what_was_resolved_stays(workdir):
