@@ -11,7 +11,7 @@ from moa_jax.errors import UserError
 from moa_jax.schema import choice, is_number, number, suggestion
 
 # A model's name is that of its folder and begins those of files.
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 LONGEST_NAME = 100
 # What else lies in a work folder.
 RESERVED = frozenset(
@@ -126,16 +126,16 @@ def _check_names(models: Sequence[str], others: Iterable[str]) -> None:
     for section, names in (("models", models), ("blend.files", others)):
         for name in names:
             where = f"config.{section}.{name!s}" if str(name).isprintable() else f"config.{section}"
-            if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
-                raise UserError(
-                    f"{where}: expected a name of at most {LONGEST_NAME} of the letters A-Z and "
-                    f"a-z, digits, '_', '-' and '.', not beginning with '.', found {name!r}"
-                )
             # Where upper and lower case are one, as on macOS, so are the folders.
-            plain = name.lower()
+            plain = str(name).lower()
             if plain in RESERVED:
                 raise UserError(
                     f"{where}: expected another name, the work folder has its own {plain}"
+                )
+            if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+                raise UserError(
+                    f"{where}: expected a name of at most {LONGEST_NAME} of the letters A-Z and "
+                    f"a-z, digits, '_' and '-', found {name!r}"
                 )
             if name in known.values():
                 raise UserError(

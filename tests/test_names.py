@@ -93,9 +93,14 @@ def test_new_rows_may_have_ignored_columns_of_their_own(plate, tmp_path):
         ({"cp_times": (24, 24.0)}, "config.data.cp_times: expected different values, found 24"),
         ({"control_type": "trt_cp"}, "treated_type and config.data.control_type: expected"),
         ({"cp_doses": ("D1,D2",)}, "cp_doses: expected each of several in quotes"),
+        ({"cp_doses": ("D1", "")}, "cp_doses: expected texts of cells, found '', which stands"),
+        ({"cp_doses": ("NA", "1")}, "cp_doses: expected texts of cells, found 'NA', which stands"),
+        ({"cp_doses": ("nan ",)}, "cp_doses: expected texts of cells, found 'nan '"),
+        ({"treated_type": ""}, "config.data.treated_type and .* texts of cells, found ''"),
+        ({"control_type": "-666"}, "texts of cells, found '-666'"),
     ],
 )  # fmt: skip
-def test_levels_that_are_one(settings, message):
+def test_levels_that_are_one_or_none(settings, message):
     with pytest.raises(UserError, match=message):
         Levels.of(DataConfig(**settings))
 

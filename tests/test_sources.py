@@ -1,5 +1,6 @@
 """Tests of predictions from elsewhere: aligned by name, and every mistake one line."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 
 from moa_jax import config as configuration
 from moa_jax.blend import sources
-from moa_jax.config import BlendConfig, PredictionFiles
+from moa_jax.command import run
+from moa_jax.config import BlendConfig, PredictionFiles, RunConfig
 from moa_jax.data import simulate, tables
 from moa_jax.errors import UserError
-from moa_jax.recipes import RECIPES
+from moa_jax.recipes import RECIPES, simple_nn
 from moa_jax.store import files
 from moa_jax.store.manifest import Manifest
 from moa_jax.store.predictions import Predictions
@@ -163,6 +165,15 @@ def test_all_models_predict_the_test_rows_or_none():
         sources.check_tests({"one": with_test, "two": without})
 
 
+def test_test_predictions_that_a_file_lacks_are_told_before_training(dataset, written):
+    files_of = {"m": PredictionFiles(written())}
+    blend = BlendConfig("fixed", {"a": 0.5, "m": 0.5}, files=files_of)
+    config = RunConfig({"a": simple_nn.ORIGINAL["old"]}, blend=blend)
+    assert run.outside_sources(config, dataclasses.replace(dataset, test=None))
+    with pytest.raises(UserError, match="files.m.test: expected a file, because a has test pred"):
+        run.outside_sources(config, dataset)
+
+
 @pytest.mark.parametrize(
     ("blend", "message"),
     [
@@ -172,7 +183,7 @@ def test_all_models_predict_the_test_rows_or_none():
         ({"files": {"a": {"test": "x"}}}, "config.blend.files.a.oof: expected a file for blend.m"),
         ({"files": {"a": {}}, "method": "fixed"}, "expected oof or test, found neither"),
         ({"method": "fixd"}, "config.blend.method: expected one of slsqp, tpe, per_target, fixed"),
-        ({"trials": 0}, "config.blend.trials: expected at least 1, found 0"),
+        ({"trials": 0}, "config.blend.trials: expected between 1 and 100000, found 0"),
         (
             {"files": {"a": {"oof": "x"}}, "weights": {"b": 1.0}},
             "config.blend.weights.b: expected one of the models",

@@ -8,7 +8,9 @@ import pytest
 from moa_jax.config import CheckpointConfig, RunConfig
 from moa_jax.data import simulate
 from moa_jax.errors import UserError
+from moa_jax.recipes import simple_nn
 from moa_jax.store import files
+from moa_jax.store import workdir as store_workdir
 from moa_jax.store.workdir import VERSION, Workdir
 
 
@@ -67,6 +69,17 @@ def test_another_run_is_refused(workdir):
     others = data.take(np.arange(1, 50))
     with pytest.raises(UserError, match="it differs in data: training rows"):
         workdir.bind(saving, others, "vmap")
+
+
+def test_of_many_other_fields_the_first_are_named(workdir):
+    data = simulate.make(rows=50, genes=3, cells=2, scored=2, nonscored=0, test_rows=0)
+    workdir.bind(RunConfig({}), data, "vmap")
+    model = dataclasses.replace(simple_nn.ORIGINAL["old"], seeds=tuple(range(1000)))
+    with pytest.raises(UserError, match="absent there, .*; and [0-9]+ more$") as caught:
+        workdir.bind(RunConfig({"x" * 100: model}), data, "vmap")
+    assert str(caught.value).count("there,") == 5 and len(str(caught.value)) < 1500
+    told = store_workdir._differences({"a": list(range(1000)), "b": "x" * 300}, {})
+    assert told.startswith("a: [0, 1,") and "absent now; b: 'xxx" in told and len(told) < 200
 
 
 def test_what_was_resolved_stays(workdir):

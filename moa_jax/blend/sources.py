@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,13 +79,17 @@ def of_files(files: PredictionFiles, dataset: Dataset) -> Source:
     return Source(oof, test, controls)
 
 
-def check_tests(sources: Mapping[str, Source]) -> None:
+def check_tests(sources: Mapping[str, Source], others: Sequence[str] = ()) -> None:
     """Checks that all models predict the test rows, or none does.
+
+    Args:
+      sources: predictions by model.
+      others: models that predict them, or will.
 
     Raises:
       UserError: naming a model that does not and one that does.
     """
-    having = [name for name, source in sources.items() if source.test is not None]
+    having = [*others] + [name for name, source in sources.items() if source.test is not None]
     for name, source in sources.items():
         if having and source.test is None:
             raise UserError(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from absl import app, logging
 
 from moa_jax.command import flags, unused, usage
-from moa_jax.errors import UserError
+from moa_jax.errors import UserError, joined_lines
 
 # absl's own help knows nothing of modes and configurations.
 _HELP = frozenset("-h -? -help --help --helpshort --helpfull --helpxml".split())
@@ -33,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
         print(fields.text(config))
         return
 
-    import jax
+    jax = _import_jax()
 
     from moa_jax.command import console, inference, repair, run
     from moa_jax.store import processes
@@ -59,6 +60,7 @@ def main(argv: Sequence[str]) -> None:
         jax.config.update("jax_platforms", "cpu")  # what is planned for need not be there
         print(plan.report(config, run.load_data(config), workdir))
         return
+    _check_devices(jax)
     if mode == "infer":
         workdir.read()  # a missing work folder is told before one is made
     workdir.lock()
@@ -67,6 +69,8 @@ def main(argv: Sequence[str]) -> None:
         logging.warning("%s", line)
     console.use_compilation_cache()
     if mode in ("all", "train", "blend"):
+        if mode == "all" and config.data.test_features:
+            inference.check_ahead(config)
         dataset = run.load_data(config)
         outside = run.outside_sources(config, dataset)
         if mode != "train":
@@ -79,6 +83,23 @@ def main(argv: Sequence[str]) -> None:
             run.blend(config, workdir, dataset, outside)
     if mode == "infer" or (mode == "all" and config.data.test_features):
         inference.infer(config, workdir)
+
+
+def _import_jax() -> ModuleType:
+    """Returns JAX, which reads its settings from the environment when it is imported."""
+    try:
+        import jax
+    except ValueError as error:
+        raise UserError(f"environment: {joined_lines(error)}") from error
+    return jax
+
+
+def _check_devices(jax: ModuleType) -> None:
+    """Raises a UserError unless JAX finds devices of the kind that the environment names."""
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise UserError(f"JAX: {joined_lines(error)}") from error
 
 
 def cli() -> None:

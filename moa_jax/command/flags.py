@@ -5,6 +5,7 @@ What a flag or a mode is for is followed by an example on a line of its own.
 
 from __future__ import annotations
 
+import keyword
 import os
 import re
 import sys
@@ -71,9 +72,8 @@ REPAIR = flags.DEFINE_bool(
     "Remove what is damaged of the work folder, and what was made from it, and train it again.\n"
     "moa-jax --config=quickstart --workdir=runs/quickstart --repair",
 )
-# A field's flag, and how it must be to be one.
+# A field's flag.
 _FIELD = re.compile(r"--?(no)?config\.")
-_NAMES = re.compile(r"--?(no)?config(\.\w+)+")
 # Configuration files that read what follows the colon: a work folder's own, and a user's.
 _STORED = Path(__file__).with_name("stored_config.py")
 _FILE = Path(__file__).with_name("file_config.py")
@@ -159,11 +159,18 @@ def _check_texts(argv: Sequence[str]) -> None:
                 f"{ascii(word)}: expected UTF-8, found other bytes; rename the file"
             ) from None
         field = word.partition("=")[0]
-        if _FIELD.match(word) and not _NAMES.fullmatch(field):
+        if _FIELD.match(word) and not all(map(_is_name, field.split(".")[1:])):
             raise UserError(
-                f"{field}: expected names of letters, digits and '_' with points between them; of "
-                "several values all are given together, with commas between them"
+                f"{field}: expected names of letters, digits and '_' with points between them, "
+                "which neither begin with a digit nor are words of Python, such as if; a model of "
+                "another name is set in the configuration's file, and of several values all are "
+                "given together, with commas between them"
             )
+
+
+def _is_name(text: str) -> bool:
+    """Tells whether ml_collections can take a text for the name of a field."""
+    return text.isidentifier() and not keyword.iskeyword(text)
 
 
 def _with_config(argv: Sequence[str]) -> list[str]:

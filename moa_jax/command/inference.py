@@ -15,7 +15,7 @@ from moa_jax.blend.combination import Weight
 from moa_jax.command import inference_record
 from moa_jax.command.inference_record import InputFile
 from moa_jax.config import RunConfig
-from moa_jax.data import tables
+from moa_jax.data import formats, tables
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.names import Prefixes
 from moa_jax.errors import UserError
@@ -29,6 +29,20 @@ from moa_jax.training.parallel import Devices
 SUBMISSION = "submission.csv"
 # From some rows to a model's predictions of them.
 Predict = Callable[[Dataset], Predictions]
+
+
+def check_ahead(config: RunConfig) -> None:
+    """Checks what could only stop inference when everything before it is done.
+
+    Raises:
+      UserError: `data.test_features` is no file, or predictions are blended that come from one.
+    """
+    formats.check_file(Path(config.data.test_features))
+    for name in config.blend.files:
+        raise UserError(
+            f"config.data.test_features: expected none with config.blend.files.{name}, whose "
+            "predictions come from a file; new rows cannot be predicted"
+        )
 
 
 def infer(config: RunConfig, workdir: Workdir) -> Path:

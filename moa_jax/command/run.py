@@ -163,7 +163,9 @@ def outside_sources(config: RunConfig, dataset: Dataset) -> dict[str, Source]:
       UserError: a file is not what is expected, or the method's library is not installed.
     """
     search.check_installed(config.blend.method)
-    return {name: sources.of_files(files, dataset) for name, files in config.blend.files.items()}
+    found = {name: sources.of_files(files, dataset) for name, files in config.blend.files.items()}
+    sources.check_tests(found, tuple(config.models) if dataset.test else ())
+    return found
 
 
 def blend(

@@ -8,14 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from moa_jax.data.names import level_key
+from moa_jax.data.names import DASHES as DASHES
+from moa_jax.data.names import MISSING as MISSING
+from moa_jax.data.names import MISSING_MARK as MISSING_MARK
+from moa_jax.data.names import is_missing as is_missing
 
-# How missing values are written; pyarrow reads the last three words as numbers.
-MISSING = frozenset("na n/a n.a. #n/a <na> none null nil missing . ? nan inf infinity".split())
-# How the Connectivity Map marks what is missing, in numbers and texts alike.
-MISSING_MARK = -666
-# The minus sign, and what is written in its place.
-DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"
 TRUTH = {"true": 1.0, "false": 0.0}
 
 
@@ -54,20 +51,6 @@ def numbers(column: pa.ChunkedArray) -> np.ndarray:
             return column.cast(pa.float64()).to_numpy()
         column = pc.utf8_trim_whitespace(column)
     return _cast(column, pa.float64()).to_numpy()
-
-
-def is_missing(text: str | None) -> bool:
-    """Tells whether a cell that should be a name stands for none.
-
-    >>> [is_missing(text) for text in ("NA", "-666.0", "", "--", "7", "Na+")]
-    [True, True, True, True, False, False]
-    """
-    return (
-        not text
-        or not text.strip(DASHES)
-        or text.lower() in MISSING
-        or level_key(text) == MISSING_MARK
-    )
 
 
 def binaries(column: pa.ChunkedArray) -> np.ndarray:

@@ -38,7 +38,7 @@ class Levels:
         """Returns the levels that a configuration names.
 
         Raises:
-          UserError: two of a column are one, as 10 and 10.0 are.
+          UserError: two of a column are one, as 10 and 10.0 are; one is a mark of missing values.
         """
         types = {"treated_type": data.treated_type, "control_type": data.control_type}
         for field, levels in {
@@ -48,6 +48,11 @@ class Levels:
         }.items():
             first: dict[str | float, object] = {}
             for level in levels:
+                if names.is_missing(str(level).strip()):
+                    raise UserError(
+                        f"config.data.{field}: expected texts of cells, found {level!r}, which "
+                        "stands for a missing value; give it a name of its own in the file"
+                    )
                 if (key := names.level_key(str(level))) in first:
                     raise UserError(
                         f"config.data.{field}: expected different values, found {first[key]!r} "

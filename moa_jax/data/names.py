@@ -1,4 +1,4 @@
-"""Names: which columns of a features file are which, and when two texts are one level."""
+"""Names: which columns of features are which, which texts are one level, and which are none."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ from moa_jax.errors import UserError
 
 PREFIX_FIELDS = ("gene_prefixes", "cell_prefixes", "ignore")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+# How missing values are written; pyarrow reads the last three words as numbers.
+MISSING = frozenset("na n/a n.a. #n/a <na> none null nil missing . ? nan inf infinity".split())
+# How the Connectivity Map marks what is missing, in numbers and texts alike.
+MISSING_MARK = -666
+# The minus sign, and what is written in its place.
+DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +88,20 @@ def level_key(text: str) -> str | float:
         return float(text)
     text = unicodedata.normalize("NFKC", text)
     return text.lower() if text.lower() in ("true", "false") else text
+
+
+def is_missing(text: str | None) -> bool:
+    """Tells whether a cell that should be a name stands for none.
+
+    >>> [is_missing(text) for text in ("NA", "-666.0", "", "--", "7", "Na+")]
+    [True, True, True, True, False, False]
+    """
+    return (
+        not text
+        or not text.strip(DASHES)
+        or text.lower() in MISSING
+        or level_key(text) == MISSING_MARK
+    )
 
 
 def tell_alike(file: object, names: Iterable[str], others: Iterable[str] = ()) -> None:

@@ -112,7 +112,7 @@ def read_groups(file: str | Path, train: Dataset) -> np.ndarray:
     Raises:
       UserError: naming the file and what was expected and found.
     """
-    if kind(Path(file)).startswith("none"):
+    if not str(file) or kind(Path(file)).startswith("none"):
         raise UserError(
             f"config.data.groups: expected auto, none, compound or a file, found {str(file)!r}"
             + suggestion(str(file), ("auto", "none", "compound"))

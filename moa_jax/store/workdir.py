@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Protocol
 from moa_jax import config as configuration
 from moa_jax.config import RunConfig
 from moa_jax.errors import UserError
+from moa_jax.schema import shown
 from moa_jax.store import files, leftovers, lock, processes
 from moa_jax.store.manifest import Manifest
 
@@ -28,6 +29,8 @@ UNREPAIRABLE = (
     "it cannot be repaired: use another --workdir, or delete it and train again with the "
     "configuration and the data of this run"
 )
+# How many fields a message about other ones names, and how long a text may be to be quoted whole.
+MOST_DIFFERENCES, LONGEST_TEXT = 5, 64
 PACKAGES = (
     "moa_jax",
     "jax",
@@ -115,8 +118,8 @@ class Workdir:
         """Writes `config.json` and `environment.json`, or checks that they are of this run.
 
         Raises:
-          UserError: the folder belongs to another configuration or other data; every differing
-            field is named.
+          UserError: the folder belongs to another configuration or other data; the first fields
+            that differ are named, and how many more do.
         """
         fields = configuration.effective(config)
         test = dataset.test.fingerprint() if dataset.test else "none"
@@ -146,7 +149,7 @@ class Workdir:
         """Checks that a configuration is this folder's, wherever it decides what is predicted.
 
         Raises:
-          UserError: naming every field that differs.
+          UserError: naming the first fields that differ, and how many more do.
         """
         stored = self.read()
         here = configuration.effective(config)
@@ -230,7 +233,14 @@ def _environment(strategy: str) -> dict[str, Any]:
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     names = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
-    return "; ".join(
-        f"{name}: {there.get(name, 'absent')} there, {here.get(name, 'absent')} now"
-        for name in names
-    )
+    told = [
+        f"{name}: {_shown(there.get(name, 'absent'))} there, {_shown(here.get(name, 'absent'))} now"
+        for name in names[:MOST_DIFFERENCES]
+    ]
+    if left := len(names) - len(told):
+        told.append(f"and {left} more")
+    return "; ".join(told)
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) and len(value) <= LONGEST_TEXT else shown(value)

@@ -2,12 +2,15 @@
 
 import logging
 import os
+import sys
+import types
 
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from moa_jax.command import console, file_config, flags
+from moa_jax.command import console, entry, file_config, flags, inference
+from moa_jax.config import BlendConfig, DataConfig, PredictionFiles, RunConfig
 from moa_jax.data import formats, prepared
 from moa_jax.errors import UserError
 from moa_jax.store import leftovers
@@ -25,7 +28,17 @@ def test_a_log_line_is_one_line():
     assert console.Line("%(message)s").format(record) == r"a\nb.csv: not read"
 
 
-@pytest.mark.parametrize("path", ["config.data.cp_times[0]=5", "config.=1", "config.'a'.x=1"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "config.data.cp_times[0]=5",
+        "config.=1",
+        "config.'a'.x=1",
+        "config.models.a-b.epochs=3",
+        "config.models.5x.epochs=3",
+        "config.models.if.epochs=3",
+    ],
+)
 def test_what_is_no_name_of_a_field(path):
     with pytest.raises(UserError, match="expected names of letters, digits"):
         flags._check_texts(["moa-jax", f"--{path}"])
@@ -65,6 +78,33 @@ def test_a_parquet_text_that_is_not_utf_8(tmp_path):
     pa.parquet.write_table(pa.table({"sig_id": texts}), tmp_path / "a.parquet")
     with pytest.raises(UserError, match="a.parquet: cannot be read as parquet: .*UTF8"):
         list(formats.tables(tmp_path / "a.parquet"))
+
+
+def test_devices_that_jax_does_not_find():
+    def devices():
+        raise RuntimeError("Unable to initialize backend 'x':\nnot known")
+
+    with pytest.raises(UserError, match="JAX: Unable to initialize backend 'x': not known"):
+        entry._check_devices(types.SimpleNamespace(devices=devices))
+
+
+def test_a_setting_that_jax_refuses(tmp_path, monkeypatch):
+    (tmp_path / "jax.py").write_text("raise ValueError('Invalid value for JAX flag')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "jax", raising=False)
+    with pytest.raises(UserError, match="environment: Invalid value for JAX flag"):
+        entry._import_jax()
+
+
+def test_what_stops_inference_stops_before_training(tmp_path):
+    data = DataConfig(test_features=str(tmp_path / "absent.csv"))
+    with pytest.raises(UserError, match="absent.csv: expected a file, found none"):
+        inference.check_ahead(RunConfig({}, data=data))
+    (tmp_path / "absent.csv").write_text("")
+    inference.check_ahead(RunConfig({}, data=data))
+    blend = BlendConfig(files={"m": PredictionFiles("oof.csv")})
+    with pytest.raises(UserError, match="test_features: expected none with config.blend.files.m"):
+        inference.check_ahead(RunConfig({}, data=data, blend=blend))
 
 
 @pytest.mark.parametrize("error", ["SystemExit", "KeyboardInterrupt", "BaseException('x')"])

@@ -34,6 +34,7 @@ def parse(*names, **blend):
         ".",
         "..",
         ".hidden",
+        "V1.2",
         "a b",
         "a\n",
         "ä",
@@ -78,7 +79,7 @@ def test_names_that_differ_by_case_are_one_folder_elsewhere():
         parse("a", "A")
     with pytest.raises(UserError, match="config.blend.files.A: expected another name, it is a but"):
         parse("a", files={"A": {"oof": "x.csv"}})
-    names = ["simple_nn", "V1.2", "_a", "-", "x" * 100]
+    names = ["simple_nn", "V1-2", "_a", "-", "x" * 100]
     assert [*parse(*names).models] == names
 
 

@@ -271,6 +271,8 @@ def test_pipes_and_endless_names_of_groups_are_refused(case):
         tables.read_groups(case.file.with_name("groups.csv"), rows)
     with pytest.raises(UserError, match="config.data.groups: expected auto, none, compound or a"):
         tables.read_groups("x" * 300, rows)
+    with pytest.raises(UserError, match="config.data.groups: expected auto, none, .* found ''"):
+        tables.read_groups("", rows)
     with pytest.raises(UserError, match=r"x: expected a file, found none \(File name too long"):
         case.infer(test_features="x" * 300)
 

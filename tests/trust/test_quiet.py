@@ -170,8 +170,9 @@ def test_what_libraries_log(tmp_path, root_logger, capfd):
     say("every step", "/home/moa_jax/.venv/jax/x.py", logging.INFO)
     say("raised as well", "/venv/orbax/checkpoint/x.py", logging.ERROR)
     say("an error", "/venv/jax/x.py", logging.ERROR)
+    say("of\ntwo lines", "/venv/jax/x.py", logging.ERROR)
     lines = [line[9:] for line in (tmp_path / "log.txt").read_text().splitlines()]
-    assert lines == ["a warning", "an error"]
+    assert lines == ["a warning", "an error", r"of\ntwo lines"]
 
 
 def test_a_cache_of_programs_on_a_full_disk_is_told_once(monkeypatch, caplog):
