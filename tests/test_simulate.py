@@ -129,7 +129,7 @@ def test_what_is_absent_is_not_written(tmp_path):
 
 def test_unwritable_folder(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="expected a folder, found a file"):
         simulate.write(tmp_path / "file", **SMALL)
 
 
