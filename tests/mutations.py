@@ -1338,6 +1338,12 @@ MUTATIONS = (
         "trust/test_limits.py::test_data_that_nothing_is_too_large_for_are_blamed",
     ),
     Mutation(
+        "training/footprint.py",
+        "2 * max(_outputs(layers.jaxpr), default=0)",
+        "max(_outputs(layers.jaxpr), default=0)",
+        "trust/test_limits.py::test_the_largest_layer_of_a_large_batch_counts",
+    ),
+    Mutation(
         "store/memory.py",
         "for place in (group, *group.parents):",
         "for place in (group,):",

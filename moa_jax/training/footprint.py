@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.extend.core
 import numpy as np
 
 from moa_jax.training import shapes
@@ -91,7 +92,7 @@ def _batch_bytes(stage: Stage, state: MemberState) -> int:
 def _outputs(program: Any) -> Iterator[int]:
     """Yields the bytes of everything that a traced program computes."""
     for equation in program.eqns:
-        for inner in jax.core.jaxprs_in_params(equation.params):
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
             yield from _outputs(inner)
         for output in equation.outvars:
             yield math.prod(output.aval.shape) * output.aval.dtype.itemsize

@@ -24,6 +24,7 @@ from moa_jax.models.hyperparameters import TABNET
 from moa_jax.recipes import RECIPES, simple_nn, system, three_stage_nn
 from moa_jax.store import memory
 from moa_jax.store.workdir import Workdir
+from moa_jax.training import footprint
 
 ABSURD = (1e308, -1e308, 10**15, 10**400, 10**5000, math.nan, math.inf, "12", None, True, (3, "x"))
 # A machine too small for nearly everything.
@@ -127,6 +128,17 @@ def test_a_value_that_would_fit_does(dataset, tmp_path, monkeypatch):
     where = context(tmp_path, "mine")
     limits.check_memory(RunConfig({"mine": changed(hidden=fits)}), dataset, where)
     assert 8 < fits < 8192
+
+
+def test_the_largest_layer_of_a_large_batch_counts(dataset, tmp_path, monkeypatch):
+    """Layers may be larger than their weights tell; here the hidden one is as wide as they are."""
+    where, rows, wide = context(tmp_path, "mine"), 4096, 64
+    model = changed(hidden=wide, batch_size=rows)
+    (built,) = system.outline(model, dataset, where)
+    monkeypatch.setattr(footprint, "LARGE_BATCH", 0)
+    found = footprint.of_stage(built.stage, where.devices, 1, 1)
+    table = 4 * rows  # of positions
+    assert found.batches == table + 4 * rows * (built.num_inputs + 2 * wide)
 
 
 def test_members_rows_fit_in_memory(dataset, tmp_path, monkeypatch):
