@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Sequence
+from logging import NOTSET, WARNING, getLogger
 from types import ModuleType
 
 from absl import app, logging
@@ -91,6 +92,9 @@ def _import_jax() -> ModuleType:
         import jax
     except ValueError as error:
         raise UserError(f"environment: {joined_lines(error)}") from error
+    talk = getLogger("jax")
+    if talk.level == NOTSET:  # what JAX tells of every start comes before our log's filter
+        talk.setLevel(WARNING)
     return jax
 
 

@@ -6,7 +6,6 @@ written by the first, and all go on when it is there; the work folder is one tha
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 
@@ -26,9 +25,6 @@ def start() -> None:
     # JAX is imported late here: whoever only reads or writes files does not wait for it.
     import jax
 
-    talk = logging.getLogger("jax")
-    if talk.level == logging.NOTSET:  # what JAX tells of every start comes before our log's filter
-        talk.setLevel(logging.WARNING)
     # That service would take SIGTERM for itself, before anything else hears of it.
     jax.config.update("jax_enable_preemption_service", False)
     try:
