@@ -987,7 +987,7 @@ MUTATIONS = (
     ),
     Mutation(
         "store/files.py",
-        "is_whole = stored[_SEAL] == _content_hash(content)",
+        "is_whole = stored[_SEAL] == content_hash(content)",
         "is_whole = bool(stored[_SEAL])",
         "trust/test_sealed.py::test_another_layout_is_the_same_content",
     ),
@@ -1132,8 +1132,8 @@ MUTATIONS = (
     ),
     Mutation(
         "command/inference_record.py",
-        '"weights": _digest(weights),',
-        '"weights": _digest(sorted(weights)),',
+        '"weights": files.content_hash(weights),',
+        '"weights": files.content_hash(sorted(weights)),',
         "trust/test_inference.py::test_what_differs_is_made_again",
     ),
     Mutation(

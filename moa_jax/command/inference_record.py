@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 import re
 import stat
@@ -102,8 +101,8 @@ def made_by(
     return {
         "version": moa_jax.__version__,
         "run": stored["hash"],
-        "data": _digest(stored["data"]),
-        "weights": _digest(weights),
+        "data": files.content_hash(stored["data"]),
+        "weights": files.content_hash(weights),
         "models": {name: _file(path) for name, path in manifests.items()},
     }
 
@@ -213,10 +212,6 @@ def _read(folder: Path) -> dict[str, Any] | None:
 def _file(path: Path) -> dict[str, Any]:
     files.check_regular(path)
     return {"size": path.stat().st_size, "sha256": files.sha256(path)}
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

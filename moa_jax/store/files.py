@@ -197,7 +197,7 @@ def sealed_text(value: Mapping[str, Any]) -> str:
     """Returns what `write_sealed` writes: for who replaces several files together."""
     if _SEAL in value:
         raise ValueError(f"{_SEAL}: expected another name for a value")
-    return _json({**value, _SEAL: _content_hash(value)})
+    return _json({**value, _SEAL: content_hash(value)})
 
 
 def read_sealed(path: str | Path, remedy: str) -> dict[str, Any]:
@@ -227,7 +227,7 @@ def unsealed(path: str | Path, stored: Any, remedy: str) -> dict[str, Any]:
         raise UserError(f"{path}: damaged, expected an object with its {_SEAL}; {remedy}")
     content = {name: value for name, value in stored.items() if name != _SEAL}
     try:
-        is_whole = stored[_SEAL] == _content_hash(content)
+        is_whole = stored[_SEAL] == content_hash(content)
     except RecursionError:  # nested just as deep as the parser goes
         is_whole = False
     if not is_whole:
@@ -273,7 +273,8 @@ def kind(path: str | Path) -> str:
     return "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
 
 
-def _content_hash(value: Mapping[str, Any]) -> str:
+def content_hash(value: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of what JSON holds, however it is laid out, as hexadecimal digits."""
     # Through JSON once, because its keys are texts and are ordered as such.
     plain = json.loads(json.dumps(value))
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))

@@ -34,7 +34,7 @@ def _read(path):
 @settings(max_examples=30, deadline=None)
 @given(st.dictionaries(st.text().filter(lambda name: name != "sha256"), JSON))
 def test_a_sealed_value_is_returned(tmp_path_factory, value):
-    text = json.dumps({**value, "sha256": files._content_hash(value)})
+    text = json.dumps({**value, "sha256": files.content_hash(value)})
     path = tmp_path_factory.getbasetemp() / "any.json"
     path.write_text(text)
     assert _read(path) == value
