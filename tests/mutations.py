@@ -644,7 +644,7 @@ MUTATIONS = (
     ),
     Mutation(
         "training/loop.py",
-        "stage.optimizer(total_steps, closed.rate.scale).init(kept.params)",
+        "stage.optimizer(total_steps, closed.rate.scale, data).init(kept.params)",
         "closed.opt",
         "test_loop.py::test_restart_goes_back_to_the_kept_weights",
     ),

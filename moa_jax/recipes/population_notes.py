@@ -1,0 +1,91 @@
+"""Notes on a population: which members its ensemble takes, and which of their draws mattered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from moa_jax.recipes import ensemble
+from moa_jax.recipes.draws import Draw
+from moa_jax.recipes.finished import METRICS
+from moa_jax.store import files
+
+if TYPE_CHECKING:
+    from moa_jax.recipes.context import Context
+    from moa_jax.recipes.profile_nn import Config
+
+# A rank correlation of fewer members is chance.
+FEWEST = 8
+
+
+def of(recipe: Config, context: Context) -> tuple[str, ...]:
+    """Returns sentences about a population whose stages and ensemble are finished."""
+    counts, by_fold = ensemble.stored(context)
+    taken = {
+        (stage, int(seed)): count for stage, own in counts.items() for seed, count in own.items()
+    }
+    losses = _losses(recipe, context)
+    ranked = sorted(taken, key=lambda place: (-taken[place], place))
+    said = [
+        f"Ensemble for new rows: {len(taken)} of {recipe.members} members, "
+        f"{sum(taken.values())} times in all; for the folds "
+        f"{_range([sum(map(len, own.values())) for own in by_fold.values()])} members each.",
+        *(
+            f"{taken[stage, seed]} x member {seed} ({stage}, alone {losses[stage][seed]:.5f}): "
+            f"{_shown(recipe.draw(seed))}."
+            for stage, seed in ranked
+        ),
+        "Best member alone by inputs: "
+        + ", ".join(f"{stage} {min(own.values()):.5f}" for stage, own in losses.items())
+        + ".",
+    ]
+    if recipe.members >= FEWEST:
+        said.append(_what_mattered(recipe, losses))
+    if not recipe.nested:
+        said.append(
+            "Each fold's ensemble is chosen by the other folds' rows, predicted by networks that "
+            "trained on the fold: its labels may move the choice, and nothing else (nested=true "
+            "keeps them from that, too)."
+        )
+    return tuple(said)
+
+
+def _losses(recipe: Config, context: Context) -> dict[str, dict[int, float]]:
+    """Returns the out-of-fold loss of each member by stage and number, the mean over its folds."""
+    found: dict[str, dict[int, float]] = {}
+    for design in recipe.stages(context.levels, False):
+        scores = files.read_json(context.folder / design.name / METRICS)["fold_scores"]
+        for seed in sorted({score["seed"] for score in scores}):
+            own = [(s["rows"], s["score"]) for s in scores if s["seed"] == seed]
+            rows, losses = map(np.array, zip(*own, strict=True))
+            found.setdefault(design.name, {})[seed] = float((rows * losses).sum() / rows.sum())
+    return found
+
+
+def _what_mattered(recipe: Config, losses: dict[str, dict[int, float]]) -> str:
+    """Returns how draws and losses go together, members of all groups by their rank."""
+    from scipy.stats import spearmanr
+
+    alone = {seed: loss for own in losses.values() for seed, loss in own.items()}
+    drawn = np.array([recipe.draw(seed) for seed in alone])
+    parts = []
+    for name, values in zip(Draw._fields, drawn.T, strict=True):
+        if len(set(values)) > 1:
+            correlation = spearmanr(values, [*alone.values()]).statistic
+            parts.append((correlation, f"{name.replace('_', ' ')} {correlation:+.2f}"))
+    parts.sort(key=lambda part: -abs(part[0]))
+    return (
+        "Rank correlation of draws with a member's loss (below 0: more was better): "
+        f"{', '.join(text for _, text in parts)}."
+    )
+
+
+def _shown(draw: Draw) -> str:
+    steps, *others = draw._asdict().items()
+    shown = [f"{name.replace('_', ' ')} {value:.2g}" for name, value in others]
+    return f"{steps[1]} steps, {', '.join(shown)}"
+
+
+def _range(values: list[int]) -> str:
+    return f"{min(values)} to {max(values)}"
