@@ -111,11 +111,10 @@ class Config(Recipe, Ranges):
         self.check_ranges()
         for name in ("widths", "depths"):
             check_lengths(name, getattr(self, name), "inputs", self.inputs)
-        groups = [*zip(self.inputs, self.widths, self.depths, strict=True)]
-        if len(set(groups)) < len(groups):
+        if len(set(self.groups)) < len(self.groups):
             raise UserError(
                 "inputs: expected groups that differ in inputs, width or depth, found "
-                + ", ".join(map(str, groups))
+                + ", ".join(map(str, self.groups))
             )
         if self.nested and self.folds < 3:
             raise UserError(f"folds: expected at least 3 with nested=true, found {self.folds}")
@@ -133,26 +132,39 @@ class Config(Recipe, Ranges):
         def arrange(rows: Dataset, columns: np.ndarray, earlier: np.ndarray) -> np.ndarray:
             return np.concatenate([columns, *profile.treatment(rows, levels)], axis=1)
 
-        groups = enumerate(zip(self.inputs, self.widths, self.depths, strict=True))
-        return tuple(
-            StageDesign(
-                name=f"{inputs}_{width}x{depth}",
-                network=functools.partial(self.network, (width,) * depth),
-                training=self.stage,
-                targets=scored,
-                split=functools.partial(self.split_rows, seeds=self.dealt(number)),
-                features=ProfileFeatures(
-                    arrange, "per_fold", PopulationProfile(inputs, self.components)
-                ),
-                select_on="holdout" if self.select_on == "holdout" else "fold",
-                nesting=Nesting(self.folds, 2) if self.nested else None,
-                probabilities=_probabilities,
-                draws=self.draws,
-                by_seed=True,
+        described = {
+            inputs: ProfileFeatures(arrange, "per_fold", PopulationProfile(inputs, self.components))
+            for inputs in self.inputs
+        }
+        designs = []
+        for number, (inputs, width, depth) in enumerate(self.groups):
+            if not (dealt := self.dealt(number)):
+                continue
+            name, features = f"{inputs}_{width}x{depth}", described[inputs]
+            designs.append(
+                StageDesign(
+                    name=name,
+                    network=functools.partial(self.network, (width,) * depth),
+                    training=self.stage,
+                    targets=scored,
+                    split=functools.partial(self.split_rows, seeds=dealt),
+                    features=features,
+                    select_on="holdout" if self.select_on == "holdout" else "fold",
+                    nesting=Nesting(self.folds, 2) if self.nested else None,
+                    probabilities=_probabilities,
+                    draws=self.draws,
+                    by_seed=True,
+                )
             )
-            for number, (inputs, width, depth) in groups
-            if self.dealt(number)
-        )
+            # What the first group of these inputs has fitted the later ones read.
+            if features.profile_of is None:
+                described[inputs] = dataclasses.replace(features, profile_of=name)
+        return tuple(designs)
+
+    @property
+    def groups(self) -> list[tuple[str, int, int]]:
+        """Inputs, width and depth of each group."""
+        return [*zip(self.inputs, self.widths, self.depths, strict=True)]
 
     def dealt(self, group: int) -> list[int]:
         """Returns the numbers of a group's members, those with the most steps first."""
