@@ -137,8 +137,8 @@ class Config(Recipe, Ranges):
             for inputs in self.inputs
         }
         designs = []
-        for number, (inputs, width, depth) in enumerate(self.groups):
-            if not (dealt := self.dealt(number)):
+        for group, (inputs, width, depth) in enumerate(self.groups):
+            if not (dealt := self.dealt(group)):
                 continue
             name, features = f"{inputs}_{width}x{depth}", described[inputs]
             designs.append(
