@@ -16,7 +16,14 @@ from moa_jax.recipes import stage_predictions, system
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
 
-MODELS = ("simple_nn_old", "three_stage_nn", "nn_tabnet", "two_heads_resnet", "efficientnet")
+MODELS = (
+    "simple_nn_old",
+    "three_stage_nn",
+    "nn_tabnet",
+    "two_heads_resnet",
+    "efficientnet",
+    "profile_nn",
+)
 
 
 class SmallImageNetwork(nn.Module):
@@ -37,7 +44,7 @@ def small(model, monkeypatch):
     if model == "nn_tabnet":
         first = dataclasses.replace(recipe.nonscored, seeds=(0,), split_seeds=(512,))
         fields |= {"nonscored": first, "scored": dataclasses.replace(recipe.scored, seeds=(0,))}
-    else:
+    elif model != "profile_nn":
         fields["seeds"] = (0,)
     if model == "two_heads_resnet":
         fields["freeze_loop"] = "off"  # it trains on the rows that it predicts, and is not reported
