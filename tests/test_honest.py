@@ -44,7 +44,10 @@ def small(model, monkeypatch):
     if model == "nn_tabnet":
         first = dataclasses.replace(recipe.nonscored, seeds=(0,), split_seeds=(512,))
         fields |= {"nonscored": first, "scored": dataclasses.replace(recipe.scored, seeds=(0,))}
-    elif model != "profile_nn":
+    elif model == "profile_nn":
+        fields |= {"members": 4, "widths": (8, 4), "depths": (1, 1)}
+        fields["inputs"] = ("standard", "components")
+    else:
         fields["seeds"] = (0,)
     if model == "two_heads_resnet":
         fields["freeze_loop"] = "off"  # it trains on the rows that it predicts, and is not reported

@@ -73,8 +73,11 @@ def test_members_are_dealt_to_groups_the_longest_first():
     ("fields", "message"),
     [
         ({"steps": (20, 10)}, r"steps: expected the lower end first, found \(20, 10\)"),
-        ({"widths": (8, 8)}, "widths: expected 4 values, one for each of inputs, found 2"),
-        ({"inputs": ("standard",) * 4}, "inputs: expected groups that differ"),
+        ({"widths": (8, 8)}, "widths: expected 3 values, one for each of inputs, found 2"),
+        (
+            {"inputs": ("standard",) * 3, "widths": (8,) * 3, "depths": (1,) * 3},
+            "inputs: expected groups that differ",
+        ),
         ({"nested": True, "folds": 2}, "folds: expected at least 3 with nested=true, found 2"),
         ({"select_on": "last", "patience": 2}, "patience: expected 0 with select_on=last"),
     ],

@@ -62,7 +62,7 @@ class Ranges:
 
         def even(bounds: Sequence[float]) -> float:
             low, high = bounds
-            return float(generator.uniform(low, high))
+            return float(low + (high - low) * generator.random())
 
         def by_logarithm(bounds: Sequence[float]) -> float:
             low, high = bounds

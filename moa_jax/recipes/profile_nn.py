@@ -109,8 +109,6 @@ class Config(Recipe, Ranges):
     def check(self, dataset: Dataset) -> None:
         super().check(dataset)
         self.check_ranges()
-        for name in ("widths", "depths"):
-            check_lengths(name, getattr(self, name), "inputs", self.inputs)
         if len(set(self.groups)) < len(self.groups):
             raise UserError(
                 "inputs: expected groups that differ in inputs, width or depth, found "
@@ -163,7 +161,13 @@ class Config(Recipe, Ranges):
 
     @property
     def groups(self) -> list[tuple[str, int, int]]:
-        """Inputs, width and depth of each group."""
+        """Inputs, width and depth of each group.
+
+        Raises:
+          UserError: they are not equally many.
+        """
+        for name in ("widths", "depths"):
+            check_lengths(name, getattr(self, name), "inputs", self.inputs)
         return [*zip(self.inputs, self.widths, self.depths, strict=True)]
 
     def dealt(self, group: int) -> list[int]:

@@ -8,6 +8,8 @@ import numpy as np
 
 # A gain below this is rounding.
 TOLERANCE = 1e-7
+# So many further ones are tried before the choice ends.
+PATIENCE = 10
 
 
 def greedy(
@@ -18,8 +20,9 @@ def greedy(
 ) -> np.ndarray:
     """Returns how often each candidate is taken into an ensemble, whose mean is its prediction.
 
-    It begins with the best candidate and takes the one whose company lowers the loss of the mean
-    most, again and again, the same one as often as it helps, until none does.
+    It begins with the best candidate and takes the one in whose company the loss of the mean is
+    lowest, again and again, the same one as often as that is so. The mean with the lowest loss of
+    all is kept: where none of three is better than two, one of four may be.
 
     Args:
       predictions: [C] arrays [N, L] of probabilities, one for each candidate.
@@ -41,16 +44,18 @@ def greedy(
     """
     chosen = slice(None) if rows is None else rows
     targets = np.asarray(targets)[chosen].astype(bool)
-    counts, total, best = np.zeros(len(predictions), int), np.zeros(targets.shape), np.inf
+    counts, total = np.zeros(len(predictions), int), np.zeros(targets.shape)
+    kept, best, best_size = counts, np.inf, 0
     for size in range(1, most + 1):
         losses = [_loss((total + p[chosen]) / size, targets) for p in predictions]
         taken = int(np.argmin(losses))
-        if losses[taken] > best - TOLERANCE:
-            break
-        best = losses[taken]
-        counts[taken] += 1
+        counts = counts + (np.arange(len(counts)) == taken)
         total = total + predictions[taken][chosen]
-    return counts
+        if losses[taken] < best - TOLERANCE:
+            kept, best, best_size = counts, losses[taken], size
+        elif size - best_size == PATIENCE:
+            break
+    return kept
 
 
 def _loss(probabilities: np.ndarray, targets: np.ndarray) -> float:

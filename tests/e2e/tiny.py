@@ -75,8 +75,8 @@ MODELS = {
 # A population is chosen by its name.
 POPULATION = {
     "profile_nn": profile_nn.Config(
-        members=8, folds=3, inputs=("standard", "rank_gauss", "components", "components"),
-        widths=(8, 8, 8, 4), depths=(1, 1, 2, 1), components=5, steps=(4, 16), epoch_steps=4,
+        members=8, folds=3, inputs=("standard", "components", "components"),
+        widths=(8, 8, 4), depths=(1, 2, 1), components=5, steps=(4, 16), epoch_steps=4,
         batch_size=16,
     )
 }  # fmt: skip
