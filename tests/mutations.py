@@ -680,8 +680,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/group.py",
-        "self.settings.base_seed, member, epoch, stage.share_init_across_folds",
-        "self.settings.base_seed, member, 0, stage.share_init_across_folds",
+        "stage.epoch_rows(base_seed, member, epoch)",
+        "stage.epoch_rows(base_seed, member, 0)",
         "test_loop.py::test_members_agree_with_plain_loops_in_float64",
     ),
     Mutation(

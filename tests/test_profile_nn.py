@@ -55,9 +55,8 @@ def test_draws_fill_their_ranges():
         middle = np.sqrt(low * high) if low else (low + high) / 2
         assert 0.4 < (values < middle).mean() < 0.6, name
     assert 0.4 < np.mean([draw.label_smoothing > 0 for draw in every]) < 0.6
-    assert Ranges(steps=(149, 149)).epochs(0, 100) == 1
-    assert Ranges(steps=(151, 151)).epochs(0, 100) == 2
-    assert Ranges(steps=(1, 1)).epochs(0, 100) == 1
+    config = profile_nn.Config(epoch_steps=100)
+    assert [config.whole_epochs(steps) for steps in (1, 149, 150, 3000)] == [1, 1, 2, 30]
 
 
 def test_members_are_dealt_to_groups_the_longest_first():
@@ -259,9 +258,7 @@ def test_members_have_their_own_rates(tmp_path, dataset):
         rate = -float(updates["kernel"][0, 0]) / draw.weight_decay
         assert 0.9 * draw.learning_rate < rate <= 1.001 * draw.learning_rate
         assert not updates["bias"].any()
-        assert stage.total_steps(member) == recipe.epoch_steps * recipe.epochs(
-            member.seed, recipe.epoch_steps
-        )
+        assert stage.total_steps(member) == 4 * recipe.whole_epochs(draw.steps)
 
 
 def test_the_loss_smooths_by_the_member():

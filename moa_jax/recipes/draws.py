@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -79,10 +78,6 @@ class Ranges:
         )
         smooths = generator.random() < SHARE_SMOOTHED
         return drawn if smooths else drawn._replace(label_smoothing=0.0)
-
-    def epochs(self, member: int, epoch_steps: int) -> int:
-        """Returns the whole epochs that are nearest to a member's steps, at least one."""
-        return max(1, math.floor(self.draw(member).steps / epoch_steps + 0.5))
 
     def check_ranges(self) -> None:
         """Checks that the lowest value of every range comes first.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -175,6 +176,10 @@ class Config(Recipe, Ranges):
         own = range(group, self.members, len(self.inputs))
         return sorted(own, key=lambda member: -self.draw(member).steps)
 
+    def whole_epochs(self, steps: int) -> int:
+        """Returns the number of epochs that is nearest to so many steps, at least one."""
+        return max(1, math.floor(steps / self.epoch_steps + 0.5))
+
     def network(self, hidden: tuple[int, ...], num_outputs: int) -> nn.Module:
         from moa_jax.models.drawn_mlp import DrawnMLP
 
@@ -183,7 +188,8 @@ class Config(Recipe, Ranges):
     def notes(self, rows: Dataset, context: Context) -> tuple[str, ...]:
         from moa_jax.recipes import population_notes
 
-        return population_notes.of(self, context)
+        stages = [design.name for design in self.stages(context.levels, False)]
+        return population_notes.of(context, self, stages, self.nested)
 
     def split_rows(self, rows: Dataset, seeds: Sequence[int]) -> Split:
         """Returns the fold of each row, the same for all seeds."""
@@ -202,7 +208,7 @@ class Config(Recipe, Ranges):
         from moa_jax.training.stage import Stage, by_row
 
         def length(member: Member) -> int:
-            return self.epochs(member.seed, self.epoch_steps)
+            return self.whole_epochs(self.draw(member.seed).steps)
 
         def start(member: Member) -> dict:
             bias = _log_odds(targets[member.train_rows].mean(0, dtype=np.float64))
@@ -218,7 +224,7 @@ class Config(Recipe, Ranges):
             valid_loss=_loss,
             valid_weights=by_row,
             optimizer=self.optimizer,
-            epochs=max(map(length, members), default=1),
+            epochs=max(map(length, members), default=self.whole_epochs(self.steps[1])),
             own_epochs=length,
             epoch_steps=self.epoch_steps,
             batch_size=rows_per_step(self.batch_size, most_rows),

@@ -156,6 +156,11 @@ class Stage:
         """Returns the length of a member's schedule."""
         return self.own_epochs(member) if self.own_epochs else self.epochs
 
+    @property
+    def mean_epochs(self) -> float:
+        """Mean length of the members' schedules."""
+        return sum(map(self.epochs_of, self.members)) / len(self.members)
+
     def total_steps(self, member: Member) -> int:
         """Returns the optimiser steps that a member's schedule is made for."""
         return self.epochs_of(member) * self.steps_per_epoch(member)
