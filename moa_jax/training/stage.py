@@ -107,8 +107,8 @@ class Stage:
         all are of one length.
       epoch_steps: optimiser steps of an epoch, which begins with the row after the last one of the
         epoch before, in pass after pass over the training rows; None for one pass an epoch.
-      cohorts: at least so many groups train one after another, members in their order. Sorted by
-        length they leave few steps in which members of a group have nothing to do.
+      cohorts: groups that members are cut into, in their order, where all could train at once.
+        Sorted by length they leave few steps in which members of a group have nothing to do.
       valid_loss: the loss that the rules look at. None: the same as `loss`.
       valid_weights: weights of the batches in its mean, from their numbers of rows [steps].
       member_data: arrays of each member, stacked along the first axis to one shape.
