@@ -106,7 +106,7 @@ MUTATIONS = (
         "training/predict.py",
         "values[chosen] * weights[chosen, None, None]",
         "values[chosen]",
-        "test_ensemble.py::test_new_rows_are_predicted_by_the_choice",
+        "test_ensemble.py::test_a_stages_mean_has_the_weights_of_its_members",
     ),
     Mutation(
         "training/loop.py",

@@ -181,6 +181,26 @@ def test_new_rows_are_predicted_by_the_choice(finished):
     np.testing.assert_allclose(stored, expected, atol=1e-6)
 
 
+def test_a_stages_mean_has_the_weights_of_its_members(finished):
+    folder, config, data = finished
+    context = context_of(folder, config)
+    recipe = config.models["profile_nn"]
+    design = recipe.stages(context.levels, False)[0]
+    shares = dict(zip(recipe.dealt(0), (3.0, 1.0, 0.0), strict=True))
+
+    def predicted(weight_of):
+        def weights(stage, every):
+            return np.array([weight_of(member.seed) for member in every], float)
+
+        trained = system.trained([design], context, weights)
+        return system.predict_rows(data.test, context, trained)[design.name]
+
+    alone = {seed: predicted(lambda other, s=seed: other == s) for seed in shares}
+    expected = sum(share * alone[seed] for seed, share in shares.items()) / 4
+    np.testing.assert_allclose(predicted(shares.get), expected, atol=1e-6)
+    assert np.abs(expected - np.mean([*alone.values()], 0)).max() > 1e-4
+
+
 def test_what_is_made_again_is_the_same(finished, tmp_path):
     """Of a model that lost its choice and a stage, both are made again as they were."""
     folder, config, data = finished
