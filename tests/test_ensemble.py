@@ -9,6 +9,7 @@ import systems
 
 from moa_jax.command import run
 from moa_jax.data import simulate
+from moa_jax.data.dataset import Targets
 from moa_jax.errors import UserError
 from moa_jax.recipes import ensemble, system
 from moa_jax.recipes.selection import greedy
@@ -149,6 +150,8 @@ def test_a_changed_choice_is_told(tmp_path):
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     data = simulate.make(rows=90, seed=3, genes=8, cells=4, scored=3, nonscored=0, test_rows=7)
+    often = (data.features[:, :3] > 0.3) & ~data.is_control[:, None]
+    data = dataclasses.replace(data, scored=Targets(data.scored.names, often.astype(np.uint8)))
     config = systems.tiny("profile_nn", parallel={"strategy": "vmap"})
     run.train(config, Workdir(folder), data)
     return folder, config, data

@@ -13,8 +13,9 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from moa_jax.data import simulate
+from moa_jax.data.dataset import ORIGINAL_LEVELS, Targets
 from moa_jax.errors import UserError
-from moa_jax.models.drawn_mlp import DrawnMLP
+from moa_jax.models.drawn_mlp import DrawnMLP, DrawnOutputs
 from moa_jax.recipes import profile, profile_nn, system
 from moa_jax.recipes.draws import Ranges
 from moa_jax.training import members, rules
@@ -28,7 +29,9 @@ NO_RATES = dict.fromkeys(("input_noise", "input_dropout", "dropout", "label_smoo
 
 @pytest.fixture(scope="module")
 def dataset():
-    return simulate.make(rows=90, seed=3, genes=8, cells=4, scored=3, nonscored=0, test_rows=6)
+    data = simulate.make(rows=90, seed=3, genes=8, cells=4, scored=3, nonscored=0, test_rows=6)
+    often = (data.features[:, :3] > 0.3) & ~data.is_control[:, None]
+    return dataclasses.replace(data, scored=Targets(data.scored.names, often.astype(np.uint8)))
 
 
 def small(**fields):
@@ -208,7 +211,7 @@ def test_a_member_ends_after_its_own_steps(tmp_path):
 @pytest.mark.parametrize("select_on", ["holdout", "last"])
 def test_a_member_alone_is_the_same_as_in_the_population(tmp_path, dataset, select_on):
     recipe = small(select_on=select_on)
-    name = recipe.stages(simulate_levels(), False)[0].name
+    name = recipe.stages(ORIGINAL_LEVELS, False)[0].name
     stage = systems.built(recipe, dataset, tmp_path, name)
     inside = run(stage, tmp_path / "inside")
     number = len(stage.members) - 1
@@ -220,12 +223,6 @@ def test_a_member_alone_is_the_same_as_in_the_population(tmp_path, dataset, sele
     found = run(alone, tmp_path / "alone")
     (only,) = found
     assert only == f"{stage.members[number].name}.npz" and found[only] == inside[only]
-
-
-def simulate_levels():
-    from moa_jax.data.dataset import ORIGINAL_LEVELS
-
-    return ORIGINAL_LEVELS
 
 
 def test_outputs_start_at_the_share_of_positive_training_rows(tmp_path, dataset):
@@ -263,7 +260,7 @@ def test_members_have_their_own_rates(tmp_path, dataset):
 
 def test_the_loss_smooths_by_the_member():
     stage = profile_nn.Config().stage((), None, name="", forward=None, shared=None)
-    outputs = profile_nn_outputs(jnp.zeros((2, 1)) + 2.0, 0.5)
+    outputs = DrawnOutputs(jnp.full((2, 1), 2.0), jnp.full((2, 1), 0.5))
     targets, mask = jnp.array([[1.0], [0.0]]), jnp.ones(2, bool)
     p = expit(2.0)
     expected = -np.mean(
@@ -274,18 +271,12 @@ def test_the_loss_smooths_by_the_member():
     assert float(stage.valid_loss(outputs, targets, mask)) == pytest.approx(hard, rel=1e-6)
 
 
-def profile_nn_outputs(logits, smoothing):
-    from moa_jax.models.drawn_mlp import DrawnOutputs
-
-    return DrawnOutputs(logits, jnp.full((len(logits), 1), smoothing))
-
-
 def test_groups_of_the_same_inputs_share_their_transforms(dataset, tmp_path):
     recipe = small()
-    first, *_, last = recipe.stages(simulate_levels(), False)
+    first, *_, last = recipe.stages(ORIGINAL_LEVELS, False)
     assert (first.name, last.name) == ("standard_8x1", "components_4x1")
     assert last.features.profile_of == "components_8x2" and first.features.profile_of is None
     widths = systems.widths_of(recipe, dataset, tmp_path)
     assert widths["components_8x2"] == widths["components_4x1"] < widths["standard_8x1"]
-    assert list(widths) == [design.name for design in recipe.stages(simulate_levels(), False)]
+    assert list(widths) == [design.name for design in recipe.stages(ORIGINAL_LEVELS, False)]
     assert [*system.LastStage([first, last]).designs] == [last]
