@@ -211,7 +211,7 @@ folds                  | 5
 split                  | "auto"
 frequent_above         | 0
 nested                 | False
-select_on              | "holdout"
+select_on              | "last"
 split_seed             | 0
 draw_seed              | 0
 choices                | 30

@@ -121,7 +121,7 @@ def training_facts(design):
     network = design.network(3)
     yield str(network)
     yield stage.epochs, stage.batch_size, stage.validates_start, stage.share_init_across_folds
-    yield stage.epoch_steps, draws_of(design)
+    yield stage.epoch_steps, [draws_of(design, member) for member in range(4)]
     lengths = stage.own_epochs or (lambda member: stage.epochs)
     yield [lengths(MemberId(seed, 0)) for seed in range(4)]
     yield [loss_facts(f, network) for f in (stage.loss, stage.valid_loss or stage.loss)]

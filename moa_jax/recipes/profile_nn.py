@@ -63,8 +63,9 @@ class Config(Recipe, Ranges):
       frequent_above: see `Splitting`.
       nested: choose each fold's ensemble by networks that have not seen the fold either: for every
         two folds a network that leaves out both, which serves each by the other.
-      select_on: the epoch whose weights are kept: the best one by a `holdout` of the training rows,
-        or the `last` one, of a network that has all of them.
+      select_on: the epoch whose weights are kept: the `last` one, of a network that trains on all
+        rows and whose length the choice among members decides, or the best one by a `holdout` of
+        the training rows.
       split_seed: seed of the splitter.
       choices: how many members an ensemble takes at most, the same one as often as it helps.
       batch_size: rows per step; up to four times as many where that leaves more than 64 batches.
@@ -84,7 +85,7 @@ class Config(Recipe, Ranges):
     split: str = switch(choice("auto", *SPLITS))
     frequent_above: int = switch(number(0, 0))
     nested: bool = switch(number(False))
-    select_on: str = switch(choice("holdout", "holdout", "last"))
+    select_on: str = switch(choice("last", "last", "holdout"))
     split_seed: int = number(0, 0, 2**31 - 1)
     choices: int = number(30, 1, 1000)
     batch_size: int = number(64, 2, 2**20)
