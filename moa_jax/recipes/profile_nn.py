@@ -18,7 +18,7 @@ from moa_jax.config import WIDEST, choice, number, switch
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.folds import Split
 from moa_jax.errors import UserError
-from moa_jax.features.factors import PrincipalComponents
+from moa_jax.features.factors import BY_SHAPE, PrincipalComponents
 from moa_jax.features.rank_gauss import holding
 from moa_jax.features.standard_scale import StandardScale
 from moa_jax.recipes import profile
@@ -271,7 +271,7 @@ class PopulationProfile:
         scaled = np.clip(steps("standard_scale", StandardScale, values), -self.limit, self.limit)
         if self.inputs == "standard":
             return scaled
-        new = functools.partial(PrincipalComponents, self.components)
+        new = functools.partial(PrincipalComponents, self.components, BY_SHAPE)
         whitened = steps("whitening", StandardScale, steps("components", new, scaled))
         return np.clip(whitened, -self.limit, self.limit)
 
