@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 import systems
 
-from moa_jax.command import run
+from moa_jax.command import repair, run
 from moa_jax.data import simulate
 from moa_jax.data.dataset import Targets
 from moa_jax.errors import UserError
@@ -226,3 +227,17 @@ def test_the_report_tells_what_was_chosen(finished):
             assert f"{count} x member {seed} ({stage}, alone 0." in text
             assert f"{config.models['profile_nn'].draw(int(seed)).steps} steps" in text
     assert "Rank correlation of draws" in text and "its labels may move the choice" in text
+
+
+def test_a_damaged_choice_is_repaired(finished, tmp_path):
+    folder, config, data = finished
+    shutil.copytree(folder, tmp_path / "run")
+    path = tmp_path / "run" / "profile_nn" / ensemble.FILE
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    with pytest.raises(UserError, match=r"ensemble\.json: damaged"):
+        run.train(config, Workdir(tmp_path / "run"), data)
+    repair.repair(config, Workdir(tmp_path / "run"), data)
+    assert not path.exists()
+    run.train(config, Workdir(tmp_path / "run"), data)
+    assert path.read_bytes() == whole
