@@ -29,8 +29,8 @@ def number(default, low=None, high=None, **metadata):
     return dataclasses.field(default=default, metadata={"low": low, "high": high, **metadata})
 
 
-def choice(default: str, *options: str, **metadata):
-    """A dataclass field that takes one of the options."""
+def choice(default, *options: str, **metadata):
+    """A dataclass field that takes one of the options, or whose elements do."""
     return dataclasses.field(default=default, metadata={"options": options, **metadata})
 
 

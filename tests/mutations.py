@@ -70,6 +70,68 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS = (
+    # Populations: draws, lengths and the choice among members.
+    Mutation(
+        "recipes/draws.py",
+        "np.random.default_rng([self.draw_seed, member])",
+        "np.random.default_rng([member])",
+        "test_profile_nn.py::test_a_member_draws_the_same_whoever_else_there_is",
+    ),
+    Mutation(
+        "recipes/profile_nn.py",
+        'weight_decay=draws["weight_decay"], mask=_kernels',
+        'weight_decay=draws["weight_decay"]',
+        "test_profile_nn.py::test_members_have_their_own_rates",
+    ),
+    Mutation(
+        "recipes/profile_nn.py",
+        "targets[member.train_rows].mean(0",
+        "targets.mean(0",
+        "test_profile_nn.py::test_outputs_start_at_the_share_of_positive_training_rows",
+    ),
+    Mutation(
+        "recipes/ensemble.py",
+        "np.flatnonzero(fold_of_row != fold)",
+        "None",
+        "test_ensemble.py::test_a_folds_choice_is_that_of_the_other_folds",
+    ),
+    Mutation(
+        "recipes/ensemble.py",
+        "view.get((fold,), view[()])",
+        "view[()]",
+        "test_ensemble.py::test_a_nested_choice_reads_what_has_not_seen_the_fold "
+        "test_honest.py::test_labels_of_a_fold_change_nothing_that_predicts_it[profile_nn]",
+    ),
+    Mutation(
+        "training/predict.py",
+        "values[chosen] * weights[chosen, None, None]",
+        "values[chosen]",
+        "test_ensemble.py::test_a_stages_mean_has_the_weights_of_its_members",
+    ),
+    Mutation(
+        "training/loop.py",
+        "closed.active & (state.step < total_steps)",
+        "closed.active",
+        "test_profile_nn.py::test_a_member_ends_after_its_own_steps",
+    ),
+    Mutation(
+        "training/stage.py",
+        "return self.epochs_of(member) * self.steps_per_epoch(member)",
+        "return self.epochs * self.steps_per_epoch(member)",
+        "test_profile_nn.py::test_a_member_ends_after_its_own_steps",
+    ),
+    Mutation(
+        "training/members.py",
+        "np.concatenate(passes)[first - start * size :][:count]",
+        "np.concatenate(passes)[:count]",
+        "test_profile_nn.py::test_stretches_are_passes_over_the_rows_one_after_another",
+    ),
+    Mutation(
+        "training/layout.py",
+        "min(members_at_once, -(-len(stage.members) // stage.cohorts))",
+        "members_at_once",
+        "test_loop.py::test_cohorts_train_one_after_another",
+    ),
     # Recipes: nested chains, and what folds keep whole.
     Mutation(
         "recipes/stage_predictions.py",
@@ -644,7 +706,7 @@ MUTATIONS = (
     ),
     Mutation(
         "training/loop.py",
-        "stage.optimizer(total_steps, closed.rate.scale).init(kept.params)",
+        "stage.optimizer(total_steps, closed.rate.scale, data).init(kept.params)",
         "closed.opt",
         "test_loop.py::test_restart_goes_back_to_the_kept_weights",
     ),
@@ -680,8 +742,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/group.py",
-        "self.settings.base_seed, member, epoch, stage.share_init_across_folds",
-        "self.settings.base_seed, member, 0, stage.share_init_across_folds",
+        "stage.epoch_rows(base_seed, member, epoch)",
+        "stage.epoch_rows(base_seed, member, 0)",
         "test_loop.py::test_members_agree_with_plain_loops_in_float64",
     ),
     Mutation(

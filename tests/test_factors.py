@@ -139,3 +139,14 @@ def test_no_convergence_is_logged(values, log, monkeypatch):
     )
     FactorScores(2).fit(values)
     assert "factors: FactorAnalysis did not converge" in log.text
+
+
+@pytest.mark.parametrize("shape", [(20, 50), (50, 20)])
+def test_both_ways_to_principal_components_lead_there(shape):
+    values = np.random.default_rng(0).normal(size=shape)
+    one = PrincipalComponents(7).fit(values)
+    other = PrincipalComponents(7, "by_shape").fit(values)
+    assert (one.components_ != other.components_).any() == (shape[1] > shape[0])
+    np.testing.assert_allclose(one.transform(values), other.transform(values), atol=1e-10)
+    again = PrincipalComponents.restore(other.parameters(), other.state())
+    assert again.solver == "by_shape" and one.parameters() == {"num_components": 7}

@@ -198,6 +198,36 @@ remat                  | False
 select_on              | "fold"
 """
 
+# It has no original: it finds what suits the data.
+PROFILE_NN = """
+field                  | only
+recipe                 | "profile_nn"
+members                | 24
+inputs                 | ["standard", "rank_gauss", "components", "components"]
+widths                 | [256, 256, 256, 64]
+depths                 | [2, 2, 2, 2]
+components             | 100
+folds                  | 5
+split                  | "auto"
+frequent_above         | 0
+nested                 | False
+select_on              | "last"
+split_seed             | 0
+draw_seed              | 0
+choices                | 30
+batch_size             | 64
+epoch_steps            | 100
+pct_start              | 0.1
+patience               | 0
+steps                  | [150, 3000]
+learning_rate          | [3e-4, 1e-2]
+weight_decay           | [1e-5, 1e-1]
+dropout                | [0.0, 0.6]
+input_dropout          | [0.0, 0.5]
+input_noise            | [0.0, 0.5]
+label_smoothing        | [1e-4, 3e-2]
+"""
+
 # Convention of the printed score, and the recorded log loss of treated rows where there is one.
 SCORES = {
     "simple_nn/old": ("printed", 0.015846),
@@ -207,6 +237,7 @@ SCORES = {
     "nn_tabnet/only": ("printed_treated", 0.016234),
     "two_heads_resnet/v1": ("epsilon", 0.015887),
     "two_heads_resnet/v2": ("epsilon", 0.015660),
+    "profile_nn/only": (None, None),
     "deepinsight_cnn/b3": ("epsilon_all", 0.016016),
     "deepinsight_cnn/r1": ("epsilon_all", 0.015819),
     "deepinsight_cnn/r2": ("epsilon_all", 0.015756),
@@ -222,6 +253,7 @@ CONFIGURATIONS = {
     "nn_tabnet": {"nn_tabnet": "nn_tabnet/only"},
     "two_heads_resnet": {"two_heads_resnet": "two_heads_resnet/v1"},
     "two_heads_resnet:v2": {"two_heads_resnet": "two_heads_resnet/v2"},
+    "profiles": {"profile_nn": "profile_nn/only"},
     "deepinsight_efficientnet_b3": {"efficientnet_b3": "deepinsight_cnn/b3"},
     "deepinsight_resnest": {"resnest_v1": "deepinsight_cnn/r1"},
     "deepinsight_resnest:v2": {"resnest_v2": "deepinsight_cnn/r2"},
@@ -288,9 +320,10 @@ def every_column():
         "nn_tabnet": (NN_TABNET, section("nonscored", stages["before_tabnet"])),
         "two_heads_resnet": (TWO_HEADS_RESNET, {}),
         "deepinsight_cnn": (DEEPINSIGHT_CNN, {}),
+        "profile_nn": (PROFILE_NN, {}),
     }
     return {
-        f"{recipe}/{name}": values | common | SPLIT
+        f"{recipe}/{name}": SPLIT | values | common
         for recipe, (table, common) in tables.items()
         for name, values in columns(table).items()
     }

@@ -235,6 +235,35 @@ def test_resume_is_bit_exact_from_any_call(tmp_path, uninterrupted, monkeypatch,
     assert records(folder) == records(tmp_path)
 
 
+@pytest.mark.parametrize("saves", [2, 5])
+def test_members_of_their_own_length_resume_bit_exactly(tmp_path, monkeypatch, saves):
+    stage = dataclasses.replace(
+        toy.stage(folds=3, seeds=(0,), epochs=4),
+        own_epochs=lambda member: 4 - member.fold,
+        epoch_steps=5,
+        cohorts=2,
+        select=rules.latest(),
+    )
+    fit(tmp_path / "whole", stage, **RESUMED)
+    assert len({record["fold"] for record in records(tmp_path / "whole")}) == 3
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        stop_after(patch, saves)
+        fit(tmp_path / "resumed", stage, **RESUMED)
+    fit(tmp_path / "resumed", stage, **RESUMED)
+    whole, resumed = kept(tmp_path / "whole"), kept(tmp_path / "resumed")
+    assert whole.keys() == resumed.keys() and len(whole) == 3
+    for name in whole:
+        np.testing.assert_array_equal(flat(whole[name]), flat(resumed[name]))
+        assert whole[name][1:] == resumed[name][1:]
+    assert records(tmp_path / "whole") == records(tmp_path / "resumed")
+
+
+def test_cohorts_train_one_after_another():
+    stage = dataclasses.replace(toy.stage(folds=4, seeds=(0,)), cohorts=3)
+    assert [len(group) for group in layout.Layout.of(stage, 1, 4, 9).groups] == [2, 2]
+    assert [len(group) for group in layout.Layout.of(stage, 1, 1, 9).groups] == [1] * 4
+
+
 def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, caplog):
     stage = toy.stage(epochs=3)
     fit(tmp_path / "a", stage, checkpoint_seconds=0)

@@ -219,7 +219,7 @@ def test_a_stage_joins_a_public_backbone_with_a_new_head(small):
         np.zeros((2, 8, 8, 3), np.float32),
         np.zeros((2, 3), np.float32),
         lambda logits, y, mask: logits.sum(),
-        lambda total_steps, scale: optax.sgd(0.1),
+        lambda total_steps, scale, member_data: optax.sgd(0.1),
         epochs=1,
         batch_size=2,
     )

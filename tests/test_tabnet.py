@@ -268,7 +268,7 @@ def test_five_steps_of_the_training_program(name):
         assert settings == tuple(reference[k] for k in ("clip_value", "lr", "weight_decay"))
         np.testing.assert_array_equal(WINDOWS, reference["step_windows"])
 
-        def optimizer(total_steps, scale):
+        def optimizer(total_steps, scale, member_data=()):
             clip = optimizers.clip_by_global_norm(CLIP[name])
             return optax.chain(clip, optimizers.adam(RATE, weight_decay=WEIGHT_DECAY))
 

@@ -16,9 +16,19 @@ from systems import designs, folds_of
 
 from moa_jax.data import simulate
 from moa_jax.errors import UserError
-from moa_jax.recipes import deepinsight_cnn, nn_tabnet, simple_nn, three_stage_nn, two_heads_resnet
+from moa_jax.models.drawn_mlp import DrawnOutputs
+from moa_jax.recipes import (
+    deepinsight_cnn,
+    nn_tabnet,
+    profile_nn,
+    simple_nn,
+    three_stage_nn,
+    two_heads_resnet,
+)
+from moa_jax.recipes.design import Drawn
 from moa_jax.recipes.profile import Steps
 from moa_jax.recipes.profile_features import ProfileFeatures
+from moa_jax.training.members import MemberId
 
 LOSSES = [1.0, 0.99999, 0.9, 0.89995, 0.899949, *[0.899948] * 14]
 STEPS, PER_EPOCH = 8, 2
@@ -68,10 +78,18 @@ def rule_facts(rule, *names):
     return found
 
 
-def optimizer_facts(stage):
+def draws_of(design, member=0):
+    """What a member draws, where it does."""
+    if design.draws is None:
+        return None
+    return {name: float(v[0]) for name, v in design.draws([MemberId(member, 0)]).items()}
+
+
+def optimizer_facts(stage, draws):
     """Where fixed gradients, large and small, lead two weights: from the start and from halfway."""
     total, found = stage.epochs * PER_EPOCH, []
-    optimizer = stage.optimizer(jnp.int32(total), jnp.float32(1))
+    data = () if draws is None else Drawn((), jax.tree.map(jnp.float32, draws))
+    optimizer = stage.optimizer(jnp.int32(total), jnp.float32(1), data)
     for first in (0, total // 2 - STEPS // 2):
         params = jnp.array([1.0, -3.0])
         state = jax.tree.map(
@@ -86,9 +104,12 @@ def optimizer_facts(stage):
     return found
 
 
-def loss_facts(function, has_aux):
+def loss_facts(function, network):
     logits, targets = jnp.array([[3.0, -2.0], [-4.0, 40.0]]), jnp.array([[1.0, 0.0], [0.0, 0.0]])
-    outputs = (logits, jnp.float32(-1.5)) if has_aux else logits
+    outputs = {
+        "TabNet": (logits, jnp.float32(-1.5)),
+        "DrawnMLP": DrawnOutputs(logits, jnp.full((2, 1), 0.1)),
+    }.get(type(network).__name__, logits)
     return float(function(outputs, targets, jnp.array([True, True])))
 
 
@@ -100,13 +121,15 @@ def training_facts(design):
     network = design.network(3)
     yield str(network)
     yield stage.epochs, stage.batch_size, stage.validates_start, stage.share_init_across_folds
-    has_aux = type(network).__name__ == "TabNet"
-    yield [loss_facts(f, has_aux) for f in (stage.loss, stage.valid_loss or stage.loss)]
+    yield stage.epoch_steps, [draws_of(design, member) for member in range(4)]
+    lengths = stage.own_epochs or (lambda member: stage.epochs)
+    yield [lengths(MemberId(seed, 0)) for seed in range(4)]
+    yield [loss_facts(f, network) for f in (stage.loss, stage.valid_loss or stage.loss)]
     yield np.asarray(stage.valid_weights(jnp.array([4, 1, 0]))).tolist()
     yield rule_facts(stage.stop, "stop")
     yield rule_facts(stage.rate, "scale")
     yield rule_facts(stage.select, "better")
-    yield optimizer_facts(stage)
+    yield optimizer_facts(stage, draws_of(design))
 
 
 def input_facts(design):
@@ -127,7 +150,7 @@ def input_facts(design):
 def facts(recipe):
     """All facts of a recipe, one after the other; what no stage can be made of is told last."""
     try:
-        yield recipe.reported
+        yield recipe.reported, recipe.choices
         every = designs(recipe).values()
         for design in every:
             yield from input_facts(design)
@@ -153,6 +176,7 @@ RECIPES = {
         scored=nn_tabnet.TabNetConfig(seeds=(0, 1)),
     ),
     "two_heads_resnet": two_heads_resnet.Config(seeds=(0, 1), folds=2),
+    "profile_nn": profile_nn.Config(members=4, folds=3, depths=(1, 2, 2, 3), split="stratified"),
     "deepinsight_cnn": deepinsight_cnn.Config(seeds=(0, 1), folds=2),
 }
 
@@ -174,9 +198,9 @@ def another(config, path):
     if rest:
         return dataclasses.replace(config, **{name: another(value, rest)})
     (field,) = (f for f in dataclasses.fields(config) if f.name == name)
-    if name in CHANGES and CHANGES[name] != value:
+    if type(CHANGES.get(name)) is type(value) and CHANGES[name] != value:
         changed = CHANGES[name]
-    elif options := field.metadata.get("options"):
+    elif (options := field.metadata.get("options")) and value in options:
         changed = next(option for option in options if option != value)
     elif isinstance(value, bool):
         changed = not value

@@ -80,7 +80,7 @@ def stage(
         shared=x,
         targets=y,
         loss=loss,
-        optimizer=lambda total, scale: optax.adam(
+        optimizer=lambda total, scale, data=(): optax.adam(
             lambda count: scale * lr * (1.0 - count.astype(jnp.result_type(float)) / total)
         ),
         epochs=epochs,

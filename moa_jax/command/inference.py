@@ -91,7 +91,7 @@ def _loaded(
 ) -> dict[str, Predict]:
     """Returns what predicts by each model, all of them in memory together."""
     num_stages = sum(
-        len(system.finished_stages(config.models[name], context))
+        len(system.finished_outcome(config.models[name], context).designs)
         for name, context in contexts.items()
     )
     return {

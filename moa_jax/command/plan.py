@@ -179,7 +179,7 @@ class StagePlan:
         memory and FLOPs are then bounds too.
       members, groups, slots: networks, how many groups train in turn, and a group's slots.
       per_member: devices that share the batches of each.
-      epochs, steps: most epochs, and optimiser steps of each.
+      epochs, steps: most epochs that a member may have, and optimiser steps of each.
       parameters: trainable parameters of one member.
       memory_bytes: peak of one device: arguments, results and temporaries of the training program;
         None if the compiler finds that it does not fit.
@@ -252,7 +252,7 @@ def plan_stage(
     counted = per_shard if inner == "vmap" else 1
     flops, num_bytes = (cost[name] / counted for name in ("flops", "bytes accessed"))
     forward_steps = FORWARD_SHARE * shapes.validation_steps(stage)
-    total_steps = stage.epochs * (steps + forward_steps)
+    total_steps = stage.mean_epochs * (steps + forward_steps)
     steps_in_turn = len(layout.groups) * per_shard * total_steps / efficiency
     return dataclasses.replace(
         known,

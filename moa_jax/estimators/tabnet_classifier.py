@@ -332,7 +332,7 @@ class TabNetClassifier(ClassifierMixin, BaseEstimator):
         statistics = {"mean": mean.astype(np.float32), "var": var.astype(np.float32)}
         return {"batch_stats": {"initial_norm": statistics}}
 
-    def _optimizer(self, total_steps, scale) -> optax.GradientTransformation:
+    def _optimizer(self, total_steps, scale, member_data) -> optax.GradientTransformation:
         adam = optimizers.adam(scale * self.learning_rate, weight_decay=self.weight_decay)
         if self.clip_value is None:
             return adam

@@ -12,6 +12,9 @@ from absl import logging
 
 from moa_jax.features.constant import is_constant
 
+# Ways to find principal components.
+BY_COVARIANCE, BY_SHAPE = "covariance_eigh", "by_shape"
+
 
 def bounded(wanted: int, shape: tuple[int, int], what: str, most: int | None = None) -> int:
     """Returns how many components so many rows and columns allow: `most`, or one fewer than
@@ -122,17 +125,26 @@ class PrincipalComponents:
       mean_: [columns].
     """
 
-    def __init__(self, num_components: int):
-        self.num_components = num_components
+    def __init__(self, num_components: int, solver: str = BY_COVARIANCE):
+        """Describes components.
+
+        Args:
+          num_components: as many as the data allow, see `fit`.
+          solver: `covariance_eigh`, by the columns' covariance, whose cost grows with the third
+            power of their number; or `by_shape`, so unless there are more columns than rows, and
+            by the singular values of the table there. They differ by rounding errors.
+        """
+        self.num_components, self.solver = num_components, solver
 
     def fit(self, values: np.ndarray) -> PrincipalComponents:
         """Learns the components of two or more rows [N, columns]; at most min(N - 1, columns)."""
         from sklearn.decomposition import PCA
 
         count = self.width(values.shape)
+        is_wide = self.solver == BY_SHAPE and values.shape[1] > len(values)
         # Many rows of few columns: the covariance is several times faster.
         with warnings_logged("components"):
-            fitted = PCA(count, svd_solver="covariance_eigh").fit(values)
+            fitted = PCA(count, svd_solver="full" if is_wide else BY_COVARIANCE).fit(values)
         self.components_, self.mean_ = fitted.components_, fitted.mean_
         return self
 
@@ -145,15 +157,16 @@ class PrincipalComponents:
         """Returns the scores, [N, components]."""
         return (values - self.mean_) @ self.components_.T
 
-    def parameters(self) -> dict[str, int]:
-        return {"num_components": self.num_components}
+    def parameters(self) -> dict[str, Any]:
+        solver = {} if self.solver == BY_COVARIANCE else {"solver": self.solver}
+        return {"num_components": self.num_components, **solver}
 
     def state(self) -> dict[str, np.ndarray]:
         return {"components": self.components_, "mean": self.mean_}
 
     @classmethod
     def restore(
-        cls, parameters: dict[str, int], state: dict[str, np.ndarray]
+        cls, parameters: dict[str, Any], state: dict[str, np.ndarray]
     ) -> PrincipalComponents:
         restored = cls(**parameters)
         restored.components_, restored.mean_ = state["components"], state["mean"]

@@ -24,6 +24,10 @@ class StandardScale:
         self.scale_ = np.where(is_constant(values), 1.0, fitted.scale_)
         return self
 
+    def width(self, shape: tuple[int, int]) -> int:
+        """Returns the number of columns after a fit to [N, columns] of this shape."""
+        return shape[1]
+
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Returns the scaled [N, columns]."""
         return (values - self.mean_) / self.scale_

@@ -3,6 +3,7 @@
 from moa_jax.recipes import (
     deepinsight_cnn,
     nn_tabnet,
+    profile_nn,
     simple_nn,
     three_stage_nn,
     two_heads_resnet,
@@ -13,6 +14,7 @@ from moa_jax.recipes.recipe import Recipe
 RECIPES: dict[str, type[Recipe]] = {
     "deepinsight_cnn": deepinsight_cnn.Config,
     "nn_tabnet": nn_tabnet.Config,
+    "profile_nn": profile_nn.Config,
     "simple_nn": simple_nn.Config,
     "three_stage_nn": three_stage_nn.Config,
     "two_heads_resnet": two_heads_resnet.Config,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -14,7 +14,7 @@ from moa_jax.data.dataset import Dataset, Targets
 from moa_jax.data.folds import Split
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.features import Arrays, Features
-from moa_jax.training.members import Member, Nesting, cross_validation
+from moa_jax.training.members import Member, MemberId, Nesting, cross_validation
 from moa_jax.training.stage import Forward, Stage
 
 Start = Callable[[Member], Any]
@@ -55,6 +55,18 @@ def from_scratch(context: Context, num_outputs: int) -> Start | None:
     return None
 
 
+class Drawn(NamedTuple):
+    """Arrays of members that have numbers of their own.
+
+    Attributes:
+      features: what they read of the features.
+      draws: [M] numbers by name.
+    """
+
+    features: Any
+    draws: Mapping[str, Any]
+
+
 @dataclasses.dataclass(frozen=True)
 class StageDesign:
     """A stage as its recipe decides it.
@@ -74,6 +86,9 @@ class StageDesign:
       start: from context and number of outputs to the variables that a member starts from.
       probabilities: maps the network's output to probabilities.
       inner, shares_batches, rows_at_once: how members run on devices, see `Forward`.
+      draws: numbers of each member's own, [M] by name, as its learning rate: the network's last
+        input, and in a `Drawn` what the optimiser is made from. None where members are alike.
+      by_seed: keep what the members of each seed predict of the training rows.
     """
 
     name: str
@@ -90,16 +105,25 @@ class StageDesign:
     inner: str = "auto"
     shares_batches: bool = False
     rows_at_once: int = 128
+    draws: Callable[[Sequence[MemberId]], Mapping[str, np.ndarray]] | None = None
+    by_seed: bool = False
 
     def members(self, split: Split, base_seed: int) -> list[Member]:
         """Returns the members for folds of the recipe's rows, `base_seed` being the run's seed."""
         made = cross_validation(split.folds, base_seed, self.select_on, split.units, self.nesting)
         return [self.rows(member) for member in made]
 
+    def member_data(self, features: Any, every: Sequence[MemberId]) -> Any:
+        """Returns the arrays of members from those that their features give."""
+        return features if self.draws is None else Drawn(features, self.draws(every))
+
+    def _drawn_inputs(self, table, data: Drawn, rows, key, train) -> tuple:
+        return (*self.features.inputs(table, data.features, rows, key, train), data.draws)
+
     def forward(self, num_outputs: int) -> Forward:
         return Forward(
             self.network(num_outputs),
-            self.features.inputs,
+            self.features.inputs if self.draws is None else self._drawn_inputs,
             self.probabilities,
             inner=self.inner,
             shares_batches=self.shares_batches,
@@ -128,7 +152,7 @@ class StageDesign:
             forward=self.forward(len(targets.names)),
             members=tuple(members),
             shared=arrays.table,
-            member_data=arrays.member_data,
+            member_data=self.member_data(arrays.member_data, [m.id for m in members]),
             targets=targets.values.astype(arrays.table.dtype),
             start=start,
         )

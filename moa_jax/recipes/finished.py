@@ -57,6 +57,8 @@ def list_stage(context: Context, design: StageDesign, every: Sequence[Member]) -
     paths = [*_read_to_predict(context, design, ids), folder / OOF, folder / FOLDS]
     if _is_nested(every):
         paths.append(folder / stage_predictions.FILE)
+    if design.by_seed:
+        paths.append(folder / stage_predictions.SEEDS_FILE)
     context.manifest.add(paths)
 
 
@@ -118,7 +120,11 @@ def read_back(
                 f"{path}: damaged, expected arrays of the shape {oof.values.shape}; "
                 f"{context.manifest.remedy}"
             )
-    return oof, StagePredictions(oof.values, nested)
+    by_seed: dict[int, dict[tuple[int, ...], np.ndarray]] = {}
+    if design.by_seed:
+        context.manifest.verify(folder / stage_predictions.SEEDS_FILE)
+        by_seed = stage_predictions.read_seeds(folder)
+    return oof, StagePredictions(oof.values, nested, by_seed)
 
 
 def _is_nested(every: Sequence[Member]) -> bool:

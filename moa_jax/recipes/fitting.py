@@ -37,6 +37,7 @@ def fit_stage(
     folds: Mapping[int, np.ndarray],
     num_inputs: int,
     feature_seconds: float = 0.0,
+    by_seed: bool = False,
 ) -> tuple[Predictions, StagePredictions]:
     """Fits a stage and writes its folder.
 
@@ -48,6 +49,7 @@ def fit_stage(
       folds: for every seed the fold of each row, for the file that keeps them.
       num_inputs: number of the network's inputs, for the report.
       feature_seconds: time that building the stage's inputs took, for the report.
+      by_seed: keep the predictions of each seed, too.
 
     Returns:
       The out-of-fold predictions, averaged over seeds, and with them what later stages read.
@@ -85,11 +87,13 @@ def fit_stage(
         context.devices_for(stage.forward, len(stage.members)),
         stage.member_data,
     )
-    found = out_of_fold(stage, predictor, targets.values)
+    found = out_of_fold(stage, predictor, targets.values, by_seed)
     oof = Predictions(ids, targets.names, found.values)
     oof.write(folder / "oof.parquet")
     if found.nested:
         stage_predictions.write_nested(folder, found.nested)
+    if by_seed:
+        stage_predictions.write_seeds(folder, found.by_seed)
     score = mean_log_loss(targets.values, found.values)
     logging.info("%s: out-of-fold log loss %.5f", stage.name, score)
     files.write_json(
@@ -115,7 +119,7 @@ def fit_stage(
             "compilations": run.compilations + predictor.compilations,
         },
     )
-    return oof, StagePredictions(found.values, found.nested)
+    return oof, StagePredictions(found.values, found.nested, found.by_seed)
 
 
 def _member_record(folder: Path, member: Member) -> dict[str, Any]:

@@ -83,8 +83,8 @@ def optimizer(
         added to it, see `optimizers.clip_by_global_norm`.
 
     Returns:
-      From a member's number of steps and a factor on its rate to the optimiser: the `optimizer` of
-      a `Stage`.
+      From a member's number of steps and a factor on its rate to the optimiser, which is the same
+      for all members: the `optimizer` of a `Stage`.
     """
     import optax
 
@@ -101,7 +101,11 @@ def optimizer(
         weight_decay=weight_decay,
         **{name: getattr(section, name) for name in options if hasattr(section, name)},
     )
-    if clip is None:
-        return build
-    clipped = optimizers.clip_by_global_norm(clip, clip_epsilon)
-    return lambda total_steps, scale: optax.chain(clipped, build(total_steps, scale))
+    clipped = None if clip is None else optimizers.clip_by_global_norm(clip, clip_epsilon)
+
+    def made(total_steps, scale, member_data=()):
+        if clipped is None:
+            return build(total_steps, scale)
+        return optax.chain(clipped, build(total_steps, scale))
+
+    return made

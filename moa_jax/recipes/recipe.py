@@ -96,6 +96,14 @@ class Recipe(Splitting, abc.ABC):
         return None
 
     @property
+    def choices(self) -> int:
+        """How many members of all stages an ensemble takes, whose mean is the model's prediction.
+
+        Each counts as often as it is taken; 0 where the last stage's predictions are the model's.
+        """
+        return 0
+
+    @property
     def recorded_score(self) -> float | None:
         """Log loss over treated rows that the original recorded on its own data, if it did."""
         return None

@@ -15,6 +15,7 @@ from moa_jax.data.folds import Split
 from moa_jax.errors import UserError
 
 ROWS, COMPOUNDS, GROUPS = "rows", "compounds", "groups"
+SPLITS = ("original", "stratified", "compound", "group", "auto")
 
 
 class Kept(NamedTuple):
@@ -52,7 +53,7 @@ class Splitting:
     """
 
     folds: int = number(5, 2, 1000)
-    split: str = switch(choice("original", "original", "stratified", "compound", "group", "auto"))
+    split: str = switch(choice("original", *SPLITS))
     frequent_above: int = switch(number(18, 0))
 
     @property

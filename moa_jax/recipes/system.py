@@ -15,14 +15,16 @@ from absl import logging
 from moa_jax.config import switches
 from moa_jax.data.dataset import Dataset
 from moa_jax.data.folds import Split
-from moa_jax.recipes import finished, notes
+from moa_jax.recipes import ensemble, finished, notes
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign, has_nonscored, scored
-from moa_jax.recipes.features import Arrays, Passage, Transforms, known_of
+from moa_jax.recipes.features import Arrays, Passage, known_of
 from moa_jax.recipes.finished import METRICS, OOF, TEST, is_finished
 from moa_jax.recipes.fitting import fit_stage
+from moa_jax.recipes.outcome import LastStage, Outcome, alike
 from moa_jax.recipes.recipe import Recipe
 from moa_jax.recipes.stage_predictions import StagePredictions
+from moa_jax.recipes.stored import StoredSets
 from moa_jax.store import files, transform_files
 from moa_jax.store.predictions import Predictions
 from moa_jax.training import metrics
@@ -76,26 +78,26 @@ def fit(recipe: Recipe, dataset: Dataset, context: Context) -> RecipeResult:
         logging.info("%s: %s", context.model, note)
     for design in designs:
         training.fit(design)
+    outcome, oof = training.outcome(designs, name)
     test, written = None, []
     if dataset.test is not None:
-        used = _used(designs)
         rows = dataset.test.at_trained_levels(context.levels, dataset.trained_levels())
-        found = predict_rows(rows, context, trained(used, context))
-        for design in used:
+        found = predict_rows(rows, context, trained(outcome.designs, context, outcome.weights))
+        for design in outcome.designs:
             names = training.oof[design.name].targets
-            test = Predictions(dataset.test.ids, names, found[design.name])
             written.append(context.folder / design.name / TEST)
-            test.write(written[-1])
+            Predictions(dataset.test.ids, names, found[design.name]).write(written[-1])
+        test = Predictions(dataset.test.ids, oof.targets, outcome.of(found))
     own_notes = recipe.notes(training.passage.rows, context)
     for note in own_notes:
         logging.info("%s: %s", context.model, note)
     result = RecipeResult(
-        training.oof[name].aligned(dataset.ids[~dataset.is_control]),
+        oof.aligned(dataset.ids[~dataset.is_control]),
         test,
         tuple(design.name for design in designs),
         (*said, *own_notes),
         name,
-        training.oof[name].if_any(dataset.ids[dataset.is_control]),
+        oof.if_any(dataset.ids[dataset.is_control]),
     )
     _write(recipe, dataset, context, result, split_record, time.monotonic() - start, written)
     return result
@@ -116,22 +118,22 @@ def load(
     Raises:
       UserError: a file is missing, or is not as it was written.
     """
-    used = finished_stages(recipe, context)
-    members, last = trained(used, context, num_stages), used[-1].name
+    outcome = finished_outcome(recipe, context)
+    members = trained(outcome.designs, context, outcome.weights, num_stages)
 
     def predict(rows: Dataset) -> Predictions:
-        return Predictions(rows.ids, targets, predict_rows(rows, context, members)[last])
+        return Predictions(rows.ids, targets, outcome.of(predict_rows(rows, context, members)))
 
     return predict
 
 
-def finished_stages(recipe: Recipe, context: Context) -> list[StageDesign]:
-    """Returns the stages that new rows go through, of a system that is finished."""
+def finished_outcome(recipe: Recipe, context: Context) -> Outcome:
+    """Returns how new rows are predicted by a system that is finished."""
     designs = recipe.stages(context.levels, True)
     listed = context.manifest.lists
     if not all(listed(context.folder / design.name / METRICS) for design in designs):
         designs = recipe.stages(context.levels, False)
-    return _used(designs)
+    return ensemble.read(context, designs) if recipe.choices else LastStage(designs)
 
 
 class BuiltStage(NamedTuple):
@@ -179,7 +181,7 @@ class Fitting:
     """
 
     def __init__(self, recipe: Recipe, dataset: Dataset, context: Context):
-        self.dataset, self.context = dataset, context
+        self.recipe, self.dataset, self.context = recipe, dataset, context
         self.passage = Passage(recipe.rows(dataset))
         self.oof: dict[str, Predictions] = {}
         self._splits: dict[str, Split] = {}
@@ -201,11 +203,28 @@ class Fitting:
                 stage.name, len(rows), num_inputs, len(targets.names), seconds,
             )  # fmt: skip
             oof, predictions = fit_stage(
-                context, stage, rows.ids, targets, split.folds, num_inputs, seconds
+                context, stage, rows.ids, targets, split.folds, num_inputs, seconds, design.by_seed
             )
             finished.list_stage(context, design, every)
         self.oof[name] = oof
         self.passage.predictions[name] = predictions
+
+    def outcome(self, designs: Sequence[StageDesign], name: str) -> tuple[Outcome, Predictions]:
+        """Returns how new rows are predicted, and the model's out-of-fold predictions.
+
+        Args:
+          designs: the stages, all of them fitted.
+          name: the stage whose predictions these are where no ensemble is chosen.
+        """
+        oof, most = self.oof[name], self.recipe.choices
+        if not most:
+            return LastStage(designs), oof
+        (fold_of_row, *_) = self.split(designs[-1]).folds.values()
+        targets = designs[-1].targets(self.passage.rows).values
+        chosen, values = ensemble.choose(
+            self.context, designs, self.passage.predictions, targets, fold_of_row, most
+        )
+        return chosen, dataclasses.replace(oof, values=values)
 
     def build(self, design: StageDesign) -> BuiltStage:
         """Returns a stage to be fitted; transforms that are not stored whole are fitted."""
@@ -222,7 +241,7 @@ class Fitting:
             for name, fitted in features.fit(known, missing):
                 transform_files.save(folder / name, fitted)
                 context.manifest.add(files_of[name])
-        stored = _Stored(design, context, [member.id for member in every])
+        stored = StoredSets(design, context, [member.id for member in every])
         train_rows = [member.train_rows for member in every]
         arrays = Arrays(
             features.table(self.passage, design.name, stored),
@@ -241,66 +260,29 @@ class Fitting:
         return self._splits[design.name]
 
 
-class _Stored:
-    """The sets of transforms that a stage's members read, read once, by the stage that has them.
-
-    Attributes:
-      blocks: see `Stored`.
-    """
-
-    def __init__(self, design: StageDesign, context: Context, every: Sequence[MemberId]):
-        self._design, self._context = design, context
-        blocks = {design.features.set_of(member): member.blocks for member in every}
-        self._names, self.blocks = list(blocks), list(blocks.values())
-        self._read: dict[str, list[Transforms]] = {}
-
-    def __call__(self, stage: str) -> list[Transforms]:
-        if stage not in self._read:
-            folder = self._design.features.folder(self._context, stage)
-            classes, manifest = self._design.features.classes, self._context.manifest
-            places = [folder / name for name in self._names]
-            for path in (path for place in places for path in transform_files.paths(place)):
-                if manifest.lists(path):
-                    manifest.verify(path)
-            self._read[stage] = [transform_files.load(place, classes) for place in places]
-        return self._read[stage]
-
-    def numbers(self, every: Sequence[MemberId]) -> np.ndarray:
-        """Returns which of the sets each member reads, [M] int32."""
-        features = self._design.features
-        return np.array([self._names.index(features.set_of(m)) for m in every], np.int32)
-
-
-def _used(designs: Sequence[StageDesign]) -> list[StageDesign]:
-    """Returns the last stage and, before it, those whose predictions lead to it."""
-    wanted: str | None = designs[-1].name
-    used = []
-    for design in reversed(designs):
-        if design.name == wanted:
-            used.append(design)
-            wanted = design.features.predictions_of
-    return used[::-1]
-
-
 # From at most `predict_rows` rows to each stage's predictions.
 Trained = Callable[[Dataset], Mapping[str, StagePredictions]]
 
 
 def trained(
-    designs: Sequence[StageDesign], context: Context, num_stages: int | None = None
+    designs: Sequence[StageDesign],
+    context: Context,
+    weights: Callable[[str, Sequence[MemberId]], np.ndarray] = alike,
+    num_stages: int | None = None,
 ) -> Trained:
     """Returns what predicts at most `predict_rows` rows by the members of finished stages.
 
     Args:
       designs: stages, each of which reads the predictions of the one before it or none.
       context: where they were fitted, and how many rows are predicted together.
+      weights: of the members in a stage's mean, see `Outcome`.
       num_stages: as for `load`.
     """
     chunk_rows, loaded = context.parallel.predict_rows, []
     known: list[Blocks] = []  # blocks that the members of the stage after this one leave out
     for design in reversed(designs):
         every, outputs = finished.trained_members(context, design)
-        stored = _Stored(design, context, every)
+        stored = StoredSets(design, context, every)
         forward = design.forward(outputs)
         predictor = Predictor(
             f"{context.model}/{design.name}",
@@ -308,13 +290,20 @@ def trained(
             context.folder / design.name,
             every,
             context.devices_for(forward, len(every)),
-            design.features.member_data(stored(design.name), stored.numbers(every), ()),
+            design.member_data(
+                design.features.member_data(stored(design.name), stored.numbers(every), ()), every
+            ),
             share=1 / (num_stages or len(designs)),
         )
-        views: list[Blocks] = [(), *known]
-        of = np.array([[set(view) <= set(m.blocks) for m in every] for view in views])
+        of = np.array(
+            [
+                weights(design.name, every),
+                *([set(view) <= set(m.blocks) for m in every] for view in known),
+            ]
+        )
         loaded.append((design, stored, predictor, known, of))
-        known = sorted({member.blocks for member in every if member.blocks})
+        read = design.features.predictions_of is not None
+        known = sorted({member.blocks for member in every if member.blocks}) if read else []
 
     def predict(rows: Dataset) -> Mapping[str, StagePredictions]:
         passage = Passage(rows)

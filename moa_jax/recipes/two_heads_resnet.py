@@ -300,7 +300,7 @@ def _start(
     return start
 
 
-def _adadelta(total_steps, scale):
+def _adadelta(total_steps, scale, member_data):
     from moa_jax.training import optimizers
 
     return optimizers.keras_adadelta(scale)

@@ -70,7 +70,8 @@ class Group:
             lambda a: np.asarray(a)[first : first + len(self.members)], stage.member_data
         )
         steps = np.array([stage.steps_per_epoch(member) for member in self.members], np.int32)
-        self.own = self.put(Own(data, stage.epochs * steps))
+        total = np.array([stage.total_steps(member) for member in self.members], np.int32)
+        self.own = self.put(Own(data, total))
         table = member_tables.stacked_tables(
             [member.select_rows for member in self.members],
             stage.batch_size,
@@ -105,12 +106,8 @@ class Group:
         """
         stage, layout = self.stage, self.layout
         if epoch != self._epoch:
-            orders = [
-                member_tables.epoch_order(
-                    self.settings.base_seed, member, epoch, stage.share_init_across_folds
-                )
-                for member in self.members
-            ]
+            base_seed = self.settings.base_seed
+            orders = [stage.epoch_rows(base_seed, member, epoch) for member in self.members]
             steps = layout.calls_per_epoch * layout.steps_per_call
             table = member_tables.stacked_tables(
                 orders, stage.batch_size, steps, member_tables.SMALLEST_BATCH

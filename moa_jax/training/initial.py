@@ -32,7 +32,7 @@ def initialise(stage: Stage) -> MemberFunction:
         state = MemberState(
             params=params,
             batch_stats=batch_stats,
-            opt=stage.optimizer(own.total_steps, rate.scale).init(params),
+            opt=stage.optimizer(own.total_steps, rate.scale, own.data).init(params),
             key=key_data,
             step=zero,
             epoch=zero - int(stage.validates_start),

@@ -85,7 +85,8 @@ class Layout:
     @classmethod
     def of(cls, stage: Stage, num_shards: int, members_at_once: int, steps_per_call: int) -> Layout:
         """Returns the layout with at most so many members and steps at once."""
-        groups = even_groups(stage.members, members_at_once)
+        at_most = min(members_at_once, -(-len(stage.members) // stage.cohorts))
+        groups = even_groups(stage.members, at_most)
         steps = max(stage.steps_per_epoch(member) for member in stage.members)
         calls_per_epoch = -(-steps // steps_per_call)
         return cls(

@@ -45,7 +45,7 @@ def train(stage: Stage, axis_name: str | None = None) -> MemberFunction:
 
     def program(state: MemberState, own: Training, shared: Shared) -> tuple[MemberState, tuple]:
         (data, total_steps, _), batches = own
-        optimizer = stage.optimizer(total_steps, state.rate.scale)
+        optimizer = stage.optimizer(total_steps, state.rate.scale, data)
         key = jax.random.wrap_key_data(state.key)
         keywords: dict = dict(stage.keywords(state))
 
@@ -145,9 +145,11 @@ def validate(stage: Stage, axis_name: str | None = None) -> MemberFunction:
             rate=stage.rate.update(state.rate, loss),
             active=~stop.stop,
         )
+        if stage.own_epochs:
+            closed = closed._replace(active=closed.active & (state.step < total_steps))
         if stage.restarts:
             kept = closed.selected
-            opt = stage.optimizer(total_steps, closed.rate.scale).init(kept.params)
+            opt = stage.optimizer(total_steps, closed.rate.scale, data).init(kept.params)
             anew = closed._replace(params=kept.params, batch_stats=kept.batch_stats, opt=opt)
             closed = _keep_if(stage.restarts(closed), anew, closed)
         report = EpochReport(state.epoch_loss / epoch_steps, loss, select.loss, state.active)

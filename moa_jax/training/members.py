@@ -195,6 +195,19 @@ def epoch_order(base_seed: int, member: Member, epoch: int, share_across_folds: 
     return generator.permutation(member.train_rows)
 
 
+def stretch(
+    base_seed: int, member: Member, number: int, count: int, share_across_folds: bool
+) -> np.ndarray:
+    """Returns `count` training rows, those after `number` such stretches of pass after pass.
+
+    Every pass has an order of its own, that of `epoch_order`, and all rows once.
+    """
+    size, first = len(member.train_rows), number * count
+    start, end = first // size, -(-(first + count) // size)
+    passes = [epoch_order(base_seed, member, p, share_across_folds) for p in range(start, end)]
+    return np.concatenate(passes)[first - start * size :][:count]
+
+
 def index_table(
     rows: np.ndarray, batch_size: int, num_steps: int, smallest_batch: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -77,11 +77,14 @@ class OutOfFold(NamedTuple):
       scores: for each member its seed, fold, blocks, number of rows and mean log loss on them.
       nested: for blocks that a stage after this one leaves out, [N, L] in the networks' precision,
         the mean over the members that leave out these and the row.
+      by_seed: where it is asked for, both for each seed alone, with `()` for the whole, [N, L] in
+        the networks' precision.
     """
 
     values: np.ndarray
     scores: list[dict[str, Any]]
     nested: dict[Blocks, np.ndarray]
+    by_seed: dict[int, dict[Blocks, np.ndarray]]
 
 
 class Predictor:
@@ -186,7 +189,7 @@ class Predictor:
           inputs: host arrays of at most `chunk_rows` rows along their first axis.
           num_rows: how many of the rows are real.
           chunk_rows: rows that every call is padded to, a multiple of those at once.
-          of: [means, members] bool, the members that each mean is of.
+          of: [means, members] weights of the members in each mean, 0 for those that it is not of.
         """
         padded = jax.tree.map(
             lambda a: np.concatenate([a, np.zeros((chunk_rows - len(a), *a.shape[1:]), a.dtype)]),
@@ -197,23 +200,27 @@ class Predictor:
         totals: Any = 0.0
         for group, values in self(padded, lambda group: np.stack([table] * len(group)), steps):
             flat = values.reshape(len(values), chunk_rows, -1)[:, :num_rows].astype(np.float64)
-            totals = totals + np.stack([flat[chosen].sum(0) for chosen in of[:, list(group)]])
+            totals = totals + np.stack([_weighted(flat, own) for own in of[:, list(group)]])
         return totals / of.sum(1)[:, None, None]
 
 
-def out_of_fold(stage: Stage, predictor: Predictor, hard_targets: np.ndarray) -> OutOfFold:
+def out_of_fold(
+    stage: Stage, predictor: Predictor, hard_targets: np.ndarray, by_seed: bool = False
+) -> OutOfFold:
     """Predicts every training row with the members that did not train on it.
 
     Args:
       stage: the fitted stage.
       predictor: its members, in the stage's order.
       hard_targets: [N, L] 0/1 targets to score with.
+      by_seed: keep the predictions of each seed, too.
     """
     members: Sequence[Member] = stage.members
     batch = predictor.forward.rows_at_once
     steps = num_batches(max(len(member.valid_rows) for member in members), batch)
     everywhere = _Mean(hard_targets.shape)
     nested: dict[Blocks, _Mean] = {}
+    alone: dict[int, dict[Blocks, _Mean]] = {}
     scores = []
 
     def rows(group):
@@ -225,9 +232,14 @@ def out_of_fold(stage: Stage, predictor: Predictor, hard_targets: np.ndarray) ->
             own = member.valid_rows
             values = values.reshape(-1, values.shape[-1])[: len(own)].astype(np.float64)
             everywhere.add(own, values)
+            views = []
             if len(member.blocks) > 1:
-                for blocks in itertools.combinations(member.blocks, len(member.blocks) - 1):
-                    nested.setdefault(blocks, _Mean(hard_targets.shape)).add(own, values)
+                views = [*itertools.combinations(member.blocks, len(member.blocks) - 1)]
+            for blocks in views:
+                nested.setdefault(blocks, _Mean(hard_targets.shape)).add(own, values)
+            for blocks in [(), *views] if by_seed else ():
+                seed = alone.setdefault(member.seed, {})
+                seed.setdefault(blocks, _Mean(hard_targets.shape)).add(own, values)
             scores.append(
                 {
                     "seed": member.seed,
@@ -239,8 +251,18 @@ def out_of_fold(stage: Stage, predictor: Predictor, hard_targets: np.ndarray) ->
             )
     # In the precision of the networks that read them: half a file of float64.
     dtype = jnp.result_type(float)
-    views = {blocks: mean.values().astype(dtype) for blocks, mean in nested.items()}
-    return OutOfFold(everywhere.values(), scores, views)
+
+    def stored(means: Mapping[Blocks, _Mean]) -> dict[Blocks, np.ndarray]:
+        return {blocks: mean.values().astype(dtype) for blocks, mean in means.items()}
+
+    apart = {seed: stored(means) for seed, means in alone.items()}
+    return OutOfFold(everywhere.values(), scores, stored(nested), apart)
+
+
+def _weighted(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Returns the sum over members [members, ...] with their weights."""
+    chosen = np.flatnonzero(weights)
+    return (values[chosen] * weights[chosen, None, None]).sum(0)
 
 
 def _shapes(variables: Variables) -> Mapping[str, tuple[int, ...]]:

@@ -106,6 +106,15 @@ def lowest_loss() -> Rule:
     return Rule(lambda: Selection(_infinity(), _zero(bool)), update)
 
 
+def latest() -> Rule:
+    """Keeps every epoch, and so the weights of the last one, whatever its loss."""
+
+    def update(state: Selection, loss: jax.Array) -> Selection:
+        return Selection(loss.astype(state.loss.dtype), jnp.ones((), bool))
+
+    return Rule(lambda: Selection(_infinity(), _zero(bool)), update)
+
+
 def never() -> Rule:
     """Runs every epoch."""
     return patience(0)

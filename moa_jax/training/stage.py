@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from moa_jax.training import rules
-from moa_jax.training.members import Member, num_batches
+from moa_jax.training.members import Member, epoch_order, num_batches, stretch
 from moa_jax.training.rules import Rule
 from moa_jax.training.trees import (
     BatchStats,
@@ -99,9 +99,16 @@ class Stage:
       targets: [N, L] targets of the training rows.
       loss: `loss(outputs, targets, mask)` -> scalar that is trained on; `outputs` is what the
         network returns, so auxiliary outputs are seen here; `mask` [batch] marks real rows.
-      optimizer: `optimizer(total_steps, scale)` -> optax transformation; both arguments are
-        traced scalars: the member's number of steps and the factor of the `rate` rule.
+      optimizer: `optimizer(total_steps, scale, member_data)` -> optax transformation; the arguments
+        are traced: the member's number of steps, the factor of the `rate` rule, and the member's
+        own arrays, which may hold its learning rate.
       epochs, batch_size: length of the schedule and rows per step.
+      own_epochs: length of one member's schedule, at most `epochs`, after which it ends; None where
+        all are of one length.
+      epoch_steps: optimiser steps of an epoch, which begins with the row after the last one of the
+        epoch before, in pass after pass over the training rows; None for one pass an epoch.
+      cohorts: groups that members are cut into, in their order, where all could train at once.
+        Sorted by length they leave few steps in which members of a group have nothing to do.
       valid_loss: the loss that the rules look at. None: the same as `loss`.
       valid_weights: weights of the batches in its mean, from their numbers of rows [steps].
       member_data: arrays of each member, stacked along the first axis to one shape.
@@ -124,9 +131,12 @@ class Stage:
     shared: SharedArrays
     targets: np.ndarray
     loss: Loss
-    optimizer: Callable[[jax.Array, jax.Array], optax.GradientTransformation]
+    optimizer: Callable[[jax.Array, jax.Array, MemberArrays], optax.GradientTransformation]
     epochs: int
     batch_size: int
+    own_epochs: Callable[[Member], int] | None = None
+    epoch_steps: int | None = None
+    cohorts: int = 1
     valid_loss: Loss | None = None
     valid_weights: Callable[[jax.Array], jax.Array] = by_batch
     member_data: MemberArrays = ()
@@ -140,7 +150,27 @@ class Stage:
     share_init_across_folds: bool = True
 
     def steps_per_epoch(self, member: Member) -> int:
-        return num_batches(len(member.train_rows), self.batch_size)
+        return self.epoch_steps or num_batches(len(member.train_rows), self.batch_size)
+
+    def epochs_of(self, member: Member) -> int:
+        """Returns the length of a member's schedule."""
+        return self.own_epochs(member) if self.own_epochs else self.epochs
+
+    @property
+    def mean_epochs(self) -> float:
+        """Mean length of the members' schedules."""
+        return sum(map(self.epochs_of, self.members)) / len(self.members)
+
+    def total_steps(self, member: Member) -> int:
+        """Returns the optimiser steps that a member's schedule is made for."""
+        return self.epochs_of(member) * self.steps_per_epoch(member)
+
+    def epoch_rows(self, base_seed: int, member: Member, epoch: int) -> np.ndarray:
+        """Returns a member's training rows in the order in which an epoch takes them."""
+        if self.epoch_steps is None:
+            return epoch_order(base_seed, member, epoch, self.share_init_across_folds)
+        count = self.epoch_steps * self.batch_size
+        return stretch(base_seed, member, epoch, count, self.share_init_across_folds)
 
 
 class Selected(NamedTuple):

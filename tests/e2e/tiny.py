@@ -11,6 +11,7 @@ from moa_jax.config import BlendConfig, PredictionFiles, config_dict, variants
 from moa_jax.recipes import (
     deepinsight_cnn,
     nn_tabnet,
+    profile_nn,
     simple_nn,
     three_stage_nn,
     two_heads_resnet,
@@ -71,10 +72,18 @@ MODELS = {
         pretrained="none",
     ),
 }
+# A population is chosen by its name.
+POPULATION = {
+    "profile_nn": profile_nn.Config(
+        members=8, folds=3, inputs=("standard", "components", "components"),
+        widths=(8, 8, 4), depths=(1, 2, 1), components=5, steps=(4, 16), epoch_steps=4,
+        batch_size=16,
+    )
+}  # fmt: skip
 
 
 def get_config(variant=""):
-    chosen = variants(variant, *MODELS, "theirs") or MODELS
-    models = {name: MODELS[name] for name in MODELS if name in chosen}
+    chosen = variants(variant, *MODELS, *POPULATION, "theirs") or MODELS
+    models = {name: model for name, model in (MODELS | POPULATION).items() if name in chosen}
     files = {"theirs": PredictionFiles()} if "theirs" in chosen else {}
     return config_dict(models, blend=BlendConfig(files=files, unlike_splits="allow"))

@@ -1,0 +1,99 @@
+"""Notes on a population: which members its ensemble takes, and which of their draws mattered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from moa_jax.recipes import ensemble
+from moa_jax.recipes.draws import Draw, Ranges
+from moa_jax.recipes.finished import METRICS
+from moa_jax.store import files
+
+if TYPE_CHECKING:
+    from moa_jax.recipes.context import Context
+
+# A rank correlation of fewer members is chance.
+FEWEST = 8
+
+
+def of(context: Context, ranges: Ranges, stages: Sequence[str], nested: bool) -> tuple[str, ...]:
+    """Returns sentences about a population that is finished.
+
+    Args:
+      context: where it was fitted.
+      ranges: what its members drew from.
+      stages: names of its stages.
+      nested: whether a fold's ensemble was chosen by networks that have not seen the fold.
+    """
+    counts, by_fold = ensemble.stored(context)
+    taken = {
+        (stage, int(seed)): count for stage, own in counts.items() for seed, count in own.items()
+    }
+    losses = _losses(context, stages)
+    number = sum(map(len, losses.values()))
+    ranked = sorted(taken, key=lambda place: (-taken[place], place))
+    said = [
+        f"Ensemble for new rows: {len(taken)} of {number} members, "
+        f"{sum(taken.values())} times in all; for the folds "
+        f"{_range([sum(map(len, own.values())) for own in by_fold.values()])} members each.",
+        *(
+            f"{taken[stage, seed]} x member {seed} ({stage}, alone {losses[stage][seed]:.5f}): "
+            f"{_shown(ranges.draw(seed))}."
+            for stage, seed in ranked
+        ),
+        "Best member alone by inputs: "
+        + ", ".join(f"{stage} {min(own.values()):.5f}" for stage, own in losses.items())
+        + ".",
+    ]
+    if number >= FEWEST:
+        said.append(_what_mattered(ranges, losses))
+    if not nested:
+        said.append(
+            "Each fold's ensemble is chosen by the other folds' rows, predicted by networks that "
+            "trained on the fold: its labels may move the choice, and nothing else (nested=true "
+            "keeps them from that, too)."
+        )
+    return tuple(said)
+
+
+def _losses(context: Context, stages: Sequence[str]) -> dict[str, dict[int, float]]:
+    """Returns the out-of-fold loss of each member by stage and number, the mean over its folds."""
+    found: dict[str, dict[int, float]] = {}
+    for stage in stages:
+        scores = files.read_json(context.folder / stage / METRICS)["fold_scores"]
+        for seed in sorted({score["seed"] for score in scores}):
+            own = [(s["rows"], s["score"]) for s in scores if s["seed"] == seed]
+            rows, losses = map(np.array, zip(*own, strict=True))
+            found.setdefault(stage, {})[seed] = float((rows * losses).sum() / rows.sum())
+    return found
+
+
+def _what_mattered(ranges: Ranges, losses: dict[str, dict[int, float]]) -> str:
+    """Returns how draws and losses go together, members of all groups by their rank."""
+    from scipy.stats import spearmanr
+
+    alone = {seed: loss for own in losses.values() for seed, loss in own.items()}
+    drawn = np.array([ranges.draw(seed) for seed in alone])
+    parts = []
+    for name, values in zip(Draw._fields, drawn.T, strict=True):
+        if len(set(values)) > 1:
+            correlation = spearmanr(values, [*alone.values()]).statistic
+            parts.append((correlation, f"{name.replace('_', ' ')} {correlation:+.2f}"))
+    parts.sort(key=lambda part: -abs(part[0]))
+    return (
+        "Rank correlation of draws with a member's loss (below 0: more was better): "
+        f"{', '.join(text for _, text in parts)}."
+    )
+
+
+def _shown(draw: Draw) -> str:
+    steps, *others = draw._asdict().items()
+    shown = [f"{name.replace('_', ' ')} {value:.2g}" for name, value in others]
+    return f"{steps[1]} steps, {', '.join(shown)}"
+
+
+def _range(values: list[int]) -> str:
+    return f"{min(values)} to {max(values)}"

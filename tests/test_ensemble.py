@@ -1,0 +1,243 @@
+"""Tests of ensembles: the greedy choice, what a fold's choice knows, and new rows."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import systems
+
+from moa_jax.command import repair, run
+from moa_jax.data import simulate
+from moa_jax.data.dataset import Targets
+from moa_jax.errors import UserError
+from moa_jax.recipes import ensemble, system
+from moa_jax.recipes.selection import greedy
+from moa_jax.recipes.stage_predictions import StagePredictions
+from moa_jax.store.predictions import Predictions
+from moa_jax.store.workdir import Workdir
+from moa_jax.training.members import MemberId
+from moa_jax.training.metrics import mean_log_loss
+
+RNG = np.random.default_rng(0)
+TARGETS = (RNG.random((60, 4)) < 0.3).astype(np.uint8)
+
+
+def noisy(size, seed):
+    generator = np.random.default_rng(seed)
+    shifted = np.where(TARGETS, 1.0, -1.5) + size * generator.normal(size=TARGETS.shape)
+    return (1 / (1 + np.exp(-shifted))).astype(np.float32)
+
+
+def test_the_best_candidate_alone():
+    sure = np.where(TARGETS, 0.9, 0.1)
+    assert greedy([noisy(1, 0), sure, noisy(1, 1)], TARGETS, 10).tolist() == [0, 1, 0]
+
+
+def test_candidates_are_taken_as_often_as_it_helps():
+    """The mean is that of three shares to one, which no choice without repeats has."""
+    p, q = np.full((4, 1), 0.2), np.full((4, 1), 0.6)
+    targets = np.array([[0], [0], [0], [1]])
+    found = greedy([p, q], targets, 50)
+    assert (found @ [0.2, 0.6]) / found.sum() == pytest.approx(0.25, abs=0.02)
+    assert found[0] > found[1] > 0
+
+
+def test_every_choice_lowers_the_loss_and_the_first_is_the_best():
+    candidates = [noisy(1.5, seed) for seed in range(8)]
+    single = [mean_log_loss(TARGETS, p) for p in candidates]
+    losses = []
+    for most in range(1, 8):
+        counts = greedy(candidates, TARGETS, most)
+        assert counts.sum() <= most
+        mean = np.tensordot(counts, candidates, 1) / counts.sum()
+        losses.append(mean_log_loss(TARGETS, mean))
+    assert losses[0] == pytest.approx(min(single), rel=1e-6)
+    assert all(b <= a + 1e-12 for a, b in zip(losses, losses[1:], strict=False))
+    assert losses[-1] < losses[0]
+
+
+def test_rows_that_are_not_looked_at_do_not_count():
+    rows = np.arange(0, 60, 2)
+    candidates = [noisy(1.5, seed) for seed in range(6)]
+    expected = greedy([p[rows] for p in candidates], TARGETS[rows], 20)
+    looked_at = (np.arange(60) % 2 == 0)[:, None]
+    right = np.where(TARGETS, 0.999, 0.001)
+    worst = int(np.argmin(expected))
+    candidates[worst] = np.where(looked_at, candidates[worst], right)
+    assert greedy(candidates, TARGETS, 20, rows).tolist() == expected.tolist()
+    assert greedy(candidates, TARGETS, 20).tolist() != expected.tolist()
+
+
+class Folder:
+    """Stands for a context whose manifest believes everything."""
+
+    def __init__(self, path):
+        self.folder, self.manifest, self.workdir = path, self, self
+        self.run = remedy = "this run"
+        self.remedy = remedy
+
+    def add(self, paths):
+        self.listed = paths
+
+    def verify(self, *paths):
+        assert [*paths] == self.listed
+
+
+def chosen(tmp_path, by_seed, nested):
+    fold_of_row = np.arange(60) % 3
+    views = {}
+    for seed, values in by_seed.items():
+        views[seed] = {(): values}
+        if nested:
+            views[seed] |= {(k,): values.copy() for k in range(3)}
+    design = type("Design", (), {"name": "only"})
+    predictions = {"only": StagePredictions(TARGETS, {}, views)}
+    context = Folder(tmp_path)
+    result = ensemble.choose(context, [design], predictions, TARGETS, fold_of_row, 10)
+    return context, design, views, fold_of_row, result
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_folds_choice_is_that_of_the_other_folds(tmp_path, nested):
+    by_seed = {seed: noisy(1.5, seed) for seed in range(5)}
+    context, design, _, fold_of_row, (whole, found) = chosen(tmp_path, by_seed, nested)
+    candidates = [*by_seed.values()]
+    for fold in range(3):
+        own = fold_of_row == fold
+        counts = greedy([p[~own] for p in candidates], TARGETS[~own], 10)
+        expected = np.tensordot(counts, np.stack(candidates), 1)[own] / counts.sum()
+        np.testing.assert_allclose(found[own], expected, rtol=1e-6)
+    counts = greedy(candidates, TARGETS, 10)
+    assert whole.counts == {"only": {n: c for n, c in enumerate(counts.tolist()) if c}}
+    again = ensemble.read(context, [design])
+    assert again == whole
+    every = [MemberId(seed, fold) for seed in range(5) for fold in range(2)]
+    assert whole.weights("only", every).tolist() == np.repeat(counts, 2).tolist()
+
+
+def test_a_nested_choice_reads_what_has_not_seen_the_fold(tmp_path):
+    """A candidate that is right by its view without fold 0 alone is taken for fold 0 alone."""
+    by_seed = {0: noisy(1.0, 0), 1: noisy(1.0, 1)}
+    fold_of_row = np.arange(60) % 3
+    views = {seed: {(): p} | {(k,): p for k in range(3)} for seed, p in by_seed.items()}
+    views[1] = {(): by_seed[1], (0,): np.where(TARGETS, 0.999, 0.001), (1,): 1 - by_seed[1]}
+    views[1][2,] = 1 - by_seed[1]
+    design = type("Design", (), {"name": "only"})
+    predictions = {"only": StagePredictions(TARGETS, {}, views)}
+    _, found = ensemble.choose(Folder(tmp_path), [design], predictions, TARGETS, fold_of_row, 10)
+    np.testing.assert_allclose(found[fold_of_row == 0], by_seed[1][fold_of_row == 0], rtol=1e-6)
+    np.testing.assert_allclose(found[fold_of_row != 0], by_seed[0][fold_of_row != 0], rtol=1e-6)
+
+
+def test_a_mean_over_stages_weighs_each_by_its_members():
+    first, second = (type("Design", (), {"name": name}) for name in ("first", "second"))
+    made = ensemble.Ensemble([first, second], {"first": {0: 2, 5: 1}, "second": {3: 1}})
+    found = made.of({"first": np.full((2, 1), 0.4), "second": np.full((2, 1), 0.8)})
+    np.testing.assert_allclose(found, 0.5)
+
+
+def test_a_changed_choice_is_told(tmp_path):
+    context, design, *_ = chosen(tmp_path, {0: noisy(1, 0)}, False)
+    path = tmp_path / ensemble.FILE
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps({**stored, "counts": {"only": {"0": 7}}}))
+    with pytest.raises(UserError, match=r"ensemble\.json"):
+        ensemble.read(context, [design])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    data = simulate.make(rows=90, seed=3, genes=8, cells=4, scored=3, nonscored=0, test_rows=7)
+    often = (data.features[:, :3] > 0.3) & ~data.is_control[:, None]
+    data = dataclasses.replace(data, scored=Targets(data.scored.names, often.astype(np.uint8)))
+    config = systems.tiny("profile_nn", parallel={"strategy": "vmap"})
+    run.train(config, Workdir(folder), data)
+    return folder, config, data
+
+
+def context_of(folder, config):
+    workdir = Workdir(folder)
+    assert workdir.read()["config"]["models"]
+    context = systems.context(folder, "profile_nn")
+    return dataclasses.replace(context, workdir=workdir, config=config)
+
+
+def test_new_rows_are_predicted_by_the_choice(finished):
+    folder, config, data = finished
+    context = context_of(folder, config)
+    predict = system.load(config.models["profile_nn"], context, data.targets.names)
+    stored = Predictions.read(folder / "profile_nn" / "test.parquet").values
+    np.testing.assert_allclose(predict(data.test).values, stored, atol=1e-6)
+    outcome = system.finished_outcome(config.models["profile_nn"], context)
+    alone = {}
+    for design in outcome.designs:
+        for seed in outcome.counts[design.name]:
+            weights = lambda _, every, s=seed: np.array([m.seed == s for m in every], float)  # noqa: E731
+            found = system.predict_rows(
+                data.test, context, system.trained([design], context, weights)
+            )
+            alone[design.name, seed] = found[design.name]
+    counts = {place: outcome.counts[place[0]][place[1]] for place in alone}
+    expected = sum(n * alone[place] for place, n in counts.items()) / sum(counts.values())
+    np.testing.assert_allclose(stored, expected, atol=1e-6)
+
+
+def test_a_stages_mean_has_the_weights_of_its_members(finished):
+    folder, config, data = finished
+    context = context_of(folder, config)
+    recipe = config.models["profile_nn"]
+    design = recipe.stages(context.levels, False)[0]
+    shares = dict(zip(recipe.dealt(0), (3.0, 1.0, 0.0), strict=True))
+
+    def predicted(weight_of):
+        def weights(stage, every):
+            return np.array([weight_of(member.seed) for member in every], float)
+
+        trained = system.trained([design], context, weights)
+        return system.predict_rows(data.test, context, trained)[design.name]
+
+    alone = {seed: predicted(lambda other, s=seed: other == s) for seed in shares}
+    expected = sum(share * alone[seed] for seed, share in shares.items()) / 4
+    np.testing.assert_allclose(predicted(shares.get), expected, atol=1e-6)
+    assert np.abs(expected - np.mean([*alone.values()], 0)).max() > 1e-4
+
+
+def test_what_is_made_again_is_the_same(finished, tmp_path):
+    """Of a model that lost its choice and a stage, both are made again as they were."""
+    folder, config, data = finished
+    model = folder / "profile_nn"
+    names = ("oof.parquet", "test.parquet", ensemble.FILE, "standard_8x1/seeds.npz")
+    before = {name: (model / name).read_bytes() for name in names}
+    for name in ("metrics.json", ensemble.FILE, "standard_8x1/metrics.json"):
+        (model / name).unlink()
+    run.train(config, Workdir(folder), data)
+    assert before == {name: (model / name).read_bytes() for name in names}
+
+
+def test_the_report_tells_what_was_chosen(finished):
+    folder, config, _ = finished
+    notes = json.loads((folder / "profile_nn" / "metrics.json").read_text())["notes"]
+    text = "\n".join(notes)
+    counts = json.loads((folder / "profile_nn" / ensemble.FILE).read_text())["counts"]
+    for stage, seeds in counts.items():
+        for seed, count in seeds.items():
+            assert f"{count} x member {seed} ({stage}, alone 0." in text
+            assert f"{config.models['profile_nn'].draw(int(seed)).steps} steps" in text
+    assert "Rank correlation of draws" in text and "its labels may move the choice" in text
+
+
+def test_a_damaged_choice_is_repaired(finished, tmp_path):
+    folder, config, data = finished
+    shutil.copytree(folder, tmp_path / "run")
+    path = tmp_path / "run" / "profile_nn" / ensemble.FILE
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    with pytest.raises(UserError, match=r"ensemble\.json: damaged"):
+        run.train(config, Workdir(tmp_path / "run"), data)
+    repair.repair(config, Workdir(tmp_path / "run"), data)
+    assert not path.exists()
+    run.train(config, Workdir(tmp_path / "run"), data)
+    assert path.read_bytes() == whole

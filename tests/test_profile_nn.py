@@ -1,0 +1,282 @@
+"""Tests of the population of dense networks: draws, lengths, networks, profiles, one alone."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import systems
+import toy
+from scipy.special import expit, logit
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from moa_jax.data import simulate
+from moa_jax.data.dataset import ORIGINAL_LEVELS, Targets
+from moa_jax.errors import UserError
+from moa_jax.models.drawn_mlp import DrawnMLP, DrawnOutputs
+from moa_jax.recipes import profile, profile_nn, system
+from moa_jax.recipes.draws import Ranges
+from moa_jax.training import members, rules
+from moa_jax.training.layout import Settings
+from moa_jax.training.loop import StageRun
+from moa_jax.training.members import Member
+from moa_jax.training.parallel import Devices
+
+NO_RATES = dict.fromkeys(("input_noise", "input_dropout", "dropout", "label_smoothing"), 0.0)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    data = simulate.make(rows=90, seed=3, genes=8, cells=4, scored=3, nonscored=0, test_rows=6)
+    often = (data.features[:, :3] > 0.3) & ~data.is_control[:, None]
+    return dataclasses.replace(data, scored=Targets(data.scored.names, often.astype(np.uint8)))
+
+
+def small(**fields):
+    recipe = systems.tiny("profile_nn").models["profile_nn"]
+    return dataclasses.replace(recipe, **fields)
+
+
+def test_a_member_draws_the_same_whoever_else_there_is():
+    ranges = Ranges()
+    few, many = profile_nn.Config(members=8), profile_nn.Config(members=256)
+    assert [few.draw(n) for n in range(8)] == [many.draw(n) for n in range(8)]
+    assert len({ranges.draw(n) for n in range(64)}) == 64
+    assert ranges.draw(0) != Ranges(draw_seed=1).draw(0)
+
+
+def test_draws_fill_their_ranges():
+    ranges = Ranges()
+    every = [ranges.draw(n) for n in range(400)]
+    for name in every[0]._fields:
+        low, high = getattr(ranges, name)
+        values = np.array([getattr(draw, name) for draw in every])
+        values = values[values > 0]
+        assert low <= values.min() and values.max() <= high
+        middle = np.sqrt(low * high) if low else (low + high) / 2
+        assert 0.4 < (values < middle).mean() < 0.6, name
+    assert 0.4 < np.mean([draw.label_smoothing > 0 for draw in every]) < 0.6
+    config = profile_nn.Config(epoch_steps=100)
+    assert [config.whole_epochs(steps) for steps in (1, 149, 150, 3000)] == [1, 1, 2, 30]
+
+
+def test_members_are_dealt_to_groups_the_longest_first():
+    recipe = profile_nn.Config(members=10)
+    dealt = [recipe.dealt(group) for group in range(4)]
+    assert sorted(sum(dealt, [])) == list(range(10))
+    for own in dealt:
+        steps = [recipe.draw(member).steps for member in own]
+        assert len(own) in (2, 3) and steps == sorted(steps, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"steps": (20, 10)}, r"steps: expected the lower end first, found \(20, 10\)"),
+        ({"widths": (8, 8)}, "widths: expected 3 values, one for each of inputs, found 2"),
+        (
+            {"inputs": ("standard",) * 3, "widths": (8,) * 3, "depths": (1,) * 3},
+            "inputs: expected groups that differ",
+        ),
+        ({"nested": True, "folds": 2}, "folds: expected at least 3 with nested=true, found 2"),
+        ({"select_on": "last", "patience": 2}, "patience: expected 0 with select_on=last"),
+    ],
+)
+def test_mistakes(fields, message, dataset):
+    with pytest.raises(UserError, match=message):
+        small(**fields).check(dataset)
+
+
+def test_the_network_computes_what_numpy_does():
+    with jax.enable_x64(True):
+        generator = np.random.default_rng(0)
+        x, network = generator.normal(size=(5, 4)), DrawnMLP((6, 3), 2)
+        rates = {name: jnp.asarray(value) for name, value in NO_RATES.items()}
+        variables = network.init(jax.random.key(0), x, rates)
+        params = jax.tree.map(
+            lambda a: a + 0.1 * generator.normal(size=a.shape), variables["params"]
+        )
+        found = network.apply({"params": params}, x, rates | {"label_smoothing": jnp.asarray(0.2)})
+        h = x
+        for name in ("dense1", "dense2"):
+            h = h @ params[name]["kernel"] + params[name]["bias"]
+            h = (h - h.mean(1, keepdims=True)) / np.sqrt(h.var(1, keepdims=True) + 1e-5)
+            h = h * expit(h)
+        expected = h @ params["output"]["kernel"] + params["output"]["bias"]
+        np.testing.assert_allclose(found.logits, expected, rtol=1e-12)
+        np.testing.assert_array_equal(found.smoothing, np.full((5, 1), 0.2))
+        trained = network.apply(
+            {"params": params}, x, rates, train=True, rngs={"dropout": jax.random.key(1)}
+        )
+        np.testing.assert_allclose(trained.logits, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("rate", ["input_noise", "input_dropout", "dropout"])
+def test_every_rate_disturbs_training_alone(rate):
+    network, x = DrawnMLP((16,), 2), jnp.ones((4, 8)) * jnp.arange(8.0)
+    rates = {name: jnp.asarray(value) for name, value in NO_RATES.items()}
+    variables = network.init(jax.random.key(0), x, rates)
+
+    def logits(rates, train):
+        keys = {"dropout": jax.random.key(1)} if train else {}
+        return network.apply(variables, x, rates, train=train, rngs=keys).logits
+
+    high = rates | {rate: jnp.asarray(0.5)}
+    np.testing.assert_array_equal(logits(high, False), logits(rates, False))
+    assert (logits(high, True) != logits(rates, True)).any()
+
+
+@pytest.mark.parametrize(("rate", "input_rate"), [(0.3, 0.0), (0.0, 0.3)])
+def test_dropout_keeps_the_mean(rate, input_rate):
+    class Seen(DrawnMLP):
+        def __call__(self, x, rate):
+            return self._dropped(x, rate)
+
+    share = rate or input_rate
+    found = Seen((), 1).apply(
+        {}, jnp.ones((300, 300)), jnp.asarray(share), rngs={"dropout": jax.random.key(0)}
+    )
+    assert np.isclose(np.mean(np.asarray(found) == 0), share, atol=0.01)
+    assert np.isclose(np.mean(found), 1, atol=0.01)
+
+
+def test_profiles(dataset):
+    values = dataset.features.copy()
+    values[0, 0] = 1e6
+    scaled = StandardScaler().fit_transform(values).clip(-8, 8)
+    found = profile_nn.PopulationProfile("standard", 5).columns(values, 8, profile.Steps(90))
+    np.testing.assert_allclose(found, scaled)
+    assert found.max() == 8
+    found = profile_nn.PopulationProfile("components", 5).columns(values, 8, profile.Steps(90))
+    expected = PCA(5, whiten=True).fit_transform(scaled).clip(-8, 8)
+    # scikit-learn divides by N - 1, and a component's sign is arbitrary.
+    expected *= np.sqrt(len(values) / (len(values) - 1))
+    np.testing.assert_allclose(abs(found), abs(expected).clip(0, 8), rtol=1e-6)
+    ranked = profile_nn.PopulationProfile("rank_gauss", 5).columns(values, 8, profile.Steps(90))
+    np.testing.assert_array_equal(np.argsort(ranked[:, 2]), np.argsort(values[:, 2]))
+
+
+def test_stretches_are_passes_over_the_rows_one_after_another():
+    rows = np.arange(10, 17)
+    member = Member(0, 0, rows, rows, rows)
+    parts = [members.stretch(5, member, number, 4, False) for number in range(7)]
+    joined = np.concatenate(parts)
+    for number in range(4):
+        expected = members.epoch_order(5, member, number, False)
+        np.testing.assert_array_equal(joined[7 * number : 7 * (number + 1)], expected)
+    assert len(members.stretch(5, member, 3, 50, False)) == 50
+
+
+def test_the_latest_epoch_is_kept_whatever_its_loss():
+    rule = rules.latest()
+    state = rule.init()
+    for loss in (1.0, 2.0, 1.5):
+        state = rule.update(state, jnp.float32(loss))
+        assert bool(state.better) and float(state.loss) == loss
+
+
+def run(stage, folder, at_once=1):
+    settings = Settings(devices=Devices.available("vmap"), members_at_once=at_once)
+    StageRun(stage, folder, settings, None).fit()
+    return {path.name: path.read_bytes() for path in (folder / "members").iterdir()}
+
+
+def test_a_member_ends_after_its_own_steps(tmp_path):
+    """Two epochs of one schedule among longer ones are those of a stage of two epochs."""
+    lengths = {0: 2, 1: 4, 2: 3}
+    stage = dataclasses.replace(
+        toy.stage(folds=3, seeds=(0,), epochs=4),
+        own_epochs=lambda member: lengths[member.fold],
+        epoch_steps=3,
+        select=rules.latest(),
+    )
+    apart = run(stage, tmp_path / "apart")
+    together = StageRun(
+        stage, tmp_path / "x", Settings(Devices.available("vmap"), members_at_once=3), None
+    ).group(0)
+    state = together.init()
+    for epoch in range(4):
+        state, _ = together.validate(together.train_steps(state, epoch))
+        ended = [epoch + 1 >= lengths[m.fold] for m in together.members]
+        assert together.slots.unpad(state.active).tolist() == [not end for end in ended]
+    assert together.slots.unpad(state.step).tolist() == [6, 12, 9]
+    for fold, epochs in lengths.items():
+        alike = dataclasses.replace(stage, own_epochs=None, epochs=epochs)
+        name = f"seed0_fold{fold}.npz"
+        assert run(alike, tmp_path / str(fold))[name] == apart[name]
+
+
+@pytest.mark.parametrize("select_on", ["holdout", "last"])
+def test_a_member_alone_is_the_same_as_in_the_population(tmp_path, dataset, select_on):
+    recipe = small(select_on=select_on)
+    name = recipe.stages(ORIGINAL_LEVELS, False)[0].name
+    stage = systems.built(recipe, dataset, tmp_path, name)
+    inside = run(stage, tmp_path / "inside")
+    number = len(stage.members) - 1
+    alone = dataclasses.replace(
+        stage,
+        members=stage.members[number:],
+        member_data=jax.tree.map(lambda a: np.asarray(a)[number:], stage.member_data),
+    )
+    found = run(alone, tmp_path / "alone")
+    (only,) = found
+    assert only == f"{stage.members[number].name}.npz" and found[only] == inside[only]
+
+
+def test_outputs_start_at_the_share_of_positive_training_rows(tmp_path, dataset):
+    stage = systems.built(small(), dataset, tmp_path, "standard_8x1")
+    for member in stage.members:
+        bias = stage.start(member)["params"]["output"]["bias"]
+        shares = stage.targets[member.train_rows].mean(0).clip(1e-4, 1 - 1e-4)
+        np.testing.assert_allclose(bias, logit(shares), rtol=1e-5)
+    group = StageRun(
+        stage, tmp_path, Settings(Devices.available("vmap"), members_at_once=2), None
+    ).group(0)
+    found = group.predict(group.init(), np.arange(10))
+    shares = stage.targets[stage.members[0].train_rows].mean(0)
+    np.testing.assert_allclose(found[0], np.tile(shares, (10, 1)), atol=0.1)
+
+
+def test_members_have_their_own_rates(tmp_path, dataset):
+    """Kernels decay at a member's own rate and at no other; biases do not."""
+    recipe = small()
+    stage = systems.built(recipe, dataset, tmp_path, "standard_8x1")
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    for number, member in enumerate(stage.members):
+        data = jax.tree.map(lambda a, n=number: jnp.asarray(a)[n], stage.member_data)
+        draw = recipe.draw(member.seed)
+        optimizer = stage.optimizer(jnp.int32(10), jnp.float32(1), data)
+        nothing = jax.tree.map(jnp.zeros_like, params)
+        state = optimizer.init(params)
+        _, state = optimizer.update(nothing, state, params)  # step 1 is the peak of ten
+        updates, _ = optimizer.update(nothing, state, params)
+        rate = -float(updates["kernel"][0, 0]) / draw.weight_decay
+        assert 0.9 * draw.learning_rate < rate <= 1.001 * draw.learning_rate
+        assert not updates["bias"].any()
+        assert stage.total_steps(member) == 4 * recipe.whole_epochs(draw.steps)
+
+
+def test_the_loss_smooths_by_the_member():
+    stage = profile_nn.Config().stage((), None, name="", forward=None, shared=None)
+    outputs = DrawnOutputs(jnp.full((2, 1), 2.0), jnp.full((2, 1), 0.5))
+    targets, mask = jnp.array([[1.0], [0.0]]), jnp.ones(2, bool)
+    p = expit(2.0)
+    expected = -np.mean(
+        [0.75 * np.log(p) + 0.25 * np.log(1 - p), 0.25 * np.log(p) + 0.75 * np.log(1 - p)]
+    )
+    assert float(stage.loss(outputs, targets, mask)) == pytest.approx(expected, rel=1e-6)
+    hard = -np.mean([np.log(p), np.log(1 - p)])
+    assert float(stage.valid_loss(outputs, targets, mask)) == pytest.approx(hard, rel=1e-6)
+
+
+def test_groups_of_the_same_inputs_share_their_transforms(dataset, tmp_path):
+    recipe = small()
+    first, *_, last = recipe.stages(ORIGINAL_LEVELS, False)
+    assert (first.name, last.name) == ("standard_8x1", "components_4x1")
+    assert last.features.profile_of == "components_8x2" and first.features.profile_of is None
+    widths = systems.widths_of(recipe, dataset, tmp_path)
+    assert widths["components_8x2"] == widths["components_4x1"] < widths["standard_8x1"]
+    assert list(widths) == [design.name for design in recipe.stages(ORIGINAL_LEVELS, False)]
+    assert [*system.LastStage([first, last]).designs] == [last]
