@@ -49,14 +49,18 @@ class Learned:
     mechanisms: pd.DataFrame
     reliability: pd.DataFrame
 
-    def write(self, workdir: Path, run: str, weights: Mapping[str, Any]) -> None:
+    @property
+    def hash(self) -> str:
+        """The hash of the record, by which weights name what was learned with them."""
+        return files.content_hash(self.record)
+
+    def write(self, workdir: Path) -> None:
         """Writes the record and both tables; raises a UserError where that cannot be."""
         folder = workdir / FILE.parent
         tables = {"mechanisms.csv": self.mechanisms, "reliability.csv": self.reliability}
         for name, found in tables.items():
             files.write_text(folder / name, found.to_csv(index=False, lineterminator="\n"))
-        origin = {"run": run, "weights": files.content_hash(weights)}
-        files.write_sealed(workdir / FILE, {**self.record, **origin})
+        files.write_sealed(workdir / FILE, self.record)
 
 
 def remove(workdir: Path) -> None:
@@ -67,18 +71,24 @@ def remove(workdir: Path) -> None:
 
 
 def read(
-    workdir: Path, run: str, weights: Mapping[str, Any], num_mechanisms: int
+    workdir: Path, expected: str, num_mechanisms: int
 ) -> tuple[dict[str, AnswerRule], int, dict[str, Any]]:
     """Returns the rules that a blend learned, how many lines it lists, and the whole record.
 
+    Args:
+      workdir: the work folder.
+      expected: the hash that the weights name.
+      num_mechanisms: how many mechanisms there are.
+
     Raises:
-      UserError: the record is missing, damaged, or of another run or other weights.
+      UserError: the record is missing, damaged, or not the one that the weights name.
     """
     path, remedy = workdir / FILE, stored_weights.REMEDY
     record = files.read_sealed(path, remedy)
-    origin = {"run": run, "weights": files.content_hash(weights)}
-    if {name: record.get(name) for name in origin} != origin:
-        raise UserError(f"{path}: expected those of this run's weights, found others; {remedy}")
+    if files.content_hash(record) != expected:
+        raise UserError(
+            f"{path}: expected what was learned with the weights, found other; {remedy}"
+        )
     with files.parsing(path):
         rules = {name: AnswerRule.restore(found) for name, found in record["rules"].items()}
         if any(found.thresholds.shape != (num_mechanisms,) for found in rules.values()):
@@ -203,38 +213,58 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def lines(
-    rules: Mapping[str, AnswerRule],
-    ids: np.ndarray,
-    drugs: np.ndarray | None,
-    blended: Predictions,
-    by_model: Mapping[str, Predictions],
-) -> Iterator[pd.DataFrame]:
-    """Yields the lines of compounds, where they are known, then those of wells.
+class Answering:
+    """Lines of wells as they come, and of compounds when all wells were added.
 
-    Args:
+    Attributes:
       rules: rules of wells and, if there is one, of compounds.
-      ids: [N] the treated wells.
-      drugs: [N] the compound of each, or None.
-      blended: their predictions, and perhaps of other rows.
-      by_model: those of each model that is part of the blend.
+      mechanisms: names of the L mechanisms.
     """
-    values = blended.aligned(ids).values
-    models = [found.aligned(ids).values for found in by_model.values()]
-    if drugs is not None and len(ids):
-        found = compounds.combined(values, drugs)
-        parts = [compounds.combined(of_one, drugs).probabilities for of_one in models]
-        main = rules.get(COMPOUNDS, rules[WELLS])
-        for part in _parts(len(found.names)):
+
+    def __init__(self, rules: Mapping[str, AnswerRule], mechanisms: Sequence[str]):
+        self.rules, self.mechanisms = rules, mechanisms
+        self._numbers: dict[str, int] = {}
+        self._blend = compounds.Sums(len(mechanisms))
+        self._models: dict[str, compounds.Sums] = {}
+
+    def add(
+        self, drugs: np.ndarray, blended: Predictions, by_model: Mapping[str, Predictions]
+    ) -> None:
+        """Adds wells to their compounds.
+
+        Args:
+          drugs: [N] compounds of the wells.
+          blended: the wells' predictions.
+          by_model: those of each model that is part of the blend.
+        """
+        numbers = [self._numbers.setdefault(drug, len(self._numbers)) for drug in drugs.tolist()]
+        units = np.array(numbers, np.int64)
+        self._blend.add(blended.values, units)
+        for name, found in by_model.items():
+            sums = self._models.setdefault(name, compounds.Sums(len(self.mechanisms)))
+            sums.add(found.values, units)
+
+    def wells(
+        self, blended: Predictions, by_model: Mapping[str, Predictions]
+    ) -> Iterator[pd.DataFrame]:
+        """Yields the lines of wells; arguments as of `add`."""
+        for part in _parts(len(blended.ids)):
             yield table.answer(
-                main, found.names[part], blended.targets, found.probabilities[part], "compound",
-                found.counts[part], found.spread[part], [of_one[part] for of_one in parts],
+                self.rules[WELLS], blended.ids[part], self.mechanisms, blended.values[part],
+                "sig_id", by_model=[found.values[part] for found in by_model.values()],
             )  # fmt: skip
-    for part in _parts(len(ids)):
-        yield table.answer(
-            rules[WELLS], ids[part], blended.targets, values[part], "sig_id",
-            by_model=[of_one[part] for of_one in models],
-        )  # fmt: skip
+
+    def compounds(self) -> Iterator[pd.DataFrame]:
+        """Yields the lines of the compounds of all wells that were added."""
+        names = np.array([*self._numbers], object)
+        found = self._blend.combined(names)
+        by_model = [sums.combined(names).probabilities for sums in self._models.values()]
+        main = self.rules.get(COMPOUNDS, self.rules[WELLS])
+        for part in _parts(len(names)):
+            yield table.answer(
+                main, names[part], self.mechanisms, found.probabilities[part], "compound",
+                found.counts[part], found.spread[part], [of_one[part] for of_one in by_model],
+            )  # fmt: skip
 
 
 def _parts(count: int) -> Iterable[slice]:
@@ -243,7 +273,7 @@ def _parts(count: int) -> Iterable[slice]:
 
 @contextlib.contextmanager
 def writing(
-    folder: Path, listed: int, with_compounds: bool
+    folder: Path, listed: int, with_compounds: Callable[[], bool]
 ) -> Iterator[Callable[[pd.DataFrame], None]]:
     """Yields a function that appends lines to `predictions.csv` and `predictions.parquet`.
 
@@ -253,10 +283,40 @@ def writing(
     Args:
       folder: where they are written.
       listed: ranks that the CSV lists.
-      with_compounds: whether there is a column of compounds beside that of wells; one of the two is
-        empty in every line.
+      with_compounds: tells, at the first lines, whether there is a column of compounds beside that
+        of wells; one of the two is empty in every line.
     """
-    schema = pa.schema(
+    csv_path, parquet_path = (folder / name for name in PREDICTIONS)
+    with (
+        files.replacing(parquet_path) as whole,
+        files.replacing(csv_path) as short,
+        open(short, "w", encoding="utf-8", newline="") as opened,
+        contextlib.ExitStack() as stack,
+    ):
+        started: list[pa.parquet.ParquetWriter] = []
+
+        def start() -> pa.parquet.ParquetWriter:
+            if not started:
+                schema = _schema(with_compounds())
+                opened.write(",".join(schema.names) + "\n")
+                writer = pa.parquet.ParquetWriter(whole, schema, write_page_checksum=True)
+                started.append(stack.enter_context(writer))
+            return started[0]
+
+        def append(lines: pd.DataFrame) -> None:
+            writer = start()
+            lines = lines.reindex(columns=writer.schema.names)
+            writer.write_table(pa.Table.from_pandas(lines, writer.schema, preserve_index=False))
+            table.shortened(lines, listed).to_csv(
+                opened, index=False, header=False, lineterminator="\n", float_format="%.6g"
+            )
+
+        yield append
+        start()
+
+
+def _schema(with_compounds: bool) -> pa.Schema:
+    return pa.schema(
         [
             *([("compound", pa.string())] if with_compounds else []),
             ("sig_id", pa.string()),
@@ -269,23 +329,6 @@ def writing(
             ("model_spread", pa.float64()),
         ]
     )
-    csv_path, parquet_path = (folder / name for name in PREDICTIONS)
-    with contextlib.ExitStack() as stack:
-        whole = stack.enter_context(files.replacing(parquet_path))
-        short = stack.enter_context(files.replacing(csv_path))
-        written = pa.parquet.ParquetWriter(whole, schema, write_page_checksum=True)
-        output = stack.enter_context(written)
-        opened = stack.enter_context(open(short, "w", encoding="utf-8", newline=""))
-        opened.write(",".join(schema.names) + "\n")
-
-        def append(lines: pd.DataFrame) -> None:
-            lines = lines.reindex(columns=schema.names)
-            output.write_table(pa.Table.from_pandas(lines, schema, preserve_index=False))
-            table.shortened(lines, listed).to_csv(
-                opened, index=False, header=False, lineterminator="\n", float_format="%.6g"
-            )
-
-        yield append
 
 
 def write_test(
@@ -308,14 +351,20 @@ def write_test(
       by_model: those of each model that is part of the blend.
     """
     rules = {WELLS: AnswerRule.none(len(blended.targets))} if learned is None else learned.rules
-    ids, drugs = blended.ids, None
+    answering = Answering(rules, blended.targets)
+    drugs = None
     if rows is not None:
         treated = ~rows.is_control
-        ids = rows.ids[treated]
+        blended = blended.aligned(rows.ids[treated])
+        by_model = {name: found.aligned(blended.ids) for name, found in by_model.items()}
         drugs = None if rows.drug_id is None else rows.drug_id[treated]
-    with writing(folder, config.listed, drugs is not None) as append:
-        for part in lines(rules, ids, drugs, blended, by_model):
-            append(part)
+    with writing(folder, config.listed, lambda: drugs is not None) as append:
+        if drugs is not None:
+            answering.add(drugs, blended, by_model)
+            for lines in answering.compounds():
+                append(lines)
+        for lines in answering.wells(blended, by_model):
+            append(lines)
 
 
 def weighed(

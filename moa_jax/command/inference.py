@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from absl import logging
 
 from moa_jax.answers.rule import AnswerRule
@@ -84,6 +85,11 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     stored, devices = workdir.read(), Devices.available(config.parallel.strategy)
     targets = tuple(stored["data"]["columns"]["scored"])
     chosen = _chosen(config, workdir, targets)
+    if not chosen.record:
+        logging.info(
+            "inference: probabilities are not calibrated and none is confident before "
+            "--mode=blend has learned how"
+        )
     contexts = {name: Context(name, workdir, devices, config) for name in config.models}
     for context in contexts.values():
         if not system.is_finished(context):
@@ -136,9 +142,13 @@ def _write(
             name: stack.enter_context(Predictions.writer(folder / f"{name}.parquet"))
             for name in predicts
         }
-        answer = stack.enter_context(answers.writing(folder, chosen.listed, False))
+        compounds: dict[str, str] = {}
+        answer = stack.enter_context(
+            answers.writing(folder, chosen.listed, lambda: bool(compounds))
+        )
+        answering = answers.Answering(chosen.rules, columns["scored"])
         stack.enter_context(source.unchanged())
-        file = stack.enter_context(new_rows.in_layout(source.path, data.get("prepared")))
+        file = stack.enter_context(new_rows.in_layout(source.path, data.get("prepared"), compounds))
         for rows in tables.stream(
             file,
             tuple(columns["genes"]),
@@ -154,26 +164,27 @@ def _write(
                 append[name](predictions)
             blended = combination.bounded(combination.combine(found, chosen.weights))
             submit(blended)
+            treated = blended.aligned(rows.ids[~rows.is_control])
             parts = answers.weighed(found, chosen.weights)
-            for lines in answers.lines(
-                chosen.rules, rows.ids[~rows.is_control], None, blended, parts
-            ):
+            parts = {name: part.aligned(treated.ids) for name, part in parts.items()}
+            for lines in answering.wells(treated, parts):
                 answer(lines)
+            if compounds:
+                drugs = np.array([compounds[name] for name in treated.ids], object)
+                answering.add(drugs, treated, parts)
             count += len(rows)
+        for lines in answering.compounds():
+            answer(lines)
     return count
 
 
 def _chosen(config: RunConfig, workdir: Workdir, targets: tuple[str, ...]) -> Chosen:
     """Returns what the work folder's blend found; of a single model it need not be there."""
     models, files = list(config.models), list(config.blend.files)
+    rules, listed = {answers.WELLS: AnswerRule.none(len(targets))}, config.answers.listed
     is_weighed = os.path.lexists(workdir.path / stored_weights.FILE)
     if len(models) == 1 and not files and not is_weighed:
-        logging.info(
-            "inference: no blend here: probabilities are not calibrated and none is confident; "
-            "--mode=blend learns how"
-        )
-        rules = {answers.WELLS: AnswerRule.none(len(targets))}
-        return Chosen({models[0]: 1.0}, rules, config.answers.listed, {})
+        return Chosen({models[0]: 1.0}, rules, listed, {})
     record = stored_weights.read(workdir.path, [*models, *files], targets)
     if files:
         raise UserError(
@@ -181,5 +192,7 @@ def _chosen(config: RunConfig, workdir: Workdir, targets: tuple[str, ...]) -> Ch
             f"one of {files[0]}, whose predictions come from a file; new rows cannot be predicted"
         )
     stored_weights.check_origin(workdir.path, record, workdir.run, config.blend)
-    weights = record["weights"]
-    return Chosen(weights, *answers.read(workdir.path, workdir.run, weights, len(targets)))
+    if learned := record.get("answers"):
+        found = answers.read(workdir.path, learned, len(targets))
+        return Chosen(record["weights"], *found)
+    return Chosen(record["weights"], rules, listed, {})

@@ -227,10 +227,11 @@ def blend(
     else:  # what an earlier blend of this folder may have left would be shown with this one
         files.remove(folder / "oof.parquet", folder / "targets.csv")
     files.write_json(folder / "analysis.json", analysed)
-    stored_weights.write(workdir.path, record | {"run": workdir.run})
+    answered = {} if learned is None else {"answers": learned.hash}
+    stored_weights.write(workdir.path, record | {"run": workdir.run} | answered)
     answers.remove(workdir.path)
     if learned is not None:
-        learned.write(workdir.path, workdir.run, weighed.weights)
+        learned.write(workdir.path)
     if predicted is not None and submission is not None:
         parts = answers.weighed(tests, weighed.weights)
         answers.write_test(folder, learned, config.answers, dataset.test, predicted, parts)
