@@ -104,6 +104,7 @@ def learn(
     splits: Mapping[str, Sequence[str]],
     baselines: Collection[str],
     seed: int,
+    known: np.ndarray | None = None,
 ) -> Learned:
     """Returns what the out-of-fold predictions of a blend teach.
 
@@ -115,50 +116,62 @@ def learn(
       splits: models by what their folds keep whole.
       baselines: the models that are baselines.
       seed: of resamples and of the parts of the cross-fit.
+      known: [N, L] bool, which labels of the treated rows are known; None for all.
     """
     rows = dataset.take(np.flatnonzero(~dataset.is_control))
     labels, values = rows.targets.values, blended.values
+    if known is not None:
+        labels = np.where(known, labels, 0)
     units = np.arange(len(rows))
     if rows.drug_id is not None:
         units, _ = compounds.numbered(rows.drug_id)
     methods = calibration.METHODS if config.calibration == "auto" else (config.calibration,)
     options = (config.false_discovery_rate, methods, seed)
-    rules, crossed = {}, {}
-    rules[WELLS], crossed[WELLS] = rule.learn(values, labels, units, *options)
-    by_compound = values, labels, units
+    rules = {}
+    rules[WELLS], crossed = rule.learn(values, labels, units, *options, known)
+    main = values, labels, units, known
     if rows.drug_id is not None:
         found = compounds.combined(values, rows.drug_id)
         having = np.zeros(found.probabilities.shape, labels.dtype)
         np.maximum.at(having, units, labels)
-        by_compound = found.probabilities, having, np.arange(len(found.names))
-        rules[COMPOUNDS], crossed[COMPOUNDS] = rule.learn(*by_compound, *options)
+        any_known = None
+        if known is not None:  # of a compound, whatever is of one of its wells
+            any_known = np.zeros(having.shape, bool)
+            np.logical_or.at(any_known, units, known)
+        main = found.probabilities, having, np.arange(len(found.names)), any_known
+        rules[COMPOUNDS], _ = rule.learn(*main[:3], *options, any_known)
     resamples = Resamples.draw(units, seed=seed)
-    mechanisms = scores.table(blended.targets, labels, values, resamples, rows.drug_id)
-    main = rules.get(COMPOUNDS, rules[WELLS])
-    calls = _calls(main, *by_compound)
+    mechanisms = scores.table(blended.targets, labels, values, resamples, rows.drug_id, known)
+    calls = _calls(rules.get(COMPOUNDS, rules[WELLS]), *main)
     record = {
         "false_discovery_rate": config.false_discovery_rate,
         "listed": config.listed,
         "rules": {name: found.record() for name, found in rules.items()},
         "compounds": int(units.max(initial=-1)) + 1 if rows.drug_id is not None else None,
-        "scores": _scores(labels, oof, blended, splits, baselines, resamples),
+        "scores": _scores(labels, oof, blended, splits, baselines, resamples, known),
         "reliability": {
-            "before": scores.reliability(labels, values),
-            "after": scores.reliability(labels, crossed[WELLS]),
+            "before": scores.reliability(labels, values, known),
+            "after": scores.reliability(labels, crossed, known),
         },
     }
-    reliability = scores.reliability_table(blended.targets, labels, values)
+    reliability = scores.reliability_table(blended.targets, labels, values, known)
     return Learned(rules, record, mechanisms.assign(**calls), reliability)
 
 
 def _calls(
-    main: AnswerRule, values: np.ndarray, labels: np.ndarray, units: np.ndarray
+    main: AnswerRule,
+    values: np.ndarray,
+    labels: np.ndarray,
+    units: np.ndarray,
+    known: np.ndarray | None,
 ) -> dict[str, np.ndarray]:
     """Returns from which calibrated probability on mechanisms are called, and calls out of fold."""
     finite = np.isfinite(main.thresholds)
     at = main.calibrated(np.where(finite, main.thresholds, 0.5))
     weights = 1 / np.bincount(units)[units]
     called = main.confident(values) * weights[:, None]
+    if known is not None:
+        called = called * known
     return {
         "confident_from": np.where(finite, at, np.nan),
         "calls": called.sum(0),
@@ -173,10 +186,12 @@ def _scores(
     splits: Mapping[str, Sequence[str]],
     baselines: Collection[str],
     resamples: Resamples,
+    known: np.ndarray | None,
 ) -> list[dict[str, Any]]:
     """Returns the score of the blend, of each model, and of what knows no profile."""
     whole_of = {name: whole for whole, names in splits.items() for name in names}
-    constant = np.broadcast_to(labels.mean(0), labels.shape)
+    total = len(labels) if known is None else np.maximum(known.sum(0), 1)
+    constant = np.broadcast_to(labels.sum(0) / total, labels.shape)
     entries = [("blend", "blend", _only(splits), blended.values)]
     for name, found in oof.items():
         kind = "baseline" if name in baselines else "model"
@@ -184,7 +199,7 @@ def _scores(
     entries.append(("", "constant", None, constant))
     reference, found_all = np.zeros(0), []
     for name, kind, whole, values in entries:
-        losses = scores.overall(labels, values, resamples)
+        losses = scores.overall(labels, values, resamples, known)
         reference = losses if kind == "blend" else reference
         loss, low, high = scores.interval(losses)
         above, above_low, above_high = scores.interval(losses - reference)
@@ -193,7 +208,7 @@ def _scores(
             "above": above, "above_low": above_low, "above_high": above_high,
         }  # fmt: skip
         if kind != "constant":
-            auc, precision = scores.ranking(labels, values, resamples.once())
+            auc, precision = scores.ranking(labels, values, resamples.once(), known)
             entry |= {"roc_auc": _mean(auc), "average_precision": _mean(precision)}
         found_all.append({key: _plain(value) for key, value in entry.items()})
     return found_all

@@ -235,6 +235,7 @@ def blend(
     if predicted is not None and submission is not None:
         parts = answers.weighed(tests, weighed.weights)
         answers.write_test(folder, learned, config.answers, dataset.test, predicted, parts)
+        logging.info("answers: %s", folder / answers.PREDICTIONS[0])
         submission.write(workdir.path / "submission.csv")
     else:
         files.remove(workdir.path / "submission.csv")

@@ -168,3 +168,23 @@ def test_fields_reach_the_rules(dataset, models, learned, field, rate):
     else:
         before, after = (of.rules["compounds"] for of in (learned, found))
         assert after.calls > before.calls
+
+
+def test_unknown_labels_teach_nothing(dataset, models):
+    """Neither rules nor scores depend on what stands in their cells."""
+    treated = ~dataset.is_control
+    known = np.random.default_rng(0).random((treated.sum(), 5)) < 0.7
+    values = dataset.scored.values.copy()
+    values[treated] = np.where(known, values[treated], 1 - values[treated])
+    other = dataclasses.replace(dataset, scored=dataclasses.replace(dataset.scored, values=values))
+    oof, blended = models[:2]
+    first, second = (
+        answers.learn(AnswersConfig(), data, oof, blended, SPLITS, (), 0, known)
+        for data in (dataset, other)
+    )
+    assert first.record == second.record
+    pd.testing.assert_frame_equal(first.mechanisms, second.mechanisms)
+    pd.testing.assert_frame_equal(first.reliability, second.reliability)
+    assert first.mechanisms["scored_wells"].tolist() == known.sum(0).tolist()
+    every = answers.learn(AnswersConfig(), dataset, oof, blended, SPLITS, (), 0)
+    assert every.record["scores"] != first.record["scores"]
