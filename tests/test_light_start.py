@@ -14,6 +14,8 @@ HEAVY = {"flax", "iterstrat", "jax", "numba", "optax", "orbax", "pandas", "pyarr
          "sklearn", "umap"}  # fmt: skip
 # Of these the configurations and whatever names a recipe's fields are made.
 LIGHT = """
+    answers.calibration answers.compounds answers.confidence answers.mechanism_scores answers.rule
+    answers.table
     config errors schema
     command.console command.entry command.fields command.flags command.stored_config command.usage
     data.dataset data.folds
