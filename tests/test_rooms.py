@@ -8,11 +8,13 @@ PACKAGE = Path(__file__).parents[1] / "moa_jax"
 # What each room imports beside config, errors, schema and store, as CONTRIBUTING.md says.
 BELOW = {
     "command": {
-        "blend", "configs", "data", "deepinsight", "prepare", "recipes", "report", "training",
+        "answers", "blend", "configs", "data", "deepinsight", "prepare", "recipes", "report",
+        "training",
     },
     "prepare": {"report", "data"},
     "estimators": {"report", "deepinsight", "training", "models"},
-    "report": {"blend", "deepinsight", "training", "data"},
+    "report": {"answers", "blend", "deepinsight", "training", "data"},
+    "answers": {"training", "data"},
     "recipes": {
         "deepinsight", "training", "pretrained", "features", "models", "data",
     },

@@ -6,13 +6,14 @@ import contextlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import logging
 
+from moa_jax.answers.rule import AnswerRule
 from moa_jax.blend import combination, stored_weights
 from moa_jax.blend.combination import Weight
-from moa_jax.command import inference_record
+from moa_jax.command import answers, inference_record
 from moa_jax.command.inference_record import InputFile
 from moa_jax.config import RunConfig
 from moa_jax.data import formats, tables
@@ -27,6 +28,24 @@ from moa_jax.store.workdir import Workdir
 from moa_jax.training.parallel import Devices
 
 SUBMISSION = "submission.csv"
+
+
+class Chosen(NamedTuple):
+    """What the work folder's blend found.
+
+    Attributes:
+      weights: weight of each model.
+      rules: rules of answers.
+      listed: mechanisms of each row that the CSV of answers lists.
+      record: what the rules come from, as JSON has it.
+    """
+
+    weights: Mapping[str, Weight]
+    rules: Mapping[str, AnswerRule]
+    listed: int
+    record: Mapping[str, Any]
+
+
 # From some rows to a model's predictions of them.
 Predict = Callable[[Dataset], Predictions]
 
@@ -64,14 +83,14 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     source = InputFile.of(config.data.test_features)
     stored, devices = workdir.read(), Devices.available(config.parallel.strategy)
     targets = tuple(stored["data"]["columns"]["scored"])
-    chosen = _weights(config, workdir, targets)
+    chosen = _chosen(config, workdir, targets)
     contexts = {name: Context(name, workdir, devices, config) for name in config.models}
     for context in contexts.values():
         if not system.is_finished(context):
             raise UserError(f"{context.folder}: expected a finished model, found none; train first")
     manifests = {name: context.manifest.path for name, context in contexts.items()}
-    made_by = inference_record.made_by(stored, manifests, chosen)
-    outputs = [*(f"{name}.parquet" for name in contexts), SUBMISSION]
+    made_by = inference_record.made_by(stored, manifests, chosen.weights, chosen.record)
+    outputs = [*(f"{name}.parquet" for name in contexts), *answers.PREDICTIONS, SUBMISSION]
     folder, is_there = inference_record.find(workdir.path / "infer", source, made_by, outputs)
     if is_there:
         logging.info(
@@ -105,10 +124,10 @@ def _write(
     data: Mapping[str, Any],
     source: InputFile,
     predicts: Mapping[str, Predict],
-    chosen: Mapping[str, Weight],
+    chosen: Chosen,
     folder: Path,
 ) -> int:
-    """Writes the models' predictions and their blend part by part; returns the number of rows."""
+    """Writes the models' predictions, their blend and answers; returns the number of rows."""
     levels, columns, count = Levels.of(config.data), data["columns"], 0
     with contextlib.ExitStack() as stack:
         # What is entered first appears last.
@@ -117,6 +136,7 @@ def _write(
             name: stack.enter_context(Predictions.writer(folder / f"{name}.parquet"))
             for name in predicts
         }
+        answer = stack.enter_context(answers.writing(folder, chosen.listed, False))
         stack.enter_context(source.unchanged())
         file = stack.enter_context(new_rows.in_layout(source.path, data.get("prepared")))
         for rows in tables.stream(
@@ -132,17 +152,28 @@ def _write(
             found = {name: predict(rows) for name, predict in predicts.items()}
             for name, predictions in found.items():
                 append[name](predictions)
-            submit(combination.bounded(combination.combine(found, chosen)))
+            blended = combination.bounded(combination.combine(found, chosen.weights))
+            submit(blended)
+            parts = answers.weighed(found, chosen.weights)
+            for lines in answers.lines(
+                chosen.rules, rows.ids[~rows.is_control], None, blended, parts
+            ):
+                answer(lines)
             count += len(rows)
     return count
 
 
-def _weights(config: RunConfig, workdir: Workdir, targets: tuple[str, ...]) -> dict[str, Weight]:
-    """Returns the weights that the work folder's blend found, those of a single model if none."""
+def _chosen(config: RunConfig, workdir: Workdir, targets: tuple[str, ...]) -> Chosen:
+    """Returns what the work folder's blend found; of a single model it need not be there."""
     models, files = list(config.models), list(config.blend.files)
     is_weighed = os.path.lexists(workdir.path / stored_weights.FILE)
     if len(models) == 1 and not files and not is_weighed:
-        return {models[0]: 1.0}
+        logging.info(
+            "inference: no blend here: probabilities are not calibrated and none is confident; "
+            "--mode=blend learns how"
+        )
+        rules = {answers.WELLS: AnswerRule.none(len(targets))}
+        return Chosen({models[0]: 1.0}, rules, config.answers.listed, {})
     record = stored_weights.read(workdir.path, [*models, *files], targets)
     if files:
         raise UserError(
@@ -150,4 +181,5 @@ def _weights(config: RunConfig, workdir: Workdir, targets: tuple[str, ...]) -> d
             f"one of {files[0]}, whose predictions come from a file; new rows cannot be predicted"
         )
     stored_weights.check_origin(workdir.path, record, workdir.run, config.blend)
-    return record["weights"]
+    weights = record["weights"]
+    return Chosen(weights, *answers.read(workdir.path, workdir.run, weights, len(targets)))
