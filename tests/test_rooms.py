@@ -8,10 +8,13 @@ PACKAGE = Path(__file__).parents[1] / "moa_jax"
 # What each room imports beside config, errors, schema and store, as CONTRIBUTING.md says.
 BELOW = {
     "command": {
-        "blend", "configs", "data", "deepinsight", "prepare", "recipes", "report", "training",
+        "blend", "data", "engine", "prepare", "recipes", "report", "training",
     },
     "prepare": {"report", "data"},
-    "estimators": {"report", "deepinsight", "training", "models"},
+    "estimators": {"data", "deepinsight", "engine", "models", "recipes", "report", "training"},
+    "engine": {
+        "blend", "configs", "data", "deepinsight", "recipes", "report", "training",
+    },
     "report": {"blend", "deepinsight", "training", "data"},
     "recipes": {
         "deepinsight", "training", "pretrained", "features", "models", "data",
