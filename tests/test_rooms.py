@@ -8,14 +8,17 @@ PACKAGE = Path(__file__).parents[1] / "moa_jax"
 # What each room imports beside config, errors, schema and store, as CONTRIBUTING.md says.
 BELOW = {
     "command": {
-        "blend", "data", "engine", "prepare", "recipes", "report", "training",
+        "answers", "blend", "data", "engine", "prepare", "recipes", "report", "training",
     },
     "prepare": {"report", "data"},
-    "estimators": {"data", "deepinsight", "engine", "models", "recipes", "report", "training"},
-    "engine": {
-        "blend", "configs", "data", "deepinsight", "recipes", "report", "training",
+    "estimators": {
+        "answers", "data", "deepinsight", "engine", "models", "recipes", "report", "training",
     },
-    "report": {"blend", "deepinsight", "training", "data"},
+    "engine": {
+        "answers", "blend", "configs", "data", "deepinsight", "recipes", "report", "training",
+    },
+    "report": {"answers", "blend", "deepinsight", "training", "data"},
+    "answers": {"training", "data"},
     "recipes": {
         "deepinsight", "training", "pretrained", "features", "models", "data",
     },

@@ -6,9 +6,8 @@ import importlib
 import pytest
 
 from moa_jax import config as configuration
-from moa_jax.command import unused
 from moa_jax.config import BlendConfig, DataConfig, RunConfig
-from moa_jax.engine import configurations
+from moa_jax.engine import configurations, unused
 from moa_jax.errors import UserError
 from moa_jax.recipes import (
     RECIPES,

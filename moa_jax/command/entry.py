@@ -10,7 +10,8 @@ from types import ModuleType
 
 from absl import app, logging
 
-from moa_jax.command import flags, unused, usage
+from moa_jax.command import flags, usage
+from moa_jax.engine import unused
 from moa_jax.errors import UserError, joined_lines
 
 # absl's own help knows nothing of modes and configurations.

@@ -16,10 +16,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from moa_jax import config as sections
-from moa_jax.command import unused
 from moa_jax.config import RunConfig
 from moa_jax.data import prepared
-from moa_jax.engine import configurations
+from moa_jax.engine import configurations, unused
 from moa_jax.errors import UserError
 
 MODES = {

@@ -229,6 +229,22 @@ def blend(
         logging.info("no test features: no submission")
 
 
+def complete(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
+    """Trains and blends a run, nobody else using its work folder meanwhile.
+
+    Raises:
+      UserError: see `train` and `blend`.
+    """
+    workdir.lock()
+    try:
+        outside = outside_sources(config, dataset)
+        unlike_splits(config, dataset)
+        train(config, workdir, dataset)
+        blend(config, workdir, dataset, outside)
+    finally:
+        workdir.unlock()
+
+
 def report(workdir: Workdir) -> None:
     """Writes the report of a blended run, and its figures."""
     folder, collected = workdir.path / "blend", records.collect(workdir.path)

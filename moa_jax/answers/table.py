@@ -1,0 +1,75 @@
+"""The long table of an answer: a line per compound or well and mechanism, the likeliest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# How many mechanisms of each compound or well a short table lists, beside all confident ones.
+LISTED = 10
+KINDS = ("sig_id", "compound")
+
+
+def long_table(
+    names: np.ndarray,
+    mechanisms: Sequence[str],
+    probabilities: np.ndarray,
+    confident: np.ndarray,
+    kind: str,
+    scores: np.ndarray | None = None,
+    replicates: np.ndarray | None = None,
+    spread: np.ndarray | None = None,
+    model_spread: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """Returns a line per name and mechanism, names in their order, mechanisms by rank.
+
+    Columns: `sig_id` or `compound`, as `kind` says; `mechanism`; `probability`; `rank`, 1 for the
+    likeliest mechanism of the name, equal ones in the order of `mechanisms`; `confident`;
+    `replicates`; `spread`, of replicates, and `model_spread`, of the blended models: standard
+    deviations of log odds, NaN where there is one of them only.
+
+    Args:
+      names: [M] ids of wells, or compounds.
+      mechanisms: L names.
+      probabilities: [M, L] probabilities.
+      confident: [M, L] bool, what is called.
+      kind: `sig_id` or `compound`.
+      scores: [M, L] what mechanisms are ranked by; None for the probabilities.
+      replicates: [M] number of wells; None for 1.
+      spread, model_spread: [M, L] standard deviations; None for unknown.
+    """
+    import pandas as pd
+
+    if kind not in KINDS:
+        raise ValueError(f"kind: expected one of {KINDS}, found {kind!r}")
+    shape = probabilities.shape
+    order = np.argsort(-(probabilities if scores is None else scores), axis=1, kind="stable")
+
+    def lined(values: np.ndarray | None) -> np.ndarray:
+        if values is None:
+            return np.full(shape[0] * shape[1], np.nan)
+        return np.take_along_axis(values, order, axis=1).ravel()
+
+    counts = np.ones(shape[0], np.int64) if replicates is None else replicates
+    return pd.DataFrame(
+        {
+            kind: np.repeat(np.asarray(names, object), shape[1]),
+            "mechanism": np.asarray(mechanisms, object)[order.ravel()],
+            "probability": lined(probabilities),
+            "rank": np.tile(np.arange(1, shape[1] + 1), shape[0]),
+            "confident": lined(confident).astype(bool),
+            "replicates": np.repeat(counts, shape[1]),
+            "spread": lined(spread),
+            "model_spread": lined(model_spread),
+        }
+    )
+
+
+def shortened(table: pd.DataFrame, listed: int = LISTED) -> pd.DataFrame:
+    """Returns the lines of the `listed` highest ranks, and all confident ones."""
+    return table[(table["rank"] <= listed) | table["confident"]]
