@@ -25,6 +25,7 @@ WITHOUT_EFFECT_ON_TRAINING = (
     "logging",
     "plan",
     "blend",
+    "answers",
 )
 
 
@@ -133,6 +134,24 @@ class PlanConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class AnswersConfig:
+    """What `predictions.csv` says of wells and compounds. Inference does as the blend before it.
+
+    Attributes:
+      calibration: how probabilities are calibrated on the out-of-fold predictions: `none`,
+        `temperature`, `isotonic`, or `auto` for what has the lowest cross-fitted loss.
+      false_discovery_rate: the estimated share of false ones among all calls up to which
+        mechanisms are called confident.
+      listed: mechanisms of each well and compound that the CSV lists, beside all confident ones;
+        the parquet file has all.
+    """
+
+    calibration: str = choice("auto", "auto", "none", "temperature", "isotonic")
+    false_discovery_rate: float = number(0.1, 0.001, 0.5)
+    listed: int = number(10, 1, 10_000)
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """A whole run.
 
@@ -157,6 +176,7 @@ class RunConfig:
     logging: LoggingConfig = dataclasses.field(default_factory=LoggingConfig)
     plan: PlanConfig = dataclasses.field(default_factory=PlanConfig)
     blend: BlendConfig = dataclasses.field(default_factory=BlendConfig)
+    answers: AnswersConfig = dataclasses.field(default_factory=AnswersConfig)
 
 
 def config_dict(models: Mapping[str, Any], **sections) -> ml_collections.ConfigDict:

@@ -38,5 +38,10 @@ class Page(html.parser.HTMLParser):
         if {"th", "td"} & set(self.open):
             self.tables[-1][-1][-1] = " ".join((self.tables[-1][-1][-1] + " " + data).split())
 
+    def headed(self, heading):
+        """The rows of the only table that has a column of this heading."""
+        (found,) = [rows for rows in self.tables if heading in rows[0]]
+        return found
+
     def values(self, attribute):
         return [value for name, value in self.attributes if name == attribute]

@@ -135,7 +135,7 @@ def test_mechanisms_by_loss_and_by_frequency(page):
 
 
 def test_weights_of_each_target_are_summed_up(page):
-    weights = page.tables[1]
+    weights = page.headed("Weight")
     assert weights[0][5:7] == ["Targets at 0", "Targets at 1"]
     expected = ["a", "0.5000", "", "0.2500", "0.2500", "1", "1", "0.12000", "0.02000"]
     assert weights[1] == expected
@@ -150,9 +150,10 @@ def test_correlations_are_shaded(page):
 
 
 def test_models_from_files_stand_beside_the_own(page):
-    scores = page.tables[0]
+    scores = page.tables[1]
     assert [row[0] for row in scores] == ["Model", "a", "b best", "Blend"]
     assert scores[2][-1] == "from a file"
+    assert [row[0] for row in page.headed("1e-15 inside")] == ["Model", "a", "b", "Blend"]
     assert "What the predictions of b have seen, which come from files, is not known" in page.text
 
 
@@ -167,7 +168,8 @@ def test_recorded_scores_stand_beside_those_on_the_original_data_only(workdir, s
         workdir / "blend" / "targets.csv", index=False
     )
     html.write(workdir / "report.html", records.collect(workdir))
-    scores = Page((workdir / "report.html").read_text(encoding="utf-8")).tables[0]
+    page = Page((workdir / "report.html").read_text(encoding="utf-8"))
+    scores = page.headed("1e-15 inside")
     assert ("The original’s" in scores[0]) == same
     if same:
         assert [row[2] for row in scores[1:]] == ["0.01561", "–", "0.01511"]
@@ -189,7 +191,15 @@ def test_recorded_score_of_a_model(config, score):
 
 def test_every_recipe_prints_a_known_convention():
     known = metrics.conventions(np.zeros((1, 1)), np.zeros((1, 1)), 0)
-    assert {config.convention for config in RECIPES.values()} <= known.keys()
+    assert {config.convention for config in RECIPES.values()} - {None} <= known.keys()
+
+
+def test_conventions_are_told_of_the_original_only(workdir):
+    assert records.collect(workdir).is_original()
+    files.write_json(workdir / "a" / "metrics.json", {"convention": None})
+    html.write(workdir / "report.html", records.collect(workdir))
+    page = Page((workdir / "report.html").read_text(encoding="utf-8"))
+    assert "1e-15 inside" not in page.text and "#conventions" not in page.values("href")
 
 
 def test_models_without_a_recorded_score_have_none(workdir):
@@ -212,7 +222,8 @@ def test_honest_runs_report_the_nested_score(workdir):
     html.write(workdir / "report.html", records.collect(workdir))
     page = Page((workdir / "report.html").read_text(encoding="utf-8"))
     assert page.text.index("Blend, nested 0.10500") < page.text.index("Blend, in-sample 0.10000")
-    assert page.tables[0][-1][:2] == ["Blend, nested", "0.10500"]
+    assert page.tables[1][-1][:2] == ["Blend, nested", "0.10500"]
+    assert page.headed("1e-15 inside")[-1][:2] == ["Blend, nested", "0.10500"]
 
 
 def test_a_blend_without_scores_has_a_page(workdir):

@@ -131,6 +131,11 @@ def test_page_is_sound_and_self_contained(workdir):
         assert len(rows) > 1
 
 
+def scores_of(page):
+    """The rows of the table of scores, which stands before those of networks."""
+    return next(rows for rows in page.tables if rows[0][:2] == ["Model", "Log loss"])
+
+
 def test_names_are_escaped(workdir):
     page = rendered(workdir)
     assert "b" not in page.tags
@@ -141,12 +146,17 @@ def test_names_are_escaped(workdir):
 
 def test_scores_and_summary(workdir):
     page = rendered(workdir)
-    scores = page.tables[0]
+    scores = page.headed("1e-15 inside")
     expected = ["plain", "0.01612", "0.01611", "0.01512", "0.01412†", "0.01511", "simple_nn"]
     assert scores[1] == expected
-    expected = [f"{UGLY} best", "0.01557", "0.01556", "0.01457", "0.01357", "0.01456", "simple_nn"]
+    expected = [UGLY, "0.01557", "0.01556", "0.01457", "0.01357", "0.01456", "simple_nn"]
     assert scores[2] == expected
     assert scores[3] == ["Blend", "0.01512", "0.01511", "0.01412", "0.01312", "0.01411", "slsqp"]
+    assert scores_of(page)[1:] == [
+        ["plain", "0.01612", "simple_nn"],
+        [f"{UGLY} best", "0.01557", "simple_nn"],
+        ["Blend", "0.01512", "slsqp"],
+    ]
     assert "Blend, in-sample 0.01512 log loss of 1,400 treated rows" in page.text
     assert "Blend, nested 0.01523" in page.text
     assert f"Best single model 0.01557 {UGLY}" in page.text
@@ -155,7 +165,7 @@ def test_scores_and_summary(workdir):
 
 def test_blend_weights_with_bars_and_nested_range(workdir):
     page = rendered(workdir)
-    weights = page.tables[1]
+    weights = page.headed("Weight")
     assert weights[1] == ["plain", "0.2500", "", "0.2000", "0.3125"]
     assert weights[2] == [UGLY, "0.7500", "", "0.6875", "0.8000"]
     assert weights[3][:2] == ["Sum", "1.0000"]
@@ -168,7 +178,7 @@ def test_bars_of_weights_above_one_are_relative_to_the_largest():
 
 
 def test_folds_by_seed_with_their_rows(workdir):
-    folds = rendered(workdir).tables[2]
+    folds = next(rows for rows in rendered(workdir).tables if rows[0][0] == "Seed")
     assert folds == [
         ["Seed", "All folds", "Fold 0", "Fold 1"],
         ["7", "0.01680", "0.01690", "0.01670"],
@@ -252,7 +262,7 @@ def test_fixed_weights_have_no_nested_score(workdir):
     page = rendered(workdir)
     assert "Weights fixed by the configuration" in page.text
     assert "nested" not in page.text.lower()
-    assert page.tables[1][1] == ["plain", "0.2500", ""]
+    assert page.headed("Weight")[1] == ["plain", "0.2500", ""]
 
 
 def test_absent_keys_and_files_leave_a_dash(tmp_path):
@@ -260,7 +270,7 @@ def test_absent_keys_and_files_leave_a_dash(tmp_path):
     files.write_json(tmp_path / "one" / "metrics.json", {"stages": ["scored"], "unknown": 1})
     files.write_json(tmp_path / "one" / "scored" / "metrics.json", {"members": [{}]})
     page = rendered(tmp_path)
-    assert page.tables[0][1] == ["one"] + ["–"] * 6
+    assert scores_of(page)[1] == ["one", "–", "–"]
     assert "The model two is not finished." in page.text
     networks, cost = [rows for rows in page.tables if rows[0][0] == "Stage"]
     assert networks[2] == ["scored", "–", "–", "–", "–", "1", "–", "–", "–", "–"]
@@ -349,7 +359,7 @@ def test_spread_over_seeds_and_no_ranking_within_it(workdir, step, ranks):
     """The models are 0.00056 apart; three losses at equal steps deviate by the step."""
     with_seeds(workdir, "plain", [0.0162, 0.0162 + step, 0.0162 + 2 * step])
     page = rendered(workdir)
-    plain, other = page.tables[0][1:3]
+    plain, other = scores_of(page)[1:3]
     assert plain[:2] == ["plain", f"0.01612 ± {step:.5f}"]
     assert other[1] == "0.01557"
     assert other[0] == (f"{UGLY} best" if ranks else UGLY)

@@ -1,4 +1,4 @@
-"""Scores of mechanisms: log loss, ranking, enrichment, reliability, with intervals over compounds."""
+"""Scores of mechanisms: losses, ranking, enrichment, reliability, with intervals over compounds."""
 
 from __future__ import annotations
 
@@ -42,6 +42,10 @@ class Resamples:
         drawn = rng.multinomial(count, np.full(count, 1 / max(count, 1)), size=resamples)
         times = np.concatenate([np.ones((count, 1)), drawn.T.astype(np.float64)], axis=1)
         return cls(np.asarray(units), times)
+
+    def once(self) -> Resamples:
+        """Returns every compound once, without resamples."""
+        return Resamples(self.units, self.times[:, :1])
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """Returns [1 + B, ...] the sums over the rows of each resample.

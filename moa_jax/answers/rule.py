@@ -59,7 +59,7 @@ class Rule:
 
     @classmethod
     def restore(cls, record: Mapping[str, Any]) -> Rule:
-        """Returns the rule of a record; raises a KeyError, TypeError or ValueError if it is none."""
+        """Returns the rule of a record; raises KeyError, TypeError or ValueError if it is none."""
         found = [np.inf if value is None else float(value) for value in record["thresholds"]]
         return cls(
             Calibration.restore(record["calibration"]),

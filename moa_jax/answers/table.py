@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moa_jax.answers.compounds import log_odds
+from moa_jax.answers.rule import Rule
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -68,6 +71,35 @@ def long_table(
             "model_spread": lined(model_spread),
         }
     )
+
+
+def answer(
+    rule: Rule,
+    names: np.ndarray,
+    mechanisms: Sequence[str],
+    scores: np.ndarray,
+    kind: str,
+    replicates: np.ndarray | None = None,
+    spread: np.ndarray | None = None,
+    by_model: Sequence[np.ndarray] = (),
+) -> pd.DataFrame:
+    """Returns the long table of what a rule says of scores.
+
+    Mechanisms are ranked by score, whose order calibration keeps but for ties.
+
+    Args:
+      rule: the rule, of wells or of compounds.
+      names, mechanisms, kind, replicates, spread: see `long_table`.
+      scores: [M, L] blended probabilities.
+      by_model: [M, L] probabilities of each blended model, for `model_spread`.
+    """
+    between = None
+    if len(by_model) > 1:
+        between = np.std([log_odds(values) for values in by_model], axis=0, ddof=1)
+    return long_table(
+        names, mechanisms, rule.calibrated(scores), rule.confident(scores), kind, scores,
+        replicates, spread, between,
+    )  # fmt: skip
 
 
 def shortened(table: pd.DataFrame, listed: int = LISTED) -> pd.DataFrame:

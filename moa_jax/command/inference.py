@@ -10,15 +10,14 @@ from typing import Any
 from absl import logging
 
 from moa_jax.blend import combination
-from moa_jax.blend.combination import Weight
 from moa_jax.command import inference_record
 from moa_jax.command.inference_record import InputFile
 from moa_jax.config import RunConfig
 from moa_jax.data import formats, tables
 from moa_jax.data.dataset import Levels
 from moa_jax.data.names import Prefixes
-from moa_jax.engine import prediction
-from moa_jax.engine.prediction import Predict
+from moa_jax.engine import answers, prediction
+from moa_jax.engine.prediction import Chosen, Predict
 from moa_jax.errors import UserError
 from moa_jax.prepare import new_rows
 from moa_jax.store.predictions import Predictions
@@ -60,11 +59,11 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     source = InputFile.of(config.data.test_features)
     stored = workdir.read()
     targets = tuple(stored["data"]["columns"]["scored"])
-    chosen = prediction.weights(config, workdir, targets)
+    chosen = prediction.chosen(config, workdir, targets)
     contexts = prediction.finished(config, workdir)
     manifests = {name: context.manifest.path for name, context in contexts.items()}
-    made_by = inference_record.made_by(stored, manifests, chosen)
-    outputs = [*(f"{name}.parquet" for name in contexts), SUBMISSION]
+    made_by = inference_record.made_by(stored, manifests, chosen.weights, chosen.record)
+    outputs = [*(f"{name}.parquet" for name in contexts), *answers.PREDICTIONS, SUBMISSION]
     folder, is_there = inference_record.find(workdir.path / "infer", source, made_by, outputs)
     if is_there:
         logging.info(
@@ -84,10 +83,10 @@ def _write(
     data: Mapping[str, Any],
     source: InputFile,
     predicts: Mapping[str, Predict],
-    chosen: Mapping[str, Weight],
+    chosen: Chosen,
     folder: Path,
 ) -> int:
-    """Writes the models' predictions and their blend part by part; returns the number of rows."""
+    """Writes the models' predictions, their blend and answers; returns the number of rows."""
     levels, columns, count = Levels.of(config.data), data["columns"], 0
     with contextlib.ExitStack() as stack:
         # What is entered first appears last.
@@ -96,6 +95,7 @@ def _write(
             name: stack.enter_context(Predictions.writer(folder / f"{name}.parquet"))
             for name in predicts
         }
+        answer = stack.enter_context(answers.writing(folder, chosen.listed, False))
         stack.enter_context(source.unchanged())
         file = stack.enter_context(new_rows.in_layout(source.path, data.get("prepared")))
         for rows in tables.stream(
@@ -111,6 +111,12 @@ def _write(
             found = {name: predict(rows) for name, predict in predicts.items()}
             for name, predictions in found.items():
                 append[name](predictions)
-            submit(combination.bounded(combination.combine(found, chosen)))
+            blended = combination.bounded(combination.combine(found, chosen.weights))
+            submit(blended)
+            parts = answers.weighed(found, chosen.weights)
+            for lines in answers.lines(
+                chosen.rules, rows.ids[~rows.is_control], None, blended, parts
+            ):
+                answer(lines)
             count += len(rows)
     return count

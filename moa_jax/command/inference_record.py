@@ -89,20 +89,25 @@ class InputFile:
 
 
 def made_by(
-    stored: Mapping[str, Any], manifests: Mapping[str, Path], weights: Mapping[str, Any]
+    stored: Mapping[str, Any],
+    manifests: Mapping[str, Path],
+    weights: Mapping[str, Any],
+    answers: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Returns what decides the predictions beside the rows: run, data, models, weights, program.
+    """Returns what decides the predictions beside the rows: run, data, models, blend, program.
 
     Args:
       stored: what `config.json` says.
       manifests: the manifest of each model, which is finished.
       weights: those of the blend.
+      answers: what the blend learned about answers.
     """
     return {
         "version": moa_jax.__version__,
         "run": stored["hash"],
         "data": files.content_hash(stored["data"]),
         "weights": files.content_hash(weights),
+        "answers": files.content_hash(answers),
         "models": {name: _file(path) for name, path in manifests.items()},
     }
 

@@ -10,21 +10,26 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
 from moa_jax import config as configuration
 from moa_jax.blend import stored_weights
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import Dataset
-from moa_jax.engine import prediction, run
+from moa_jax.engine import run
+from moa_jax.engine.prediction import Ensemble
 from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES
 from moa_jax.report import html, records
 from moa_jax.store import files, lock
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What a run needs no more when it is finished, or what is of one machine or file of new rows.
 LEFT_OUT = (lock.NAME, "checkpoints", "tensorboard", "infer", "log.txt", "*.tmp-*")
@@ -64,7 +69,12 @@ class FinishedRun:
     def predict(self, rows: Dataset) -> Predictions:
         """Returns the blended predictions of rows, which have the columns of the training rows."""
         with computing(self.config):
-            return self._predict(rows)
+            return self._ensemble.predict(rows)[0]
+
+    def compounds(self, rows: Dataset, drugs: np.ndarray) -> pd.DataFrame:
+        """Returns the answers about the compounds [N] of such rows, see `Ensemble.compounds`."""
+        with computing(self.config):
+            return self._ensemble.compounds(rows, drugs)
 
     def load(self) -> None:
         """Reads what predicts, so that nothing damaged is found later.
@@ -73,11 +83,11 @@ class FinishedRun:
           UserError: a file is missing or damaged.
         """
         with computing(self.config):
-            self._predict  # noqa: B018
+            self._ensemble  # noqa: B018
 
     @functools.cached_property
-    def _predict(self) -> prediction.Predict:
-        return prediction.load(self.config, Workdir(self.folder))
+    def _ensemble(self) -> Ensemble:
+        return Ensemble.load(self.config, Workdir(self.folder))
 
     @property
     def oof(self) -> Predictions:
@@ -85,10 +95,13 @@ class FinishedRun:
         return Predictions.read(self.folder / "blend" / "oof.parquet")
 
     @property
-    def score(self) -> float:
-        """The blend's log loss, as its report has it."""
-        names = [*self.config.models]
-        return stored_weights.read(self.folder, names, self.oof.targets)["score"]
+    def scores(self) -> dict[str, Any]:
+        """The blend's log loss, as its report has it, and the table of its mechanisms."""
+        import pandas as pd
+
+        record = stored_weights.read(self.folder, [*self.config.models], self.oof.targets)
+        mechanisms = pd.read_csv(self.folder / "blend" / "mechanisms.csv", index_col="mechanism")
+        return {"log_loss": record["score"], "mechanisms": mechanisms}
 
     def write_report(self, path: Path) -> None:
         """Writes the page that the command line writes."""

@@ -17,7 +17,7 @@ from moa_jax.data import folds, simulate, tables
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.names import Prefixes
 from moa_jax.deepinsight import inputs
-from moa_jax.engine import limits
+from moa_jax.engine import answers, limits
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
 from moa_jax.recipes.context import Context
@@ -32,6 +32,8 @@ from moa_jax.training.progress import MetricsLog
 
 # What folds keep whole of which nobody has said.
 UNKNOWN = "unknown"
+# The recipe of models that others are held against.
+BASELINE = "baseline"
 
 
 def load_data(config: RunConfig) -> Dataset:
@@ -199,9 +201,16 @@ def blend(
     controls = {name: s.controls for name, s in blended.items() if s.controls is not None}
     analysed = analysis.analyse(config.blend, dataset, known, tests, weighed.oof, controls)
     analysed["maps"] = _feature_maps(config, workdir, dataset)
-    submission = None
+    learned = None
+    if weighed.oof is not None:
+        baselines = {name for name, model in config.models.items() if model.recipe == BASELINE}
+        learned = answers.learn(
+            config.answers, dataset, known, weighed.oof, record["splits"], baselines, config.seed
+        )
+    predicted = submission = None
     if tests:
-        submission = combination.bounded(combination.combine(tests, weighed.weights))
+        predicted = combination.bounded(combination.combine(tests, weighed.weights))
+        submission = predicted
     if submission is not None and dataset.test is not None:
         order = dataset.test.ids if dataset.submission_ids is None else dataset.submission_ids
         submission = submission.aligned(order, "test predictions")
@@ -222,7 +231,12 @@ def blend(
         files.remove(folder / "oof.parquet", folder / "targets.csv")
     files.write_json(folder / "analysis.json", analysed)
     stored_weights.write(workdir.path, record | {"run": workdir.run})
-    if submission is not None:
+    answers.remove(workdir.path)
+    if learned is not None:
+        learned.write(workdir.path, workdir.run, weighed.weights)
+    if predicted is not None and submission is not None:
+        parts = answers.weighed(tests, weighed.weights)
+        answers.write_test(folder, learned, config.answers, dataset.test, predicted, parts)
         submission.write(workdir.path / "submission.csv")
     else:
         files.remove(workdir.path / "submission.csv")

@@ -55,6 +55,7 @@ READ_IN: Mapping[str, tuple[str, ...]] = {
     # Inference is held to the fields of the blend that its work folder has.
     "blend.files": ("all", "train", "blend", "infer"),
     "blend": ("all", "blend", "infer"),
+    "answers": ("all", "blend"),
 }
 
 

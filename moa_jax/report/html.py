@@ -18,7 +18,10 @@ ABSENT = "–"
 
 
 def write(path: str | Path, report: Report) -> None:
-    """Writes the page: HTML with its style inside, no script, nothing from the network."""
+    """Writes the page: HTML with its style inside, nothing from the network.
+
+    Where there are hits a script sorts and filters their table, which is whole without it.
+    """
     page = (
         environment()
         .get_template("report.html.j2")
@@ -48,6 +51,8 @@ def environment(*packages: str) -> jinja2.Environment:
         spread=ranking.spread,
         weight=_weight,
         share=_share,
+        between=_between,
+        decimals=_decimals,
         correlation=_correlation,
         number=_number,
         duration=_duration,
@@ -69,6 +74,17 @@ def _weight(value: float) -> str:
 
 def _share(value: float) -> str:
     return f"{100 * value:.3g} %"
+
+
+def _between(low: float | None, high: float | None, digits: int = 3) -> str:
+    """Returns an interval in brackets, nothing where it is not known."""
+    if low is None or high is None:
+        return ""
+    return f"({_decimals(low, digits)} to {_decimals(high, digits)})"
+
+
+def _decimals(value: float | None, digits: int = 3) -> str:
+    return ABSENT if value is None else f"{round(value, digits) + 0:.{digits}f}"
 
 
 def _correlation(value: float | None) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from moa_jax.blend import stored_weights
-from moa_jax.report import findings
+from moa_jax.report import answers_record, findings
+from moa_jax.report.answers_record import Answers
 from moa_jax.report.findings import Findings
 from moa_jax.report.original import is_original_data
 from moa_jax.report.stage_record import FoldScore, MemberRecord, StageRecord
@@ -134,6 +135,7 @@ class Report:
       blend: the blend, None before there is one.
       models: the models in the configuration's order, those from files last.
       findings: what is known of predictions and training.
+      answers: what is said of compounds and mechanisms, and how good that is.
       original_data: whether the data are the competition's, so that its scores compare.
       notes: sentences about what was absent.
     """
@@ -149,12 +151,17 @@ class Report:
     blend: BlendRecord | None
     models: tuple[ModelRecord, ...]
     findings: Findings
+    answers: Answers
     original_data: bool
     notes: tuple[str, ...]
 
     def from_files(self) -> tuple[str, ...]:
         """Returns the names of the models whose predictions come from elsewhere."""
         return tuple(model.name for model in self.models if model.recipe == FROM_FILE)
+
+    def is_original(self) -> bool:
+        """Tells whether some model is one of the original's, whose conventions then matter."""
+        return any(model.convention or model.recorded for model in self.models)
 
     def has_nested_stages(self) -> bool:
         return any(stage.nested for model in self.models for stage in model.stages)
@@ -200,6 +207,7 @@ def collect(workdir: str | Path) -> Report:
         blend=_blend(workdir, config),
         models=models,
         findings=found,
+        answers=answers_record.collect(workdir),
         original_data=is_original_data(
             data, {target.name: target.positives for target in found.targets}
         ),

@@ -32,6 +32,8 @@ ARTEFACTS = {
     "blend predictions": r"blend/oof\.parquet",
     "blend targets": r"blend/targets\.csv",
     "blend analysis": r"blend/analysis\.json",
+    "blend answers": r"blend/(answers\.json|predictions\.(csv|parquet))",
+    "blend scores": r"blend/(mechanisms|reliability)\.csv",
     "report": r"blend/report\.html",
     "inference record": r"infer/.*\.json",
     "inference predictions": r"infer/.*\.parquet",

@@ -1,0 +1,194 @@
+"""What the report shows of answers: scores with intervals, hits, mechanisms, calibration, drivers."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from moa_jax.report import drivers, hits
+from moa_jax.report.charts import Axis, Chart
+from moa_jax.report.drivers import Driver
+from moa_jax.report.hits import Hits
+from moa_jax.store import files
+
+# Mechanisms that the page lists; the file beside it has all.
+MOST_MECHANISMS = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """How well something predicts the wells out of fold.
+
+    Attributes:
+      name: the model's, empty for what is none.
+      kind: `blend`, `baseline`, `model`, or `constant`, each mechanism's share of the wells.
+      whole: what its folds keep whole, None where that is not known or does not matter.
+      log_loss, low, high: log loss, and the ends of its interval over compounds.
+      above, above_low, above_high: by how much it is above the blend's, from the same resamples.
+      roc_auc, average_precision: means over mechanisms.
+    """
+
+    name: str
+    kind: str
+    whole: str | None
+    log_loss: float
+    low: float | None
+    high: float | None
+    above: float | None
+    above_low: float | None
+    above_high: float | None
+    roc_auc: float | None = None
+    average_precision: float | None = None
+
+    @property
+    def predicts(self) -> str:
+        """What the score says is predicted."""
+        whole = self.whole or ""
+        if whole.startswith("compounds"):
+            return f"new {whole.replace('rows', 'wells')}"
+        known = {"rows": "new wells of known compounds", "groups": "new groups"}
+        return known.get(whole, "not known")
+
+
+@dataclasses.dataclass(frozen=True)
+class Called:
+    """What a rule calls out of fold: calls, false ones, the estimated share; its calibration."""
+
+    calls: float
+    false_calls: float
+    share: float
+    method: str
+    losses: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What is known of answers; empty where there is nothing to show.
+
+    Attributes:
+      rate: accepted share of false calls.
+      listed: mechanisms of each compound or well that the CSV lists.
+      compounds: number of compounds among the training wells; None where they are not known.
+      scores: of the blend, of models and of what knows no profile.
+      rules: of `wells` and `compounds`.
+      before, after: reliability of wells' probabilities before calibration and, cross-fitted, after.
+      mechanisms: rows of `mechanisms.csv`, NaN as None.
+      hits: what is to be predicted, None where nothing is.
+      drivers: features by mechanism.
+    """
+
+    rate: float = math.nan
+    listed: int = 0
+    compounds: int | None = None
+    scores: tuple[Score, ...] = ()
+    rules: Mapping[str, Called] = dataclasses.field(default_factory=dict)
+    before: Sequence[Mapping[str, float]] = ()
+    after: Sequence[Mapping[str, float]] = ()
+    mechanisms: tuple[Mapping[str, Any], ...] = ()
+    hits: Hits | None = None
+    drivers: tuple[Driver, ...] = ()
+
+    def asked(self) -> str:
+        """Returns of what mechanisms are to be predicted, in a few words."""
+        if self.hits is None:
+            return "new wells"
+        wells = f"{self.hits.wells:,} wells"
+        is_known = self.hits.kind == "compound"
+        return f"{self.hits.count:,} compounds ({wells})" if is_known else wells
+
+    def of(self, kind: str) -> tuple[Score, ...]:
+        return tuple(score for score in self.scores if score.kind == kind)
+
+    def by_name(self) -> Mapping[str, Score]:
+        """Returns the scores of models and baselines."""
+        return {score.name: score for score in self.scores if score.kind in ("model", "baseline")}
+
+    def blend(self) -> Score | None:
+        """Returns the blend's score; None where there is none."""
+        return next(iter(self.of("blend")), None)
+
+    def best_baseline(self) -> Score | None:
+        """Returns the lowest loss of what a network is held against."""
+        found = self.of("baseline") or self.of("constant")
+        return min(found, key=lambda score: score.log_loss, default=None)
+
+    def main_rule(self) -> Called | None:
+        return self.rules.get("compounds", self.rules.get("wells"))
+
+    def most_frequent(self) -> tuple[Mapping[str, Any], ...]:
+        """Returns the mechanisms with most wells, as many as the page lists."""
+        ordered = sorted(self.mechanisms, key=lambda row: row["wells"], reverse=True)
+        return tuple(ordered[:MOST_MECHANISMS])
+
+    def reliability_chart(self) -> Chart:
+        """Returns the share of positive cells by predicted probability, before and after."""
+        before, after = ([(p["predicted"], p["observed"]) for p in of] for of in self._bins())
+        known = [value for point in before + after for value in point if value > 0]
+        low = 10.0 ** math.floor(math.log10(min(known, default=0.1)))
+        positive = [point for point in after if point[1] > 0]
+        return Chart(
+            "Reliability: share of wells that have a mechanism by its predicted probability",
+            Axis(low, 1, True, "Predicted probability"),
+            Axis(low, 1, True, "Share of wells that have it"),
+            {
+                "guide": [(low, low), (1, 1)],
+                "line second": [point for point in before if point[1] > 0],
+                "line": positive,
+                "dot": positive,
+                "dot hollow": [point for point in after if point[1] == 0],
+            },
+        )
+
+    def _bins(self) -> tuple[Sequence[Mapping[str, float]], Sequence[Mapping[str, float]]]:
+        return self.before, self.after
+
+
+def collect(workdir: Path) -> Answers:
+    """Reads what there is to show of answers.
+
+    Raises:
+      UserError: a file is damaged.
+    """
+    folder = workdir / "blend"
+    path = folder / "answers.json"
+    stored = files.read_json_object(path) if os.path.lexists(path) else None
+    found = Answers()
+    if stored is not None:
+        with files.parsing(path):
+            found = Answers(
+                rate=float(stored["false_discovery_rate"]),
+                listed=int(stored["listed"]),
+                compounds=stored["compounds"],
+                scores=tuple(Score(**score) for score in stored["scores"]),
+                rules={name: _called(rule) for name, rule in stored["rules"].items()},
+                before=stored["reliability"]["before"],
+                after=stored["reliability"]["after"],
+            )
+    return dataclasses.replace(
+        found,
+        mechanisms=_mechanisms(folder / "mechanisms.csv"),
+        hits=hits.read(folder / "predictions.csv"),
+        drivers=drivers.read(folder / "attributions.parquet"),
+    )
+
+
+def _called(rule: Mapping[str, Any]) -> Called:
+    method = rule["calibration"]["method"]
+    return Called(rule["calls"], rule["false_calls"], rule["share"], method, rule["losses"])
+
+
+def _mechanisms(path: Path) -> tuple[Mapping[str, Any], ...]:
+    if not os.path.lexists(path):
+        return ()
+    files.check_regular(path)
+    with files.parsing(path):
+        table = hits.read_csv(path, "mechanism")
+        table = table.astype({"wells": int, "log_loss": float})
+        return tuple(
+            {name: None if value != value else value for name, value in row.items()}
+            for row in table.to_dict("records")
+        )
