@@ -119,7 +119,8 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
           UserError: a parameter is not what is expected, the data do not suit the configuration, or
             training diverged.
         """
-        given = mechanism_inputs.given(X, self._group_column() if groups is None else groups)
+        groups = self._group_column() if groups is None else groups
+        given = mechanism_inputs.given(X, groups)
         config = self._configuration(given.groups is not None)
         table = self._checked(given.table, reset=True, Y=Y)
         found = mechanism_inputs.labels(Y, X)
@@ -137,11 +138,9 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = found.classes
         if found.classes is None:
             self.classes_ = [np.array([0, 1])] * len(found.targets.names)
-        self._run = run
-        self._labels, self._is_treated = found.targets.values, ~rows.is_control
-        self._compounds = rows.drug_id
+        self._run, self._group_name = run, groups if isinstance(groups, str) else None
         self.oof_ = np.zeros(found.targets.values.shape)
-        self.oof_[self._is_treated] = run.oof.aligned(rows.ids[self._is_treated]).values
+        self.oof_[~rows.is_control] = run.oof.aligned(rows.ids[~rows.is_control]).values
         if found.classes is not None:
             self.oof_ = _of_sum_one(self.oof_)
         return self
@@ -149,7 +148,11 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X) -> np.ndarray:
         """Returns the probabilities of the labels, or of the classes, [N, L] float64."""
         check_is_fitted(self)
-        probabilities = self._predicted(X)
+        # Training rows have a column of groups that new ones need not have.
+        named = self._group_name
+        known = hasattr(X, "columns") and named in X.columns
+        rows = dataclasses.replace(self._rows(X, named if known else None), drug_id=None)
+        probabilities = self._run.predict(rows).values
         return probabilities if self._is_multi_label else _of_sum_one(probabilities)
 
     def predict(self, X) -> np.ndarray:
@@ -158,6 +161,44 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
         if self._is_multi_label:
             return (probabilities > 0.5).astype(np.int64)
         return self.classes_[probabilities.argmax(axis=1)]
+
+    def predict_compounds(self, X, compounds=None) -> pd.DataFrame:
+        """Returns what is said of each compound: a line per compound and mechanism, as the CSV has.
+
+        The wells of a compound are combined in log odds and calibrated on the out-of-fold
+        predictions; what is confident is so at the configuration's false discovery rate. Controls
+        are left out. Probabilities of classes are not divided by their sum.
+
+        Args:
+          X: [N, columns] as for `fit`.
+          compounds: [N] compound of each row; or the name of a column of X that holds it, by
+            default the one that `fit` had.
+
+        Returns:
+          Columns `compound`, `mechanism`, `probability`, `rank`, `confident`, `replicates`,
+          `spread` and `model_spread`, see `moa_jax.answers.table.long_table`; compounds in the
+          order of their first wells, mechanisms by rank.
+
+        Raises:
+          ValueError: X or compounds is not what is expected.
+        """
+        check_is_fitted(self)
+        rows = self._rows(X, self._group_name if compounds is None else compounds)
+        if rows.drug_id is None:
+            raise ValueError("compounds: expected the compound of each row, found none")
+        if rows.is_control.all():
+            raise ValueError("X: expected treated rows, found controls alone")
+        return self._run.compounds(rows, rows.drug_id)
+
+    @property
+    def scores_(self) -> dict[str, Any]:
+        """Out-of-fold scores: `log_loss`, as the command line reports it, and `mechanisms`.
+
+        These are a data frame, a row per mechanism, with `roc_auc` and `average_precision` among
+        its columns, see `moa_jax.answers.mechanism_scores.table`. Classes are scored as labels.
+        """
+        check_is_fitted(self)
+        return self._run.scores
 
     def report(self, path: str | Path) -> None:
         """Writes the page about the run that the command line writes: one HTML file.
@@ -192,15 +233,11 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
     def _is_multi_label(self) -> bool:
         return isinstance(self.classes_, list)
 
-    def _predicted(self, X) -> np.ndarray:
-        """Returns the ensemble's probabilities, [N, L]."""
-        named = self.groups if isinstance(self.groups, str) else None
-        known = hasattr(X, "columns") and named in X.columns
-        known = known or hasattr(X, "obs") and named in X.obs.columns
-        given = mechanism_inputs.given(X, named if known else None)
+    def _rows(self, X, groups: Any) -> Dataset:
+        """Returns rows with the columns of the training rows; groups as of `given`."""
+        given = mechanism_inputs.given(X, groups)
         table = self._checked(given.table, reset=False)
-        rows = mechanism_inputs.rows(table, given, self._run.config.data, self)
-        return self._run.predict(dataclasses.replace(rows, drug_id=None)).values
+        return mechanism_inputs.rows(table, given, self._run.config.data, self)
 
     def _configuration(self, grouped: bool) -> RunConfig:
         state = self.random_state

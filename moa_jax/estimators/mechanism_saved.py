@@ -21,7 +21,7 @@ from moa_jax.store.workdir import Workdir
 FORMAT = 1
 DESCRIPTION = "estimator.json"
 ROWS = "estimator.npz"
-_KIND = "training rows"
+_KIND = "predictions of training rows"
 _REMEDY = "save it again, or fit it anew"
 
 
@@ -81,9 +81,7 @@ def read(cls: type[BaseEstimator], folder: Path) -> BaseEstimator:
         estimator.n_features_in_ = stored["num_features"]
         if (names := stored["feature_names"]) is not None:
             estimator.feature_names_in_ = np.array(names, object)
-        estimator.oof_, estimator._labels = rows["oof"], rows["labels"]
-        estimator._is_treated = rows["is_treated"]
-        estimator._compounds = rows["compounds"].astype(object) if "compounds" in rows else None
+        estimator.oof_, estimator._group_name = rows["oof"], stored["groups"]
         run = stored["run"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: damaged: {error}; {_REMEDY}") from None
@@ -95,12 +93,7 @@ def read(cls: type[BaseEstimator], folder: Path) -> BaseEstimator:
 
 
 def _describe(estimator: BaseEstimator, folder: Path) -> None:
-    rows = {
-        "oof": estimator.oof_, "labels": estimator._labels, "is_treated": estimator._is_treated,
-    }  # fmt: skip
-    if estimator._compounds is not None:
-        rows["compounds"] = estimator._compounds.astype(str)
-    arrays.write(folder / ROWS, _KIND, rows, {})
+    arrays.write(folder / ROWS, _KIND, {"oof": estimator.oof_}, {})
     classes = None if isinstance(estimator.classes_, list) else estimator.classes_
     names = getattr(estimator, "feature_names_in_", None)
     entries = {path.name for path in folder.iterdir()} | {DESCRIPTION}
@@ -113,6 +106,7 @@ def _describe(estimator: BaseEstimator, folder: Path) -> None:
             "mechanisms": estimator.mechanisms_.tolist(),
             "classes": None if classes is None else classes.tolist(),
             "classes_dtype": None if classes is None else classes.dtype.str,
+            "groups": estimator._group_name,
             "num_features": estimator.n_features_in_,
             "feature_names": None if names is None else names.tolist(),
             "run": Workdir(folder).read()["hash"],
