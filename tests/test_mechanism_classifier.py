@@ -13,8 +13,8 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import average_precision_score, roc_auc_score
-from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.model_selection import GridSearchCV, PredefinedSplit, cross_val_predict
+from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
 import moa_jax
 from moa_jax import MechanismClassifier
@@ -31,7 +31,7 @@ SMALL = {
     "epoch_steps": 40,
 }  # fmt: skip
 TINY = {"config": "profiles:smoke", "folds": 2, "overrides": SMALL}
-# One network of each fold that learns quickly.
+# A network that learns quickly.
 QUICK = SMALL | {
     "members": 1, "choices": 1, "widths": [16], "steps": [100, 100], "epoch_steps": 100,
     "learning_rate": [0.02, 0.02], "dropout": [0, 0], "input_dropout": [0, 0],
@@ -47,6 +47,19 @@ NO_WEIGHTS = dict.fromkeys(
     ),
     "unequal weights of rows are refused: networks of an ensemble do not weigh rows",
 )
+# Checks that train nothing.
+CHEAP = {
+    f"check_{name}"
+    for name in (
+        "estimator_cloneable", "estimator_tags_renamed", "valid_tag_types", "estimator_repr",
+        "no_attributes_set_in_init", "estimators_unfitted", "mixin_order", "complex_data",
+        "do_not_raise_errors_in_init_or_set_params", "all_zero_sample_weights_error",
+        "estimators_empty_data_messages", "estimator_sparse_tag", "estimator_sparse_array",
+        "estimator_sparse_matrix", "classifiers_regression_target", "supervised_y_no_nan",
+        "parameters_default_constructible", "fit2d_1sample", "get_params_invariance", "set_params",
+        "fit1d", "requires_y_none",
+    )
+}  # fmt: skip
 CHECKED = MechanismClassifier("profiles:smoke", folds=2, overrides=QUICK)
 
 
@@ -54,6 +67,15 @@ CHECKED = MechanismClassifier("profiles:smoke", folds=2, overrides=QUICK)
 @parametrize_with_checks([CHECKED], expected_failed_checks=lambda _: NO_WEIGHTS)
 def test_scikit_learn(estimator, check):
     check(estimator)
+
+
+def test_scikit_learn_without_training():
+    done = set()
+    for estimator, check in estimator_checks_generator(CHECKED):
+        if (name := check.func.__name__) in CHEAP:
+            check(estimator)
+            done.add(name)
+    assert done == CHEAP
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +110,6 @@ def commanded(folder, tmp_path_factory):
     data = dataclasses.replace(config.data, folder=str(folder))
     config = dataclasses.replace(config, data=data)
     dataset = run.load_data(config)
-    workdir.lock()
     run.train(config, workdir, dataset)
     run.blend(config, workdir, dataset, run.outside_sources(config, dataset))
     run.report(workdir)
@@ -198,45 +219,58 @@ def test_controls_times_and_doses_reach_the_networks(fitted, wells):
         fitted.predict(treated.assign(cp_dose="D3"))
 
 
-def arrays(rows=60, seed=0):
-    X = np.random.default_rng(seed).normal(size=(rows, 4))
-    return X, np.stack([X[:, 0] > 0, X[:, 1] > 0.5], axis=1).astype(int)
+@pytest.fixture(scope="module")
+def arrays(wells):
+    """The treated wells without names: programs of one shape are compiled once."""
+    X, Y, drugs = wells
+    treated = (X["cp_type"] == "trt_cp").to_numpy()
+    values = X.loc[treated, [name for name in X if name[:2] in ("g-", "c-")]].to_numpy()
+    return values, Y[treated].to_numpy(), drugs[treated].to_numpy()
 
 
-def test_arrays_frames_and_annotated_data_are_one():
+def test_arrays_frames_and_annotated_data_are_one(arrays):
     anndata = pytest.importorskip("anndata")
-    X, Y = arrays()
-    groups = np.arange(60) // 3
+    X, Y, groups = arrays
     first = MechanismClassifier(**TINY).fit(X, Y, groups=groups)
-    assert first.mechanisms_.tolist() == ["label_0", "label_1"]
-    names = ["a", "b", "c", "d"]
+    assert first.mechanisms_.tolist() == ["label_0", "label_1", "label_2"]
+    names, labels = [*"abcdefgh"], [*"xyz"]
     frame = pd.DataFrame(X, columns=names)
-    second = MechanismClassifier(**TINY).fit(frame, pd.DataFrame(Y, columns=["x", "y"]), groups)
-    assert second.mechanisms_.tolist() == ["x", "y"]
-    obs = pd.DataFrame({"x": Y[:, 0], "y": Y[:, 1], "compound": groups}, frame.index.astype(str))
+    second = MechanismClassifier(**TINY).fit(frame, pd.DataFrame(Y, columns=labels), groups)
+    assert second.mechanisms_.tolist() == labels
+    index = frame.index.astype(str)
+    obs = pd.DataFrame(Y, index, labels).assign(compound=groups)
     data = anndata.AnnData(X, obs, pd.DataFrame(index=names))
-    third = MechanismClassifier(**TINY, groups="compound").fit(data, ["x", "y"])
-    assert third.mechanisms_.tolist() == ["x", "y"]
+    third = MechanismClassifier(**TINY, groups="compound").fit(data, labels)
+    assert third.mechanisms_.tolist() == labels
     for other, given in ((second, frame), (third, data)):
         np.testing.assert_array_equal(other.oof_, first.oof_)
         np.testing.assert_array_equal(other.predict_proba(given), first.predict_proba(X))
+    assert third.predict_compounds(data)["compound"].nunique() == len(set(groups))
+    with pytest.raises(ValueError, match="Y: expected columns of obs, found no 'moa'"):
+        third.fit(data, "moa")
 
 
-def test_classes(tmp_path):
-    X, _ = arrays(90)
+def test_classes_are_labels_that_sum_to_one(arrays, tmp_path):
+    X, _, groups = arrays
     y = np.array(["low", "middle", "top"])[np.digitize(X[:, 0], [-0.5, 0.5])]
-    found = MechanismClassifier("profiles:smoke", folds=2, overrides=QUICK).fit(X, y)
-    assert found.classes_.tolist() == ["low", "middle", "top"]
-    for probabilities in (found.predict_proba(X), found.oof_):
-        np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-12)
-    assert found.score(X, y) > 0.8
+    found = MechanismClassifier(**TINY).fit(X, y, groups)
+    assert found.classes_.tolist() == found.mechanisms_.tolist() == ["low", "middle", "top"]
+    labels = pd.DataFrame({name: (y == name) * 1 for name in found.classes_})
+    of_labels = MechanismClassifier(**TINY).fit(X, labels, groups)
+    for one, other in (
+        (found.predict_proba(X), of_labels.predict_proba(X)),
+        (found.oof_, of_labels.oof_),
+    ):
+        np.testing.assert_array_equal(one, other / other.sum(1, keepdims=True))
+    best = found.predict_proba(X).argmax(1)
+    np.testing.assert_array_equal(found.predict(X), found.classes_[best])
     found.save(tmp_path / "model")
     loaded = MechanismClassifier.load(tmp_path / "model")
     assert loaded.classes_.dtype == found.classes_.dtype
     np.testing.assert_array_equal(loaded.predict(X), found.predict(X))
     with pytest.raises(ValueError, match="rows with controls, which have no class"):
-        kinds = np.where(np.arange(90) < 5, "ctl_vehicle", "trt_cp")
-        found.fit(pd.DataFrame(X, columns=[*"abcd"]).assign(cp_type=kinds), y)
+        kinds = np.where(np.arange(len(X)) < 5, "ctl_vehicle", "trt_cp")
+        found.fit(pd.DataFrame(X, columns=[*"abcdefgh"]).assign(cp_type=kinds), y)
 
 
 def test_save_load_and_copies(tmp_path, fitted, wells, folder):
@@ -323,17 +357,23 @@ def test_a_work_folder_and_lines(wells, tmp_path, capfd, fitted):
     np.testing.assert_array_equal(loaded.predict(X), fitted.predict(X))
 
 
-def test_searches_and_cross_validation():
-    X, Y = arrays()
-    model = MechanismClassifier(**TINY)
-    groups = np.arange(60) // 3
-    options = {"cv": GroupKFold(2), "groups": groups, "params": {"groups": groups}}
-    found = cross_val_predict(model, X, Y, method="predict_proba", **options)
-    assert found.shape == Y.shape and ((found > 0) & (found < 1)).all()
-    search = GridSearchCV(model, {"seeds": np.array([1, 2])}, cv=2, scoring="average_precision")
-    search.fit(X, Y)
-    assert not np.isnan(search.cv_results_["mean_test_score"]).any()
-    assert search.best_estimator_.predict(X).shape == Y.shape
+def test_searches_and_cross_validation(arrays):
+    X, Y, groups = arrays
+    model, size = MechanismClassifier(**TINY), len(X)
+    twice = [np.concatenate([one, one]) for one in arrays]
+    halves = PredefinedSplit(np.repeat([0, 1], size))
+    found = cross_val_predict(
+        model, *twice[:2], cv=halves, method="predict_proba", params={"groups": twice[2]}
+    )
+    expected = model.fit(X, Y, groups=groups).predict_proba(X)
+    np.testing.assert_array_equal(found, np.concatenate([expected, expected]))
+    everything = [(np.arange(size), np.arange(size))]
+    search = GridSearchCV(
+        model, {"random_state": np.array([0, 1])}, cv=everything, refit=False,
+        scoring=lambda fitted, X, Y: fitted.predict_proba(X)[0, 0], error_score="raise",
+    ).fit(X, Y, groups=groups)  # fmt: skip
+    scores = search.cv_results_["mean_test_score"]
+    assert scores[0] == expected[0, 0] != scores[1]
 
 
 def test_clone_mirrors_every_parameter():
@@ -393,7 +433,8 @@ def test_mistakes_in_parameters(parameters, message):
 
 
 def test_mistakes_in_data():
-    X, Y = arrays()
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    Y = (X[:, :2] > 0).astype(int)
     frame, labels = pd.DataFrame(X, columns=[*"abcd"]), pd.DataFrame(Y, columns=["x", "y"])
     model = MechanismClassifier(**TINY)
     weights = np.ones(60)
@@ -428,6 +469,7 @@ def test_mistakes_in_data():
         MechanismClassifier(random_state="a").fit(X, Y)
 
 
+@pytest.mark.slow
 def test_double_precision(wells):
     X, Y, drugs = wells
     found = MechanismClassifier(**TINY | {"overrides": SMALL | {"precision": "float64"}})

@@ -67,7 +67,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
       verbose: whether lines and a bar tell of the progress.
 
     Attributes:
-      classes_: [L] the classes in ascending order; of labels a list of L arrays of 0 and 1.
+      classes_: [L] the classes in ascending order; of labels [L, 2], 0 and 1 of each.
       mechanisms_: [L] names of the labels or classes.
       n_features_in_: number of columns of X, those of the treatment included.
       feature_names_in_: [n_features_in_] their names, if X had names that are all strings.
@@ -137,7 +137,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
         self.mechanisms_ = np.array(found.targets.names, object)
         self.classes_ = found.classes
         if found.classes is None:
-            self.classes_ = [np.array([0, 1])] * len(found.targets.names)
+            self.classes_ = mechanism_inputs.label_classes(len(found.targets.names))
         self._run, self._group_name = run, groups if isinstance(groups, str) else None
         self.oof_ = np.zeros(found.targets.values.shape)
         self.oof_[~rows.is_control] = run.oof.aligned(rows.ids[~rows.is_control]).values
@@ -231,7 +231,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
 
     @property
     def _is_multi_label(self) -> bool:
-        return isinstance(self.classes_, list)
+        return self.classes_.ndim == 2
 
     def _rows(self, X, groups: Any) -> Dataset:
         """Returns rows with the columns of the training rows; groups as of `given`."""

@@ -68,6 +68,8 @@ def given(X: Any, groups: Any = None) -> Given:
         X = X.assign(**{name: about[name] for name in names if name in about.columns})
     elif not hasattr(X, "iloc") and hasattr(X, "to_pandas"):  # of polars and others
         X = X.to_pandas()
+    if hasattr(X, "columns"):
+        _check_names("X", "columns", [str(name) for name in X.columns])
     if not hasattr(X, "columns") or not hasattr(X, "iloc"):
         if isinstance(groups, str):
             raise ValueError(
@@ -105,9 +107,6 @@ def rows(table: Any, of: Given, data: DataConfig, estimator: Any = None) -> Data
     treatment: dict[str, np.ndarray] = {}
     if hasattr(table, "columns"):
         names = [str(name) for name in table.columns]
-        if len({*names}) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"X: expected columns of different names, found several of {twice!r}")
         if not all(isinstance(name, str) for name in table.columns):
             names = [f"g-{number}" for number in range(len(names))]
         else:
@@ -175,6 +174,7 @@ def labels(Y: Any, X: Any) -> Labels:
     if hasattr(Y, "columns"):
         Y = Y.drop(columns=ID) if ID in Y.columns else Y
         names = [str(name) for name in Y.columns]
+        _check_names("Y", "labels", names)
     values = check_array(Y, ensure_2d=False, dtype=None, input_name="Y", ensure_min_features=0)
     if values.ndim == 2 and values.shape[1] == 0:
         raise ValueError("Y: expected labels, found no column")
@@ -186,15 +186,24 @@ def labels(Y: Any, X: Any) -> Labels:
     return Labels(Targets(tuple(str(name) for name in classes.tolist()), of_class), classes)
 
 
+def _check_names(where: str, kind: str, names: Sequence[str]) -> None:
+    if len({*names}) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{where}: expected {kind} of different names, found several of {twice!r}")
+
+
+def label_classes(num_labels: int) -> np.ndarray:
+    """Returns `classes_` of labels, [L, 2]: scikit-learn looks for the classes of each label."""
+    return np.tile([0, 1], (num_labels, 1))
+
+
 def _of_labels(values: np.ndarray, names: list[str] | None) -> Targets:
     if not _are_labels(values):
-        wrong = next(value for value in values.flat if not _are_labels(np.array([value])))
+        cells = values.ravel().tolist()
+        wrong = next(cell for cell in cells if not _are_labels(np.array([cell])))
         raise ValueError(f"Y: expected labels of 0 and 1, found {shown(wrong)}")
     if names is None:
         names = [f"label_{number}" for number in range(values.shape[1])]
-    if len({*names}) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"Y: expected labels of different names, found several of {twice!r}")
     return Targets(tuple(names), values.astype(np.uint8))
 
 

@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator
 from moa_jax import config as configuration
 from moa_jax.engine.finished_run import FinishedRun
 from moa_jax.errors import UserError
+from moa_jax.estimators import mechanism_inputs
 from moa_jax.store import arrays, files
 from moa_jax.store.workdir import Workdir
 
@@ -75,7 +76,7 @@ def read(cls: type[BaseEstimator], folder: Path) -> BaseEstimator:
     try:
         estimator = cls(**{n: _parameter(n, value) for n, value in stored["parameters"].items()})
         estimator.mechanisms_ = np.array(stored["mechanisms"], object)
-        estimator.classes_ = [np.array([0, 1])] * len(stored["mechanisms"])
+        estimator.classes_ = mechanism_inputs.label_classes(len(stored["mechanisms"]))
         if (classes := stored["classes"]) is not None:
             estimator.classes_ = np.array(classes, np.dtype(stored["classes_dtype"]))
         estimator.n_features_in_ = stored["num_features"]
@@ -94,7 +95,7 @@ def read(cls: type[BaseEstimator], folder: Path) -> BaseEstimator:
 
 def _describe(estimator: BaseEstimator, folder: Path) -> None:
     arrays.write(folder / ROWS, _KIND, {"oof": estimator.oof_}, {})
-    classes = None if isinstance(estimator.classes_, list) else estimator.classes_
+    classes = None if estimator.classes_.ndim == 2 else estimator.classes_
     names = getattr(estimator, "feature_names_in_", None)
     entries = {path.name for path in folder.iterdir()} | {DESCRIPTION}
     files.write_sealed(
