@@ -188,7 +188,7 @@ MUTATIONS = (
         "test_splitting.py::test_a_holdout_keeps_units_whole",
     ),
     Mutation(
-        "command/run.py",
+        "engine/run.py",
         "len(found.keys() - {UNKNOWN}) > 1 and searched",
         "len(found) > 2 and searched",
         "test_splitting.py::test_searched_weights_need_like_splits",
@@ -1163,7 +1163,7 @@ MUTATIONS = (
         "test_workdir.py::test_another_run_is_refused",
     ),
     Mutation(
-        "command/run.py",
+        "engine/run.py",
         "order = dataset.test.ids if dataset.submission_ids is None else dataset.submission_ids",
         "order = dataset.test.ids",
         "test_handover.py::test_the_submission_follows_the_sample",
@@ -1175,7 +1175,7 @@ MUTATIONS = (
         "test_handover.py::test_new_rows_may_have_their_columns_in_any_order",
     ),
     Mutation(
-        "command/inference.py",
+        "engine/prediction.py",
         "system.load(config.models[name], context, targets, num_stages)",
         "system.load(config.models[name], context, targets)",
         "trust/test_inference.py::test_every_part_goes_through_all_models_in_one_reading",
@@ -1187,7 +1187,7 @@ MUTATIONS = (
         "trust/test_inference.py::test_a_file_that_changes_meanwhile_leaves_nothing",
     ),
     Mutation(
-        "command/inference.py",
+        "engine/prediction.py",
         "    stored_weights.check_origin(workdir.path, record, workdir.run, config.blend)\n",
         "",
         "trust/test_inference.py::test_weights_are_checked_when_inference_reads_them",
@@ -1382,19 +1382,19 @@ MUTATIONS = (
     ),
     # Limits: what is checked before work begins.
     Mutation(
-        "command/run.py",
+        "engine/run.py",
         "limits.check_memory(config, dataset, context)",
         "pass",
         "trust/test_limits.py::test_a_network_fits_in_memory",
     ),
     Mutation(
-        "command/run.py",
+        "engine/run.py",
         "limits.check_counts(config, dataset)",
         "pass",
         "trust/test_limits.py::test_members_rows_fit_in_memory",
     ),
     Mutation(
-        "command/limits.py",
+        "engine/limits.py",
         "return tuple(of_field) if left <= at_hand else None",
         "return tuple(of_field)",
         "trust/test_limits.py::test_data_that_nothing_is_too_large_for_are_blamed",

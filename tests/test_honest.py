@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import systems
 
-from moa_jax.command import run
 from moa_jax.data import simulate
 from moa_jax.data.dataset import Targets
+from moa_jax.engine import run
 from moa_jax.recipes import stage_predictions, system
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir

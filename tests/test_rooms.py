@@ -8,11 +8,15 @@ PACKAGE = Path(__file__).parents[1] / "moa_jax"
 # What each room imports beside config, errors, schema and store, as CONTRIBUTING.md says.
 BELOW = {
     "command": {
-        "answers", "blend", "configs", "data", "deepinsight", "prepare", "recipes", "report",
-        "training",
+        "answers", "blend", "data", "engine", "prepare", "recipes", "report", "training",
     },
     "prepare": {"report", "data"},
-    "estimators": {"report", "deepinsight", "training", "models"},
+    "estimators": {
+        "answers", "data", "deepinsight", "engine", "models", "recipes", "report", "training",
+    },
+    "engine": {
+        "answers", "blend", "configs", "data", "deepinsight", "recipes", "report", "training",
+    },
     "report": {"answers", "blend", "deepinsight", "training", "data"},
     "answers": {"training", "data"},
     "recipes": {

@@ -10,7 +10,8 @@ from types import ModuleType
 
 from absl import app, logging
 
-from moa_jax.command import flags, unused, usage
+from moa_jax.command import flags, usage
+from moa_jax.engine import unused
 from moa_jax.errors import UserError, joined_lines
 
 # absl's own help knows nothing of modes and configurations.
@@ -37,7 +38,8 @@ def main(argv: Sequence[str]) -> None:
 
     jax = _import_jax()
 
-    from moa_jax.command import console, inference, repair, run
+    from moa_jax.command import console, inference, repair
+    from moa_jax.engine import run
     from moa_jax.store import processes
     from moa_jax.store.workdir import Workdir
 
@@ -82,6 +84,7 @@ def main(argv: Sequence[str]) -> None:
             run.train(config, workdir, dataset)
         if mode != "train":
             run.blend(config, workdir, dataset, outside)
+            run.report(workdir)
     if mode == "infer" or (mode == "all" and config.data.test_features):
         inference.infer(config, workdir)
 

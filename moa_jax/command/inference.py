@@ -3,51 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from absl import logging
 
-from moa_jax.answers.rule import AnswerRule
-from moa_jax.blend import combination, stored_weights
-from moa_jax.blend.combination import Weight
-from moa_jax.command import answers, inference_record
+from moa_jax.blend import combination
+from moa_jax.command import inference_record
 from moa_jax.command.inference_record import InputFile
 from moa_jax.config import RunConfig
 from moa_jax.data import formats, tables
-from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.data.dataset import Levels
 from moa_jax.data.names import Prefixes
+from moa_jax.engine import answers, prediction
+from moa_jax.engine.prediction import Chosen, Predict
 from moa_jax.errors import UserError
 from moa_jax.prepare import new_rows
-from moa_jax.recipes import system
-from moa_jax.recipes.context import Context
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
-from moa_jax.training.parallel import Devices
 
 SUBMISSION = "submission.csv"
-
-
-class Chosen(NamedTuple):
-    """What the work folder's blend found.
-
-    Attributes:
-      weights: weight of each model.
-      rules: rules of answers.
-      listed: mechanisms of each row that the CSV of answers lists.
-      record: what the rules come from, as JSON has it.
-    """
-
-    weights: Mapping[str, Weight]
-    rules: Mapping[str, AnswerRule]
-    listed: int
-    record: Mapping[str, Any]
-
-
-# From some rows to a model's predictions of them.
-Predict = Callable[[Dataset], Predictions]
 
 
 def check_ahead(config: RunConfig) -> None:
@@ -81,13 +57,10 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
         raise UserError("config.data.test_features: expected a file for mode infer, found none")
     workdir.check(config)
     source = InputFile.of(config.data.test_features)
-    stored, devices = workdir.read(), Devices.available(config.parallel.strategy)
+    stored = workdir.read()
     targets = tuple(stored["data"]["columns"]["scored"])
-    chosen = _chosen(config, workdir, targets)
-    contexts = {name: Context(name, workdir, devices, config) for name in config.models}
-    for context in contexts.values():
-        if not system.is_finished(context):
-            raise UserError(f"{context.folder}: expected a finished model, found none; train first")
+    chosen = prediction.chosen(config, workdir, targets)
+    contexts = prediction.finished(config, workdir)
     manifests = {name: context.manifest.path for name, context in contexts.items()}
     made_by = inference_record.made_by(stored, manifests, chosen.weights, chosen.record)
     outputs = [*(f"{name}.parquet" for name in contexts), *answers.PREDICTIONS, SUBMISSION]
@@ -97,26 +70,12 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
             "inference: %s, made earlier of the same content; nothing to do", folder / SUBMISSION
         )
         return folder / SUBMISSION
-    predicts = _loaded(config, contexts, targets)
+    predicts = prediction.loaded(config, contexts, targets)
     with inference_record.removing_if_empty(folder):
         rows = _write(config, stored["data"], source, predicts, chosen, folder)
         inference_record.write(folder, source, made_by, rows, outputs)
     logging.info("inference: %s, %d rows", folder / SUBMISSION, rows)
     return folder / SUBMISSION
-
-
-def _loaded(
-    config: RunConfig, contexts: Mapping[str, Context], targets: tuple[str, ...]
-) -> dict[str, Predict]:
-    """Returns what predicts by each model, all of them in memory together."""
-    num_stages = sum(
-        len(system.finished_outcome(config.models[name], context).designs)
-        for name, context in contexts.items()
-    )
-    return {
-        name: system.load(config.models[name], context, targets, num_stages)
-        for name, context in contexts.items()
-    }
 
 
 def _write(
@@ -161,25 +120,3 @@ def _write(
                 answer(lines)
             count += len(rows)
     return count
-
-
-def _chosen(config: RunConfig, workdir: Workdir, targets: tuple[str, ...]) -> Chosen:
-    """Returns what the work folder's blend found; of a single model it need not be there."""
-    models, files = list(config.models), list(config.blend.files)
-    is_weighed = os.path.lexists(workdir.path / stored_weights.FILE)
-    if len(models) == 1 and not files and not is_weighed:
-        logging.info(
-            "inference: no blend here: probabilities are not calibrated and none is confident; "
-            "--mode=blend learns how"
-        )
-        rules = {answers.WELLS: AnswerRule.none(len(targets))}
-        return Chosen({models[0]: 1.0}, rules, config.answers.listed, {})
-    record = stored_weights.read(workdir.path, [*models, *files], targets)
-    if files:
-        raise UserError(
-            f"{workdir.path / stored_weights.FILE}: expected weights of the models {models}, found "
-            f"one of {files[0]}, whose predictions come from a file; new rows cannot be predicted"
-        )
-    stored_weights.check_origin(workdir.path, record, workdir.run, config.blend)
-    weights = record["weights"]
-    return Chosen(weights, *answers.read(workdir.path, workdir.run, weights, len(targets)))

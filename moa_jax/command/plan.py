@@ -16,9 +16,9 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
-from moa_jax.command import limits, run
 from moa_jax.config import ParallelConfig, RunConfig, suggestion
 from moa_jax.data.dataset import Dataset
+from moa_jax.engine import limits, run
 from moa_jax.errors import UserError, first_line
 from moa_jax.recipes import notes, system
 from moa_jax.recipes.context import Context

@@ -1,4 +1,4 @@
-"""The modes train and blend, and the data that they read."""
+"""Training and blending all models of a run, and the data that they read."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from absl import logging
 
 from moa_jax.blend import combination, search, sources, stored_weights, weighing
 from moa_jax.blend.sources import Source
-from moa_jax.command import answers, limits
 from moa_jax.config import RunConfig, is_group_file
 from moa_jax.data import folds, simulate, tables
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.names import Prefixes
 from moa_jax.deepinsight import inputs
+from moa_jax.engine import answers, limits
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
 from moa_jax.recipes.context import Context
@@ -38,12 +38,15 @@ BASELINE = "baseline"
 
 def load_data(config: RunConfig) -> Dataset:
     """Returns the training data that the configuration names, its test rows within."""
-    data = config.data
-    dataset = _read_data(config)
-    if is_group_file(data.groups):
-        groups = tables.read_groups(data.groups, dataset)
-        dataset = dataclasses.replace(dataset, groups=groups)
-    return dataset
+    return with_groups(config, _read_data(config))
+
+
+def with_groups(config: RunConfig, dataset: Dataset) -> Dataset:
+    """Returns training rows with the groups of the file that `data.groups` names, if it does."""
+    if not is_group_file(config.data.groups):
+        return dataset
+    groups = tables.read_groups(config.data.groups, dataset)
+    return dataclasses.replace(dataset, groups=groups)
 
 
 def _read_data(config: RunConfig) -> Dataset:
@@ -173,7 +176,7 @@ def outside_sources(config: RunConfig, dataset: Dataset) -> dict[str, Source]:
 def blend(
     config: RunConfig, workdir: Workdir, dataset: Dataset, outside: Mapping[str, Source]
 ) -> None:
-    """Weighs the models, writes weights, scores, submission and report.
+    """Weighs the models, writes weights, scores and submission.
 
     Everything is read and computed before the first file is written.
     """
@@ -238,7 +241,27 @@ def blend(
     else:
         files.remove(workdir.path / "submission.csv")
         logging.info("no test features: no submission")
-    collected = records.collect(workdir.path)
+
+
+def complete(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
+    """Trains and blends a run, nobody else using its work folder meanwhile.
+
+    Raises:
+      UserError: see `train` and `blend`.
+    """
+    workdir.lock()
+    try:
+        outside = outside_sources(config, dataset)
+        unlike_splits(config, dataset)
+        train(config, workdir, dataset)
+        blend(config, workdir, dataset, outside)
+    finally:
+        workdir.unlock()
+
+
+def report(workdir: Workdir) -> None:
+    """Writes the report of a blended run, and its figures."""
+    folder, collected = workdir.path / "blend", records.collect(workdir.path)
     html.write(folder / "report.html", collected)
     figures.write(folder, collected)
 
