@@ -14,10 +14,11 @@ BELOW = {
     "estimators": {"report", "deepinsight", "training", "models"},
     "report": {"blend", "deepinsight", "training", "data"},
     "recipes": {
-        "deepinsight", "training", "pretrained", "features", "models", "data",
+        "deepinsight", "learners", "training", "pretrained", "features", "models", "data",
     },
     "blend": {"training", "data"},
     "deepinsight": {"features", "data"},
+    "learners": {"features", "data"},
     "training": {"models"},
     "pretrained": {"models"},
     "features": set(),

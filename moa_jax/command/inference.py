@@ -12,7 +12,7 @@ from absl import logging
 
 from moa_jax.blend import combination, stored_weights
 from moa_jax.blend.combination import Weight
-from moa_jax.command import inference_record
+from moa_jax.command import inference_record, participation
 from moa_jax.command.inference_record import InputFile
 from moa_jax.config import RunConfig
 from moa_jax.data import formats, tables
@@ -60,9 +60,11 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     """
     if not config.data.test_features:
         raise UserError("config.data.test_features: expected a file for mode infer, found none")
+    stored = workdir.read()
+    config, _ = participation.of(config, workdir, stored["data"])
     workdir.check(config)
     source = InputFile.of(config.data.test_features)
-    stored, devices = workdir.read(), Devices.available(config.parallel.strategy)
+    devices = Devices.available(config.parallel.strategy)
     targets = tuple(stored["data"]["columns"]["scored"])
     chosen = _weights(config, workdir, targets)
     contexts = {name: Context(name, workdir, devices, config) for name in config.models}

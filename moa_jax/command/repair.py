@@ -8,6 +8,7 @@ from pathlib import Path
 
 from absl import logging
 
+from moa_jax.command import participation
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
@@ -32,6 +33,7 @@ def repair(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
         can repair; something cannot be removed.
     """
     devices = Devices.available(config.parallel.strategy)
+    config, _ = participation.of(config, workdir, dataset)
     workdir.bind(config, dataset, devices.strategy)
     for name, model in config.models.items():
         context = Context(name, workdir, devices, config)
