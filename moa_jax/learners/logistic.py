@@ -63,7 +63,7 @@ class Logistic:
 
         rows = [np.flatnonzero(is_known(own)) for own in y.T]
         fitted = {
-            label: LogisticRegression(solver="newton-cholesky", warm_start=True)
+            label: LogisticRegression(solver="newton-cholesky", tol=1e-6, warm_start=True)
             for label, own in enumerate(y.T)
             if len(np.unique(own[rows[label]])) == 2
         }
