@@ -1206,8 +1206,8 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/system.py",
-        "share=1 / (num_stages or len(designs)),",
-        "share=1 / len(designs),",
+        "share = 1 / (num_stages or len(designs))",
+        "share = 1 / len(designs)",
         "test_new_rows.py::test_stages_of_all_models_share_the_memory",
     ),
     Mutation(

@@ -20,10 +20,11 @@ BELOW = {
     "report": {"answers", "blend", "deepinsight", "training", "data"},
     "answers": {"training", "data"},
     "recipes": {
-        "deepinsight", "training", "pretrained", "features", "models", "data",
+        "deepinsight", "learners", "training", "pretrained", "features", "models", "data",
     },
     "blend": {"training", "data"},
     "deepinsight": {"features", "data"},
+    "learners": {"features", "data"},
     "training": {"models"},
     "pretrained": {"models"},
     "features": set(),

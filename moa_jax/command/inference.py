@@ -16,7 +16,7 @@ from moa_jax.config import RunConfig
 from moa_jax.data import formats, tables
 from moa_jax.data.dataset import Levels
 from moa_jax.data.names import Prefixes
-from moa_jax.engine import answers, prediction
+from moa_jax.engine import answers, participation, prediction
 from moa_jax.engine.prediction import Chosen, Predict
 from moa_jax.errors import UserError
 from moa_jax.prepare import new_rows
@@ -55,9 +55,10 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     """
     if not config.data.test_features:
         raise UserError("config.data.test_features: expected a file for mode infer, found none")
+    stored = workdir.read()
+    config, _ = participation.of(config, workdir, stored["data"])
     workdir.check(config)
     source = InputFile.of(config.data.test_features)
-    stored = workdir.read()
     targets = tuple(stored["data"]["columns"]["scored"])
     chosen = prediction.chosen(config, workdir, targets)
     contexts = prediction.finished(config, workdir)

@@ -17,7 +17,7 @@ from moa_jax.data import folds, simulate, tables
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.names import Prefixes
 from moa_jax.deepinsight import inputs
-from moa_jax.engine import answers, limits
+from moa_jax.engine import answers, limits, participation
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
 from moa_jax.recipes.context import Context
@@ -134,6 +134,9 @@ def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
       UserError: the data do not suit the configuration, the work folder is of another run, or a
         file of a finished model is not as it was written.
     """
+    config, left_out = participation.of(config, workdir, dataset)
+    for name, reason in left_out.items():
+        logging.warning("config.models.%s: left out: %s", name, reason)
     check(config, dataset)
     devices = Devices.available(config.parallel.strategy)
     check_per_member(config.parallel.devices_per_member, len(devices.devices))
@@ -180,12 +183,15 @@ def blend(
 
     Everything is read and computed before the first file is written.
     """
+    config, left_out = participation.of(config, workdir, dataset)
     blended = {name: sources.of_model(workdir.manifest(name), dataset) for name in config.models}
     blended |= outside
     sources.check_tests(blended)
     labels = dataset.targets.values[~dataset.is_control]
     oof = {name: source.oof for name, source in blended.items()}
-    record = {"splits": unlike_splits(config, dataset)}
+    record: dict[str, Any] = {"splits": unlike_splits(config, dataset)}
+    if left_out:
+        record["left_out"] = left_out
     weighed = weighing.weigh(
         config.blend,
         oof,

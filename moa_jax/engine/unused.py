@@ -24,6 +24,11 @@ READ_WITH: Mapping[str, tuple[str, tuple | None]] = {
     "trials": ("method", ("tpe",)),
     "nested_folds": ("method", ("slsqp", "tpe", "per_target")),
     "unlike_splits": ("method", ("slsqp", "tpe", "per_target")),
+    **dict.fromkeys(
+        ("rounds", "tree_rate", "leaves", "leaf_rows", "tree_columns"), ("model", ("trees",))
+    ),
+    "c": ("model", ("logistic", "viability")),
+    "components": ("model", ("logistic",)),
     "pct_start": ("schedule", ("one_cycle",)),
     "milestones": ("schedule", ("multi_step",)),
     "decay": ("schedule", ("multi_step",)),

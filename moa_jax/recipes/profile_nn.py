@@ -195,7 +195,7 @@ class Config(Recipe, Ranges):
     def split_rows(self, rows: Dataset, seeds: Sequence[int]) -> Split:
         """Returns the fold of each row, the same for all seeds."""
         labels = rows.targets.values
-        return self.cut(rows, labels, dict.fromkeys(seeds, self.split_seed), _no_original)
+        return self.cut(rows, labels, dict.fromkeys(seeds, self.split_seed))
 
     def draws(self, every: Sequence[MemberId]) -> Mapping[str, np.ndarray]:
         """Returns the draws of members but for their steps, [M] float32 by name."""
@@ -316,7 +316,3 @@ def _kernels(params):
     import jax
 
     return jax.tree.map(lambda array: array.ndim > 1, params)
-
-
-def _no_original(seed: int) -> np.ndarray:
-    raise ValueError("split: expected a split of the data at hand, found that of an original")
