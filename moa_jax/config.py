@@ -20,6 +20,7 @@ from moa_jax.schema import switch as switch
 WITHOUT_EFFECT_ON_TRAINING = (
     "data.folder",
     "data.test_features",
+    "data.missing_targets",  # what it does to the targets is told by the rows themselves
     "parallel",
     "checkpoint",
     "logging",
@@ -36,6 +37,8 @@ class DataConfig:
       source: `folder` reads files of the competition's layout, `simulated` makes data.
       folder: the folder; empty for the embedded sample. The `columns.json` of one that was prepared
         from a table sets prefixes and levels that are not set otherwise.
+      missing_targets: what an empty cell of the targets is: an `error`, or, with `mask`, a label
+        that was not measured, which losses, scores and weights leave out.
       groups: what the folds of all models keep whole: `compound`, the compounds of `train_drug`;
         a file with the columns `sig_id` and `group`, its groups; `none`, what each model's `split`
         says; `auto`, the same, and in an honest run compounds where they are known.
@@ -54,6 +57,7 @@ class DataConfig:
 
     source: str = choice("folder", "folder", "simulated")
     folder: str = ""
+    missing_targets: str = choice("error", "error", "mask")
     groups: str = "auto"
     test_features: str = ""
     gene_prefixes: tuple[str, ...] = ("g-",)

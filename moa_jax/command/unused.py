@@ -16,7 +16,7 @@ READ_WITH: Mapping[str, tuple[str, tuple | None]] = {
     ),
     **dict.fromkeys(
         ("gene_prefixes", "cell_prefixes", "ignore", "cp_times", "cp_doses", "treated_type",
-         "control_type"),
+         "control_type", "missing_targets"),
         ("source", ("folder",)),
     ),
     "weights": ("method", ("fixed",)),
@@ -44,6 +44,7 @@ MAY_WAIT = ("blend.trials", "blend.nested_folds", "blend.unlike_splits")
 READ_IN: Mapping[str, tuple[str, ...]] = {
     "data.folder": ("all", "train", "blend", "plan"),
     "data.groups": ("all", "train", "blend", "plan"),
+    "data.missing_targets": ("all", "train", "blend", "plan"),
     "data.test_features": ("all", "infer"),
     "parallel.members_at_once": ("all", "train", "plan"),
     "parallel.steps_per_call": ("all", "train", "plan"),
