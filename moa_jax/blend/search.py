@@ -17,8 +17,8 @@ from moa_jax.training.metrics import EPSILON, mean_log_loss
 RESOLUTION = 2.0**-40
 CELLS_IN_CACHE = 2**14
 
-# From predictions [K, N, L], targets [N, L] and, where some are unknown, [N, L] bool that tells which
-# are not, to weights, [K] or, one set per target, [K, L].
+# From predictions [K, N, L], targets [N, L] and, where not all are known, [N, L] bool that tells
+# which are, to weights, [K] or, one set per target, [K, L].
 Search = Callable[..., np.ndarray]
 
 
@@ -43,7 +43,7 @@ def blended(weights: np.ndarray, predictions: np.ndarray) -> np.ndarray:
 def known_cells(
     predictions: np.ndarray, targets: np.ndarray, known: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the predictions [K, n, 1] and targets [n, 1] of known cells; all as they are for None.
+    """Returns the predictions [K, n, 1] and targets [n, 1] of known cells; for None as they are.
 
     >>> predictions, targets = np.array([[[0.1, 0.2]], [[0.3, 0.4]]]), np.array([[0, 1]])
     >>> of_known, labels = known_cells(predictions, targets, np.array([[False, True]]))

@@ -14,7 +14,7 @@ from moa_jax.blend import combination, search, sources, stored_weights, weighing
 from moa_jax.blend.sources import Source
 from moa_jax.command import limits
 from moa_jax.config import RunConfig, is_group_file
-from moa_jax.data import folds, simulate, tables
+from moa_jax.data import folds, levels, simulate, tables
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.names import Prefixes
 from moa_jax.deepinsight import inputs
@@ -32,6 +32,16 @@ from moa_jax.training.progress import MetricsLog
 
 # What folds keep whole of which nobody has said.
 UNKNOWN = "unknown"
+
+
+def settled(config: RunConfig) -> RunConfig:
+    """Returns the configuration with the levels that it leaves to the data, see `levels.settled`.
+
+    Raises:
+      UserError: a file of the data folder cannot be read, or a time in it is no number.
+    """
+    data = levels.settled(config.data, config.data.folder or tables.sample_folder())
+    return dataclasses.replace(config, data=data)
 
 
 def load_data(config: RunConfig) -> Dataset:
@@ -77,8 +87,8 @@ def check(config: RunConfig, dataset: Dataset) -> None:
             if masked or model.kept(dataset).groups is not None:
                 _check_members(model, dataset, config)
     if config.parallel.devices_per_member > 1:
-        levels, models = Levels.of(config.data), config.models.values()
-        designs = (design for model in models for design in model.stages(levels, True))
+        models, known = config.models.values(), Levels.of(config.data)
+        designs = (design for model in models for design in model.stages(known, True))
         if not any(design.shares_batches for design in designs):
             logging.warning("config.parallel.devices_per_member: no model here shares batches")
 

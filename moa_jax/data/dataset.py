@@ -26,12 +26,14 @@ class Levels:
       cp_time: hours; int where all are whole.
       cp_dose: names of the doses.
       treated, control: values of `cp_type`.
+      others: values of `cp_type` that are treated rows', too.
     """
 
     cp_time: tuple[float, ...]
     cp_dose: tuple[str, ...]
     treated: str
     control: str
+    others: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data: DataConfig) -> Levels:
@@ -39,12 +41,15 @@ class Levels:
 
         Raises:
           UserError: two of a column are one, as 10 and 10.0 are; one is a mark of missing values.
+          ValueError: it leaves some to the files, see `levels.settled`.
         """
         types = {"treated_type": data.treated_type, "control_type": data.control_type}
+        if not (data.cp_times and data.cp_doses and all(types.values())):
+            raise ValueError("expected levels, found fields that leave them to the files")
         for field, levels in {
             "cp_times": data.cp_times,
             "cp_doses": names.separate("cp_doses", data.cp_doses),
-            " and config.data.".join(types): tuple(types.values()),
+            " and config.data.".join(types): (*types.values(), *data.other_types),
         }.items():
             first: dict[str | float, object] = {}
             for level in levels:
@@ -59,7 +64,8 @@ class Levels:
                         f"and {level!r}"
                     )
                 first[key] = level
-        return cls(data.cp_times, data.cp_doses, data.treated_type, data.control_type)
+        types = data.treated_type, data.control_type, data.other_types
+        return cls(data.cp_times, data.cp_doses, *types)
 
     @property
     def time_dtype(self) -> type[np.number]:

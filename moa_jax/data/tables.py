@@ -309,6 +309,7 @@ def _dataset(
         return part.levels(name, allowed, field)
 
     both = "config.data.treated_type or config.data.control_type"
+    types = levels.treated, *levels.others, levels.control
     return Dataset(
         part.ids,
         genes,
@@ -316,7 +317,7 @@ def _dataset(
         features=part.numbers([*genes, *cells], largest),
         cp_time=of("cp_time", levels.cp_time, "config.data.cp_times").astype(levels.time_dtype),
         cp_dose=of("cp_dose", levels.cp_dose, "config.data.cp_doses"),
-        is_control=of("cp_type", (levels.treated, levels.control), both) == levels.control,
+        is_control=of("cp_type", types, both) == levels.control,
         treatment=had,
     )
 

@@ -11,10 +11,10 @@ import numpy as np
 from absl import logging
 
 from moa_jax.data import cells
-from moa_jax.data.names import level_key
+from moa_jax.data.names import VEHICLES, level_key
 from moa_jax.errors import UserError
 from moa_jax.prepare.options import Options
-from moa_jax.prepare.presets import NONE, PRESETS, SYMBOLS, VEHICLES, Preset
+from moa_jax.prepare.presets import NONE, PRESETS, SYMBOLS, Preset
 from moa_jax.prepare.sources import Screen
 from moa_jax.schema import suggestion
 

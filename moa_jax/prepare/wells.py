@@ -121,20 +121,6 @@ def read(source: Screen, roles: Roles, whole: bool = False) -> Wells:
     )  # fmt: skip
 
 
-def levels(column: np.ndarray) -> list[str]:
-    """Returns the different levels of a column, numbers in their order and each written one way.
-
-    >>> levels(np.array(["10", "0.1", "10.0", None, "2"], object))
-    ['0.1', '2', '10']
-    """
-    first: dict[str | float, str] = {}
-    for cell in column:
-        if cell is not None:
-            first.setdefault(level_key(cell), cell)
-    order = sorted(first, key=lambda key: (isinstance(key, str), key))
-    return [first[key] for key in order]
-
-
 def _ids(source: Screen, roles: Roles, text: Mapping[str, np.ndarray], count: int) -> np.ndarray:
     if not roles.id:
         return np.array([f"row_{row}" for row in range(1, count + 1)], object)

@@ -36,9 +36,7 @@ def mean_log_loss(y: np.ndarray, p: np.ndarray, known: np.ndarray | None = None)
     return float(target_log_losses(y, p).mean())
 
 
-def target_log_losses(
-    y: np.ndarray, p: np.ndarray, known: np.ndarray | None = None
-) -> np.ndarray:
+def target_log_losses(y: np.ndarray, p: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
     """Returns the clipped log loss of each target, [L].
 
     >>> labels, probabilities = np.array([[0, 1], [0, 0]]), np.full((2, 2), [0.5, 0.25])

@@ -24,8 +24,8 @@ MemberArrays: TypeAlias = Any
 Outputs: TypeAlias = Any
 # State of a `rules.Rule`: a named tuple of scalars.
 RuleState: TypeAlias = Any
-# `loss(outputs, targets [rows, targets], mask) -> scalar`; a mask is of rows [rows] or, where labels
-# are unknown, of cells [rows, targets].
+# `loss(outputs, targets [rows, targets], mask) -> scalar`; a mask is of rows [rows] or, where
+# labels are unknown, of cells [rows, targets].
 Loss: TypeAlias = Callable[[Outputs, Array, Array], Array]
 # `program(state, arguments, shared) -> (state, output)`, of one member or of all.
 MemberFunction: TypeAlias = Callable[[Any, Any, Any], tuple[Any, Any]]
