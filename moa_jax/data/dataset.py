@@ -44,7 +44,7 @@ class Levels:
           ValueError: it leaves some to the files, see `levels.settled`.
         """
         types = {"treated_type": data.treated_type, "control_type": data.control_type}
-        if not (data.cp_times and data.cp_doses and all(types.values())):
+        if not (data.cp_times and data.cp_doses):
             raise ValueError("expected levels, found fields that leave them to the files")
         for field, levels in {
             "cp_times": data.cp_times,
@@ -64,8 +64,7 @@ class Levels:
                         f"and {level!r}"
                     )
                 first[key] = level
-        types = data.treated_type, data.control_type, data.other_types
-        return cls(data.cp_times, data.cp_doses, *types)
+        return cls(data.cp_times, data.cp_doses, *types.values(), data.other_types)
 
     @property
     def time_dtype(self) -> type[np.number]:

@@ -338,9 +338,8 @@ def _targets(file: Path, train: Dataset, missing: str) -> Targets:
         logging.info("%s: %d controls have no row, which counts as all 0", file, absent)
     if not table.names:
         raise UserError(f"{file}: expected target columns beside sig_id, found none")
-    values, known = (
-        cells[rows] for cells in table.binaries(table.names, missing == "mask", NOT_MEASURED)
-    )
+    cells = table.binaries(table.names, missing == "mask", NOT_MEASURED)
+    values, known = (each[rows] for each in cells)
     values[rows < 0] = 0
     known[train.is_control] = True  # a control has no mechanism
     _check_known(file, table.names, known[~train.is_control])
@@ -356,7 +355,7 @@ def _check_known(file: Path, names: Sequence[str], known: np.ndarray) -> None:
     """Checks that each target is known of a treated row, and logs how many cells are not."""
     if known.all():
         return
-    unknown = [name for name, some in zip(names, known.any(0), strict=True) if not some]
+    unknown = [name for name, some in zip(names, known.any(axis=0), strict=True) if not some]
     if unknown:
         raise UserError(
             f"{file}: column {unknown[0]}: expected labels of treated rows, found none but empty "

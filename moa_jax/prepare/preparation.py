@@ -160,6 +160,7 @@ def _write(
         ("train_drug", "drug_id", rows.compound),
         ("plate", "group", rows.plate),
         ("cell_line", "group", rows.cell_line),
+        ("groups", "group", rows.groups),
     ):
         if of is not None:
             ids = rows.ids[treated]
