@@ -8,7 +8,8 @@ their hyperparameters, and of which a greedy choice by out-of-fold predictions m
 Beside it stand the baselines of `configs/baseline.py`, those that apply, on the same folds: whether
 the networks were worth it is in the report. The blend weighs all by out-of-fold predictions.
 Compounds stay whole in folds where they are known; to predict new wells of known compounds set
-`split=stratified` for every model, or `--config.data.groups`.
+`split=stratified` for every model, or `--config.data.groups`. Times, doses and types are those that
+the data have.
 
 Variants: `:networks` without the baselines; `:smoke` for a size that ends within a minute on the
 embedded data.
@@ -20,7 +21,7 @@ import dataclasses
 
 import ml_collections
 
-from moa_jax.config import config_dict, variants
+from moa_jax.config import LEVELS_OF_FILES, DataConfig, config_dict, variants
 from moa_jax.configs import baseline
 from moa_jax.recipes import profile_nn
 
@@ -45,4 +46,4 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
             name: dataclasses.replace(config, **SMOKE_BASELINE if smoke else {})
             for name, config in baseline.MODELS.items()
         }
-    return config_dict(models)
+    return config_dict(models, data=DataConfig(**LEVELS_OF_FILES))

@@ -30,9 +30,7 @@ def nonempty_nonscored(rows: Dataset) -> Targets:
     """Returns the non-scored targets that have a positive row; possibly none."""
     if rows.nonscored is None:
         return Targets((), np.zeros((len(rows), 0), np.uint8))
-    some = rows.nonscored.values.any(0)
-    names = tuple(np.asarray(rows.nonscored.names)[some].tolist())
-    return Targets(names, rows.nonscored.values[:, some])
+    return rows.nonscored.take(slice(None), rows.nonscored.values.any(axis=0))
 
 
 def every_nonscored(rows: Dataset) -> Targets:
@@ -75,8 +73,8 @@ class StageDesign:
     Attributes:
       name: the stage's name, and that of its folder.
       network: makes the network for a number of outputs; None where `training` is on the host.
-      training: makes the `Stage` from name, forward, members, shared, member_data, targets and
-        start: loss, optimiser, schedule and rules are its own. Or what the host fits.
+      training: makes the `Stage` from name, forward, members, shared, member_data, targets, known
+        and start: loss, optimiser, schedule and rules are its own. Or what the host fits.
       targets: the targets of the recipe's rows.
       split: how these rows are cut into folds.
       features: what a network reads of a row.
@@ -168,6 +166,7 @@ class StageDesign:
                 arrays.member_data,
                 targets.values,
                 units,
+                targets.known,
             )
         return training(
             name=name,
@@ -176,5 +175,6 @@ class StageDesign:
             shared=arrays.table,
             member_data=self.member_data(arrays.member_data, [m.id for m in members]),
             targets=targets.values.astype(arrays.table.dtype),
+            known=targets.known,
             start=start,
         )

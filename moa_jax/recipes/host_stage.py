@@ -51,6 +51,7 @@ class HostStage:
       targets: [N, L] targets of the training rows.
       units: [N] unit of each of these rows, which inner folds keep whole; None where every row is
         its own.
+      known: [N, L] which targets were measured; None for all.
     """
 
     name: str
@@ -61,6 +62,7 @@ class HostStage:
     member_data: Any
     targets: np.ndarray
     units: np.ndarray | None
+    known: np.ndarray | None = None
 
     def fit(self, folder: Path, manifest: Manifest) -> None:
         """Fits every member whose model is not stored whole, to `members/` of a folder.
@@ -87,13 +89,15 @@ class HostStage:
                     raise signals.Interrupted(signal, f"{self.name}, after {member.name}")
 
     def _fitted(self, number: int, member: Member) -> learners.Fit:
-        rows, units = member.train_rows, self.units
+        rows, units, labels = member.train_rows, self.units, self.targets
+        if self.known is not None:
+            labels = np.where(self.known, labels, np.nan)
         own = jax.tree.map(lambda a: np.asarray(a)[number], self.member_data)
         (x,) = self.inputs(self.shared, own, rows, None, False)
         return learners.fit(
             self.training.learner,
             x,
-            self.targets[rows],
+            labels[rows],
             None if units is None else units[rows],
             self.training.inner_folds,
             self.training.seed,
