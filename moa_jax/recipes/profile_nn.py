@@ -1,7 +1,8 @@
 """Profile NN: a population of dense networks, each of a size of its own, and the ensemble of them.
 
 Nothing is tuned to the data: every member draws its hyperparameters, and a greedy choice among
-all members by out-of-fold predictions finds what suits.
+all members by out-of-fold predictions finds what suits. Where every training row of a member has
+exactly one label, its labels exclude each other: their probabilities add up to one.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class Config(Recipe, Ranges):
       members: networks of each fold, in all groups together.
       inputs: what each group reads: the columns by their `standard` scale, by `rank_gauss`, or
         their principal `components`, whitened. With them go time and dose.
-      widths, depths: of each group, width and number of the hidden layers.
+      widths, depths: of each group, width and number of the hidden layers; with none its members
+        are linear: logistic regressions that draw a ridge, and no rates of a network.
       components: most principal components.
       split: as for every recipe; by default compounds stay whole where they are known, which tells
         of compounds that no network has seen. `stratified` tells of new wells of known ones.
@@ -80,7 +82,7 @@ class Config(Recipe, Ranges):
         ("standard", "rank_gauss", "components", "components"), *INPUTS
     )
     widths: tuple[int, ...] = number((256, 256, 256, 64), 1, WIDEST)
-    depths: tuple[int, ...] = number((2, 2, 2, 2), 1, 100)
+    depths: tuple[int, ...] = number((2, 2, 2, 2), 0, 100)
     components: int = number(100, 1)
     split: str = switch(choice("auto", *SPLITS))
     frequent_above: int = switch(number(0, 0))
@@ -140,7 +142,8 @@ class Config(Recipe, Ranges):
         for group, (inputs, width, depth) in enumerate(self.groups):
             if not (dealt := self.dealt(group)):
                 continue
-            name, features = f"{inputs}_{width}x{depth}", described[inputs]
+            kind = f"{width}x{depth}" if depth else "linear"
+            name, features = f"{inputs}_{kind}", described[inputs]
             designs.append(
                 StageDesign(
                     name=name,
@@ -163,14 +166,25 @@ class Config(Recipe, Ranges):
 
     @property
     def groups(self) -> list[tuple[str, int, int]]:
-        """Inputs, width and depth of each group.
+        """Inputs, width and depth of each group; width 0 of a linear one.
 
         Raises:
           UserError: they are not equally many.
         """
         for name in ("widths", "depths"):
             check_lengths(name, getattr(self, name), "inputs", self.inputs)
-        return [*zip(self.inputs, self.widths, self.depths, strict=True)]
+        every = zip(self.inputs, self.widths, self.depths, strict=True)
+        return [(inputs, width if depth else 0, depth) for inputs, width, depth in every]
+
+    def draw(self, member: int) -> Draw:
+        """Returns what a member draws, by its number among all."""
+        place, group = divmod(member, len(self.inputs))
+        drawn = self.drawn(place, group)
+        if self.depths[group]:
+            return drawn._replace(ridge=0.0)
+        # What is left is convex: the highest rate gets to its minimum soonest.
+        rates = dict.fromkeys(Draw._fields[Draw._fields.index("dropout") :], 0.0)
+        return drawn._replace(learning_rate=self.learning_rate[1], weight_decay=0.0, **rates)
 
     def dealt(self, group: int) -> list[int]:
         """Returns the numbers of a group's members, those with the most steps first."""
@@ -190,7 +204,7 @@ class Config(Recipe, Ranges):
         from moa_jax.recipes import population_notes
 
         stages = [design.name for design in self.stages(context.levels, False)]
-        return population_notes.of(context, self, stages, self.nested)
+        return population_notes.of(context, self.draw, stages, self.nested)
 
     def split_rows(self, rows: Dataset, seeds: Sequence[int]) -> Split:
         """Returns the fold of each row, the same for all seeds."""
@@ -212,8 +226,14 @@ class Config(Recipe, Ranges):
             return self.whole_epochs(self.draw(member.seed).steps)
 
         def start(member: Member) -> dict:
-            bias = _log_odds(targets[member.train_rows].mean(0, dtype=np.float64))
-            return {"params": {"output": {"bias": bias}}}
+            known = targets[member.train_rows]
+            exclusive = known.shape[1] > 1 and (known.sum(1) == 1).all()
+            shares = known.mean(0, dtype=np.float64)
+            bias = np.log(_kept(shares)) if exclusive else _log_odds(shares)
+            return {
+                "params": {"output": {"bias": bias}},
+                "batch_stats": {"exclusive": np.float32(exclusive)},
+            }
 
         best = self.select_on == "holdout"
         most_rows = max((len(member.train_rows) for member in members), default=0)
@@ -236,15 +256,17 @@ class Config(Recipe, Ranges):
         )
 
     def optimizer(self, total_steps, scale, member_data):
-        """Returns AdamW on a one-cycle schedule, at a member's own rate and decay of kernels."""
+        """Returns AdamW on a one-cycle schedule, at a member's own rate, decay of kernels, ridge."""
         import optax
 
         from moa_jax.training.schedules import one_cycle
 
         draws = member_data.draws
         moved = one_cycle(total_steps, 1, draws["learning_rate"], pct_start=self.pct_start)
-        return optax.adamw(
-            moved.scaled(scale).rate, b2=BETA2, weight_decay=draws["weight_decay"], mask=_kernels
+        rate = moved.scaled(scale).rate
+        return optax.chain(
+            _ridge(draws["ridge"]),
+            optax.adamw(rate, b2=BETA2, weight_decay=draws["weight_decay"], mask=_kernels),
         )
 
 
@@ -288,10 +310,14 @@ def rows_per_step(batch_size: int, rows: int) -> int:
     return times * batch_size
 
 
+def _kept(shares: np.ndarray) -> np.ndarray:
+    """Returns shares [L], kept from 0 and 1."""
+    return np.clip(shares, 1e-4, 1 - 1e-4)
+
+
 def _log_odds(shares: np.ndarray) -> np.ndarray:
-    """Returns log odds [L] of shares, which are kept from 0 and 1."""
-    kept = np.clip(shares, 1e-4, 1 - 1e-4)
-    return np.log(kept / (1 - kept))
+    """Returns log odds [L] of shares."""
+    return np.log(_kept(shares) / (1 - _kept(shares)))
 
 
 def _probabilities(outputs):
@@ -310,6 +336,23 @@ def _smoothed_loss(outputs, targets, mask):
     from moa_jax.training import losses
 
     return _loss(outputs, losses.smoothed(targets, outputs.smoothing), mask)
+
+
+def _ridge(weight):
+    """Returns what adds a ridge's gradient: the loss is the mean over as many labels as outputs."""
+    import jax
+    import optax
+
+    def add(updates, params):
+        return jax.tree.map(
+            lambda update, array: update + weight / array.shape[-1] * array
+            if array.ndim > 1
+            else update,
+            updates,
+            params,
+        )
+
+    return optax.stateless(add)
 
 
 def _kernels(params):
