@@ -147,7 +147,7 @@ def test_exclusive_labels_keep_their_precision():
     """A sure network tells how sure, and its loss has a gradient; so does one of equal logits."""
     logits = jnp.array([[40.0, 0.0, 5.0], [2.0, 2.0, 2.0], [-200.0, 200.0, 0.0]])
     found = drawn_mlp.against_others(logits)
-    np.testing.assert_allclose(found[0], [40 - np.log1p(np.exp(5)) , -40, -35], rtol=1e-5)
+    np.testing.assert_allclose(found[0], [40 - np.log1p(np.exp(5)), -40, -35], rtol=1e-5)
     np.testing.assert_allclose(found[1], [-np.log(2)] * 3, rtol=1e-5)
     slopes = jax.grad(lambda z: drawn_mlp.against_others(z)[jnp.arange(3), jnp.arange(3)].sum())
     assert np.isfinite(slopes(logits)).all()

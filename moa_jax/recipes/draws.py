@@ -39,8 +39,9 @@ class Ranges:
       steps: optimiser steps; the logarithm is drawn evenly.
       learning_rate: peak of the one-cycle schedule; the logarithm is drawn evenly.
       weight_decay: decoupled, of kernels alone; the logarithm is drawn evenly.
-      ridge: of a linear member, which has no weight decay: this times half the squared norm of a
-        label's weights is added to its loss; the logarithm is drawn evenly.
+      ridge: this times half the squared norm of a label's weights in the output is added to the
+        label's loss, summed over all rows: the inverse of scikit-learn's C; the logarithm is drawn
+        evenly.
       dropout, input_dropout: shares of hidden values and of inputs, drawn evenly.
       input_noise: standard deviation of what is added to inputs, drawn evenly.
       label_smoothing: share of a target that is replaced by one half; of half of the members the
@@ -51,7 +52,7 @@ class Ranges:
     steps: tuple[int, ...] = number((150, 3000), 1, length=2)
     learning_rate: tuple[float, ...] = number((3e-4, 1e-2), 1e-12, 1e3, length=2)
     weight_decay: tuple[float, ...] = number((1e-5, 1e-1), 1e-12, 1e3, length=2)
-    ridge: tuple[float, ...] = number((1e-4, 1e1), 1e-12, 1e3, length=2)
+    ridge: tuple[float, ...] = number((1e-1, 3e2), 1e-12, 1e3, length=2)
     dropout: tuple[float, ...] = number((0.0, 0.6), 0.0, 0.999, length=2)
     input_dropout: tuple[float, ...] = number((0.0, 0.5), 0.0, 0.999, length=2)
     input_noise: tuple[float, ...] = number((0.0, 0.5), 0.0, 1e3, length=2)
@@ -104,4 +105,3 @@ class Ranges:
             low, high = getattr(self, name)
             if low > high:
                 raise UserError(f"{name}: expected the lower end first, found ({low}, {high})")
-

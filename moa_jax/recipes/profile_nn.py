@@ -58,7 +58,7 @@ class Config(Recipe, Ranges):
       inputs: what each group reads: the columns by their `standard` scale, by `rank_gauss`, or
         their principal `components`, whitened. With them go time and dose.
       widths, depths: of each group, width and number of the hidden layers; with none its members
-        are linear: logistic regressions that draw a ridge, and no rates of a network.
+        are linear: logistic regressions, which draw a ridge and a length alone.
       components: most principal components.
       split: as for every recipe; by default compounds stay whole where they are known, which tells
         of compounds that no network has seen. `stratified` tells of new wells of known ones.
@@ -181,7 +181,7 @@ class Config(Recipe, Ranges):
         place, group = divmod(member, len(self.inputs))
         drawn = self.drawn(place, group)
         if self.depths[group]:
-            return drawn._replace(ridge=0.0)
+            return drawn
         # What is left is convex: the highest rate gets to its minimum soonest.
         rates = dict.fromkeys(Draw._fields[Draw._fields.index("dropout") :], 0.0)
         return drawn._replace(learning_rate=self.learning_rate[1], weight_decay=0.0, **rates)
@@ -244,7 +244,7 @@ class Config(Recipe, Ranges):
             loss=_smoothed_loss,
             valid_loss=_loss,
             valid_weights=by_row,
-            optimizer=self.optimizer,
+            optimizer=functools.partial(self.optimizer, 1 if targets is None else len(targets)),
             epochs=max(map(length, members), default=self.whole_epochs(self.steps[1])),
             own_epochs=length,
             epoch_steps=self.epoch_steps,
@@ -255,8 +255,8 @@ class Config(Recipe, Ranges):
             share_init_across_folds=False,
         )
 
-    def optimizer(self, total_steps, scale, member_data):
-        """Returns AdamW on a one-cycle schedule, at a member's own rate, decay of kernels, ridge."""
+    def optimizer(self, rows, total_steps, scale, member_data):
+        """Returns AdamW on a one-cycle schedule, with a member's own rate, decay and ridge."""
         import optax
 
         from moa_jax.training.schedules import one_cycle
@@ -265,7 +265,7 @@ class Config(Recipe, Ranges):
         moved = one_cycle(total_steps, 1, draws["learning_rate"], pct_start=self.pct_start)
         rate = moved.scaled(scale).rate
         return optax.chain(
-            _ridge(draws["ridge"]),
+            _ridge(draws["ridge"] / rows),
             optax.adamw(rate, b2=BETA2, weight_decay=draws["weight_decay"], mask=_kernels),
         )
 
@@ -339,20 +339,16 @@ def _smoothed_loss(outputs, targets, mask):
 
 
 def _ridge(weight):
-    """Returns what adds a ridge's gradient: the loss is the mean over as many labels as outputs."""
+    """Returns what adds the gradient of a ridge to that of a loss, the mean over the labels."""
     import jax
     import optax
 
-    def add(updates, params):
-        return jax.tree.map(
-            lambda update, array: update + weight / array.shape[-1] * array
-            if array.ndim > 1
-            else update,
-            updates,
-            params,
-        )
+    def add(path, update, array):
+        if [key.key for key in path] != ["output", "kernel"]:
+            return update
+        return update + weight / array.shape[-1] * array
 
-    return optax.stateless(add)
+    return optax.stateless(functools.partial(jax.tree.map_with_path, add))
 
 
 def _kernels(params):
