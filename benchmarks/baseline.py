@@ -25,8 +25,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from moa_jax import config as configuration
-from moa_jax.command import run
 from moa_jax.data.dataset import Dataset
+from moa_jax.engine import run
 from moa_jax.recipes import RECIPES
 from moa_jax.store import files
 from moa_jax.training.metrics import mean_log_loss

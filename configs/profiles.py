@@ -1,20 +1,28 @@
-"""A population of dense networks that finds its own sizes, for profiles of any kind.
+"""The whole answer for profiles of any kind: networks of many sizes, baselines, and their blend.
 
     python -m moa_jax.launch --config=configs/profiles.py --workdir=runs/profiles \
         --config.data.folder=FOLDER
 
-Members draw their hyperparameters, and a greedy choice among them by out-of-fold predictions makes
-the ensemble: nothing is set for a data set. Compounds stay whole in folds where they are known;
-`--config.models.profile_nn.split=stratified` asks for new wells of known compounds instead.
+Nothing is set for a data set. `profile_nn` is a population of dense networks whose members draw
+their hyperparameters, and of which a greedy choice by out-of-fold predictions makes the ensemble.
+Beside it stand the baselines of `configs/baseline.py`, those that apply, on the same folds: whether
+the networks were worth it is in the report. The blend weighs all by out-of-fold predictions.
+Compounds stay whole in folds where they are known; to predict new wells of known compounds set
+`split=stratified` for every model, or `--config.data.groups`. Times, doses and types are those that
+the data have.
 
-Variant: `:smoke` for a size that ends within a minute on the embedded data.
+Variants: `:networks` without the baselines; `:smoke` for a size that ends within a minute on the
+embedded data.
 """
 
 from __future__ import annotations
 
+import dataclasses
+
 import ml_collections
 
-from moa_jax.config import config_dict, variants
+from moa_jax.config import LEVELS_OF_FILES, DataConfig, config_dict, variants
+from moa_jax.configs import baseline
 from moa_jax.recipes import profile_nn
 
 SMOKE = {
@@ -25,9 +33,17 @@ SMOKE = {
     "steps": (50, 200),
     "epoch_steps": 50,
 }
+SMOKE_BASELINE = {"folds": 3, "components": 20, "c": (1e-3, 1e-2), "rounds": (5, 10)}
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the configuration; see the module for the variants."""
-    chosen = variants(variant, "smoke")
-    return config_dict({"profile_nn": profile_nn.Config(**SMOKE if "smoke" in chosen else {})})
+    chosen = variants(variant, "smoke", "networks")
+    smoke = "smoke" in chosen
+    models = {"profile_nn": profile_nn.Config(**SMOKE if smoke else {})}
+    if "networks" not in chosen:
+        models |= {
+            name: dataclasses.replace(config, **SMOKE_BASELINE if smoke else {})
+            for name, config in baseline.MODELS.items()
+        }
+    return config_dict(models, data=DataConfig(**LEVELS_OF_FILES))

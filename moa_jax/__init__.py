@@ -9,11 +9,18 @@ __version__ = "0.1.0"
 # need not wait for.
 _ESTIMATORS = {
     "DeepInsight": "moa_jax.estimators.deep_insight",
+    "MechanismClassifier": "moa_jax.estimators.mechanism_classifier",
     "TabNetClassifier": "moa_jax.estimators.tabnet_classifier",
 }
+
+__all__ = ["DeepInsight", "MechanismClassifier", "TabNetClassifier", "__version__"]  # noqa: F822
 
 
 def __getattr__(name: str):
     if name in _ESTIMATORS:
         return getattr(importlib.import_module(_ESTIMATORS[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ESTIMATORS})

@@ -96,19 +96,19 @@ MUTATIONS = (
         "answers/test_calibration.py::test_what_only_remembers_compounds_is_not_chosen",
     ),
     Mutation(
-        "command/answers.py",
+        "engine/answers.py",
         "main = self.rules.get(COMPOUNDS, self.rules[WELLS])",
         "main = self.rules[WELLS]",
         "answers/test_answer_files.py::test_the_parquet_file_has_every_well_and_compound",
     ),
     Mutation(
-        "command/answers.py",
+        "engine/answers.py",
         "if files.content_hash(record) != expected:",
         "if not expected:",
         "answers/test_answer_files.py::test_rules_are_read_back_as_the_weights_name_them",
     ),
     Mutation(
-        "command/answers.py",
+        "engine/answers.py",
         'reference = losses if kind == "blend" else reference',
         "reference = losses",
         "answers/test_answer_files.py::test_scores_stand_beside_what_knows_less",
@@ -134,8 +134,8 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/profile_nn.py",
-        "targets[member.train_rows].mean(0",
-        "targets.mean(0",
+        "shares(targets[own], ",
+        "shares(targets, ",
         "test_profile_nn.py::test_outputs_start_at_the_share_of_positive_training_rows",
     ),
     Mutation(
@@ -237,7 +237,7 @@ MUTATIONS = (
         "test_splitting.py::test_a_holdout_keeps_units_whole",
     ),
     Mutation(
-        "command/run.py",
+        "engine/run.py",
         "len(found.keys() - {UNKNOWN}) > 1 and searched",
         "len(found) > 2 and searched",
         "test_splitting.py::test_searched_weights_need_like_splits",
@@ -719,8 +719,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/loop.py",
-        "stage.valid_weights(batches.counts)",
-        "(batches.counts > 0)",
+        "stage.valid_weights(counts)",
+        "(counts > 0)",
         "test_loop.py::test_validation_loss_by_row_is_the_mean_over_rows",
     ),
     Mutation(
@@ -913,8 +913,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/metrics.py",
-        '"printed_treated": printed_log_loss(y, p, 0)',
-        '"printed_treated": printed_log_loss(y, p, num_controls)',
+        '"printed_treated": printed_log_loss(y, p, 0, known)',
+        '"printed_treated": printed_log_loss(y, p, num_controls, known)',
         "test_training_math.py::test_every_convention_with_controls_filled_in",
     ),
     # Models.
@@ -1006,9 +1006,57 @@ MUTATIONS = (
     ),
     Mutation(
         "data/tables.py",
-        "table.binaries(table.names)[rows]",
-        "table.binaries(table.names)",
+        "(each[rows] for each in cells)",
+        "(each for each in cells)",
         "test_tables.py::test_order_of_rows_does_not_matter",
+    ),
+    Mutation(
+        "data/tables.py",
+        "values, known)",
+        "values)",
+        "test_missing_targets.py::test_empty_cells_are_read_as_not_measured",
+    ),
+    Mutation(
+        "recipes/design.py",
+        "known=targets.known,",
+        "known=None,",
+        "test_missing_targets.py::test_a_run_with_unknown_labels",
+    ),
+    Mutation(
+        "training/loop.py",
+        "targets, cells = shared.targets[rows], shared.cells(rows, mask)",
+        "targets, cells = shared.targets[rows], mask",
+        "test_missing_targets.py::test_what_stands_in_an_unknown_cell_moves_nothing",
+    ),
+    Mutation(
+        "training/loop.py",
+        "counts = shared.cells(batches.rows, real).sum((1, 2))",
+        "counts = counts",
+        "test_missing_targets.py::test_what_stands_in_an_unknown_cell_moves_nothing",
+    ),
+    Mutation(
+        "blend/search.py",
+        "of_others = () if known is None else (known[~held_out],)",
+        "of_others = ()",
+        "test_missing_targets.py::test_searched_weights_are_those_without_the_cells",
+    ),
+    Mutation(
+        "command/run.py",
+        "        labels.known,\n",
+        "        None,\n",
+        "test_missing_targets.py::test_a_run_with_unknown_labels",
+    ),
+    Mutation(
+        "data/levels.py",
+        "if len(like) == 1 and (len(left) > 1 or treated):",
+        "if like:",
+        "test_levels.py::test_the_control_is_the_type_that_is_called_so",
+    ),
+    Mutation(
+        "command/inference.py",
+        'for name in (*unset, "other_types")',
+        "for name in unset",
+        "test_levels.py::test_a_work_folder_keeps_what_was_found",
     ),
     Mutation(
         "data/tables.py",
@@ -1055,7 +1103,7 @@ MUTATIONS = (
     # Blend and report.
     Mutation(
         "blend/search.py",
-        "found.append(search(others, targets[~held_out]))",
+        "found.append(search(others, targets[~held_out], *of_others))",
         "found.append(search(predictions, targets))",
         "test_search.py::test_nested_scores_rows_with_the_weights_of_the_others",
     ),
@@ -1212,7 +1260,7 @@ MUTATIONS = (
         "test_workdir.py::test_another_run_is_refused",
     ),
     Mutation(
-        "command/run.py",
+        "engine/run.py",
         "order = dataset.test.ids if dataset.submission_ids is None else dataset.submission_ids",
         "order = dataset.test.ids",
         "test_handover.py::test_the_submission_follows_the_sample",
@@ -1224,7 +1272,7 @@ MUTATIONS = (
         "test_handover.py::test_new_rows_may_have_their_columns_in_any_order",
     ),
     Mutation(
-        "command/inference.py",
+        "engine/prediction.py",
         "system.load(config.models[name], context, targets, num_stages)",
         "system.load(config.models[name], context, targets)",
         "trust/test_inference.py::test_every_part_goes_through_all_models_in_one_reading",
@@ -1236,7 +1284,7 @@ MUTATIONS = (
         "trust/test_inference.py::test_a_file_that_changes_meanwhile_leaves_nothing",
     ),
     Mutation(
-        "command/inference.py",
+        "engine/prediction.py",
         "    stored_weights.check_origin(workdir.path, record, workdir.run, config.blend)\n",
         "",
         "trust/test_inference.py::test_weights_are_checked_when_inference_reads_them",
@@ -1255,8 +1303,8 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/system.py",
-        "share=1 / (num_stages or len(designs)),",
-        "share=1 / len(designs),",
+        "share = 1 / (num_stages or len(designs))",
+        "share = 1 / len(designs)",
         "test_new_rows.py::test_stages_of_all_models_share_the_memory",
     ),
     Mutation(
@@ -1431,19 +1479,19 @@ MUTATIONS = (
     ),
     # Limits: what is checked before work begins.
     Mutation(
-        "command/run.py",
+        "engine/run.py",
         "limits.check_memory(config, dataset, context)",
         "pass",
         "trust/test_limits.py::test_a_network_fits_in_memory",
     ),
     Mutation(
-        "command/run.py",
+        "engine/run.py",
         "limits.check_counts(config, dataset)",
         "pass",
         "trust/test_limits.py::test_members_rows_fit_in_memory",
     ),
     Mutation(
-        "command/limits.py",
+        "engine/limits.py",
         "return tuple(of_field) if left <= at_hand else None",
         "return tuple(of_field)",
         "trust/test_limits.py::test_data_that_nothing_is_too_large_for_are_blamed",
@@ -1516,8 +1564,8 @@ MUTATIONS = (
     ),
     Mutation(
         "data/prepared.py",
-        'if f"data.{name}" not in given and getattr',
-        "if getattr",
+        'if f"data.{name}" not in given',
+        "if True",
         "prepare/test_layout.py::test_the_run_takes_what_the_folder_says",
     ),
     Mutation(

@@ -1,7 +1,8 @@
 """Holds the plan of a run's configuration against what the finished run recorded."""
 
 from moa_jax import config as configuration
-from moa_jax.command import plan, run
+from moa_jax.command import plan
+from moa_jax.engine import run
 from moa_jax.recipes import RECIPES
 from moa_jax.store import files
 from moa_jax.store.workdir import Workdir

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from systems import built, context
 
-from moa_jax.command import plan, run
+from moa_jax.command import plan
 from moa_jax.config import RunConfig, switches
 from moa_jax.data import folds, simulate
+from moa_jax.engine import run
 from moa_jax.errors import UserError
 from moa_jax.models import efficientnet
 from moa_jax.models.efficientnet import EfficientNet

@@ -2,7 +2,9 @@
 
 import functools
 
+import flax.linen as nn
 import jax
+import jax.ad_checkpoint
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -119,6 +121,23 @@ def test_parameter_counts(variant, published):
 def test_every_variant_has_its_count():
     table = test_parameter_counts.pytestmark[0].args[1]
     assert [row[0] for row in table] == list(EFFICIENTNETS)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_swish_keeps_its_input_alone(dtype, capsys):
+    x = jnp.linspace(-20, 20, 401, dtype=dtype)
+    cotangent = jnp.cos(jnp.arange(401)).astype(dtype)
+    (found,), (expected,) = (
+        jax.vjp(function, x)[1](cotangent) for function in (efficientnet.swish, nn.swish)
+    )
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == dtype
+    jax.ad_checkpoint.print_saved_residuals(lambda x: efficientnet.swish(x).sum(), x)
+    kept = capsys.readouterr().out.splitlines()
+    assert len(kept) == 1 and "from the argument x" in kept[0]
+    # No barrier between the backward pass and what XLA may fuse it with.
+    program = str(jax.make_jaxpr(jax.grad(lambda x: efficientnet.swish(x).sum()))(x))
+    assert "remat" not in program and "barrier" not in program
 
 
 def test_drop_connect_drops_whole_rows():

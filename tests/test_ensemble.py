@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import systems
 
-from moa_jax.command import repair, run
+from moa_jax.command import repair
 from moa_jax.data import simulate
 from moa_jax.data.dataset import Targets
+from moa_jax.engine import run
 from moa_jax.errors import UserError
 from moa_jax.recipes import ensemble, system
 from moa_jax.recipes.selection import greedy

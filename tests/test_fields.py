@@ -8,8 +8,9 @@ import pytest
 from ml_collections.config_flags.tuple_parser import TupleParser
 
 from moa_jax import config as configuration
-from moa_jax.command import fields, flags
+from moa_jax.command import fields
 from moa_jax.config import BlendConfig, DataConfig, PredictionFiles, RunConfig, choice, number
+from moa_jax.engine import configurations
 from moa_jax.recipes import RECIPES
 
 
@@ -80,7 +81,7 @@ def test_what_is_shown_of_a_tuple_is_what_a_flag_takes(value):
     assert TupleParser().parse(word) == value
 
 
-@pytest.mark.parametrize("name", flags.packaged())
+@pytest.mark.parametrize("name", configurations.packaged())
 def test_every_field_of_every_configuration_has_a_meaning(name):
     module = importlib.import_module(f"moa_jax.configs.{name}")
     variant = ["mine,theirs"] if name == "blend_files" else []

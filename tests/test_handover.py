@@ -12,12 +12,13 @@ import toy
 from systems import designs
 
 from moa_jax import config as configuration
-from moa_jax.command import inference, run
+from moa_jax.command import inference
 from moa_jax.config import BlendConfig, DataConfig, PredictionFiles, RunConfig
 from moa_jax.data import simulate
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Targets
 from moa_jax.deepinsight import inputs
 from moa_jax.deepinsight.feature_map import FeatureMap
+from moa_jax.engine import prediction, run
 from moa_jax.estimators.tabnet_classifier import TabNetClassifier
 from moa_jax.models.mlp import MLP, TwoLayerMLP
 from moa_jax.recipes import RECIPES, deepinsight_cnn, profile, three_stage_nn, two_heads_resnet
@@ -348,7 +349,7 @@ def test_new_rows_may_have_their_columns_in_any_order(rows, tmp_path, monkeypatc
 
         return predict
 
-    monkeypatch.setattr(inference.system, "load", load)
+    monkeypatch.setattr(prediction.system, "load", load)
     data = DataConfig(test_features=str(tmp_path / "new.csv"))
     config = RunConfig({"model": three_stage_nn.Config()}, data=data)
     workdir = Workdir(tmp_path / "run")

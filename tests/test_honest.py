@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import systems
 
-from moa_jax.command import run
 from moa_jax.data import simulate
 from moa_jax.data.dataset import Targets
+from moa_jax.engine import run
 from moa_jax.recipes import stage_predictions, system
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
@@ -25,7 +25,11 @@ MODELS = (
     "two_heads_resnet",
     "efficientnet",
     "profile_nn",
+    "logistic",
+    "trees",
 )
+# Their choice of a strength, and its loss, are made without the fold.
+BASELINES = ("logistic", "trees")
 
 
 class SmallImageNetwork(nn.Module):
@@ -49,7 +53,7 @@ def small(model, monkeypatch):
     elif model == "profile_nn":
         fields |= {"members": 4, "widths": (8, 4), "depths": (1, 1)}
         fields["inputs"] = ("standard", "components")
-    else:
+    elif model not in BASELINES:
         fields["seeds"] = (0,)
     if model == "two_heads_resnet":
         fields["freeze_loop"] = "off"  # it trains on the rows that it predicts, and is not reported

@@ -228,6 +228,27 @@ input_noise            | [0.0, 0.5]
 label_smoothing        | [1e-4, 3e-2]
 """
 
+# It has none either.
+BASELINE = """
+field                  | logistic      | trees         | viability
+recipe                 | "baseline"
+model                  | "logistic"    | "trees"       | "viability"
+optional               | False         | True          | True
+components             | 100
+c                      | [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0]
+rounds                 | [5, 10, 20, 40, 80]
+tree_rate              | 0.05
+leaves                 | 8
+leaf_rows              | 5
+tree_columns           | 60
+inner_folds            | 3
+folds                  | 5
+split                  | "auto"
+frequent_above         | 0
+split_seed             | 0
+"""
+BASELINES = {name: f"baseline/{name}" for name in ("logistic", "trees", "viability")}
+
 # Convention of the printed score, and the recorded log loss of treated rows where there is one.
 SCORES = {
     "simple_nn/old": ("printed", 0.015846),
@@ -238,6 +259,7 @@ SCORES = {
     "two_heads_resnet/v1": ("epsilon", 0.015887),
     "two_heads_resnet/v2": ("epsilon", 0.015660),
     "profile_nn/only": (None, None),
+    **dict.fromkeys(BASELINES.values(), (None, None)),
     "deepinsight_cnn/b3": ("epsilon_all", 0.016016),
     "deepinsight_cnn/r1": ("epsilon_all", 0.015819),
     "deepinsight_cnn/r2": ("epsilon_all", 0.015756),
@@ -253,7 +275,9 @@ CONFIGURATIONS = {
     "nn_tabnet": {"nn_tabnet": "nn_tabnet/only"},
     "two_heads_resnet": {"two_heads_resnet": "two_heads_resnet/v1"},
     "two_heads_resnet:v2": {"two_heads_resnet": "two_heads_resnet/v2"},
-    "profiles": {"profile_nn": "profile_nn/only"},
+    "profiles": {"profile_nn": "profile_nn/only", **BASELINES},
+    "profiles:networks": {"profile_nn": "profile_nn/only"},
+    "baseline": BASELINES,
     "deepinsight_efficientnet_b3": {"efficientnet_b3": "deepinsight_cnn/b3"},
     "deepinsight_resnest": {"resnest_v1": "deepinsight_cnn/r1"},
     "deepinsight_resnest:v2": {"resnest_v2": "deepinsight_cnn/r2"},
@@ -321,6 +345,7 @@ def every_column():
         "two_heads_resnet": (TWO_HEADS_RESNET, {}),
         "deepinsight_cnn": (DEEPINSIGHT_CNN, {}),
         "profile_nn": (PROFILE_NN, {}),
+        "baseline": (BASELINE, {}),
     }
     return {
         f"{recipe}/{name}": SPLIT | values | common

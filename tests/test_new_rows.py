@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from data_folders import frames, write
 
-from moa_jax.command import inference, run
+from moa_jax.command import inference
 from moa_jax.config import DataConfig, RunConfig
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Dataset
+from moa_jax.engine import run
 from moa_jax.errors import UserError
 from moa_jax.recipes import simple_nn, system
 from moa_jax.recipes.context import Context

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import systems
 import toy
-from scipy.special import expit, logit
+from scipy.special import expit, logit, softmax
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from moa_jax.data import simulate
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Targets
 from moa_jax.errors import UserError
+from moa_jax.models import drawn_mlp
 from moa_jax.models.drawn_mlp import DrawnMLP, DrawnOutputs
 from moa_jax.recipes import profile, profile_nn, system
 from moa_jax.recipes.draws import Ranges
@@ -43,13 +45,13 @@ def test_a_member_draws_the_same_whoever_else_there_is():
     ranges = Ranges()
     few, many = profile_nn.Config(members=8), profile_nn.Config(members=256)
     assert [few.draw(n) for n in range(8)] == [many.draw(n) for n in range(8)]
-    assert len({ranges.draw(n) for n in range(64)}) == 64
-    assert ranges.draw(0) != Ranges(draw_seed=1).draw(0)
+    assert len({ranges.drawn(n) for n in range(64)}) == 64
+    assert ranges.drawn(0) != Ranges(draw_seed=1).drawn(0) != ranges.drawn(0, group=1)
 
 
 def test_draws_fill_their_ranges():
     ranges = Ranges()
-    every = [ranges.draw(n) for n in range(400)]
+    every = [ranges.drawn(n) for n in range(400)]
     for name in every[0]._fields:
         low, high = getattr(ranges, name)
         values = np.array([getattr(draw, name) for draw in every])
@@ -60,6 +62,30 @@ def test_draws_fill_their_ranges():
     assert 0.4 < np.mean([draw.label_smoothing > 0 for draw in every]) < 0.6
     config = profile_nn.Config(epoch_steps=100)
     assert [config.whole_epochs(steps) for steps in (1, 149, 150, 3000)] == [1, 1, 2, 30]
+
+
+def test_eight_members_of_a_group_lie_in_the_eighths_of_every_range():
+    ranges = Ranges()
+    for first in (0, 8):
+        every = [ranges.drawn(n, group=3) for n in range(first, first + 8)]
+        for name in every[0]._fields[:-1]:
+            bounds, values = getattr(ranges, name), [getattr(draw, name) for draw in every]
+            # Zero is the lower end of ranges that are not drawn from by their logarithm.
+            low, high, *values = np.log([*bounds, *values]) if bounds[0] else [*bounds, *values]
+            places = (np.array(values) - low) / (high - low)
+            assert sorted((places * 8).astype(int)) == list(range(8)), name
+    orders = {tuple(np.argsort(column)) for column in np.array(every).T}
+    assert len(orders) == len(every[0])
+
+
+def test_linear_members_draw_a_ridge_and_networks_do_not():
+    recipe = profile_nn.Config(members=8, inputs=("standard",) * 2, widths=(9, 9), depths=(0, 1))
+    linear, network = recipe.draw(4), recipe.draw(5)
+    assert linear.ridge and linear.learning_rate == 1e-2
+    assert not any([linear.weight_decay, linear.dropout, *linear[5:]])
+    assert network.weight_decay and network.dropout and not network.ridge
+    names = [design.name for design in recipe.stages(ORIGINAL_LEVELS, False)]
+    assert names == ["standard_linear", "standard_9x1"]
 
 
 def test_members_are_dealt_to_groups_the_longest_first():
@@ -98,7 +124,8 @@ def test_the_network_computes_what_numpy_does():
         params = jax.tree.map(
             lambda a: a + 0.1 * generator.normal(size=a.shape), variables["params"]
         )
-        found = network.apply({"params": params}, x, rates | {"label_smoothing": jnp.asarray(0.2)})
+        variables = {**variables, "params": params}
+        found = network.apply(variables, x, rates | {"label_smoothing": jnp.asarray(0.2)})
         h = x
         for name in ("dense1", "dense2"):
             h = h @ params[name]["kernel"] + params[name]["bias"]
@@ -108,9 +135,42 @@ def test_the_network_computes_what_numpy_does():
         np.testing.assert_allclose(found.logits, expected, rtol=1e-12)
         np.testing.assert_array_equal(found.smoothing, np.full((5, 1), 0.2))
         trained = network.apply(
-            {"params": params}, x, rates, train=True, rngs={"dropout": jax.random.key(1)}
+            variables, x, rates, train=True, rngs={"dropout": jax.random.key(1)}
         )
         np.testing.assert_allclose(trained.logits, expected, rtol=1e-12)
+        variables["batch_stats"] = {"exclusive": jnp.ones(())}
+        found = network.apply(variables, x, rates)
+        np.testing.assert_allclose(expit(found.logits), softmax(expected, axis=1), rtol=1e-12)
+
+
+def test_exclusive_labels_keep_their_precision():
+    """A sure network tells how sure, and its loss has a gradient; so does one of equal logits."""
+    logits = jnp.array([[40.0, 0.0, 5.0], [2.0, 2.0, 2.0], [-200.0, 200.0, 0.0]])
+    found = drawn_mlp.against_others(logits)
+    np.testing.assert_allclose(found[0], [40 - np.log1p(np.exp(5)), -40, -35], rtol=1e-5)
+    np.testing.assert_allclose(found[1], [-np.log(2)] * 3, rtol=1e-5)
+    slopes = jax.grad(lambda z: drawn_mlp.against_others(z)[jnp.arange(3), jnp.arange(3)].sum())
+    assert np.isfinite(slopes(logits)).all()
+    np.testing.assert_allclose(slopes(logits)[1], [-0.5, 1, -0.5], rtol=1e-5)
+
+
+def test_labels_that_exclude_each_other_are_found_by_a_members_rows(tmp_path, dataset):
+    of_one = np.eye(3, dtype=np.uint8)[np.arange(len(dataset)) % 3]
+    alike = dataclasses.replace(dataset.scored, values=of_one)
+    exclusive = dataclasses.replace(dataset, scored=alike)
+    stage = systems.built(small(), exclusive, tmp_path / "one", "standard_8x1")
+    group = StageRun(
+        stage, tmp_path, Settings(Devices.available("vmap"), members_at_once=2), None
+    ).group(0)
+    found = np.asarray(group.predict(group.init(), np.arange(10)))
+    np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
+    assert all(stage.start(m)["batch_stats"]["exclusive"] == 1 for m in stage.members)
+    # A second label of one row is known to the members that train on it.
+    of_one[np.flatnonzero(~exclusive.is_control)[0]] = 1
+    stage = systems.built(small(), exclusive, tmp_path / "two", "standard_8x1")
+    for member in stage.members:
+        expected = 0 not in member.train_rows
+        assert stage.start(member)["batch_stats"]["exclusive"] == expected
 
 
 @pytest.mark.parametrize("rate", ["input_noise", "input_dropout", "dropout"])
@@ -247,6 +307,7 @@ def test_members_have_their_own_rates(tmp_path, dataset):
     for number, member in enumerate(stage.members):
         data = jax.tree.map(lambda a, n=number: jnp.asarray(a)[n], stage.member_data)
         draw = recipe.draw(member.seed)
+        assert float(data.draws["ridge"]) == 0
         optimizer = stage.optimizer(jnp.int32(10), jnp.float32(1), data)
         nothing = jax.tree.map(jnp.zeros_like, params)
         state = optimizer.init(params)
@@ -256,6 +317,28 @@ def test_members_have_their_own_rates(tmp_path, dataset):
         assert 0.9 * draw.learning_rate < rate <= 1.001 * draw.learning_rate
         assert not updates["bias"].any()
         assert stage.total_steps(member) == 4 * recipe.whole_epochs(draw.steps)
+
+
+def test_a_linear_members_ridge_is_that_of_a_logistic_regression(tmp_path, dataset):
+    """Trained long, it is scikit-learn's with C = 1 / (ridge rows)."""
+    recipe = small(
+        inputs=("standard",), widths=(8,), depths=(0,), members=1, steps=(4000, 4000), epoch_steps=500,
+        learning_rate=(1e-2, 3e-2), ridge=(0.1, 0.1), batch_size=128,
+    )  # fmt: skip
+    stage = systems.built(recipe, dataset, tmp_path, "standard_linear")
+    stage = dataclasses.replace(stage, members=stage.members[:1])
+    group = StageRun(
+        stage, tmp_path, Settings(Devices.available("vmap"), members_at_once=1), None
+    ).group(0)
+    state = group.init()
+    for epoch in range(8):
+        state, _ = group.validate(group.train_steps(state, epoch))
+    found = np.asarray(group.predict(state, np.arange(len(stage.targets))))[0]
+    rows = stage.members[0].train_rows
+    x = np.asarray(stage.shared)[:, 0]
+    for label, labels in enumerate(stage.targets[rows].T):
+        fitted = LogisticRegression(C=1 / (0.1 * len(rows)), tol=1e-8).fit(x[rows], labels)
+        np.testing.assert_allclose(found[:, label], fitted.predict_proba(x)[:, 1], atol=0.01)
 
 
 def test_the_loss_smooths_by_the_member():

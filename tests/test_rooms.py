@@ -8,18 +8,23 @@ PACKAGE = Path(__file__).parents[1] / "moa_jax"
 # What each room imports beside config, errors, schema and store, as CONTRIBUTING.md says.
 BELOW = {
     "command": {
-        "answers", "blend", "configs", "data", "deepinsight", "prepare", "recipes", "report",
-        "training",
+        "answers", "blend", "data", "engine", "prepare", "recipes", "report", "training",
     },
     "prepare": {"report", "data"},
-    "estimators": {"report", "deepinsight", "training", "models"},
+    "estimators": {
+        "answers", "data", "deepinsight", "engine", "models", "recipes", "report", "training",
+    },
+    "engine": {
+        "answers", "blend", "configs", "data", "deepinsight", "recipes", "report", "training",
+    },
     "report": {"answers", "blend", "deepinsight", "training", "data"},
     "answers": {"training", "data"},
     "recipes": {
-        "deepinsight", "training", "pretrained", "features", "models", "data",
+        "deepinsight", "learners", "training", "pretrained", "features", "models", "data",
     },
     "blend": {"training", "data"},
     "deepinsight": {"features", "data"},
+    "learners": {"features", "data"},
     "training": {"models"},
     "pretrained": {"models"},
     "features": set(),

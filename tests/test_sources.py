@@ -9,9 +9,9 @@ import pytest
 
 from moa_jax import config as configuration
 from moa_jax.blend import sources
-from moa_jax.command import run
 from moa_jax.config import BlendConfig, PredictionFiles, RunConfig
 from moa_jax.data import simulate, tables
+from moa_jax.engine import run
 from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES, simple_nn
 from moa_jax.store import files

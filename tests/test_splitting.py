@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import systems
 
-from moa_jax.command import run
 from moa_jax.config import PredictionFiles
 from moa_jax.data import folds, simulate
+from moa_jax.engine import run
 from moa_jax.errors import UserError
 from moa_jax.recipes import simple_nn
 from moa_jax.recipes.notes import of_split, split_record

@@ -6,8 +6,8 @@ import importlib
 import pytest
 
 from moa_jax import config as configuration
-from moa_jax.command import flags, unused
 from moa_jax.config import BlendConfig, DataConfig, RunConfig
+from moa_jax.engine import configurations, unused
 from moa_jax.errors import UserError
 from moa_jax.recipes import (
     RECIPES,
@@ -122,7 +122,7 @@ def test_fields_of_a_file_that_are_not_read():
         unused.check(run(), given)
 
 
-@pytest.mark.parametrize("name", flags.packaged())
+@pytest.mark.parametrize("name", configurations.packaged())
 def test_packaged_configurations_give_nothing_in_vain(name):
     module = importlib.import_module(f"moa_jax.configs.{name}")
     variant = ["mine,theirs"] if name == "blend_files" else []

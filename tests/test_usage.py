@@ -9,6 +9,7 @@ import pytest
 from absl import flags as absl_flags
 
 from moa_jax.command import flags, usage
+from moa_jax.engine import configurations
 
 
 def test_modes_flags_and_configurations_with_examples():
@@ -17,7 +18,7 @@ def test_modes_flags_and_configurations_with_examples():
     own = [f"--{f.name}" for f in absl_flags.FLAGS.get_flags_for_module(flags.__name__)]
     assert own == ["--config", "--fields", "--workdir", "--mode", "--distributed", "--repair"]
     flagged = {name.partition("=")[0] for name in names}
-    assert {*flags.MODES, *own, "--config.FIELD", *flags.packaged()} <= flagged
+    assert {*flags.MODES, *own, "--config.FIELD", *configurations.packaged()} <= flagged
     examples = [line.strip() for line in lines if line.strip().startswith(("moa-jax -", "srun"))]
     assert len(examples) >= len(flags.MODES) + len(own)
     assert max(map(len, lines)) <= usage.WIDTH
@@ -53,7 +54,8 @@ def test_precision_is_what_a_mode_computes_in(precision, tmp_path):
     program = """
 import sys
 import jax.numpy as jnp
-from moa_jax.command import entry, plan, run
+from moa_jax.command import entry, plan
+from moa_jax.engine import run
 run.load_data = lambda config: None
 plan.report = lambda *_: str(jnp.ones(1).dtype)
 entry.cli()

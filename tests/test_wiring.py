@@ -18,6 +18,7 @@ from moa_jax.data import simulate
 from moa_jax.errors import UserError
 from moa_jax.models.drawn_mlp import DrawnOutputs
 from moa_jax.recipes import (
+    baseline,
     deepinsight_cnn,
     nn_tabnet,
     profile_nn,
@@ -26,6 +27,7 @@ from moa_jax.recipes import (
     two_heads_resnet,
 )
 from moa_jax.recipes.design import Drawn
+from moa_jax.recipes.host_stage import HostTraining
 from moa_jax.recipes.profile import Steps
 from moa_jax.recipes.profile_features import ProfileFeatures
 from moa_jax.training.members import MemberId
@@ -43,7 +45,13 @@ CHANGES = {
     "nested_blocks": 2,
 }  # fmt: skip
 # Other fields without which one is not read.
-WITH = {"frequent_above": {"split": "compound"}}
+WITH = {
+    "components": {"model": "logistic"},
+    "frequent_above": {"split": "compound"},
+    **dict.fromkeys(
+        ("rounds", "tree_rate", "leaves", "leaf_rows", "tree_columns"), {"model": "trees"}
+    ),
+}
 
 
 class Described(Steps):
@@ -115,6 +123,9 @@ def loss_facts(function, network):
 
 def training_facts(design):
     """Network, losses, rules and optimiser of a stage, cheap ones first."""
+    if isinstance(design.training, HostTraining):
+        yield repr(design.training)
+        return
     stage = design.training(
         name="", forward=None, members=(), shared=None, member_data=(), targets=None
     )
@@ -150,7 +161,7 @@ def input_facts(design):
 def facts(recipe):
     """All facts of a recipe, one after the other; what no stage can be made of is told last."""
     try:
-        yield recipe.reported, recipe.choices
+        yield recipe.reported, recipe.choices, recipe.left_out({"cells": 0})
         every = designs(recipe).values()
         for design in every:
             yield from input_facts(design)
@@ -176,6 +187,7 @@ RECIPES = {
         scored=nn_tabnet.TabNetConfig(seeds=(0, 1)),
     ),
     "two_heads_resnet": two_heads_resnet.Config(seeds=(0, 1), folds=2),
+    "baseline": baseline.Config(folds=3, model="viability", split="stratified"),
     "profile_nn": profile_nn.Config(members=4, folds=3, depths=(1, 2, 2, 3), split="stratified"),
     "deepinsight_cnn": deepinsight_cnn.Config(seeds=(0, 1), folds=2),
 }

@@ -143,11 +143,10 @@ def choose(
 
 
 def _loss(labels: np.ndarray, probabilities: np.ndarray, cells: np.ndarray) -> float:
-    """Returns the mean over mechanisms of their mean log loss over known cells."""
-    p = np.clip(probabilities, EPSILON, 1 - EPSILON)
-    losses = -np.where(labels != 0, np.log(p), np.log1p(-p)) * cells
-    counts = cells.sum(0)
-    return float((losses.sum(0)[counts > 0] / counts[counts > 0]).mean()) if counts.any() else 0.0
+    """Returns the mean log loss over known cells, 0 where there are none."""
+    p = np.clip(probabilities, EPSILON, 1 - EPSILON)[cells]
+    losses = -np.where(labels[cells] != 0, np.log(p), np.log1p(-p))
+    return float(losses.mean()) if len(losses) else 0.0
 
 
 def _binned(

@@ -100,9 +100,10 @@ def overall(
     resamples: Resamples,
     known: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Returns [1 + B] the score of a run, the mean over mechanisms of their log losses."""
-    losses = loss_estimates(labels, probabilities, resamples, known)
-    return np.array([_mean(row) for row in losses])
+    """Returns [1 + B] the score of a run, the mean log loss over known cells."""
+    losses = row_losses(labels, probabilities, known)
+    cells = np.ones(losses.shape) if known is None else known
+    return _ratio(resamples.sums(losses.sum(1)), resamples.sums(cells.sum(1, dtype=np.float64)))
 
 
 def ranking(
@@ -281,9 +282,3 @@ def _ranked(
 
 def _ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
-
-
-def _mean(values: np.ndarray) -> float:
-    """Returns the mean of what is defined."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else np.nan

@@ -10,7 +10,8 @@ from types import ModuleType
 
 from absl import app, logging
 
-from moa_jax.command import flags, unused, usage
+from moa_jax.command import flags, usage
+from moa_jax.engine import unused
 from moa_jax.errors import UserError, joined_lines
 
 # absl's own help knows nothing of modes and configurations.
@@ -37,7 +38,8 @@ def main(argv: Sequence[str]) -> None:
 
     jax = _import_jax()
 
-    from moa_jax.command import console, inference, repair, run
+    from moa_jax.command import console, inference, repair
+    from moa_jax.engine import run
     from moa_jax.store import processes
     from moa_jax.store.workdir import Workdir
 
@@ -59,11 +61,12 @@ def main(argv: Sequence[str]) -> None:
             logging.warning("%s", line)
         console.use_compilation_cache()
         jax.config.update("jax_platforms", "cpu")  # what is planned for need not be there
+        config = run.settled(config)
         print(plan.report(config, run.load_data(config), workdir))
         return
     _check_devices(jax)
-    if mode == "infer":
-        workdir.read()  # a missing work folder is told before one is made
+    if mode == "infer":  # a missing work folder is told before one is made
+        config = inference.settled(config, workdir)
     workdir.lock()
     console.start_log(workdir.path / "log.txt")
     for line in unread:
@@ -72,6 +75,7 @@ def main(argv: Sequence[str]) -> None:
     if mode in ("all", "train", "blend"):
         if mode == "all" and config.data.test_features:
             inference.check_ahead(config)
+        config = run.settled(config)
         dataset = run.load_data(config)
         outside = run.outside_sources(config, dataset)
         if mode != "train":
@@ -82,6 +86,7 @@ def main(argv: Sequence[str]) -> None:
             run.train(config, workdir, dataset)
         if mode != "train":
             run.blend(config, workdir, dataset, outside)
+            run.report(workdir)
     if mode == "infer" or (mode == "all" and config.data.test_features):
         inference.infer(config, workdir)
 

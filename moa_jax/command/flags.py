@@ -6,10 +6,9 @@ What a flag or a mode is for is followed by an example on a line of its own.
 from __future__ import annotations
 
 import keyword
-import os
 import re
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from moa_jax import config as sections
-from moa_jax import configs
-from moa_jax.command import unused
-from moa_jax.config import RunConfig, suggestion
+from moa_jax.config import RunConfig
 from moa_jax.data import prepared
+from moa_jax.engine import configurations, unused
 from moa_jax.errors import UserError
 
 MODES = {
@@ -76,7 +74,7 @@ REPAIR = flags.DEFINE_bool(
 _FIELD = re.compile(r"--?(no)?config\.")
 # Configuration files that read what follows the colon: a work folder's own, and a user's.
 _STORED = Path(__file__).with_name("stored_config.py")
-_FILE = Path(__file__).with_name("file_config.py")
+_FILE = Path(configurations.__file__)
 
 
 def parse(argv: Sequence[str]) -> list[str]:
@@ -126,12 +124,6 @@ def configuration() -> RunConfig:
 def given() -> dict[str, Any]:
     """Returns the fields that flags set, by dotted name."""
     return config_flags.get_override_values(flags.FLAGS[CONFIG.name])
-
-
-def packaged() -> dict[str, Path]:
-    """Returns the files of the packaged configurations by name, in the order of the names."""
-    found = Path(configs.__path__[0]).glob("[!_]*.py")
-    return {path.stem: path for path in sorted(found)}
 
 
 def _unknown_field(found: str) -> str:
@@ -185,7 +177,7 @@ def _with_config(argv: Sequence[str]) -> list[str]:
         workdir = _peek(argv, "workdir")
         value = f"{_STORED}:{WORKDIR.default if workdir is None else workdir}"
     elif value is not None:
-        value = _existing(value)
+        value = f"{_FILE}:{configurations.file_of(value)}"
     # Overrides such as --config.seed=1 must follow the file they refine.
     return argv if value is None else [argv[0], f"--config={value}", *argv[1:]]
 
@@ -208,32 +200,3 @@ def _take(argv: list[str], name: str) -> str | None:
         elif index < len(argv):
             value = argv.pop(index)
     return value
-
-
-def _existing(value: str) -> str:
-    """Returns a configuration's file and variants, as what executes it takes them.
-
-    Raises:
-      UserError: it is neither a packaged name nor a file whose name ends in `.py`.
-    """
-    name, colon, variant = value.partition(":")
-    known, path = packaged(), name
-    if not (name.endswith(".py") and os.path.isfile(name)):
-        if (found := known.get(name.removesuffix(".py"))) is None:
-            raise _no_configuration(name, known)
-        path = str(found)
-    return f"{_FILE}:{path}{colon}{variant}"
-
-
-def _no_configuration(name: str, known: Collection[str]) -> UserError:
-    """Returns what is wrong with a name that is neither packaged nor a Python file."""
-    packaged_are = f"packaged are {', '.join(known)}"
-    if os.path.lexists(name):
-        found = "a folder" if os.path.isdir(name) else "another file"
-        return UserError(
-            f"--config: {name}: expected a file whose name ends in .py, found {found}; "
-            f"{packaged_are}"
-        )
-    return UserError(
-        f"--config: {name}: not found; {packaged_are}" + suggestion(Path(name).stem, known)
-    )

@@ -3,52 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from absl import logging
 
-from moa_jax.answers.rule import AnswerRule
-from moa_jax.blend import combination, stored_weights
-from moa_jax.blend.combination import Weight
-from moa_jax.command import answers, inference_record
+from moa_jax import schema
+from moa_jax.blend import combination
+from moa_jax.command import inference_record
 from moa_jax.command.inference_record import InputFile
-from moa_jax.config import RunConfig
+from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig
 from moa_jax.data import formats, tables
-from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.data.dataset import Levels
 from moa_jax.data.names import Prefixes
+from moa_jax.engine import answers, participation, prediction
+from moa_jax.engine.prediction import Chosen, Predict
 from moa_jax.errors import UserError
 from moa_jax.prepare import new_rows
-from moa_jax.recipes import system
-from moa_jax.recipes.context import Context
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
-from moa_jax.training.parallel import Devices
 
 SUBMISSION = "submission.csv"
-
-
-class Chosen(NamedTuple):
-    """What the work folder's blend found.
-
-    Attributes:
-      weights: weight of each model.
-      rules: rules of answers.
-      listed: mechanisms of each row that the CSV of answers lists.
-      record: what the rules come from, as JSON has it.
-    """
-
-    weights: Mapping[str, Weight]
-    rules: Mapping[str, AnswerRule]
-    listed: int
-    record: Mapping[str, Any]
-
-
-# From some rows to a model's predictions of them.
-Predict = Callable[[Dataset], Predictions]
 
 
 def check_ahead(config: RunConfig) -> None:
@@ -63,6 +41,20 @@ def check_ahead(config: RunConfig) -> None:
             f"config.data.test_features: expected none with config.blend.files.{name}, whose "
             "predictions come from a file; new rows cannot be predicted"
         )
+
+
+def settled(config: RunConfig, workdir: Workdir) -> RunConfig:
+    """Returns the configuration with the levels that it leaves to the data, as a run found them.
+
+    Raises:
+      UserError: the work folder's configuration cannot be read.
+    """
+    stored = schema.build(DataConfig, workdir.read()["config"]["data"], "config.data")
+    unset = [name for name in LEVELS_OF_FILES if not getattr(config.data, name)]
+    if not unset:
+        return config
+    found = {name: getattr(stored, name) for name in (*unset, "other_types")}
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **found))
 
 
 def infer(config: RunConfig, workdir: Workdir) -> Path:
@@ -80,20 +72,13 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     """
     if not config.data.test_features:
         raise UserError("config.data.test_features: expected a file for mode infer, found none")
+    stored = workdir.read()
+    config, _ = participation.of(config, workdir, stored["data"])
     workdir.check(config)
     source = InputFile.of(config.data.test_features)
-    stored, devices = workdir.read(), Devices.available(config.parallel.strategy)
     targets = tuple(stored["data"]["columns"]["scored"])
-    chosen = _chosen(config, workdir, targets)
-    if not chosen.record:
-        logging.info(
-            "inference: probabilities are not calibrated and none is confident before "
-            "--mode=blend has learned how"
-        )
-    contexts = {name: Context(name, workdir, devices, config) for name in config.models}
-    for context in contexts.values():
-        if not system.is_finished(context):
-            raise UserError(f"{context.folder}: expected a finished model, found none; train first")
+    chosen = prediction.chosen(config, workdir, targets)
+    contexts = prediction.finished(config, workdir)
     manifests = {name: context.manifest.path for name, context in contexts.items()}
     made_by = inference_record.made_by(stored, manifests, chosen.weights, chosen.record)
     outputs = [*(f"{name}.parquet" for name in contexts), *answers.PREDICTIONS, SUBMISSION]
@@ -103,26 +88,12 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
             "inference: %s, made earlier of the same content; nothing to do", folder / SUBMISSION
         )
         return folder / SUBMISSION
-    predicts = _loaded(config, contexts, targets)
+    predicts = prediction.loaded(config, contexts, targets)
     with inference_record.removing_if_empty(folder):
         rows = _write(config, stored["data"], source, predicts, chosen, folder)
         inference_record.write(folder, source, made_by, rows, outputs)
     logging.info("inference: %s, %d rows", folder / SUBMISSION, rows)
     return folder / SUBMISSION
-
-
-def _loaded(
-    config: RunConfig, contexts: Mapping[str, Context], targets: tuple[str, ...]
-) -> dict[str, Predict]:
-    """Returns what predicts by each model, all of them in memory together."""
-    num_stages = sum(
-        len(system.finished_outcome(config.models[name], context).designs)
-        for name, context in contexts.items()
-    )
-    return {
-        name: system.load(config.models[name], context, targets, num_stages)
-        for name, context in contexts.items()
-    }
 
 
 def _write(
@@ -176,23 +147,3 @@ def _write(
         for lines in answering.compounds():
             answer(lines)
     return count
-
-
-def _chosen(config: RunConfig, workdir: Workdir, targets: tuple[str, ...]) -> Chosen:
-    """Returns what the work folder's blend found; of a single model it need not be there."""
-    models, files = list(config.models), list(config.blend.files)
-    rules, listed = {answers.WELLS: AnswerRule.none(len(targets))}, config.answers.listed
-    is_weighed = os.path.lexists(workdir.path / stored_weights.FILE)
-    if len(models) == 1 and not files and not is_weighed:
-        return Chosen({models[0]: 1.0}, rules, listed, {})
-    record = stored_weights.read(workdir.path, [*models, *files], targets)
-    if files:
-        raise UserError(
-            f"{workdir.path / stored_weights.FILE}: expected weights of the models {models}, found "
-            f"one of {files[0]}, whose predictions come from a file; new rows cannot be predicted"
-        )
-    stored_weights.check_origin(workdir.path, record, workdir.run, config.blend)
-    if learned := record.get("answers"):
-        found = answers.read(workdir.path, learned, len(targets))
-        return Chosen(record["weights"], *found)
-    return Chosen(record["weights"], rules, listed, {})

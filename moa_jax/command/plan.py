@@ -16,13 +16,16 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
-from moa_jax.command import limits, run
+from moa_jax.command.hardware import HARDWARE, Hardware
 from moa_jax.config import ParallelConfig, RunConfig, suggestion
 from moa_jax.data.dataset import Dataset
+from moa_jax.engine import limits, participation, run
 from moa_jax.errors import UserError, first_line
 from moa_jax.recipes import notes, system
 from moa_jax.recipes.context import Context
+from moa_jax.recipes.host_stage import HostStage
 from moa_jax.recipes.system import BuiltStage
+from moa_jax.store import memory
 from moa_jax.store.workdir import Workdir
 from moa_jax.training import shapes
 from moa_jax.training.layout import Layout, members_that_fit
@@ -41,36 +44,6 @@ from moa_jax.training.stage import Stage
 FORWARD_SHARE = 1 / 3
 # Two fused multiply-adds of eight float32 lanes per cycle at 2 GHz; two channels of DDR4.
 CPU_CORE_FLOPS, CPU_BANDWIDTH = 64e9, 40e9
-
-
-@dataclasses.dataclass(frozen=True)
-class Hardware:
-    """One device, by its vendor's data sheet.
-
-    Attributes:
-      name: what it is called there.
-      platform: JAX's name of its platform.
-      memory_bytes: its memory.
-      flops: peak FLOP/s of dense products as JAX does them by default for float32: in TF32 on a
-        GPU, in one bfloat16 pass on a TPU.
-      bandwidth: peak bytes/s from and to its memory.
-    """
-
-    name: str
-    platform: str
-    memory_bytes: int
-    flops: float
-    bandwidth: float
-
-
-HARDWARE = {
-    "gpu": Hardware("NVIDIA A100 SXM 80 GB", "gpu", 80 * 10**9, 156e12, 2.039e12),
-    "a100": Hardware("NVIDIA A100 SXM 80 GB", "gpu", 80 * 10**9, 156e12, 2.039e12),
-    "h100": Hardware("NVIDIA H100 SXM 80 GB", "gpu", 80 * 10**9, 494.5e12, 3.35e12),
-    "v4": Hardware("Cloud TPU v4", "tpu", 32 * 2**30, 275e12, 1.2e12),
-    "v5e": Hardware("Cloud TPU v5e", "tpu", 16 * 2**30, 197e12, 0.819e12),
-    "v6e": Hardware("Cloud TPU v6e", "tpu", 32 * 2**30, 918e12, 1.64e12),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,6 +189,7 @@ def plan_stage(
       efficiency: share of peak FLOPs and bandwidth that is reached.
     """
     stage, hardware, count = built.stage, target.hardware, target.num_devices
+    assert isinstance(stage, Stage)
     check_per_member(parallel.devices_per_member, count)
 
     def shared_by(num_members: int) -> int:
@@ -317,10 +291,15 @@ def outline(
 
 def report(config: RunConfig, dataset: Dataset, workdir: Workdir) -> str:
     """Returns the plan of a run as Markdown."""
+    config, left_out = participation.of(config, workdir, dataset)
     target = topology(config.plan.topology, config.parallel.strategy)
     stages = outline(config, dataset, workdir, target)
-    rows = [plan_stage(b, target, config.parallel, config.plan.efficiency) for b in stages]
-    lines = [*_heading(config, dataset, target), *nesting(config, stages)]
+    networks = [built for built in stages if isinstance(built.stage, Stage)]
+    rows = [plan_stage(b, target, config.parallel, config.plan.efficiency) for b in networks]
+    lines = [*_heading(config, dataset, target), *nesting(config, stages), *on_host(stages)]
+    lines += [f"`{name}` is left out: {reason}." for name, reason in left_out.items()]
+    if not rows:
+        return "\n".join(lines)
     return "\n".join([*lines, "", *_table(rows, target)])
 
 
@@ -330,6 +309,17 @@ def nesting(config: RunConfig, stages: Sequence[BuiltStage]) -> Iterator[str]:
         own = [built for built in stages if built.stage.name.startswith(f"{name}/")]
         for note in notes.of_nesting((built.stage.members, built.split) for built in own):
             yield f"{name}: {note}"
+
+
+def on_host(stages: Sequence[BuiltStage]) -> Iterator[str]:
+    """Yields what libraries fit on the host, of which XLA tells nothing."""
+    for stage, num_inputs, *_ in stages:
+        if isinstance(stage, HostStage):
+            yield (
+                f"`{stage.name}`: {stage.training.learner.name} of {num_inputs:,} inputs, "
+                f"{len(stage.members)} members, fitted on the host one after another in about "
+                f"{memory.size(stage.num_bytes)} of memory; not in the table."
+            )
 
 
 def _heading(config: RunConfig, dataset: Dataset, target: Topology) -> list[str]:

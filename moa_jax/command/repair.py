@@ -10,6 +10,7 @@ from absl import logging
 
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import Dataset
+from moa_jax.engine import participation
 from moa_jax.errors import UserError
 from moa_jax.recipes import ensemble, finished
 from moa_jax.recipes.context import Context
@@ -32,6 +33,7 @@ def repair(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
         can repair; something cannot be removed.
     """
     devices = Devices.available(config.parallel.strategy)
+    config, _ = participation.of(config, workdir, dataset)
     workdir.bind(config, dataset, devices.strategy)
     for name, model in config.models.items():
         context = Context(name, workdir, devices, config)

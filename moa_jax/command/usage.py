@@ -11,6 +11,7 @@ from absl import flags as absl_flags
 
 import moa_jax
 from moa_jax.command import flags
+from moa_jax.engine import configurations
 
 WIDTH = 100
 # How flags with values are written; absl knows only their names.
@@ -26,7 +27,7 @@ def text() -> str:
         "moa-jax --config=simple_nn:old --config.parallel.strategy=vmap",
         "--helpfull": "Show the libraries' flags too.\nmoa-jax --helpfull",
     }
-    summaries = {name: summary(path) for name, path in flags.packaged().items()}
+    summaries = {name: summary(path) for name, path in configurations.packaged().items()}
     return "\n".join(
         [
             f"moa-jax {moa_jax.__version__}: the lish-moa winning ensemble in JAX and Flax",

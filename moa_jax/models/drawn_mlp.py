@@ -30,7 +30,9 @@ class DrawnMLP(nn.Module):
     """Dense layers, each with layer normalisation, SiLU and dropout, and a dense output.
 
     Rates are inputs and no attributes, so that networks of different rates are one program. The
-    normalisation has no parameters: the next layer's weights would repeat them.
+    normalisation has no parameters: the next layer's weights would repeat them. A variable that
+    is not trained, `exclusive` among `batch_stats`, says whether labels exclude each other: 1 where
+    exactly one of a row's is true, else 0. Then the logits are log odds of a softmax.
 
     Attributes:
       hidden: width of each hidden layer.
@@ -70,6 +72,8 @@ class DrawnMLP(nn.Module):
                 x = self._dropped(x, draws["dropout"])
         # Small weights: the first predictions are those of the bias, which starts at the prior.
         logits = _dense(self.num_outputs, 0.02, "output")(x)
+        exclusive = self.variable("batch_stats", "exclusive", jnp.zeros, (), x.dtype).value
+        logits = jnp.where(exclusive > 0, against_others(logits), logits)
         smoothing = jnp.broadcast_to(draws["label_smoothing"].astype(x.dtype), (len(x), 1))
         return DrawnOutputs(logits, smoothing)
 
@@ -77,6 +81,17 @@ class DrawnMLP(nn.Module):
         rate = rate.astype(x.dtype)
         kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - rate, x.shape)
         return jnp.where(kept, x / (1 - rate), 0)
+
+
+def against_others(logits: jax.Array) -> jax.Array:
+    """Returns the log odds of each label by a softmax of logits [rows, labels]."""
+    shifted = logits - jax.lax.stop_gradient(logits.max(-1, keepdims=True))
+    weights = jnp.exp(shifted)
+    # By a difference of sums the others of the largest one would be lost to rounding.
+    largest = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1], dtype=bool)
+    of_the_rest = jnp.where(largest, 0, weights).sum(-1, keepdims=True)
+    others = jnp.where(largest, of_the_rest, weights.sum(-1, keepdims=True) - weights)
+    return shifted - jnp.log(jnp.maximum(others, jnp.finfo(others.dtype).tiny))
 
 
 def _dense(width: int, variance: float, name: str) -> Dense:

@@ -136,8 +136,8 @@ def _opened(table: Path, described: Mapping[str, Any]) -> _NewRows:
         logging.warning("%s: no column %s: all rows are treated", table, trained.control_column)
     compound = trained.compound if trained.compound in source.columns else None
     present = dataclasses.replace(
-        trained, compound=compound, untreated_values=(), plate=None, cell_line=None, labels=(),
-        split_column=None, treated_values=(),
+        trained, compound=compound, untreated_values=(), plate=None, cell_line=None, groups=None,
+        labels=(), split_column=None, treated_values=(),
         control_column=trained.control_column if has_type else None,
     )  # fmt: skip
     return _NewRows(source, wells.read(source, present, whole=True), columns, described)

@@ -64,6 +64,9 @@ def prepare(table: Path, out: Path, options: Options) -> None:
         source, options, found_roles, groups, annotated, compounds, rows, used, columns
     )
     _check(source, options, described)
+    kept = record.kept_columns(annotated, described)
+    if (annotated.values[np.ix_(treated, kept)] < 0).any():
+        described["config"]["data"]["missing_targets"] = "mask"
     found = findings.find(rows, annotated, training, test, used, described)
     for line in findings.lines(found, described):
         logging.info("%s", line)
@@ -159,6 +162,7 @@ def _write(
         ("test_drug", "drug_id", rows.compound, to_predict),
         ("plate", "group", rows.plate, treated),
         ("cell_line", "group", rows.cell_line, treated),
+        ("groups", "group", rows.groups, treated),
     ):
         if of is not None and mask.any():
             ids = rows.ids[mask]

@@ -14,6 +14,7 @@ from moa_jax.data.dataset import Dataset, Targets
 from moa_jax.data.folds import Split
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.features import Arrays, Features
+from moa_jax.recipes.host_stage import HostStage, HostTraining
 from moa_jax.training.members import Member, MemberId, Nesting, cross_validation
 from moa_jax.training.stage import Forward, Stage
 
@@ -29,9 +30,7 @@ def nonempty_nonscored(rows: Dataset) -> Targets:
     """Returns the non-scored targets that have a positive row; possibly none."""
     if rows.nonscored is None:
         return Targets((), np.zeros((len(rows), 0), np.uint8))
-    some = rows.nonscored.values.any(0)
-    names = tuple(np.asarray(rows.nonscored.names)[some].tolist())
-    return Targets(names, rows.nonscored.values[:, some])
+    return rows.nonscored.take(slice(None), rows.nonscored.values.any(axis=0))
 
 
 def every_nonscored(rows: Dataset) -> Targets:
@@ -73,9 +72,9 @@ class StageDesign:
 
     Attributes:
       name: the stage's name, and that of its folder.
-      network: makes the network for a number of outputs.
-      training: makes the `Stage` from name, forward, members, shared, member_data, targets and
-        start: loss, optimiser, schedule and rules are its own.
+      network: makes the network for a number of outputs; None where `training` is on the host.
+      training: makes the `Stage` from name, forward, members, shared, member_data, targets, known
+        and start: loss, optimiser, schedule and rules are its own. Or what the host fits.
       targets: the targets of the recipe's rows.
       split: how these rows are cut into folds.
       features: what a network reads of a row.
@@ -92,8 +91,8 @@ class StageDesign:
     """
 
     name: str
-    network: Callable[[int], nn.Module]
-    training: Callable[..., Stage]
+    network: Callable[[int], nn.Module] | None
+    training: Callable[..., Stage] | HostTraining
     targets: Callable[[Dataset], Targets]
     split: Callable[[Dataset], Split]
     features: Features
@@ -121,6 +120,13 @@ class StageDesign:
         return (*self.features.inputs(table, data.features, rows, key, train), data.draws)
 
     def forward(self, num_outputs: int) -> Forward:
+        """Returns how the networks predict.
+
+        Raises:
+          ValueError: there are none.
+        """
+        if self.network is None:
+            raise ValueError(f"{self.name}: expected networks, found a library's models")
         return Forward(
             self.network(num_outputs),
             self.features.inputs if self.draws is None else self._drawn_inputs,
@@ -137,7 +143,8 @@ class StageDesign:
         arrays: Arrays,
         targets: Targets,
         start: Start | None = None,
-    ) -> Stage:
+        units: np.ndarray | None = None,
+    ) -> Stage | HostStage:
         """Returns what is to be fitted.
 
         Args:
@@ -146,13 +153,28 @@ class StageDesign:
           arrays: what they read.
           targets: the targets of the recipe's rows.
           start: the variables that each member starts from; None for random ones.
+          units: the units of these rows, see `Split`, which inner folds keep whole.
         """
-        return self.training(
-            name=f"{context.model}/{self.name}",
+        name, training = f"{context.model}/{self.name}", self.training
+        if isinstance(training, HostTraining):
+            return HostStage(
+                name,
+                training,
+                self.features.inputs,
+                tuple(members),
+                arrays.table,
+                arrays.member_data,
+                targets.values,
+                units,
+                targets.known,
+            )
+        return training(
+            name=name,
             forward=self.forward(len(targets.names)),
             members=tuple(members),
             shared=arrays.table,
             member_data=self.member_data(arrays.member_data, [m.id for m in members]),
             targets=targets.values.astype(arrays.table.dtype),
+            known=targets.known,
             start=start,
         )

@@ -13,6 +13,8 @@ from moa_jax.errors import UserError
 
 # Half of the members smooth no labels: what smoothing helps, it helps rarely.
 SHARE_SMOOTHED = 0.5
+# So many members, one after another, lie in as many parts of every range.
+PARTS = 8
 
 
 class Draw(NamedTuple):
@@ -21,6 +23,7 @@ class Draw(NamedTuple):
     steps: int
     learning_rate: float
     weight_decay: float
+    ridge: float
     dropout: float
     input_dropout: float
     input_noise: float
@@ -36,6 +39,9 @@ class Ranges:
       steps: optimiser steps; the logarithm is drawn evenly.
       learning_rate: peak of the one-cycle schedule; the logarithm is drawn evenly.
       weight_decay: decoupled, of kernels alone; the logarithm is drawn evenly.
+      ridge: this times half the squared norm of a label's weights in the output is added to the
+        label's loss, summed over all rows: the inverse of scikit-learn's C; the logarithm is drawn
+        evenly.
       dropout, input_dropout: shares of hidden values and of inputs, drawn evenly.
       input_noise: standard deviation of what is added to inputs, drawn evenly.
       label_smoothing: share of a target that is replaced by one half; of half of the members the
@@ -46,38 +52,48 @@ class Ranges:
     steps: tuple[int, ...] = number((150, 3000), 1, length=2)
     learning_rate: tuple[float, ...] = number((3e-4, 1e-2), 1e-12, 1e3, length=2)
     weight_decay: tuple[float, ...] = number((1e-5, 1e-1), 1e-12, 1e3, length=2)
+    ridge: tuple[float, ...] = number((1e-1, 3e2), 1e-12, 1e3, length=2)
     dropout: tuple[float, ...] = number((0.0, 0.6), 0.0, 0.999, length=2)
     input_dropout: tuple[float, ...] = number((0.0, 0.5), 0.0, 0.999, length=2)
     input_noise: tuple[float, ...] = number((0.0, 0.5), 0.0, 1e3, length=2)
     label_smoothing: tuple[float, ...] = number((1e-4, 3e-2), 1e-12, 0.999, length=2)
 
-    def draw(self, member: int) -> Draw:
-        """Returns what member number `member` draws, whoever else there is.
+    def drawn(self, member: int, group: int = 0) -> Draw:
+        """Returns what member number `member` of a group draws, whoever else there is.
 
-        >>> Ranges(steps=(100, 100)).draw(3).steps
+        The first eight members of a group lie in the eighths of every range, one in each, and so
+        do the next eight: a Latin hypercube. Few members fill the ranges that way.
+
+        >>> Ranges(steps=(100, 100)).drawn(3).steps
         100
         """
-        generator = np.random.default_rng([self.draw_seed, member])
+        block, number = divmod(member, PARTS)
+        generator = np.random.default_rng([self.draw_seed, group, block])
+        count = len(Draw._fields) + 1
+        parts = generator.permuted(np.tile(np.arange(PARTS), (count, 1)), axis=1)
+        within = generator.random((count, PARTS))
+        places = iter(((parts + within) / PARTS)[:, number])
 
         def even(bounds: Sequence[float]) -> float:
             low, high = bounds
-            return float(low + (high - low) * generator.random())
+            return float(low + (high - low) * next(places))
 
         def by_logarithm(bounds: Sequence[float]) -> float:
             low, high = bounds
-            return float(low * (high / low) ** generator.random())
+            return float(low * (high / low) ** next(places))
 
-        drawn = Draw(
+        found = Draw(
             steps=round(by_logarithm(self.steps)),
             learning_rate=by_logarithm(self.learning_rate),
             weight_decay=by_logarithm(self.weight_decay),
+            ridge=by_logarithm(self.ridge),
             dropout=even(self.dropout),
             input_dropout=even(self.input_dropout),
             input_noise=even(self.input_noise),
             label_smoothing=by_logarithm(self.label_smoothing),
         )
-        smooths = generator.random() < SHARE_SMOOTHED
-        return drawn if smooths else drawn._replace(label_smoothing=0.0)
+        smooths = next(places) < SHARE_SMOOTHED
+        return found if smooths else found._replace(label_smoothing=0.0)
 
     def check_ranges(self) -> None:
         """Checks that the lowest value of every range comes first.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
@@ -16,22 +16,25 @@ from moa_jax.data import folds as fold_files
 from moa_jax.data.dataset import Targets
 from moa_jax.recipes import stage_predictions
 from moa_jax.recipes.context import Context
+from moa_jax.recipes.design import StageDesign
+from moa_jax.recipes.host_stage import HostPredictor, HostStage, HostTraining, read_record
 from moa_jax.recipes.stage_predictions import StagePredictions
+from moa_jax.recipes.stored import StoredSets
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
 from moa_jax.training import weights
 from moa_jax.training.layout import Settings, members_that_fit
 from moa_jax.training.loop import StageRun
-from moa_jax.training.members import Member
+from moa_jax.training.members import MemberId
 from moa_jax.training.metrics import mean_log_loss
 from moa_jax.training.parallel import Devices
-from moa_jax.training.predict import Predictor, out_of_fold
+from moa_jax.training.predict import MemberPredictor, Predictor, out_of_fold
 from moa_jax.training.stage import Stage
 
 
 def fit_stage(
     context: Context,
-    stage: Stage,
+    stage: Stage | HostStage,
     ids: np.ndarray,
     targets: Targets,
     folds: Mapping[int, np.ndarray],
@@ -55,6 +58,111 @@ def fit_stage(
       The out-of-fold predictions, averaged over seeds, and with them what later stages read.
     """
     folder = context.folder / stage.name.split("/")[-1]
+    fold_files.write(folder / "folds.csv", ids, folds)
+    start = time.monotonic()
+    if isinstance(stage, HostStage):
+        made = _on_host(context, stage, folder)
+    else:
+        made = _networks(context, stage, folder)
+    trained = time.monotonic()
+    found = out_of_fold(stage, made.predictor, targets.values, by_seed)
+    oof = Predictions(ids, targets.names, found.values)
+    oof.write(folder / "oof.parquet")
+    if found.nested:
+        stage_predictions.write_nested(folder, found.nested)
+    if by_seed:
+        stage_predictions.write_seeds(folder, found.by_seed)
+    score = mean_log_loss(targets.values, found.values, targets.known)
+    logging.info("%s: out-of-fold log loss %.5f", stage.name, score)
+    files.write_json(
+        folder / "metrics.json",
+        {
+            "network": made.network,
+            "inputs": num_inputs,
+            "outputs": len(targets.names),
+            "parameters": made.num_parameters,
+            "members": [
+                {
+                    "seed": member.seed,
+                    "fold": member.fold,
+                    "blocks": list(member.blocks),
+                    "train_rows": len(member.train_rows),
+                    "valid_rows": len(member.valid_rows),
+                    **made.record(folder / "members" / f"{member.name}.npz"),
+                }
+                for member in stage.members
+            ],
+            "score": score,
+            "fold_scores": found.scores,
+            "seconds": {
+                "features": feature_seconds,
+                "train": trained - start,
+                "predict": time.monotonic() - trained,
+            },
+            "peak_memory_bytes": peak_memory_bytes(context.devices),
+            **made.of_training(),
+        },
+    )
+    return oof, StagePredictions(found.values, found.nested, found.by_seed)
+
+
+def predictor_of(
+    context: Context,
+    design: StageDesign,
+    every: Sequence[MemberId],
+    outputs: int,
+    stored: StoredSets,
+    share: float,
+) -> MemberPredictor:
+    """Returns what predicts by the members of a finished stage.
+
+    Args:
+      context: where they were fitted.
+      design: the stage.
+      every: who they are.
+      outputs: number of targets that each predicts.
+      stored: the transforms that they read.
+      share: the predictor's share of the memory for members.
+
+    Raises:
+      UserError: a member's file is missing or damaged.
+    """
+    folder, features = context.folder / design.name, design.features
+    data = features.member_data(stored(design.name), stored.numbers(every), ())
+    if isinstance(design.training, HostTraining):
+        return HostPredictor(design.training.learner, features.inputs, folder, every, data)
+    forward = design.forward(outputs)
+    return Predictor(
+        f"{context.model}/{design.name}",
+        forward,
+        folder,
+        every,
+        context.devices_for(forward, len(every)),
+        design.member_data(data, every),
+        share,
+    )
+
+
+class _Made(NamedTuple):
+    """Fitted members: what predicts by them, and what the stage's metrics tell of them.
+
+    Attributes:
+      predictor: predicts by them.
+      network: what each is.
+      num_parameters: of each; None where that says nothing.
+      record: from a member's file to what it tells of the member.
+      of_training: what else there is to tell, all programs being compiled.
+    """
+
+    predictor: MemberPredictor
+    network: str
+    num_parameters: int | None
+    record: Callable[[Path], Mapping[str, Any]]
+    of_training: Callable[[], Mapping[str, Any]]
+
+
+def _networks(context: Context, stage: Stage, folder: Path) -> _Made:
+    """Trains the networks of a stage."""
     devices = context.devices_for(stage.forward, len(stage.members))
     members_at_once = context.workdir.resolved(
         f"{stage.name}: members_at_once",
@@ -73,12 +181,8 @@ def fit_stage(
         manifest=context.manifest,
         run=context.workdir.run,
     )
-    fold_files.write(folder / "folds.csv", ids, folds)
-
-    start = time.monotonic()
     run = StageRun(stage, folder, settings, context.log)
     run.fit()
-    trained = time.monotonic()
     predictor = Predictor(
         stage.name,
         stage.forward,
@@ -87,50 +191,27 @@ def fit_stage(
         context.devices_for(stage.forward, len(stage.members)),
         stage.member_data,
     )
-    found = out_of_fold(stage, predictor, targets.values, by_seed)
-    oof = Predictions(ids, targets.names, found.values)
-    oof.write(folder / "oof.parquet")
-    if found.nested:
-        stage_predictions.write_nested(folder, found.nested)
-    if by_seed:
-        stage_predictions.write_seeds(folder, found.by_seed)
-    score = mean_log_loss(targets.values, found.values)
-    logging.info("%s: out-of-fold log loss %.5f", stage.name, score)
-    files.write_json(
-        folder / "metrics.json",
-        {
-            "network": type(stage.forward.network).__name__,
-            "inputs": num_inputs,
-            "outputs": len(targets.names),
-            "parameters": run.num_parameters,
+
+    def of_training() -> dict[str, Any]:
+        return {
             "steps_per_epoch": max(stage.steps_per_epoch(member) for member in stage.members),
-            "members": [_member_record(folder, member) for member in stage.members],
-            "score": score,
-            "fold_scores": found.scores,
-            "seconds": {
-                "features": feature_seconds,
-                "train": trained - start,
-                "predict": time.monotonic() - trained,
-            },
-            "peak_memory_bytes": peak_memory_bytes(context.devices),
             "groups": len(run.groups),
             "slots": run.slots_per_shard * devices.num_shards,
             "devices_per_member": devices.per_member,
             "compilations": run.compilations + predictor.compilations,
-        },
-    )
-    return oof, StagePredictions(found.values, found.nested, found.by_seed)
+        }
+
+    network = type(stage.forward.network).__name__
+    return _Made(predictor, network, run.num_parameters, weights.read_record, of_training)
 
 
-def _member_record(folder: Path, member: Member) -> dict[str, Any]:
-    return {
-        "seed": member.seed,
-        "fold": member.fold,
-        "blocks": list(member.blocks),
-        "train_rows": len(member.train_rows),
-        "valid_rows": len(member.valid_rows),
-        **weights.read_record(folder / "members" / f"{member.name}.npz"),
-    }
+def _on_host(context: Context, stage: HostStage, folder: Path) -> _Made:
+    """Fits the models of a stage by their library."""
+    stage.fit(folder, context.manifest)
+    every = [member.id for member in stage.members]
+    learner = stage.training.learner
+    predictor = HostPredictor(learner, stage.inputs, folder, every, stage.member_data)
+    return _Made(predictor, learner.name, predictor.num_parameters, read_record, dict)
 
 
 def peak_memory_bytes(devices: Devices) -> int:

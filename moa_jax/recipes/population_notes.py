@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from moa_jax.recipes import ensemble
-from moa_jax.recipes.draws import Draw, Ranges
+from moa_jax.recipes.draws import Draw
 from moa_jax.recipes.finished import METRICS
 from moa_jax.store import files
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 FEWEST = 8
 
 
-def of(context: Context, ranges: Ranges, stages: Sequence[str], nested: bool) -> tuple[str, ...]:
+def of(
+    context: Context, draw: Callable[[int], Draw], stages: Sequence[str], nested: bool
+) -> tuple[str, ...]:
     """Returns sentences about a population that is finished.
 
     Args:
       context: where it was fitted.
-      ranges: what its members drew from.
+      draw: from a member's number to what it drew.
       stages: names of its stages.
       nested: whether a fold's ensemble was chosen by networks that have not seen the fold.
     """
@@ -41,7 +43,7 @@ def of(context: Context, ranges: Ranges, stages: Sequence[str], nested: bool) ->
         f"{_range([sum(map(len, own.values())) for own in by_fold.values()])} members each.",
         *(
             f"{taken[stage, seed]} x member {seed} ({stage}, alone {losses[stage][seed]:.5f}): "
-            f"{_shown(ranges.draw(seed))}."
+            f"{_shown(draw(seed))}."
             for stage, seed in ranked
         ),
         "Best member alone by inputs: "
@@ -49,7 +51,7 @@ def of(context: Context, ranges: Ranges, stages: Sequence[str], nested: bool) ->
         + ".",
     ]
     if number >= FEWEST:
-        said.append(_what_mattered(ranges, losses))
+        said.append(_what_mattered(draw, losses))
     if not nested:
         said.append(
             "Each fold's ensemble is chosen by the other folds' rows, predicted by networks that "
@@ -71,12 +73,12 @@ def _losses(context: Context, stages: Sequence[str]) -> dict[str, dict[int, floa
     return found
 
 
-def _what_mattered(ranges: Ranges, losses: dict[str, dict[int, float]]) -> str:
+def _what_mattered(draw: Callable[[int], Draw], losses: dict[str, dict[int, float]]) -> str:
     """Returns how draws and losses go together, members of all groups by their rank."""
     from scipy.stats import spearmanr
 
     alone = {seed: loss for own in losses.values() for seed, loss in own.items()}
-    drawn = np.array([ranges.draw(seed) for seed in alone])
+    drawn = np.array([draw(seed) for seed in alone])
     parts = []
     for name, values in zip(Draw._fields, drawn.T, strict=True):
         if len(set(values)) > 1:

@@ -1,7 +1,8 @@
 """Profile NN: a population of dense networks, each of a size of its own, and the ensemble of them.
 
 Nothing is tuned to the data: every member draws its hyperparameters, and a greedy choice among
-all members by out-of-fold predictions finds what suits.
+all members by out-of-fold predictions finds what suits. Where every training row of a member has
+exactly one label, its labels exclude each other: their probabilities add up to one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moa_jax.config import WIDEST, choice, number, switch
-from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.data.dataset import Dataset, Levels, shares
 from moa_jax.data.folds import Split
 from moa_jax.errors import UserError
 from moa_jax.features.factors import BY_SHAPE, PrincipalComponents
@@ -56,7 +57,8 @@ class Config(Recipe, Ranges):
       members: networks of each fold, in all groups together.
       inputs: what each group reads: the columns by their `standard` scale, by `rank_gauss`, or
         their principal `components`, whitened. With them go time and dose.
-      widths, depths: of each group, width and number of the hidden layers.
+      widths, depths: of each group, width and number of the hidden layers; with none its members
+        are linear: logistic regressions, which draw a ridge and a length alone.
       components: most principal components.
       split: as for every recipe; by default compounds stay whole where they are known, which tells
         of compounds that no network has seen. `stratified` tells of new wells of known ones.
@@ -80,7 +82,7 @@ class Config(Recipe, Ranges):
         ("standard", "rank_gauss", "components", "components"), *INPUTS
     )
     widths: tuple[int, ...] = number((256, 256, 256, 64), 1, WIDEST)
-    depths: tuple[int, ...] = number((2, 2, 2, 2), 1, 100)
+    depths: tuple[int, ...] = number((2, 2, 2, 2), 0, 100)
     components: int = number(100, 1)
     split: str = switch(choice("auto", *SPLITS))
     frequent_above: int = switch(number(0, 0))
@@ -140,7 +142,8 @@ class Config(Recipe, Ranges):
         for group, (inputs, width, depth) in enumerate(self.groups):
             if not (dealt := self.dealt(group)):
                 continue
-            name, features = f"{inputs}_{width}x{depth}", described[inputs]
+            kind = f"{width}x{depth}" if depth else "linear"
+            name, features = f"{inputs}_{kind}", described[inputs]
             designs.append(
                 StageDesign(
                     name=name,
@@ -163,14 +166,25 @@ class Config(Recipe, Ranges):
 
     @property
     def groups(self) -> list[tuple[str, int, int]]:
-        """Inputs, width and depth of each group.
+        """Inputs, width and depth of each group; width 0 of a linear one.
 
         Raises:
           UserError: they are not equally many.
         """
         for name in ("widths", "depths"):
             check_lengths(name, getattr(self, name), "inputs", self.inputs)
-        return [*zip(self.inputs, self.widths, self.depths, strict=True)]
+        every = zip(self.inputs, self.widths, self.depths, strict=True)
+        return [(inputs, width if depth else 0, depth) for inputs, width, depth in every]
+
+    def draw(self, member: int) -> Draw:
+        """Returns what a member draws, by its number among all."""
+        place, group = divmod(member, len(self.inputs))
+        drawn = self.drawn(place, group)
+        if self.depths[group]:
+            return drawn
+        # What is left is convex: the highest rate gets to its minimum soonest.
+        rates = dict.fromkeys(Draw._fields[Draw._fields.index("dropout") :], 0.0)
+        return drawn._replace(learning_rate=self.learning_rate[1], weight_decay=0.0, **rates)
 
     def dealt(self, group: int) -> list[int]:
         """Returns the numbers of a group's members, those with the most steps first."""
@@ -190,12 +204,12 @@ class Config(Recipe, Ranges):
         from moa_jax.recipes import population_notes
 
         stages = [design.name for design in self.stages(context.levels, False)]
-        return population_notes.of(context, self, stages, self.nested)
+        return population_notes.of(context, self.draw, stages, self.nested)
 
     def split_rows(self, rows: Dataset, seeds: Sequence[int]) -> Split:
         """Returns the fold of each row, the same for all seeds."""
         labels = rows.targets.values
-        return self.cut(rows, labels, dict.fromkeys(seeds, self.split_seed), _no_original)
+        return self.cut(rows, labels, dict.fromkeys(seeds, self.split_seed))
 
     def draws(self, every: Sequence[MemberId]) -> Mapping[str, np.ndarray]:
         """Returns the draws of members but for their steps, [M] float32 by name."""
@@ -212,9 +226,19 @@ class Config(Recipe, Ranges):
             return self.whole_epochs(self.draw(member.seed).steps)
 
         def start(member: Member) -> dict:
-            bias = _log_odds(targets[member.train_rows].mean(0, dtype=np.float64))
-            return {"params": {"output": {"bias": bias}}}
+            own = member.train_rows
+            cells = None if known is None else known[own]
+            of_rows = shares(targets[own], cells)
+            # In a row with a label that is unknown others may be of its class, too.
+            exclusive = targets.shape[1] > 1 and (targets[own].sum(1) == 1).all()
+            exclusive = exclusive and (cells is None or cells.all())
+            bias = np.log(_kept(of_rows)) if exclusive else _log_odds(of_rows)
+            return {
+                "params": {"output": {"bias": bias}},
+                "batch_stats": {"exclusive": np.float32(exclusive)},
+            }
 
+        known = parts.get("known")
         best = self.select_on == "holdout"
         most_rows = max((len(member.train_rows) for member in members), default=0)
         return Stage(
@@ -224,7 +248,7 @@ class Config(Recipe, Ranges):
             loss=_smoothed_loss,
             valid_loss=_loss,
             valid_weights=by_row,
-            optimizer=self.optimizer,
+            optimizer=functools.partial(self.optimizer, 1 if targets is None else len(targets)),
             epochs=max(map(length, members), default=self.whole_epochs(self.steps[1])),
             own_epochs=length,
             epoch_steps=self.epoch_steps,
@@ -235,16 +259,18 @@ class Config(Recipe, Ranges):
             share_init_across_folds=False,
         )
 
-    def optimizer(self, total_steps, scale, member_data):
-        """Returns AdamW on a one-cycle schedule, at a member's own rate and decay of kernels."""
+    def optimizer(self, rows, total_steps, scale, member_data):
+        """Returns AdamW on a one-cycle schedule, with a member's own rate, decay and ridge."""
         import optax
 
         from moa_jax.training.schedules import one_cycle
 
         draws = member_data.draws
         moved = one_cycle(total_steps, 1, draws["learning_rate"], pct_start=self.pct_start)
-        return optax.adamw(
-            moved.scaled(scale).rate, b2=BETA2, weight_decay=draws["weight_decay"], mask=_kernels
+        rate = moved.scaled(scale).rate
+        return optax.chain(
+            _ridge(draws["ridge"] / rows),
+            optax.adamw(rate, b2=BETA2, weight_decay=draws["weight_decay"], mask=_kernels),
         )
 
 
@@ -288,10 +314,14 @@ def rows_per_step(batch_size: int, rows: int) -> int:
     return times * batch_size
 
 
+def _kept(shares: np.ndarray) -> np.ndarray:
+    """Returns shares [L], kept from 0 and 1."""
+    return np.clip(shares, 1e-4, 1 - 1e-4)
+
+
 def _log_odds(shares: np.ndarray) -> np.ndarray:
-    """Returns log odds [L] of shares, which are kept from 0 and 1."""
-    kept = np.clip(shares, 1e-4, 1 - 1e-4)
-    return np.log(kept / (1 - kept))
+    """Returns log odds [L] of shares."""
+    return np.log(_kept(shares) / (1 - _kept(shares)))
 
 
 def _probabilities(outputs):
@@ -312,11 +342,20 @@ def _smoothed_loss(outputs, targets, mask):
     return _loss(outputs, losses.smoothed(targets, outputs.smoothing), mask)
 
 
+def _ridge(weight):
+    """Returns what adds the gradient of a ridge to that of a loss, the mean over the labels."""
+    import jax
+    import optax
+
+    def add(path, update, array):
+        if [key.key for key in path] != ["output", "kernel"]:
+            return update
+        return update + weight / array.shape[-1] * array
+
+    return optax.stateless(functools.partial(jax.tree.map_with_path, add))
+
+
 def _kernels(params):
     import jax
 
     return jax.tree.map(lambda array: array.ndim > 1, params)
-
-
-def _no_original(seed: int) -> np.ndarray:
-    raise ValueError("split: expected a split of the data at hand, found that of an original")

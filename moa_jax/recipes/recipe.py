@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -32,9 +32,11 @@ class Recipe(Splitting, abc.ABC):
     Attributes:
       recipe: the recipe's name.
       convention: the one of `metrics.conventions` that the recipe's original prints.
+      optional: whether a run goes on without the model where it does not apply, see `left_out`.
     """
 
     recipe: str
+    optional: bool = False
     convention: ClassVar[str | None] = None
 
     @abc.abstractmethod
@@ -67,6 +69,14 @@ class Recipe(Splitting, abc.ABC):
             raise UserError(
                 f"folds: expected at most as many as treated rows, found {self.folds} for {treated}"
             )
+
+    def left_out(self, description: Mapping[str, Any]) -> str:
+        """Returns why a run goes on without this model; empty where it takes part.
+
+        Args:
+          description: sizes and columns of the training rows, see `Dataset.description`.
+        """
+        return ""
 
     def honest_split(self) -> dict[str, Any]:
         """Returns the fields by which an honest run keeps compounds whole where they are known.

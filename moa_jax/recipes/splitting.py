@@ -116,7 +116,7 @@ class Splitting:
         rows: Dataset,
         labels: np.ndarray,
         seeds: Mapping[int, int],
-        original: Callable[[int], np.ndarray],
+        original: Callable[[int], np.ndarray] | None = None,
     ) -> Split:
         """Returns the folds of each training seed.
 
@@ -124,7 +124,8 @@ class Splitting:
           rows: N rows; controls among them are no compound, and are spread one by one.
           labels: [N, L] labels by which folds are stratified.
           seeds: the splitter's seed for each training seed.
-          original: from the splitter's seed to the fold of each row, as the original has it.
+          original: from the splitter's seed to the fold of each row, as the original has it; None
+            where there is none, as `original_split` then says.
 
         Raises:
           UserError: there are no compounds or groups.
@@ -140,6 +141,7 @@ class Splitting:
         def fold_of_row(seed: int) -> np.ndarray:
             if kept.groups is None:
                 if kind == "original":
+                    assert original is not None
                     return original(seed)
                 return folds.multilabel_stratified(labels, self.folds, seed, shuffle=True)
             if given is not None:

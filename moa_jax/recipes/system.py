@@ -20,7 +20,8 @@ from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign, has_nonscored, scored
 from moa_jax.recipes.features import Arrays, Passage, known_of
 from moa_jax.recipes.finished import METRICS, OOF, TEST, is_finished
-from moa_jax.recipes.fitting import fit_stage
+from moa_jax.recipes.fitting import fit_stage, predictor_of
+from moa_jax.recipes.host_stage import HostStage
 from moa_jax.recipes.outcome import LastStage, Outcome, alike
 from moa_jax.recipes.recipe import Recipe
 from moa_jax.recipes.stage_predictions import StagePredictions
@@ -29,7 +30,6 @@ from moa_jax.store import files, transform_files
 from moa_jax.store.predictions import Predictions
 from moa_jax.training import metrics
 from moa_jax.training.members import Blocks, MemberId
-from moa_jax.training.predict import Predictor
 from moa_jax.training.stage import Stage
 
 
@@ -146,7 +146,7 @@ class BuiltStage(NamedTuple):
       at_most: whether a selection of columns, which only a fit knows, may leave fewer inputs.
     """
 
-    stage: Stage
+    stage: Stage | HostStage
     num_inputs: int
     split: Split
     at_most: bool = False
@@ -165,7 +165,7 @@ def outline(recipe: Recipe, dataset: Dataset, context: Context) -> list[BuiltSta
         known = known_of(design.features, every, dataset, rows, {})
         shapes = design.features.shapes(known, every, widths)
         arrays = Arrays(*jax.tree.map(_zeros, tuple(shapes)))
-        stage = design.stage(context, every, arrays, targets)
+        stage = design.stage(context, every, arrays, targets, units=split.units)
         num_inputs, at_most = design.features.num_inputs(arrays), design.features.selects
         outlines.append(BuiltStage(stage, num_inputs, split, at_most))
         widths[design.name] = len(targets.names)
@@ -220,10 +220,11 @@ class Fitting:
         if not most:
             return LastStage(designs), oof
         (fold_of_row, *_) = self.split(designs[-1]).folds.values()
-        targets = designs[-1].targets(self.passage.rows).values
+        targets = designs[-1].targets(self.passage.rows)
         chosen, values = ensemble.choose(
-            self.context, designs, self.passage.predictions, targets, fold_of_row, most
-        )
+            self.context, designs, self.passage.predictions, targets.values, fold_of_row, most,
+            targets.known,
+        )  # fmt: skip
         return chosen, dataclasses.replace(oof, values=values)
 
     def build(self, design: StageDesign) -> BuiltStage:
@@ -250,7 +251,7 @@ class Fitting:
             ),
         )
         start = design.start(context, len(targets.names))
-        stage = design.stage(context, every, arrays, targets, start)
+        stage = design.stage(context, every, arrays, targets, start, split.units)
         return BuiltStage(stage, features.num_inputs(arrays), split)
 
     def split(self, design: StageDesign) -> Split:
@@ -283,18 +284,8 @@ def trained(
     for design in reversed(designs):
         every, outputs = finished.trained_members(context, design)
         stored = StoredSets(design, context, every)
-        forward = design.forward(outputs)
-        predictor = Predictor(
-            f"{context.model}/{design.name}",
-            forward,
-            context.folder / design.name,
-            every,
-            context.devices_for(forward, len(every)),
-            design.member_data(
-                design.features.member_data(stored(design.name), stored.numbers(every), ()), every
-            ),
-            share=1 / (num_stages or len(designs)),
-        )
+        share = 1 / (num_stages or len(designs))
+        predictor = predictor_of(context, design, every, outputs, stored, share)
         of = np.array(
             [
                 weights(design.name, every),
@@ -353,7 +344,7 @@ def _write(
     written: Sequence[Path],
 ) -> None:
     """Writes the model's predictions and metrics, and lists them and what else was written."""
-    labels = scored(dataset).values[~dataset.is_control]
+    labels = scored(dataset).take(~dataset.is_control)
     num_controls = int(dataset.is_control.sum())
     controls = None if result.controls is None else result.controls.values
     finished.strike(context)
@@ -365,7 +356,9 @@ def _write(
         context.folder / METRICS,
         {
             "recipe": recipe.recipe,
-            "scores": metrics.conventions(labels, result.oof.values, num_controls, controls),
+            "scores": metrics.conventions(
+                labels.values, result.oof.values, num_controls, controls, labels.known
+            ),
             "convention": recipe.convention,
             "recorded": recipe.recorded_score,
             "seconds": seconds,

@@ -82,6 +82,7 @@ class BlendRecord:
       best_model, best_model_loss: the best single model.
       rows: rows that were scored.
       splits: models by what their folds keep whole; their scores compare within one.
+      left_out: optional models that took no part, and why.
     """
 
     method: str | None = None
@@ -98,6 +99,7 @@ class BlendRecord:
     best_model_loss: float | None = None
     rows: int | None = None
     splits: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def kept_whole(self) -> str:
         """Returns what the folds of the models keep whole, in a few words."""
@@ -194,7 +196,7 @@ def collect(workdir: str | Path) -> Report:
     found = findings.collect(workdir)
     models = tuple(_model(workdir, name, found.scores) for name in names)
     models += tuple(ModelRecord(name, FROM_FILE, found.scores.get(name, {})) for name in others)
-    submission = workdir / "submission.csv"
+    submission, blend = workdir / "submission.csv", _blend(workdir, config)
     return Report(
         name=workdir.resolve().name,
         submission=str(submission) if submission.exists() else None,
@@ -204,14 +206,14 @@ def collect(workdir: str | Path) -> Report:
         command=stored.get("command"),
         data=data,
         environment=_read(workdir / "environment.json"),
-        blend=_blend(workdir, config),
+        blend=blend,
         models=models,
         findings=found,
         answers=answers_record.collect(workdir),
         original_data=is_original_data(
             data, {target.name: target.positives for target in found.targets}
         ),
-        notes=(*_absent_data(data), *_unfinished(models)),
+        notes=(*_absent_data(data), *_unfinished(models), *_left_out(blend)),
     )
 
 
@@ -286,6 +288,11 @@ def _absent_data(data: Mapping[str, Any]) -> Iterable[str]:
         yield "The data have no cell viability columns (c-); what builds on them was left out."
     if data.get("nonscored") == 0:
         yield "The data have no non-scored targets."
+    for kind, cells in data.get("not_measured", {}).items():
+        yield (
+            f"Not measured: {cells} labels of {kind} targets. Losses, scores and weights leave "
+            "them out."
+        )
     if data.get("test_rows") == 0:
         yield "There was no test file when the models were fitted: no test rows, no submission."
 
@@ -296,6 +303,11 @@ def _unfinished(models: Sequence[ModelRecord]) -> Iterable[str]:
             yield f"The file of {model.name} has no out-of-fold predictions: it has no score."
         elif not model.scores:
             yield f"The model {model.name} is not finished."
+
+
+def _left_out(blend: BlendRecord | None) -> Iterable[str]:
+    for name, reason in blend.left_out.items() if blend else ():
+        yield f"The model {name} is left out: {reason}."
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -91,15 +91,6 @@ class Predictions:
         return predictions
 
     @classmethod
-    def stream(cls, path: str | Path) -> Iterator[Predictions]:
-        """Yields the parts of a parquet file as they were appended; raises what `read` raises."""
-        path = Path(path)
-        verified = {"page_checksum_verification": True}
-        with _reading(path), pa.parquet.ParquetFile(path, **verified) as opened:
-            for group in range(opened.num_row_groups):
-                yield cls._from_table(opened.read_row_group(group), path)
-
-    @classmethod
     def _from_table(cls, table: pa.Table, path: str | Path) -> Predictions:
         if "sig_id" not in table.column_names:
             raise UserError(f"{path}: expected a column sig_id, found {table.column_names[:3]}")

@@ -114,6 +114,12 @@ class Workdir:
             leftovers.clean(self.path)
         processes.wait("work folder")
 
+    def unlock(self) -> None:
+        """Lets other runs in again."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
     def bind(self, config: RunConfig, dataset: Rows, strategy: str) -> None:
         """Writes `config.json` and `environment.json`, or checks that they are of this run.
 

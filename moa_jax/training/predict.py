@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import abc
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import flax.errors
 import jax
@@ -19,7 +20,7 @@ from moa_jax.training.layout import even_groups
 from moa_jax.training.members import Blocks, Member, MemberId, num_batches, stacked_tables
 from moa_jax.training.metrics import mean_log_loss
 from moa_jax.training.parallel import MEMORY_SHARE, Devices, Program, Slots, stack
-from moa_jax.training.stage import Forward, Stage
+from moa_jax.training.stage import Forward
 from moa_jax.training.trees import (
     Finished,
     MemberArrays,
@@ -87,7 +88,52 @@ class OutOfFold(NamedTuple):
     by_seed: dict[int, dict[Blocks, np.ndarray]]
 
 
-class Predictor:
+class MemberPredictor(abc.ABC):
+    """The finished members of a stage, ready to predict, whatever fitted them.
+
+    Attributes:
+      rows_at_once: rows that are predicted in one step.
+    """
+
+    rows_at_once: int
+
+    @abc.abstractmethod
+    def __call__(
+        self, inputs: SharedArrays, rows: Callable[[Sequence[int]], np.ndarray], steps: int
+    ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+        """Yields `(group, probabilities [members of the group, steps, batch, targets])`.
+
+        Args:
+          inputs: the shared inputs.
+          rows: for a group of members, their row positions [members, at least steps, batch].
+          steps: how many steps are computed; those after them are 0.
+        """
+
+    def means(
+        self, inputs: SharedArrays, num_rows: int, chunk_rows: int, of: np.ndarray
+    ) -> np.ndarray:
+        """Returns means over members, [means, num_rows, targets] float64.
+
+        Args:
+          inputs: host arrays of at most `chunk_rows` rows along their first axis.
+          num_rows: how many of the rows are real.
+          chunk_rows: rows that every call is padded to, a multiple of those at once.
+          of: [means, members] weights of the members in each mean, 0 for those that it is not of.
+        """
+        padded = jax.tree.map(
+            lambda a: np.concatenate([a, np.zeros((chunk_rows - len(a), *a.shape[1:]), a.dtype)]),
+            inputs,
+        )
+        table = np.arange(chunk_rows, dtype=np.int32).reshape(-1, self.rows_at_once)
+        steps = num_batches(num_rows, self.rows_at_once)
+        totals: Any = 0.0
+        for group, values in self(padded, lambda group: np.stack([table] * len(group)), steps):
+            flat = values.reshape(len(values), chunk_rows, -1)[:, :num_rows].astype(np.float64)
+            totals = totals + np.stack([_weighted(flat, own) for own in of[:, list(group)]])
+        return totals / of.sum(1)[:, None, None]
+
+
+class Predictor(MemberPredictor):
     """The finished members of a stage, ready to predict.
 
     Weights of one group of members stay on the devices; with several groups each call loads them
@@ -119,6 +165,7 @@ class Predictor:
           UserError: a member's file is missing, damaged, or of other shapes than the others.
         """
         self.folder, self.devices, self.forward = folder, devices, forward
+        self.rows_at_once = forward.rows_at_once
         for member in members:
             if not self._path(member).exists():
                 raise UserError(f"{self._path(member)}: not found, the work folder is not complete")
@@ -159,13 +206,6 @@ class Predictor:
     def __call__(
         self, inputs: SharedArrays, rows: Callable[[Sequence[int]], np.ndarray], steps: int
     ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
-        """Yields `(group, probabilities [members of the group, steps, batch, targets])`.
-
-        Args:
-          inputs: the shared inputs.
-          rows: for a group of members, their row positions [members, at least steps, batch].
-          steps: how many steps are computed.
-        """
         shared = self.devices.put_shared(PredictionShared(inputs, np.int32(steps)))
         for group in self.groups:
             member = self._resident or self._load(group)
@@ -180,43 +220,31 @@ class Predictor:
                 ) from error
             yield group, slots.unpad(predicted)
 
-    def means(
-        self, inputs: SharedArrays, num_rows: int, chunk_rows: int, of: np.ndarray
-    ) -> np.ndarray:
-        """Returns means over members, [means, num_rows, targets] float64.
 
-        Args:
-          inputs: host arrays of at most `chunk_rows` rows along their first axis.
-          num_rows: how many of the rows are real.
-          chunk_rows: rows that every call is padded to, a multiple of those at once.
-          of: [means, members] weights of the members in each mean, 0 for those that it is not of.
-        """
-        padded = jax.tree.map(
-            lambda a: np.concatenate([a, np.zeros((chunk_rows - len(a), *a.shape[1:]), a.dtype)]),
-            inputs,
-        )
-        table = np.arange(chunk_rows, dtype=np.int32).reshape(-1, self.forward.rows_at_once)
-        steps = num_batches(num_rows, self.forward.rows_at_once)
-        totals: Any = 0.0
-        for group, values in self(padded, lambda group: np.stack([table] * len(group)), steps):
-            flat = values.reshape(len(values), chunk_rows, -1)[:, :num_rows].astype(np.float64)
-            totals = totals + np.stack([_weighted(flat, own) for own in of[:, list(group)]])
-        return totals / of.sum(1)[:, None, None]
+class WithMembers(Protocol):
+    """What prediction asks of a stage: who its members are, and what they all read."""
+
+    @property
+    def members(self) -> Sequence[Member]:
+        """The (seed, fold) pairs with their rows."""
+
+    @property
+    def shared(self) -> SharedArrays:
+        """Arrays that all members read."""
 
 
 def out_of_fold(
-    stage: Stage, predictor: Predictor, hard_targets: np.ndarray, by_seed: bool = False
+    stage: WithMembers, predictor: MemberPredictor, hard_targets: np.ndarray, by_seed: bool = False
 ) -> OutOfFold:
     """Predicts every training row with the members that did not train on it.
 
     Args:
       stage: the fitted stage.
       predictor: its members, in the stage's order.
-      hard_targets: [N, L] 0/1 targets to score with.
+      hard_targets: [N, L] 0/1 targets to score with, where the stage's are known.
       by_seed: keep the predictions of each seed, too.
     """
-    members: Sequence[Member] = stage.members
-    batch = predictor.forward.rows_at_once
+    members, batch = stage.members, predictor.rows_at_once
     steps = num_batches(max(len(member.valid_rows) for member in members), batch)
     everywhere = _Mean(hard_targets.shape)
     nested: dict[Blocks, _Mean] = {}
@@ -240,13 +268,14 @@ def out_of_fold(
             for blocks in [(), *views] if by_seed else ():
                 seed = alone.setdefault(member.seed, {})
                 seed.setdefault(blocks, _Mean(hard_targets.shape)).add(own, values)
+            known = None if stage.known is None else stage.known[own]
             scores.append(
                 {
                     "seed": member.seed,
                     "fold": member.fold,
                     "blocks": list(member.blocks),
                     "rows": len(own),
-                    "score": mean_log_loss(hard_targets[own], values),
+                    "score": mean_log_loss(hard_targets[own], values, known),
                 }
             )
     # In the precision of the networks that read them: half a file of float64.

@@ -190,7 +190,10 @@ def epoch_records(
 
 
 class StageProgress:
-    """Tells a person how far a stage is: a line per epoch or half minute, a bar on a terminal."""
+    """Tells a person how far a stage is: a line per epoch or half minute, a bar on a terminal.
+
+    Both are of the log's level INFO.
+    """
 
     def __init__(self, stage: str, total_calls: int):
         self._stage, self._total = stage, total_calls
@@ -201,7 +204,8 @@ class StageProgress:
             total=total_calls,
             desc=stage,
             unit="call",
-            disable=not (sys.stderr.isatty() and processes.is_first()),
+            # Who asked for no lines wants no bar.
+            disable=not (logging.level_info() and sys.stderr.isatty() and processes.is_first()),
         )
 
     def skip(self, calls: int) -> None:

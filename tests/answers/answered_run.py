@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from moa_jax.command import answers
 from moa_jax.config import AnswersConfig
 from moa_jax.data import simulate
+from moa_jax.engine import answers
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
 

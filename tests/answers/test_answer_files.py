@@ -10,8 +10,8 @@ from answers import answered_run
 from answers.answered_run import SPLITS
 
 from moa_jax.answers import compounds
-from moa_jax.command import answers
 from moa_jax.config import AnswersConfig
+from moa_jax.engine import answers
 from moa_jax.errors import UserError
 from moa_jax.training.metrics import mean_log_loss
 

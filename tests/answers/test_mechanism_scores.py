@@ -50,8 +50,14 @@ def test_compounds_are_drawn_whole_and_as_many_as_there_are(wells):
     assert (Resamples.draw(units, 20, seed=4).times != resamples.times).any()
 
 
-def test_the_score_of_a_run_is_the_mean_over_mechanisms(wells):
-    labels, values, _, resamples = wells
+def test_the_score_of_a_run_is_the_mean_over_known_cells(wells):
+    labels, values, units, resamples = wells
+    known = np.random.default_rng(1).random(labels.shape) < 0.6
+    cells = log_loss(labels[known], values[known])
+    assert scores.overall(labels, values, resamples, known)[0] == pytest.approx(cells)
+    times = np.repeat(np.arange(150), resamples.times[units, 7].astype(int))
+    drawn = log_loss(labels[times][known[times]], values[times][known[times]])
+    assert scores.overall(labels, values, resamples, known)[7] == pytest.approx(drawn)
     found = scores.overall(labels, values, resamples)
     assert found[0] == pytest.approx(log_loss(labels.ravel(), values.ravel()))
     assert found.shape == (21,) and len(set(found)) > 15

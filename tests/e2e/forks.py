@@ -78,7 +78,8 @@ def import_libraries() -> None:
     import sklearn.decomposition
     import sklearn.preprocessing  # noqa: F401
 
-    from moa_jax.command import console, plan, run  # noqa: F401
+    from moa_jax.command import console, plan  # noqa: F401
+    from moa_jax.engine import run  # noqa: F401
     from moa_jax.recipes import (  # noqa: F401
         image_features,
         profile_features,

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from moa_jax import config as configuration
-from moa_jax.command import run
 from moa_jax.configs import (
     deepinsight_efficientnet_b3,
     nn_tabnet,
@@ -14,6 +13,7 @@ from moa_jax.configs import (
     two_heads_resnet,
 )
 from moa_jax.data.dataset import Dataset, Targets
+from moa_jax.engine import run
 from moa_jax.recipes import RECIPES
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir

@@ -8,7 +8,8 @@ import pytest
 import toy_system
 
 from moa_jax import config as configuration
-from moa_jax.command import inference, plan, run
+from moa_jax.command import inference, plan
+from moa_jax.engine import run
 from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES
 from moa_jax.store.predictions import Predictions

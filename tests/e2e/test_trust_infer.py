@@ -110,7 +110,7 @@ def get_config():
             "table.csv: expected a file whose name ends in .py",
         ),
         ("own.py", "\n1 / 0\n", "own.py line 2: ZeroDivisionError: division by zero"),
-        ("own.py", OWN % "/tmp/elsewhere", "config.models./tmp/elsewhere: expected a name of at"),
+        ("own.py", OWN % "/elsewhere/run", "config.models./elsewhere/run: expected a name of at"),
     ],
 )
 def test_configurations_that_are_refused(launch, tmp_path, name, text, message):

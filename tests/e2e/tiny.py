@@ -9,6 +9,7 @@ import dataclasses
 
 from moa_jax.config import BlendConfig, PredictionFiles, config_dict, variants
 from moa_jax.recipes import (
+    baseline,
     deepinsight_cnn,
     nn_tabnet,
     profile_nn,
@@ -80,10 +81,20 @@ POPULATION = {
         batch_size=16,
     )
 }  # fmt: skip
+# So are baselines.
+BASELINE = baseline.Config(
+    folds=3, components=5, c=(1e-2, 1e-1, 1.0), rounds=(2, 6), leaf_rows=3, tree_columns=4,
+    inner_folds=2, optional=True,
+)  # fmt: skip
+BASELINES = {
+    name: dataclasses.replace(BASELINE, model=name) for name in ("logistic", "trees", "viability")
+}
 
 
 def get_config(variant=""):
-    chosen = variants(variant, *MODELS, *POPULATION, "theirs") or MODELS
-    models = {name: model for name, model in (MODELS | POPULATION).items() if name in chosen}
+    chosen = variants(variant, *MODELS, *POPULATION, *BASELINES, "theirs") or MODELS
+    models = {
+        name: model for name, model in (MODELS | POPULATION | BASELINES).items() if name in chosen
+    }
     files = {"theirs": PredictionFiles()} if "theirs" in chosen else {}
     return config_dict(models, blend=BlendConfig(files=files, unlike_splits="allow"))

@@ -24,11 +24,12 @@ import pytest
 import toy_system
 
 from moa_jax import config as configuration
-from moa_jax.command import console, entry, run, stored_config
+from moa_jax.command import console, entry, stored_config
 from moa_jax.config import BlendConfig, CheckpointConfig, DataConfig, ParallelConfig, RunConfig
 from moa_jax.data import simulate
 from moa_jax.deepinsight import inputs
 from moa_jax.deepinsight.inputs import Placement
+from moa_jax.engine import run
 from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES, three_stage_nn
 from moa_jax.recipes.image_features import ImageFeatures

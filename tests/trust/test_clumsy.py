@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from moa_jax.command import console, entry, file_config, flags, inference
+from moa_jax.command import console, entry, flags, inference
 from moa_jax.config import BlendConfig, DataConfig, PredictionFiles, RunConfig
 from moa_jax.data import formats, prepared
+from moa_jax.engine import configurations
 from moa_jax.errors import UserError
 from moa_jax.store import leftovers
 from moa_jax.store.workdir import Workdir
@@ -111,4 +112,4 @@ def test_what_stops_inference_stops_before_training(tmp_path):
 def test_a_configuration_that_raises_what_is_no_exception(tmp_path, error):
     (tmp_path / "a.py").write_text(f"raise {error}")
     with pytest.raises(UserError, match="a.py line 1: "):
-        file_config.get_config(str(tmp_path / "a.py"))
+        configurations.get_config(str(tmp_path / "a.py"))

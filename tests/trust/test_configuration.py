@@ -9,9 +9,10 @@ import pytest
 
 from moa_jax import config as configuration
 from moa_jax.blend import combination, weighing
-from moa_jax.command import file_config, flags
+from moa_jax.command import flags
 from moa_jax.config import BlendConfig, PredictionFiles, RunConfig
 from moa_jax.data import simulate
+from moa_jax.engine import configurations
 from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES, simple_nn
 from moa_jax.store.predictions import Predictions
@@ -26,7 +27,7 @@ def parse(*names, **blend):
 @pytest.mark.parametrize(
     "name",
     [
-        "/tmp/x",
+        "/x/y",
         "../x",
         "a/b",
         "a\\b",
@@ -177,14 +178,14 @@ def test_mistakes_of_a_configuration_are_one_line(tmp_path, text, message):
     path = tmp_path / "own.py"
     path.write_text(text)
     with pytest.raises(UserError, match=f"^--config: {path.parent}/{message}") as caught:
-        file_config.get_config(str(path))
+        configurations.get_config(str(path))
     assert "\n" not in str(caught.value)
 
 
 def test_bytes_that_are_no_text_are_no_configuration(tmp_path):
     (tmp_path / "own.py").write_bytes(b"x = '\xff'\n")
     with pytest.raises(UserError, match="own.py line 1: SyntaxError: .*"):
-        file_config.get_config(str(tmp_path / "own.py"))
+        configurations.get_config(str(tmp_path / "own.py"))
 
 
 def test_a_configuration_of_ones_own(tmp_path):
@@ -195,7 +196,7 @@ def test_a_configuration_of_ones_own(tmp_path):
         "def get_config(variant='none'):\n"
         "  return ml_collections.ConfigDict({'variant': variant, 'width': Size().width})\n"
     )
-    found = [file_config.get_config(f"{path}{variant}") for variant in ("", ":", ":a:b")]
+    found = [configurations.get_config(f"{path}{variant}") for variant in ("", ":", ":a:b")]
     assert [config.variant for config in found] == ["none", "", "a:b"]
     assert isinstance(found[0], ml_collections.ConfigDict) and found[0].width == 3
 

@@ -12,6 +12,7 @@ from moa_jax.blend import stored_weights
 from moa_jax.command import inference, inference_record
 from moa_jax.config import BlendConfig, DataConfig, RunConfig
 from moa_jax.data import simulate, tables
+from moa_jax.engine import prediction
 from moa_jax.errors import UserError
 from moa_jax.recipes import simple_nn, three_stage_nn
 from moa_jax.store import files
@@ -44,7 +45,7 @@ class Case:
             self.finish(name)
         self.weigh(WEIGHTS)
         self.num_stages, self.calls, self.meanwhile = [], [], lambda: None
-        monkeypatch.setattr(inference.system, "load", self._load)
+        monkeypatch.setattr(prediction.system, "load", self._load)
 
     def finish(self, name, content=0):
         path = self.workdir.path / name / "metrics.json"

@@ -12,10 +12,11 @@ from systems import context
 
 from moa_jax import config as configuration
 from moa_jax import schema
-from moa_jax.command import flags, limits, plan, run
+from moa_jax.command import plan
 from moa_jax.config import DataConfig, RunConfig
 from moa_jax.data import simulate
 from moa_jax.data.dataset import Targets
+from moa_jax.engine import configurations, limits, run
 from moa_jax.errors import UserError
 from moa_jax.estimators.deep_insight import DeepInsight
 from moa_jax.estimators.tabnet_classifier import TabNetClassifier
@@ -63,7 +64,7 @@ def test_no_number_of_any_section_may_be_absurd(cls, field, kind):
     assert -schema.LARGEST[kind] <= low < high <= schema.LARGEST[kind]
 
 
-@pytest.mark.parametrize("name", [n for n in flags.packaged() if n != "blend_files"])
+@pytest.mark.parametrize("name", [n for n in configurations.packaged() if n != "blend_files"])
 def test_packaged_configurations_have_no_other_sections(name):
     module = importlib.import_module(f"moa_jax.configs.{name}")
     config = configuration.parse(module.get_config().to_dict(), RECIPES)

@@ -1,20 +1,48 @@
-"""A user's configuration file, whose own mistakes are one line that names it."""
+"""Configurations by name, the packaged ones and users' files, whose mistakes are one line."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import traceback
+from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
 
 import ml_collections
 
+from moa_jax import configs
+from moa_jax.config import suggestion
 from moa_jax.errors import UserError
 from moa_jax.store.signals import Interrupted
 
 # What the file is called while it is executed.
 _MODULE = "moa_jax_config"
+
+
+def packaged() -> dict[str, Path]:
+    """Returns the files of the packaged configurations by name, in the order of the names."""
+    found = Path(configs.__path__[0]).glob("[!_]*.py")
+    return {path.stem: path for path in sorted(found)}
+
+
+def file_of(value: str) -> str:
+    """Returns a configuration's file and, after a colon, its variants, as `get_config` takes them.
+
+    Args:
+      value: a packaged name or the path of a file, and its variants.
+
+    Raises:
+      UserError: it is neither a packaged name nor a file whose name ends in `.py`.
+    """
+    name, colon, variant = value.partition(":")
+    known, path = packaged(), name
+    if not (name.endswith(".py") and os.path.isfile(name)):
+        if (found := known.get(name.removesuffix(".py"))) is None:
+            raise _no_configuration(name, known)
+        path = str(found)
+    return f"{path}{colon}{variant}"
 
 
 def get_config(given: str) -> ml_collections.ConfigDict:
@@ -54,6 +82,20 @@ def _executed(path: str) -> ModuleType:
     sys.modules[_MODULE] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+def _no_configuration(name: str, known: Collection[str]) -> UserError:
+    """Returns what is wrong with a name that is neither packaged nor a Python file."""
+    packaged_are = f"packaged are {', '.join(known)}"
+    if os.path.lexists(name):
+        found = "a folder" if os.path.isdir(name) else "another file"
+        return UserError(
+            f"--config: {name}: expected a file whose name ends in .py, found {found}; "
+            f"{packaged_are}"
+        )
+    return UserError(
+        f"--config: {name}: not found; {packaged_are}" + suggestion(Path(name).stem, known)
+    )
 
 
 def _line(error: BaseException, path: str) -> str:

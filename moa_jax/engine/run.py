@@ -1,4 +1,4 @@
-"""The modes train and blend, and the data that they read."""
+"""Training and blending all models of a run, and the data that they read."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from absl import logging
 
 from moa_jax.blend import combination, search, sources, stored_weights, weighing
 from moa_jax.blend.sources import Source
-from moa_jax.command import answers, limits
 from moa_jax.config import RunConfig, is_group_file
-from moa_jax.data import folds, simulate, tables
+from moa_jax.data import folds, levels, simulate, tables
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.names import Prefixes
 from moa_jax.deepinsight import inputs
+from moa_jax.engine import answers, limits, participation
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
 from moa_jax.recipes.context import Context
@@ -36,14 +36,27 @@ UNKNOWN = "unknown"
 BASELINE = "baseline"
 
 
+def settled(config: RunConfig) -> RunConfig:
+    """Returns the configuration with the levels that it leaves to the data, see `levels.settled`.
+
+    Raises:
+      UserError: a file of the data folder cannot be read, or a time in it is no number.
+    """
+    data = levels.settled(config.data, config.data.folder or tables.sample_folder())
+    return dataclasses.replace(config, data=data)
+
+
 def load_data(config: RunConfig) -> Dataset:
     """Returns the training data that the configuration names, its test rows within."""
-    data = config.data
-    dataset = _read_data(config)
-    if is_group_file(data.groups):
-        groups = tables.read_groups(data.groups, dataset)
-        dataset = dataclasses.replace(dataset, groups=groups)
-    return dataset
+    return with_groups(config, _read_data(config))
+
+
+def with_groups(config: RunConfig, dataset: Dataset) -> Dataset:
+    """Returns training rows with the groups of the file that `data.groups` names, if it does."""
+    if not is_group_file(config.data.groups):
+        return dataset
+    groups = tables.read_groups(config.data.groups, dataset)
+    return dataclasses.replace(dataset, groups=groups)
 
 
 def _read_data(config: RunConfig) -> Dataset:
@@ -59,7 +72,7 @@ def _read_data(config: RunConfig) -> Dataset:
             nonscored=data.nonscored,
         )
     folder = data.folder or tables.sample_folder()
-    return tables.load(folder, Levels.of(data), Prefixes.of(data))
+    return tables.load(folder, Levels.of(data), Prefixes.of(data), data.missing_targets)
 
 
 def check(config: RunConfig, dataset: Dataset) -> None:
@@ -74,19 +87,32 @@ def check(config: RunConfig, dataset: Dataset) -> None:
     for name, model in config.models.items():
         with _naming(name):
             model.check(dataset)
-            if model.kept(dataset).groups is not None:  # members may be left with too few of them
+            targets = [t for t in (dataset.scored, dataset.nonscored) if t is not None]
+            masked = any(t.known is not None for t in targets)
+            if masked or model.kept(dataset).groups is not None:
                 _check_members(model, dataset, config)
     if config.parallel.devices_per_member > 1:
-        levels, models = Levels.of(config.data), config.models.values()
-        designs = (design for model in models for design in model.stages(levels, True))
+        models, known = config.models.values(), Levels.of(config.data)
+        designs = (design for model in models for design in model.stages(known, True))
         if not any(design.shares_batches for design in designs):
             logging.warning("config.parallel.devices_per_member: no model here shares batches")
 
 
 def _check_members(model: Recipe, dataset: Dataset, config: RunConfig) -> None:
+    """Checks that members are left with groups, and with known labels, to learn from."""
     rows = model.rows(dataset)
     for design in model.stages(Levels.of(config.data), has_nonscored(dataset)):
-        design.members(design.split(rows), config.seed)
+        known = design.targets(rows).known
+        for member in design.members(design.split(rows), config.seed):
+            if known is None:
+                continue
+            for part in (member.train_rows, member.select_rows, member.valid_rows):
+                if not known[part].any():
+                    raise UserError(
+                        f"folds: expected known labels among all rows that a network of stage "
+                        f"{design.name} learns from or is scored on, found none in fold "
+                        f"{member.fold}; set fewer folds, or leave rows without labels out"
+                    )
 
 
 @contextlib.contextmanager
@@ -131,6 +157,9 @@ def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
       UserError: the data do not suit the configuration, the work folder is of another run, or a
         file of a finished model is not as it was written.
     """
+    config, left_out = participation.of(config, workdir, dataset)
+    for name, reason in left_out.items():
+        logging.warning("config.models.%s: left out: %s", name, reason)
     check(config, dataset)
     devices = Devices.available(config.parallel.strategy)
     check_per_member(config.parallel.devices_per_member, len(devices.devices))
@@ -173,24 +202,28 @@ def outside_sources(config: RunConfig, dataset: Dataset) -> dict[str, Source]:
 def blend(
     config: RunConfig, workdir: Workdir, dataset: Dataset, outside: Mapping[str, Source]
 ) -> None:
-    """Weighs the models, writes weights, scores, submission and report.
+    """Weighs the models, writes weights, scores and submission.
 
     Everything is read and computed before the first file is written.
     """
+    config, left_out = participation.of(config, workdir, dataset)
     blended = {name: sources.of_model(workdir.manifest(name), dataset) for name in config.models}
     blended |= outside
     sources.check_tests(blended)
-    labels = dataset.targets.values[~dataset.is_control]
+    labels = dataset.targets.take(~dataset.is_control)
     oof = {name: source.oof for name, source in blended.items()}
-    record = {"splits": unlike_splits(config, dataset)}
+    record: dict[str, Any] = {"splits": unlike_splits(config, dataset)}
+    if left_out:
+        record["left_out"] = left_out
     weighed = weighing.weigh(
         config.blend,
         oof,
-        labels,
+        labels.values,
         int(dataset.is_control.sum()),
         config.seed,
         config.honest,
         _units(config, dataset),
+        labels.known,
     )
     record |= weighed.record
     known = {name: predictions for name, predictions in oof.items() if predictions is not None}
@@ -202,8 +235,9 @@ def blend(
     if weighed.oof is not None:
         baselines = {name for name, model in config.models.items() if model.recipe == BASELINE}
         learned = answers.learn(
-            config.answers, dataset, known, weighed.oof, record["splits"], baselines, config.seed
-        )
+            config.answers, dataset, known, weighed.oof, record["splits"], baselines, config.seed,
+            labels.known,
+        )  # fmt: skip
     predicted = submission = None
     if tests:
         predicted = combination.bounded(combination.combine(tests, weighed.weights))
@@ -216,7 +250,7 @@ def blend(
     folder = workdir.path / "blend"
     if weighed.oof is not None:
         weighed.oof.write(folder / "oof.parquet")
-        targets = analysis.targets_table(labels, weighed.oof, known)
+        targets = analysis.targets_table(labels.values, weighed.oof, known, labels.known)
         files.write_text(folder / "targets.csv", targets.to_csv(index=False))
         logging.info(
             "blend: log loss %.5f, best single model %s %.5f",
@@ -240,7 +274,27 @@ def blend(
     else:
         files.remove(workdir.path / "submission.csv")
         logging.info("no test features: no submission")
-    collected = records.collect(workdir.path)
+
+
+def complete(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
+    """Trains and blends a run, nobody else using its work folder meanwhile.
+
+    Raises:
+      UserError: see `train` and `blend`.
+    """
+    workdir.lock()
+    try:
+        outside = outside_sources(config, dataset)
+        unlike_splits(config, dataset)
+        train(config, workdir, dataset)
+        blend(config, workdir, dataset, outside)
+    finally:
+        workdir.unlock()
+
+
+def report(workdir: Workdir) -> None:
+    """Writes the report of a blended run, and its figures."""
+    folder, collected = workdir.path / "blend", records.collect(workdir.path)
     html.write(folder / "report.html", collected)
     figures.write(folder, collected)
 

@@ -15,6 +15,7 @@ from moa_jax.errors import UserError
 from moa_jax.recipes import system
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign, has_nonscored
+from moa_jax.recipes.host_stage import HostStage
 from moa_jax.recipes.recipe import Recipe
 from moa_jax.recipes.system import BuiltStage
 from moa_jax.schema import LARGEST
@@ -97,6 +98,8 @@ def checked(stages: list[BuiltStage], name: str, model: Recipe) -> list[BuiltSta
                 f"config.models.{name}.folds: expected at least {SMALLEST_BATCH} training rows in "
                 f"every network, found {fewest}; {stage.name} needs more rows, or other folds"
             )
+        if isinstance(stage, HostStage):
+            continue
         steps = max(map(stage.steps_per_epoch, stage.members))
         if stage.epochs * steps > LARGEST[int]:
             fields = (field.name for field in _sizes(model) if field.value == stage.epochs)
@@ -146,6 +149,8 @@ def _largest(stages: Sequence[BuiltStage], context: Context) -> float:
 
 def _stage_bytes(built: BuiltStage, context: Context) -> float:
     stage, parallel = built.stage, context.parallel
+    if isinstance(stage, HostStage):
+        return stage.num_bytes
     devices = context.devices_for(stage.forward, len(stage.members))
     at_once = parallel.members_at_once or members_that_fit(
         stage, devices.num_shards, devices.memory_bytes()

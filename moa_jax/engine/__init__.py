@@ -1,0 +1,1 @@
+"""One run, given configuration, data and work folder: checks, training, blending, prediction."""

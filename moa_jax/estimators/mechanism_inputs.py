@@ -1,0 +1,277 @@
+"""What MechanismClassifier is given, as the rows that a run reads: arrays, data frames, AnnData."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from moa_jax.config import DataConfig
+from moa_jax.data.columns import LARGEST_NUMBER
+from moa_jax.data.dataset import TREATMENT, Dataset, Levels, Targets
+from moa_jax.data.names import Prefixes, is_missing, level_key
+from moa_jax.schema import shown, suggestion
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ID = "sig_id"
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """X without what is about rows.
+
+    Attributes:
+      table: features and columns of the treatment: a data frame, or what becomes an array.
+      ids: [N] names of the rows, or None for their numbers.
+      groups: [N] group of each row, or None.
+    """
+
+    table: Any
+    ids: np.ndarray | None
+    groups: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """Y as the targets of rows.
+
+    Attributes:
+      targets: L labels or classes.
+      classes: [L] the classes in ascending order; None for labels.
+    """
+
+    targets: Targets
+    classes: np.ndarray | None
+
+
+def given(X: Any, groups: Any = None) -> Given:
+    """Takes X apart.
+
+    Args:
+      X: an array, a data frame, or an AnnData, whose variables are features and whose `obs` may
+        have columns of the treatment, groups and ids.
+      groups: group of each row, the name of a column that holds it, or None.
+
+    Raises:
+      ValueError: there is no such column.
+    """
+    found = groups
+    if hasattr(X, "obs") and hasattr(X, "to_df"):
+        about, X = X.obs, X.to_df()
+        names = [*TREATMENT, ID, *([groups] if isinstance(groups, str) else [])]
+        X = X.assign(**{name: about[name] for name in names if name in about.columns})
+    elif not hasattr(X, "iloc") and hasattr(X, "to_pandas"):  # of polars and others
+        X = X.to_pandas()
+    if hasattr(X, "columns"):
+        _check_names("X", "columns", [str(name) for name in X.columns])
+    if not hasattr(X, "columns") or not hasattr(X, "iloc"):
+        if isinstance(groups, str):
+            raise ValueError(
+                f"groups: expected the group of each row, found {groups!r}, which can only name a "
+                "column of a data frame"
+            )
+        return Given(X, None, found)
+    ids = X.index.to_numpy()
+    if isinstance(groups, str):
+        if groups not in X.columns:
+            near = suggestion(groups, map(str, X.columns))
+            raise ValueError(f"groups: expected a column of X, found no {groups!r}{near}")
+        found, X = X[groups].to_numpy(object), X.drop(columns=groups)
+    if ID in X.columns:
+        ids, X = X[ID].to_numpy(object), X.drop(columns=ID)
+    return Given(X, ids, found)
+
+
+def rows(table: Any, of: Given, data: DataConfig, estimator: Any = None) -> Dataset:
+    """Returns rows as those of a features file.
+
+    Columns of the treatment are known by their names; of the others those that `cell_prefixes` fit
+    are of cells, those that `ignore` fits are left out, and the rest are of genes.
+
+    Args:
+      table: [N, columns] a data frame, or an array, whose columns are called g-0, g-1, ...
+      of: ids and groups of the rows.
+      data: levels and prefixes.
+      estimator: whose name messages have.
+
+    Raises:
+      ValueError: a cell is not what is expected.
+    """
+    levels, prefixes = Levels.of(data), Prefixes.of(data)
+    treatment: dict[str, np.ndarray] = {}
+    if hasattr(table, "columns"):
+        names = [str(name) for name in table.columns]
+        if not all(isinstance(name, str) for name in table.columns):
+            names = [f"g-{number}" for number in range(len(names))]
+        else:
+            treatment = {n: table[n].to_numpy(object) for n in TREATMENT if n in names}
+    else:
+        names = [f"g-{number}" for number in range(table.shape[1])]
+    group = {name: prefixes.group(name) for name in names if name not in treatment}
+    cells = tuple(name for name in group if group[name] == "cells")
+    genes = tuple(name for name in group if group[name] not in ("cells", "ignored"))
+    place = {name: index for index, name in enumerate(names)}
+    kept = [place[name] for name in (*genes, *cells)]
+    values = table.iloc[:, kept] if hasattr(table, "iloc") else table[:, kept]
+    values = check_array(values, dtype=np.float64, estimator=estimator, input_name="X", order="C")
+    if (beyond := np.abs(values) > LARGEST_NUMBER).any():
+        row, column = np.argwhere(beyond)[0]
+        raise ValueError(
+            f"X: column {(*genes, *cells)[column]}, row {row}: expected a number between "
+            f"{-LARGEST_NUMBER:g} and {LARGEST_NUMBER:g}, found {values[row, column]:g}"
+        )
+    num_rows = len(values)
+
+    def level(name: str, allowed: Sequence[Any], field: str) -> np.ndarray:
+        if name not in treatment:
+            return np.full(num_rows, allowed[0], object)
+        return _levels(name, treatment[name], allowed, field)
+
+    kinds = level("cp_type", (levels.treated, levels.control), "treated_type or control_type")
+    is_control = kinds == levels.control
+    return Dataset(
+        _ids(of.ids, num_rows),
+        genes,
+        cells,
+        features=values,
+        cp_time=level("cp_time", levels.cp_time, "cp_times").astype(levels.time_dtype),
+        cp_dose=level("cp_dose", levels.cp_dose, "cp_doses"),
+        is_control=is_control,
+        drug_id=_groups(of.groups, is_control, levels.control),
+        treatment=tuple(name for name in TREATMENT if name in treatment),
+    )
+
+
+def labels(Y: Any, X: Any) -> Labels:
+    """Returns the targets of rows.
+
+    Args:
+      Y: [N] classes; [N, L] labels of 0 and 1, whose names a data frame has; or, of an AnnData, the
+        name of a column of `obs` that holds classes, or names of columns of labels.
+      X: what Y is of.
+
+    Raises:
+      ValueError: Y holds neither, or has other rows or another order than X.
+    """
+    if hasattr(X, "obs") and (isinstance(Y, str) or _are_texts(Y) and len(Y) != len(X.obs)):
+        wanted = [Y] if isinstance(Y, str) else [*Y]
+        if absent := [name for name in wanted if name not in X.obs.columns]:
+            near = suggestion(absent[0], X.obs.columns)
+            raise ValueError(f"Y: expected columns of obs, found no {absent[0]!r}{near}")
+        Y = X.obs[Y if isinstance(Y, str) else wanted]
+    if hasattr(Y, "toarray"):  # a sparse matrix of labels
+        Y = Y.toarray()
+    index = getattr(X, "index", None)
+    if index is not None and hasattr(Y, "index") and not callable(Y.index):
+        _check_order(index, Y.index)
+    names = None
+    if hasattr(Y, "columns"):
+        Y = Y.drop(columns=ID) if ID in Y.columns else Y
+        names = [str(name) for name in Y.columns]
+        _check_names("Y", "labels", names)
+    values = check_array(Y, ensure_2d=False, dtype=None, input_name="Y", ensure_min_features=0)
+    if values.ndim == 2 and values.shape[1] == 0:
+        raise ValueError("Y: expected labels, found no column")
+    if values.ndim == 2 and (values.shape[1] > 1 or _are_labels(values)):
+        return Labels(_of_labels(values, names), None)
+    values = column_or_1d(values, warn=names is None)
+    classes = _classes(values)
+    of_class = (values[:, None] == classes).astype(np.uint8)
+    return Labels(Targets(tuple(str(name) for name in classes.tolist()), of_class), classes)
+
+
+def _check_names(where: str, kind: str, names: Sequence[str]) -> None:
+    if len({*names}) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{where}: expected {kind} of different names, found several of {twice!r}")
+
+
+def label_classes(num_labels: int) -> np.ndarray:
+    """Returns `classes_` of labels, [L, 2]: scikit-learn looks for the classes of each label."""
+    return np.tile([0, 1], (num_labels, 1))
+
+
+def _of_labels(values: np.ndarray, names: list[str] | None) -> Targets:
+    if not _are_labels(values):
+        cells = values.ravel().tolist()
+        wrong = next(cell for cell in cells if not _are_labels(np.array([cell])))
+        raise ValueError(f"Y: expected labels of 0 and 1, found {shown(wrong)}")
+    if names is None:
+        names = [f"label_{number}" for number in range(values.shape[1])]
+    return Targets(tuple(names), values.astype(np.uint8))
+
+
+def _are_labels(values: np.ndarray) -> bool:
+    """Tells whether all are 0 or 1, or false or true."""
+    if values.dtype.kind not in "biufO":
+        return False
+    kinds = (bool, int, float, np.bool_, np.integer, np.floating)
+    if values.dtype.kind == "O" and not all(isinstance(value, kinds) for value in values.flat):
+        return False
+    return bool(np.isin(values.astype(np.float64), (0, 1)).all())
+
+
+def _classes(values: np.ndarray) -> np.ndarray:
+    try:
+        check_classification_targets(values)
+        return np.unique(values)
+    except TypeError:
+        kinds = sorted({type(value).__name__ for value in values.flat})
+        raise ValueError(f"Y: expected classes of one type, found {', '.join(kinds)}") from None
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+
+
+def _check_order(index: pd.Index, other: pd.Index) -> None:
+    if len(index) != len(other) or index.equals(other) or not index.is_unique:
+        return
+    if other.is_unique and index.isin(other).all():
+        raise ValueError("Y: rows are those of X in another order; give Y.loc[X.index]")
+
+
+def _ids(found: np.ndarray | None, num_rows: int) -> np.ndarray:
+    """Names of rows as texts; their numbers where there are none, or some stand twice."""
+    if found is not None:
+        texts = [str(one).strip() for one in found]
+        if len({*texts}) == len(texts) and not any(map(is_missing, texts)):
+            return np.array(texts, object)
+    return np.array([str(number) for number in range(num_rows)], object)
+
+
+def _groups(found: Any, is_control: np.ndarray, control: str) -> np.ndarray | None:
+    if found is None:
+        return None
+    values = np.asarray(found, object)
+    if values.shape != is_control.shape:
+        raise ValueError(
+            f"groups: expected one for each of {len(is_control)} rows, found shape {values.shape}"
+        )
+    texts = np.array([str(value).strip() for value in values], object)
+    missing = np.array([is_missing(text) for text in texts], bool)
+    if (wrong := missing & ~is_control).any():
+        raise ValueError(
+            f"groups: row {int(np.argmax(wrong))}: expected a name, found "
+            f"{shown(values[np.argmax(wrong)])}; give each unknown one a name of its own"
+        )
+    texts[missing] = control
+    return texts
+
+
+def _levels(name: str, values: np.ndarray, allowed: Sequence[Any], field: str) -> np.ndarray:
+    level_of = {level_key(str(level)): level for level in allowed}
+    found = [level_of.get(level_key(str(value))) for value in values]
+    if None in found:
+        wrong = values[found.index(None)]
+        raise ValueError(
+            f"X: column {name}: expected one of {', '.join(map(str, allowed))}, found "
+            f"{shown(wrong)}; the fields data.{field} of the configuration set them"
+        )
+    return np.array(found, object)

@@ -1,0 +1,1 @@
+"""Models that libraries fit on the host: logistic regression and boosted trees."""

@@ -1,0 +1,146 @@
+"""Boosted trees of each label, by LightGBM."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from moa_jax.errors import UserError, first_line
+from moa_jax.learners.learner import is_known, share
+
+NEEDED = "trees need LightGBM: pip install 'moa-jax[lightgbm]'"
+# Tables of fewer cells are done before threads have met.
+CELLS_FOR_THREADS = 2**20
+
+
+def is_installed() -> bool:
+    """Tells whether LightGBM is there."""
+    return importlib.util.find_spec("lightgbm") is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class TreesModel:
+    """A booster of each label.
+
+    Attributes:
+      shares: [L] what a label without a booster is predicted as.
+      boosters: LightGBM's, by the label's number.
+      rounds: how many of their trees count.
+    """
+
+    shares: np.ndarray
+    boosters: Mapping[int, Any]
+    rounds: int
+
+    num_parameters = None
+
+    def arrays(self) -> dict[str, Any]:
+        """Returns shares, and each booster as the bytes of LightGBM's text."""
+        texts = {
+            str(label): np.frombuffer(booster.model_to_string(self.rounds).encode(), np.uint8)
+            for label, booster in self.boosters.items()
+        }
+        return {"shares": self.shares, "trees": texts}
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        found = np.tile(self.shares, (len(x), 1))
+        for label, booster in self.boosters.items():
+            found[:, label] = booster.predict(x, num_iteration=self.rounds, num_threads=1)
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Trees:
+    """Gradient boosting of small trees, all labels with the same number of them.
+
+    Attributes:
+      strengths: numbers of trees, in ascending order.
+      learning_rate: factor on what each tree adds.
+      leaves: leaves of a tree at most.
+      leaf_rows: rows of a leaf at least.
+      columns: columns that each tree may use, drawn anew, so that a tree costs the same on 300
+        columns and on 3,000.
+    """
+
+    strengths: tuple[int, ...]
+    learning_rate: float
+    leaves: int
+    leaf_rows: int
+    columns: int
+
+    name = "boosted trees"
+    strength = "trees"
+
+    def fits(
+        self, x: np.ndarray, y: np.ndarray, strengths: Sequence[float]
+    ) -> Iterator[TreesModel]:
+        """Yields the models, whose trees are the first of the last one's. See `Learner`.
+
+        A label without both classes gets its share, whatever the row.
+        """
+        known, labels = is_known(y), range(y.shape[1])
+        whole = _table(x, self._parameters(x))
+        boosters = {
+            label: self._booster(x, y[:, label], known[:, label], whole, int(max(strengths)))
+            for label in labels
+            if len(np.unique(y[known[:, label], label])) == 2
+        }
+        shares = np.array([share(own) for own in y.T])
+        for rounds in strengths:
+            yield TreesModel(shares, boosters, int(rounds))
+
+    def _parameters(self, x: np.ndarray) -> dict[str, Any]:
+        return {
+            "objective": "binary",
+            "learning_rate": self.learning_rate,
+            "num_leaves": self.leaves,
+            "min_data_in_leaf": self.leaf_rows,
+            "feature_fraction": min(1.0, self.columns / x.shape[1]),
+            "seed": 0,
+            "deterministic": True,
+            "force_col_wise": True,
+            "num_threads": 0 if x.size >= CELLS_FOR_THREADS else 1,
+            "verbosity": -1,
+        }
+
+    def _booster(
+        self, x: np.ndarray, y: np.ndarray, known: np.ndarray, whole: Any, rounds: int
+    ) -> Any:
+        import lightgbm
+
+        parameters = self._parameters(x)
+        # A table is binned once for all labels that are known of every row.
+        data = whole if known.all() else _table(x[known], parameters)
+        data.set_label(y[known].astype(np.float64))
+        return lightgbm.train(parameters, data, num_boost_round=rounds)
+
+    def restored(self, arrays: Mapping[str, Any]) -> TreesModel:
+        """Returns the model, see `Learner`.
+
+        Raises:
+          UserError: LightGBM is not installed.
+          ValueError: it cannot read the text of a booster.
+        """
+        if not is_installed():
+            raise UserError(NEEDED)
+        import lightgbm
+
+        try:
+            boosters = {
+                int(label): lightgbm.Booster(model_str=text.tobytes().decode())
+                for label, text in arrays.get("trees", {}).items()
+            }
+        except lightgbm.basic.LightGBMError as error:
+            raise ValueError(first_line(error)) from None
+        rounds = max((booster.num_trees() for booster in boosters.values()), default=0)
+        return TreesModel(arrays["shares"], boosters, rounds)
+
+
+def _table(x: np.ndarray, parameters: Mapping[str, Any]) -> Any:
+    import lightgbm
+
+    return lightgbm.Dataset(x, params=dict(parameters), free_raw_data=False).construct()

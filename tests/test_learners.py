@@ -1,0 +1,177 @@
+"""Tests of what libraries fit: models, labels that are unknown or of one class, strengths."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+
+from moa_jax.errors import UserError
+from moa_jax.learners import learner, trees
+from moa_jax.learners.learner import fit, inner_folds_of, share, summed_loss
+from moa_jax.learners.logistic import Logistic
+from moa_jax.learners.trees import Trees
+
+LOGISTIC = Logistic((1e-3, 1e-1, 10.0))
+TREES = Trees((2, 8, 20), 0.2, 4, 3, 5)
+EVERY = pytest.mark.parametrize("kind", [LOGISTIC, TREES], ids=["logistic", "trees"])
+
+
+def table(rows=90, seed=0):
+    """Rows of which the first two columns tell the first two labels; no row has the third."""
+    generator = np.random.default_rng(seed)
+    x = generator.normal(size=(rows, 6))
+    y = x[:, :3] + 0.5 * generator.normal(size=(rows, 3)) > 0.5
+    y[:, 2] = False
+    return x, y.astype(np.float64)
+
+
+def last(kind, x, y):
+    *_, model = kind.fits(x, y, kind.strengths)
+    return model
+
+
+def test_logistic_regression_is_scikit_learns():
+    x, y = table()
+    for c, model in zip(LOGISTIC.strengths, LOGISTIC.fits(x, y, LOGISTIC.strengths), strict=True):
+        for label in (0, 1):
+            other = LogisticRegression(C=c, tol=1e-10, max_iter=1000).fit(x, y[:, label])
+            expected = expit(x @ other.coef_[0] + other.intercept_[0])
+            np.testing.assert_allclose(model.predict(x)[:, label], expected, atol=1e-5)
+        assert model.num_parameters == 7 * 3
+
+
+def test_the_first_trees_of_many_are_those_of_few():
+    x, y = table()
+    (alone,) = TREES.fits(x, y, [8])
+    _, of_many, _ = TREES.fits(x, y, TREES.strengths)
+    np.testing.assert_array_equal(of_many.predict(x), alone.predict(x))
+    assert alone.arrays()["trees"].keys() == {"0", "1"}
+    one, two = (m.arrays()["trees"]["0"].tobytes() for m in (alone, of_many))
+    assert one.partition(b"end of trees")[0] == two.partition(b"end of trees")[0]
+    # What is learned is learned: rows with the label are told from those without.
+    assert np.corrcoef(last(TREES, x, y).predict(x)[:, 0], y[:, 0])[0, 1] > 0.8
+
+
+@EVERY
+def test_a_label_of_one_class_gets_its_share(kind):
+    x, y = table()
+    y[:, 1] = 1
+    found = last(kind, x, y).predict(x[:4])
+    np.testing.assert_allclose(found[:, 2], share(y[:, 2]), rtol=1e-12)
+    np.testing.assert_allclose(found[:, 1], share(y[:, 1]), rtol=1e-12)
+    assert share(y[:, 2]) == 0.5 / 91 and share(y[:, 1]) == 90.5 / 91
+    assert len(set(found[:, 0])) > 1
+
+
+@EVERY
+@pytest.mark.parametrize("unknown", [np.nan, 255])
+def test_rows_of_an_unknown_label_are_no_part_of_its_fit(kind, unknown):
+    x, y = table()
+    hidden = y.copy()
+    hidden[:30, 0] = unknown
+    found = last(kind, x, hidden)
+    np.testing.assert_array_equal(
+        found.predict(x)[:, 0], last(kind, x[30:], y[30:]).predict(x)[:, 0]
+    )
+    np.testing.assert_array_equal(found.predict(x)[:, 1], last(kind, x, y).predict(x)[:, 1])
+    p = np.full(y.shape, 0.25)
+    assert summed_loss(hidden, p) == pytest.approx(
+        summed_loss(y, p) - summed_loss(y[:30, :1], p[:30, :1])
+    )
+
+
+@EVERY
+def test_what_is_stored_is_the_model(kind):
+    x, y = table()
+    (model,) = kind.fits(x, y, kind.strengths[1:2])
+    again = kind.restored(model.arrays())
+    np.testing.assert_array_equal(again.predict(x), model.predict(x))
+    assert again.num_parameters == model.num_parameters
+
+
+@EVERY
+def test_the_strength_is_that_of_the_lowest_loss_of_inner_folds(kind):
+    x, y = table()
+    units = np.arange(len(x)) // 3
+    found = fit(kind, x, y, units, 3, 0)
+    inner = inner_folds_of(y, units, 3, 0)
+    losses = []
+    for strength in kind.strengths:
+        p = np.zeros(y.shape)
+        for fold in range(3):
+            (model,) = kind.fits(x[inner != fold], y[inner != fold], [strength])
+            p[inner == fold] = model.predict(x[inner == fold])
+        losses.append(summed_loss(y, p) / y.size)
+    assert found.chosen == kind.strengths[int(np.argmin(losses))]
+    assert found.loss == pytest.approx(min(losses), rel=1e-4)
+    np.testing.assert_array_equal(
+        found.model.predict(x), next(iter(kind.fits(x, y, [found.chosen]))).predict(x)
+    )
+    # Labels that have nothing to do with the rows ask for the strongest penalty.
+    null = np.random.default_rng(1).permutation(y)
+    assert fit(kind, x, null, units, 3, 0).chosen < found.chosen
+
+
+def test_inner_folds_part_no_unit():
+    x, y = table()
+    units = np.arange(len(x)) // 5
+    inner = inner_folds_of(y, units, 3, 0)
+    assert sorted(set(inner)) == [0, 1, 2]
+    assert all(len(set(inner[units == unit])) == 1 for unit in units)
+    rows = inner_folds_of(y, None, 3, 0)
+    assert any(len(set(rows[units == unit])) > 1 for unit in units)
+    assert len(set(inner_folds_of(y[:2], None, 3, 0))) == 2
+
+
+def test_a_single_unit_takes_the_first_strength():
+    x, y = table()
+    found = fit(LOGISTIC, x, y, np.zeros(len(x), int), 3, 0)
+    assert (found.chosen, found.loss) == (1e-3, None)
+    only = dataclasses.replace(LOGISTIC, strengths=(0.5,))
+    assert fit(only, x, y, None, 3, 0)[1:] == (0.5, None)
+
+
+def test_of_many_rows_one_inner_fold_decides(monkeypatch):
+    x, y = table()
+    sizes = []
+
+    class Counted(Logistic):
+        def fits(self, x, y, strengths):
+            sizes.append(len(x))
+            return super().fits(x, y, strengths)
+
+    fit(Counted((0.1, 1.0)), x, y, None, 3, 0)
+    assert len(sizes) == 4
+    monkeypatch.setattr(learner, "MANY_ROWS", 80)
+    fit(Counted((0.1, 1.0)), x, y, None, 3, 0)
+    assert len(sizes) == 6 and 55 < sizes[4] < 65 and sizes[5] == 90
+
+
+def test_a_search_ends_when_two_strengths_are_no_better():
+    x, y = table()
+    asked = []
+
+    class Counted(Logistic):
+        def fits(self, x, y, strengths):
+            for strength, model in zip(strengths, super().fits(x, y, strengths), strict=True):
+                asked.append(strength)
+                yield model
+
+    kind = Counted((1e-2, 1e-1, 1.0, 1e2, 1e4, 1e5, 1e6))
+    assert fit(kind, x, y, None, 3, 0).chosen < 1e2
+    assert 1e6 not in asked
+
+
+def test_trees_without_lightgbm_are_told(monkeypatch):
+    x, y = table()
+    (model,) = TREES.fits(x, y, [2])
+    monkeypatch.setattr(trees, "is_installed", lambda: False)
+    with pytest.raises(UserError, match=r"pip install 'moa-jax\[lightgbm\]'"):
+        TREES.restored(model.arrays())
+
+
+def test_text_that_is_no_booster_is_told():
+    with pytest.raises(ValueError, match="."):
+        TREES.restored({"shares": np.zeros(1), "trees": {"0": np.frombuffer(b"no", np.uint8)}})
