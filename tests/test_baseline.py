@@ -1,6 +1,7 @@
 """Tests of the baselines as models of a run: columns, folds, resume, new rows, what is left out."""
 
 import dataclasses
+import importlib
 import json
 import shutil
 
@@ -97,6 +98,18 @@ def test_models_have_the_same_folds_as_networks(dataset):
     (theirs,) = {f.tobytes() for f in networks.split_rows(treated, [0, 1]).folds.values()}
     (own,) = tiny("logistic").models["logistic"].split_rows(treated).folds.values()
     assert own.tobytes() == theirs
+
+
+@pytest.mark.parametrize("name", ["baseline", "profiles", "quickstart"])
+@pytest.mark.parametrize("known", [True, False], ids=["compounds", "rows"])
+def test_models_of_a_configuration_compare(dataset, name, known):
+    """Of any data: no field is set for compounds that are there or not."""
+    made = importlib.import_module(f"moa_jax.configs.{name}").get_config()
+    config = configuration.parse(made.to_dict(), RECIPES)
+    data = dataset if known else dataclasses.replace(dataset, drug_id=None)
+    run.check(config, data)
+    assert run.unlike_splits(config, data).keys() == {"compounds" if known else "rows"}
+    assert len(config.models) == {"baseline": 3, "profiles": 4, "quickstart": 5}[name]
 
 
 def test_new_rows_are_predicted_by_the_work_folder_alone(finished, dataset, tmp_path):
