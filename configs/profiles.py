@@ -16,11 +16,9 @@ fifth of the work; `:smoke` for a size that ends within a minute on the embedded
 
 from __future__ import annotations
 
-import dataclasses
-
 import ml_collections
 
-from moa_jax.config import config_dict, variants
+from moa_jax.config import config_dict, merged_models, variants
 from moa_jax.configs import baseline
 from moa_jax.recipes import profile_nn
 
@@ -33,18 +31,14 @@ SMOKE = {
     "steps": (50, 200),
     "epoch_steps": 50,
 }
-SMOKE_BASELINE = {"folds": 3, "components": 20, "c": (1e-3, 1e-2), "rounds": (5, 10)}
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the configuration; see the module for the variants."""
     chosen = variants(variant, "quick", "smoke", "networks")
-    smoke = "smoke" in chosen
-    sizes = (QUICK if "quick" in chosen else {}) | (SMOKE if smoke else {})
-    models = {"profile_nn": profile_nn.Config(**sizes)}
-    if "networks" not in chosen:
-        models |= {
-            name: dataclasses.replace(config, **SMOKE_BASELINE if smoke else {})
-            for name, config in baseline.MODELS.items()
-        }
-    return config_dict(models)
+    sizes = (QUICK if "quick" in chosen else {}) | (SMOKE if "smoke" in chosen else {})
+    networks = config_dict({"profile_nn": profile_nn.Config(**sizes)})
+    if "networks" in chosen:
+        return networks
+    baselines = baseline.get_config("smoke" if "smoke" in chosen else "")
+    return config_dict(merged_models(networks, baselines))

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from moa_jax.data.dataset import ORIGINAL_LEVELS, Targets
 from moa_jax.errors import UserError
 from moa_jax.learners import learner, trees
 from moa_jax.recipes import RECIPES, baseline
+from moa_jax.store import signals
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
 
@@ -159,6 +161,16 @@ def test_a_killed_run_goes_on(dataset, tmp_path, monkeypatch, model):
     ):
         one, two = ((tmp_path / kind / model / name).read_bytes() for kind in ("killed", "whole"))
         assert one == two, name
+
+
+def test_a_signal_ends_the_run_after_a_member(dataset, tmp_path, monkeypatch):
+    config = tiny("logistic")
+    monkeypatch.setattr(signals, "received", lambda: signal.SIGTERM)
+    with pytest.raises(signals.Interrupted) as raised:
+        run.train(config, Workdir(tmp_path), dataset)
+    assert raised.value.line.endswith("goes on from logistic/scored, after seed0_fold0")
+    stored = (tmp_path / "logistic" / "scored" / "members").iterdir()
+    assert [path.name for path in stored] == ["seed0_fold0.npz"]
 
 
 def test_a_damaged_model_is_told_and_repaired(finished, dataset, tmp_path):
