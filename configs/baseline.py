@@ -8,10 +8,13 @@ logistic regression of viability or numbers of cells alone, where the data have 
 are models like others, with folds that keep compounds whole where these are known, and are
 regularised by inner folds. Times, doses and types are those that the data have.
 
-Variants: `:logistic`, `:trees` or `:viability` for one of them, which then must apply to the data.
+Variants: `:logistic`, `:trees` or `:viability` for one of them, which then must apply to the data;
+`:smoke` for a size that ends within a minute on the embedded data.
 """
 
 from __future__ import annotations
+
+import dataclasses
 
 import ml_collections
 
@@ -24,12 +27,19 @@ MODELS = {
     "viability": baseline.Config(model="viability", optional=True),
 }
 DATA = DataConfig(**LEVELS_OF_FILES)
+SMOKE = {"folds": 3, "components": 20, "c": (1e-3, 1e-2), "rounds": (5, 10)}
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the configuration; see the module for the variants."""
-    chosen = variants(variant, *MODELS)
-    if not chosen:
-        return config_dict(MODELS, data=DATA)
-    models = {name: baseline.Config(model=name) for name in MODELS if name in chosen}
-    return config_dict(models, data=DATA)
+    chosen = variants(variant, *MODELS, "smoke")
+    models = {
+        name: dataclasses.replace(config, optional=False)
+        for name, config in MODELS.items()
+        if name in chosen
+    }
+    sizes = SMOKE if "smoke" in chosen else {}
+    every = (models or MODELS).items()
+    return config_dict(
+        {name: dataclasses.replace(config, **sizes) for name, config in every}, data=DATA
+    )

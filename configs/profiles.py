@@ -11,20 +11,19 @@ Compounds stay whole in folds where they are known; to predict new wells of know
 `split=stratified` for every model, or `--config.data.groups`. Times, doses and types are those that
 the data have.
 
-Variants: `:networks` without the baselines; `:smoke` for a size that ends within a minute on the
-embedded data.
+Variants: `:networks` without the baselines; `:quick` for half of the members and shorter ones, a
+fifth of the work; `:smoke` for a size that ends within a minute on the embedded data.
 """
 
 from __future__ import annotations
 
-import dataclasses
-
 import ml_collections
 
-from moa_jax.config import LEVELS_OF_FILES, DataConfig, config_dict, variants
+from moa_jax.config import config_dict, merged_models, variants
 from moa_jax.configs import baseline
 from moa_jax.recipes import profile_nn
 
+QUICK = {"members": 12, "steps": (150, 800)}
 SMOKE = {
     "members": 8,
     "folds": 3,
@@ -33,17 +32,14 @@ SMOKE = {
     "steps": (50, 200),
     "epoch_steps": 50,
 }
-SMOKE_BASELINE = {"folds": 3, "components": 20, "c": (1e-3, 1e-2), "rounds": (5, 10)}
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the configuration; see the module for the variants."""
-    chosen = variants(variant, "smoke", "networks")
-    smoke = "smoke" in chosen
-    models = {"profile_nn": profile_nn.Config(**SMOKE if smoke else {})}
-    if "networks" not in chosen:
-        models |= {
-            name: dataclasses.replace(config, **SMOKE_BASELINE if smoke else {})
-            for name, config in baseline.MODELS.items()
-        }
-    return config_dict(models, data=DataConfig(**LEVELS_OF_FILES))
+    chosen = variants(variant, "quick", "smoke", "networks")
+    sizes = (QUICK if "quick" in chosen else {}) | (SMOKE if "smoke" in chosen else {})
+    networks = config_dict({"profile_nn": profile_nn.Config(**sizes)}, data=baseline.DATA)
+    if "networks" in chosen:
+        return networks
+    baselines = baseline.get_config("smoke" if "smoke" in chosen else "")
+    return config_dict(merged_models(networks, baselines), data=baseline.DATA)

@@ -1,23 +1,22 @@
-"""Both Simple NNs and the 3-stage NN on the embedded real data, and their blend.
+"""Networks that find their sizes, baselines beside them, and the original's Simple NN.
 
     python -m moa_jax.launch --config=configs/quickstart.py --workdir=runs/quickstart
 
-The sizes suit 385 treated rows; they were chosen by cross-validation. All folds keep compounds
-whole, so that the scores are those of compounds that no network has seen;
-`--config.data.groups=none --config.blend.unlike_splits=allow` takes each model's own folds.
+The models of `configs/profiles.py` at its quick size, and for company the Simple NN at a size for
+the embedded data, 385 treated rows. All are on folds that keep compounds whole where these are
+known, so that the scores are those of compounds that no network has seen.
 """
 
 from __future__ import annotations
 
 import ml_collections
 
-from moa_jax.config import DataConfig, config_dict, merged_models
-from moa_jax.configs import simple_nn, three_stage_nn
+from moa_jax.config import config_dict, merged_models
+from moa_jax.configs import baseline, profiles, simple_nn
 
 
 def get_config() -> ml_collections.ConfigDict:
     """Returns the configuration."""
-    return config_dict(
-        merged_models(simple_nn.get_config("sample"), three_stage_nn.get_config("sample")),
-        data=DataConfig(groups="compound"),
-    )
+    models = merged_models(profiles.get_config("quick"), simple_nn.get_config("old,sample"))
+    models["simple_nn_old"] |= {"split": "auto", "frequent_above": 0}
+    return config_dict(models, data=baseline.DATA)

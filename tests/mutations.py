@@ -181,6 +181,67 @@ MUTATIONS = (
         "members_at_once",
         "test_loop.py::test_cohorts_train_one_after_another",
     ),
+    # Baselines: what libraries fit, and which models take part.
+    Mutation(
+        "learners/learner.py",
+        "learner.fits(x[~own], y[~own], learner.strengths)",
+        "learner.fits(x, y, learner.strengths)",
+        "test_learners.py::test_the_strength_is_that_of_the_lowest_loss_of_inner_folds",
+    ),
+    Mutation(
+        "learners/learner.py",
+        "folds.drug_aware(positive, units, num_folds, seed, frequent_above=0)",
+        "folds.multilabel_stratified(positive, num_folds, seed, shuffle=True)",
+        "test_learners.py::test_inner_folds_part_no_unit",
+    ),
+    Mutation(
+        "learners/logistic.py",
+        "model.fit(x[rows[label]], y[rows[label], label])",
+        "model.fit(x, y[:, label] == 1)",
+        "test_learners.py::test_rows_of_an_unknown_label_are_no_part_of_its_fit",
+    ),
+    Mutation(
+        "learners/trees.py",
+        "booster.model_to_string(self.rounds)",
+        "booster.model_to_string()",
+        "test_learners.py::test_what_is_stored_is_the_model",
+    ),
+    Mutation(
+        "recipes/host_stage.py",
+        "self.targets[rows],",
+        "self.targets[: len(rows)],",
+        "test_baseline.py::test_a_row_is_predicted_by_the_model_of_its_fold",
+    ),
+    Mutation(
+        "recipes/host_stage.py",
+        "None if units is None else units[rows],",
+        "None,",
+        "test_baseline.py::test_a_row_is_predicted_by_the_model_of_its_fold",
+    ),
+    Mutation(
+        "recipes/host_stage.py",
+        "if manifest.is_whole(path):",
+        "if path.exists() and not manifest.is_whole(path):",
+        "test_baseline.py::test_a_killed_run_goes_on",
+    ),
+    Mutation(
+        "recipes/system.py",
+        "design.stage(context, every, arrays, targets, start, split.units)",
+        "design.stage(context, every, arrays, targets, start)",
+        "test_baseline.py::test_a_row_is_predicted_by_the_model_of_its_fold",
+    ),
+    Mutation(
+        "recipes/baseline.py",
+        "chosen = values[:, num_genes:] if",
+        "chosen = values[:, :num_genes] if",
+        "test_baseline.py::test_columns_are_components_scaled_columns_or_viability",
+    ),
+    Mutation(
+        "command/participation.py",
+        'reason = "" if name in made_with else reason or WITHOUT',
+        'reason = reason if name in made_with else ""',
+        "test_baseline.py::test_what_does_not_apply_is_left_out_with_a_note",
+    ),
     # Recipes: nested chains, and what folds keep whole.
     Mutation(
         "recipes/stage_predictions.py",

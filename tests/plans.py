@@ -4,6 +4,7 @@ from moa_jax import config as configuration
 from moa_jax.command import plan
 from moa_jax.engine import run
 from moa_jax.recipes import RECIPES
+from moa_jax.recipes.host_stage import HostStage
 from moa_jax.store import files
 from moa_jax.store.workdir import Workdir
 from moa_jax.training import shapes
@@ -22,6 +23,9 @@ def check(folder, selects=()):
             assert (member.seed, member.fold) == (trained["seed"], trained["fold"])
             assert len(member.train_rows) == trained["train_rows"]
             assert len(member.valid_rows) == trained["valid_rows"]
+        if isinstance(stage, HostStage):
+            assert (num_inputs, stage.targets.shape[1]) == (recorded["inputs"], recorded["outputs"])
+            continue
         steps = max(stage.steps_per_epoch(member) for member in stage.members)
         assert steps == recorded["steps_per_epoch"]
         assert stage.targets.shape[1] == recorded["outputs"]

@@ -1,8 +1,10 @@
 """Tests of the baselines as models of a run: columns, folds, resume, new rows, what is left out."""
 
 import dataclasses
+import importlib
 import json
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from moa_jax.engine import participation, run
 from moa_jax.errors import UserError
 from moa_jax.learners import learner, trees
 from moa_jax.recipes import RECIPES, baseline
+from moa_jax.store import signals
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
 
@@ -100,6 +103,18 @@ def test_models_have_the_same_folds_as_networks(dataset):
     assert own.tobytes() == theirs
 
 
+@pytest.mark.parametrize("name", ["baseline", "profiles", "quickstart"])
+@pytest.mark.parametrize("known", [True, False], ids=["compounds", "rows"])
+def test_models_of_a_configuration_compare(dataset, name, known):
+    """Of any data: no field is set for compounds that are there or not."""
+    made = importlib.import_module(f"moa_jax.configs.{name}").get_config()
+    config = configuration.parse(made.to_dict(), RECIPES)
+    data = dataset if known else dataclasses.replace(dataset, drug_id=None)
+    run.check(config, data)
+    assert run.unlike_splits(config, data).keys() == {"compounds" if known else "rows"}
+    assert len(config.models) == {"baseline": 3, "profiles": 4, "quickstart": 5}[name]
+
+
 def test_new_rows_are_predicted_by_the_work_folder_alone(finished, dataset, tmp_path):
     folder, config = finished
     simulated = tmp_path / "new"
@@ -147,6 +162,16 @@ def test_a_killed_run_goes_on(dataset, tmp_path, monkeypatch, model):
     ):
         one, two = ((tmp_path / kind / model / name).read_bytes() for kind in ("killed", "whole"))
         assert one == two, name
+
+
+def test_a_signal_ends_the_run_after_a_member(dataset, tmp_path, monkeypatch):
+    config = tiny("logistic")
+    monkeypatch.setattr(signals, "received", lambda: signal.SIGTERM)
+    with pytest.raises(signals.Interrupted) as raised:
+        run.train(config, Workdir(tmp_path), dataset)
+    assert raised.value.line.endswith("goes on from logistic/scored, after seed0_fold0")
+    stored = (tmp_path / "logistic" / "scored" / "members").iterdir()
+    assert [path.name for path in stored] == ["seed0_fold0.npz"]
 
 
 def test_a_damaged_model_is_told_and_repaired(finished, dataset, tmp_path):

@@ -83,7 +83,7 @@ def test_a_mistake(arguments, message):
 def test_fields():
     result, modules, seconds = run(COMMAND, "--config=quickstart", "--fields")
     assert result.returncode == 0
-    assert "models.three_stage_nn.scored.epochs" in result.stdout
+    assert "models.profile_nn.members" in result.stdout
     assert modules & HEAVY == set()
     assert seconds < SECONDS
 

@@ -6,6 +6,7 @@ import pytest
 
 from moa_jax import config as configuration
 from moa_jax.configs import (
+    baseline,
     deepinsight_efficientnet_b3,
     nn_tabnet,
     simple_nn,
@@ -22,9 +23,9 @@ from moa_jax.training import metrics
 COMPOUNDS, WELLS, GENES, TARGETS, SHARE = 20, 24, 30, 5, 0.2
 
 
-def smoke(config, **fields) -> ml_collections.ConfigDict:
+def smoke(config, variant="smoke", **fields) -> ml_collections.ConfigDict:
     """Returns the smoke size of a configuration, honest and on one device."""
-    values = config.get_config("smoke").to_dict()
+    values = config.get_config(variant).to_dict()
     (model,) = [name for name in values["models"] if not name.endswith("_old")]
     values["models"] = {model: {**values["models"][model], **fields}}
     values |= {"honest": True, "parallel": {"strategy": "vmap"}}
@@ -73,6 +74,8 @@ def dataset():
             ),
             id="efficientnet",
         ),
+        pytest.param(lambda: smoke(baseline, "logistic,smoke"), id="logistic"),
+        pytest.param(lambda: smoke(baseline, "trees,smoke"), id="trees"),
     ],
 )
 def test_an_honest_score_on_null_data_is_no_better_than_chance(dataset, tmp_path, config):

@@ -20,7 +20,7 @@ def test_smoke_on_simulated_data(launch, tmp_path, config):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", ["best_cv", "best_lb"])
+@pytest.mark.parametrize("config", ["best_cv", "best_lb", "profiles"])
 def test_smoke_of_whole_blends_on_the_embedded_data(launch, tmp_path, config):
     result = launch(tmp_path / "run", "--config.data.folder=", config=f"configs/{config}.py:smoke")
     check(result, tmp_path / "run", fixed=config == "best_lb")
