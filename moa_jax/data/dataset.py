@@ -67,7 +67,10 @@ class Levels:
                         f"and {level!r}"
                     )
                 first[key] = level
-        return cls(data.cp_times, data.cp_doses, *types.values(), data.other_types, encoding)
+        return cls(
+            data.cp_times, data.cp_doses, data.treated_type, data.control_type, data.other_types,
+            encoding,
+        )  # fmt: skip
 
     @property
     def time_dtype(self) -> type[np.number]:

@@ -356,7 +356,7 @@ def _check_known(file: Path, names: Sequence[str], known: np.ndarray) -> None:
     """Checks that each target is known of a treated row, and logs how many cells are not."""
     if known.all():
         return
-    unknown = [name for name, some in zip(names, known.any(axis=0), strict=True) if not some]
+    unknown = [name for name, some in zip(names, np.any(known, axis=0), strict=True) if not some]
     if unknown:
         raise UserError(
             f"{file}: column {unknown[0]}: expected labels of treated rows, found none but empty "
