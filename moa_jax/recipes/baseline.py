@@ -79,6 +79,8 @@ class Config(Recipe):
     frequent_above: int = switch(number(0, 0))
     split_seed: int = number(0, 0, 2**31 - 1)
 
+    encodes_treatment = True
+
     @property
     def original_split(self) -> str:
         return "stratified"

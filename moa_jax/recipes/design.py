@@ -30,7 +30,7 @@ def nonempty_nonscored(rows: Dataset) -> Targets:
     """Returns the non-scored targets that have a positive row; possibly none."""
     if rows.nonscored is None:
         return Targets((), np.zeros((len(rows), 0), np.uint8))
-    return rows.nonscored.take(slice(None), rows.nonscored.values.any(axis=0))
+    return rows.nonscored.take(slice(None), np.any(rows.nonscored.values, axis=0))
 
 
 def every_nonscored(rows: Dataset) -> Targets:

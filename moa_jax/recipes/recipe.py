@@ -33,11 +33,14 @@ class Recipe(Splitting, abc.ABC):
       recipe: the recipe's name.
       convention: the one of `metrics.conventions` that the recipe's original prints.
       optional: whether a run goes on without the model where it does not apply, see `left_out`.
+      encodes_treatment: whether time and dose are read as `treatment.encoding` says, by
+        `profile.treatment`; else always as the recipe's original does.
     """
 
     recipe: str
     optional: bool = False
     convention: ClassVar[str | None] = None
+    encodes_treatment: ClassVar[bool] = False
 
     @abc.abstractmethod
     def stages(self, levels: Levels, nonscored: bool) -> tuple[StageDesign, ...]:
