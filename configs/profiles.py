@@ -5,7 +5,8 @@
 
 Members draw their hyperparameters, and a greedy choice among them by out-of-fold predictions makes
 the ensemble: nothing is set for a data set. Compounds stay whole in folds where they are known;
-`--config.models.profile_nn.split=stratified` asks for new wells of known compounds instead.
+`--config.models.profile_nn.split=stratified` asks for new wells of known compounds instead. Times,
+doses and types are those that the data have.
 
 Variant: `:smoke` for a size that ends within a minute on the embedded data.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import ml_collections
 
-from moa_jax.config import config_dict, variants
+from moa_jax.config import LEVELS_OF_FILES, DataConfig, config_dict, variants
 from moa_jax.recipes import profile_nn
 
 SMOKE = {
@@ -30,4 +31,7 @@ SMOKE = {
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the configuration; see the module for the variants."""
     chosen = variants(variant, "smoke")
-    return config_dict({"profile_nn": profile_nn.Config(**SMOKE if "smoke" in chosen else {})})
+    return config_dict(
+        {"profile_nn": profile_nn.Config(**SMOKE if "smoke" in chosen else {})},
+        data=DataConfig(**LEVELS_OF_FILES),
+    )

@@ -20,6 +20,9 @@ from moa_jax.schema import switch as switch
 WITHOUT_EFFECT_ON_TRAINING = (
     "data.folder",
     "data.test_features",
+    # What these two do to the rows is told by the rows themselves.
+    "data.missing_targets",
+    "data.other_types",
     "parallel",
     "checkpoint",
     "logging",
@@ -27,6 +30,15 @@ WITHOUT_EFFECT_ON_TRAINING = (
     "blend",
     "answers",
 )
+
+
+# Fields of `data` with which levels of the treatment are those that the files have.
+LEVELS_OF_FILES: Mapping[str, Any] = {
+    "cp_times": (),
+    "cp_doses": (),
+    "treated_type": "",
+    "control_type": "",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +49,8 @@ class DataConfig:
       source: `folder` reads files of the competition's layout, `simulated` makes data.
       folder: the folder; empty for the embedded sample. The `columns.json` of one that was prepared
         from a table sets prefixes and levels that are not set otherwise.
+      missing_targets: what an empty cell of the targets is: an `error`, or, with `mask`, a label
+        that was not measured, which losses, scores and weights leave out.
       groups: what the folds of all models keep whole: `compound`, the compounds of `train_drug`;
         a file with the columns `sig_id` and `group`, its groups; `none`, what each model's `split`
         says; `auto`, the same, and in an honest run compounds where they are known.
@@ -45,8 +59,11 @@ class DataConfig:
         columns; `*` stands for any text, and of several that fit the longest decides.
       ignore: beginnings of the names of columns that are left out.
       cp_times, cp_doses: values that the columns `cp_time` (hours) and `cp_dose` may take; a
-        column that is left out counts as the first of them.
-      treated_type, control_type: values of the column `cp_type` that tell both kinds apart.
+        column that is left out counts as the first of them. None, as in `profiles`, takes those
+        of the files, which the work folder keeps.
+      treated_type, control_type: values of the column `cp_type` that tell both kinds apart; empty
+        ones are told by the files.
+      other_types: values of `cp_type` that are treated rows', too.
       rows: training rows of simulated data, controls included.
       seed: seed of simulated data.
       genes, cells: feature columns of simulated data; one of the two may be 0.
@@ -55,15 +72,19 @@ class DataConfig:
 
     source: str = choice("folder", "folder", "simulated")
     folder: str = ""
+    missing_targets: str = choice("error", "error", "mask")
     groups: str = "auto"
     test_features: str = ""
     gene_prefixes: tuple[str, ...] = ("g-",)
     cell_prefixes: tuple[str, ...] = ("c-",)
     ignore: tuple[str, ...] = dataclasses.field(default=(), metadata={"empty": True})
-    cp_times: tuple[float, ...] = number((24, 48, 72))
-    cp_doses: tuple[str, ...] = dataclasses.field(default=("D1", "D2"), metadata={"numbers": True})
+    cp_times: tuple[float, ...] = number((24, 48, 72), empty=True)
+    cp_doses: tuple[str, ...] = dataclasses.field(
+        default=("D1", "D2"), metadata={"numbers": True, "empty": True}
+    )
     treated_type: str = "trt_cp"
     control_type: str = "ctl_vehicle"
+    other_types: tuple[str, ...] = dataclasses.field(default=(), metadata={"empty": True})
     rows: int = number(24_000, 50)
     seed: int = number(0, 0, 2**31 - 1)
     genes: int = number(772, 0)

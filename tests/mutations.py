@@ -85,8 +85,8 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/profile_nn.py",
-        "targets[member.train_rows].mean(0",
-        "targets.mean(0",
+        "shares(targets[own], ",
+        "shares(targets, ",
         "test_profile_nn.py::test_outputs_start_at_the_share_of_positive_training_rows",
     ),
     Mutation(
@@ -670,8 +670,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/loop.py",
-        "stage.valid_weights(batches.counts)",
-        "(batches.counts > 0)",
+        "stage.valid_weights(counts)",
+        "(counts > 0)",
         "test_loop.py::test_validation_loss_by_row_is_the_mean_over_rows",
     ),
     Mutation(
@@ -864,8 +864,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/metrics.py",
-        '"printed_treated": printed_log_loss(y, p, 0)',
-        '"printed_treated": printed_log_loss(y, p, num_controls)',
+        '"printed_treated": printed_log_loss(y, p, 0, known)',
+        '"printed_treated": printed_log_loss(y, p, num_controls, known)',
         "test_training_math.py::test_every_convention_with_controls_filled_in",
     ),
     # Models.
@@ -957,9 +957,57 @@ MUTATIONS = (
     ),
     Mutation(
         "data/tables.py",
-        "table.binaries(table.names)[rows]",
-        "table.binaries(table.names)",
+        "(each[rows] for each in cells)",
+        "(each for each in cells)",
         "test_tables.py::test_order_of_rows_does_not_matter",
+    ),
+    Mutation(
+        "data/tables.py",
+        "values, known)",
+        "values)",
+        "test_missing_targets.py::test_empty_cells_are_read_as_not_measured",
+    ),
+    Mutation(
+        "recipes/design.py",
+        "known=targets.known,",
+        "known=None,",
+        "test_missing_targets.py::test_a_run_with_unknown_labels",
+    ),
+    Mutation(
+        "training/loop.py",
+        "targets, cells = shared.targets[rows], shared.cells(rows, mask)",
+        "targets, cells = shared.targets[rows], mask",
+        "test_missing_targets.py::test_what_stands_in_an_unknown_cell_moves_nothing",
+    ),
+    Mutation(
+        "training/loop.py",
+        "counts = shared.cells(batches.rows, real).sum((1, 2))",
+        "counts = counts",
+        "test_missing_targets.py::test_what_stands_in_an_unknown_cell_moves_nothing",
+    ),
+    Mutation(
+        "blend/search.py",
+        "of_others = () if known is None else (known[~held_out],)",
+        "of_others = ()",
+        "test_missing_targets.py::test_searched_weights_are_those_without_the_cells",
+    ),
+    Mutation(
+        "command/run.py",
+        "        labels.known,\n",
+        "        None,\n",
+        "test_missing_targets.py::test_a_run_with_unknown_labels",
+    ),
+    Mutation(
+        "data/levels.py",
+        "if len(like) == 1 and (len(left) > 1 or treated):",
+        "if like:",
+        "test_levels.py::test_the_control_is_the_type_that_is_called_so",
+    ),
+    Mutation(
+        "command/inference.py",
+        'for name in (*unset, "other_types")',
+        "for name in unset",
+        "test_levels.py::test_a_work_folder_keeps_what_was_found",
     ),
     Mutation(
         "data/tables.py",
@@ -1006,7 +1054,7 @@ MUTATIONS = (
     # Blend and report.
     Mutation(
         "blend/search.py",
-        "found.append(search(others, targets[~held_out]))",
+        "found.append(search(others, targets[~held_out], *of_others))",
         "found.append(search(predictions, targets))",
         "test_search.py::test_nested_scores_rows_with_the_weights_of_the_others",
     ),
@@ -1467,8 +1515,8 @@ MUTATIONS = (
     ),
     Mutation(
         "data/prepared.py",
-        'if f"data.{name}" not in given and getattr',
-        "if getattr",
+        'if f"data.{name}" not in given',
+        "if True",
         "prepare/test_layout.py::test_the_run_takes_what_the_folder_says",
     ),
     Mutation(

@@ -42,6 +42,7 @@ def losses_without(
     weigh: Callable[[np.ndarray, np.ndarray], np.ndarray],
     predictions: np.ndarray,
     targets: np.ndarray,
+    known: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns the blend's log loss when each model in turn is left out, [K].
 
@@ -52,10 +53,11 @@ def losses_without(
       weigh: from the positions [K-1] of the others and their predictions [K-1, N, L] to weights.
       predictions: [K, N, L] float64 probabilities of K models, at least two.
       targets: [N, L] labels, 0 or 1.
+      known: [N, L] bool, the cells that are scored; None for all.
     """
     losses = []
     for left_out in range(len(predictions)):
         kept = np.delete(np.arange(len(predictions)), left_out)
         others = predictions[kept]
-        losses.append(log_loss(weigh(kept, others), others, targets))
+        losses.append(log_loss(weigh(kept, others), others, targets, known))
     return np.array(losses)

@@ -17,8 +17,9 @@ from moa_jax.training.metrics import EPSILON, mean_log_loss
 RESOLUTION = 2.0**-40
 CELLS_IN_CACHE = 2**14
 
-# From predictions [K, N, L] and targets [N, L] to weights, [K] or, one set per target, [K, L].
-Search = Callable[[np.ndarray, np.ndarray], np.ndarray]
+# From predictions [K, N, L], targets [N, L] and, where not all are known, [N, L] bool that tells
+# which are, to weights, [K] or, one set per target, [K, L].
+Search = Callable[..., np.ndarray]
 
 
 def blended(weights: np.ndarray, predictions: np.ndarray) -> np.ndarray:
@@ -39,20 +40,42 @@ def blended(weights: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     return np.tensordot(weights, predictions, axes=1)
 
 
-def log_loss(weights: np.ndarray, predictions: np.ndarray, targets: np.ndarray) -> float:
+def known_cells(
+    predictions: np.ndarray, targets: np.ndarray, known: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the predictions [K, n, 1] and targets [n, 1] of known cells; for None as they are.
+
+    >>> predictions, targets = np.array([[[0.1, 0.2]], [[0.3, 0.4]]]), np.array([[0, 1]])
+    >>> of_known, labels = known_cells(predictions, targets, np.array([[False, True]]))
+    >>> of_known.tolist(), labels.tolist()
+    ([[[0.2]], [[0.4]]], [[1]])
+    """
+    if known is None:
+        return predictions, targets
+    return predictions[:, known][..., None], targets[known][:, None]
+
+
+def log_loss(
+    weights: np.ndarray,
+    predictions: np.ndarray,
+    targets: np.ndarray,
+    known: np.ndarray | None = None,
+) -> float:
     """Returns the mean log loss of the weighted sum of predictions, clipped at 1e-15.
 
     Args:
       weights: [K] or [K, L] weights.
       predictions: [K, N, L] probabilities of K models.
       targets: [N, L] labels, 0 or 1.
+      known: [N, L] bool, the cells that the mean is of; None for all.
 
     >>> predictions = np.array([[[0.2], [0.9]], [[0.4], [0.7]]])
     >>> print(f"{log_loss(np.array([0.5, 0.5]), predictions, np.array([[0], [1]])):.4f}")
     0.2899
     """
     if np.ndim(weights) == 2:
-        return mean_log_loss(targets, blended(weights, predictions))
+        return mean_log_loss(targets, blended(weights, predictions), known)
+    predictions, targets = known_cells(predictions, targets, known)
     loss = 0.0
     for blend, labels, _ in _parts(weights, predictions, targets):
         loss -= np.log(np.abs(1 - labels - np.clip(blend, EPSILON, 1 - EPSILON))).sum()
@@ -81,7 +104,9 @@ def log_loss_and_gradient(
     return loss / targets.size, gradient / targets.size
 
 
-def slsqp(predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def slsqp(
+    predictions: np.ndarray, targets: np.ndarray, known: np.ndarray | None = None
+) -> np.ndarray:
     """Finds the weights in [0, 1] that sum to 1 and minimise `log_loss`.
 
     Sequential least squares from equal weights, to a tolerance of 1e-10, as the
@@ -92,6 +117,7 @@ def slsqp(predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
     Args:
       predictions: [K, N, L] float64 probabilities of K models.
       targets: [N, L] labels, 0 or 1.
+      known: [N, L] bool, the cells that count; None for all. Without any, weights are equal.
 
     Returns:
       [K] weights.
@@ -103,8 +129,11 @@ def slsqp(predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
     >>> slsqp(predictions, np.array([[0], [1], [0]])).round(3).tolist()
     [1.0, 0.0]
     """
+    predictions, targets = known_cells(predictions, targets, known)
     num_models = len(predictions)
     ones = np.ones(num_models)
+    if not targets.size:
+        return _on_simplex(ones / num_models)
     # Per positive label rather than per cell the loss has a curvature near the unit matrix that
     # SLSQP starts from: a quarter of the steps where positives are rare.
     scale = targets.size / max(int(np.count_nonzero(targets)), 1)
@@ -129,7 +158,9 @@ def slsqp(predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return min(candidates, key=lambda weights: log_loss(weights, predictions, targets))
 
 
-def per_target(predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def per_target(
+    predictions: np.ndarray, targets: np.ndarray, known: np.ndarray | None = None
+) -> np.ndarray:
     """Finds by `slsqp` weights of their own for each target.
 
     Rare targets have few positives to learn from, and many of their weights end at 0 or 1: look
@@ -138,17 +169,28 @@ def per_target(predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
     Args:
       predictions: [K, N, L] float64 probabilities of K models.
       targets: [N, L] labels, 0 or 1.
+      known: as for `slsqp`.
 
     Returns:
       [K, L] weights; each column sums to 1.
     """
     # One transpose, rather than a strided copy at every step of every search.
     columns = np.ascontiguousarray(np.moveaxis(predictions, -1, 0))
-    found = [slsqp(p[..., None], y[:, None]) for p, y in zip(columns, targets.T, strict=True)]
+    masks = [None] * len(columns) if known is None else known.T[..., None]
+    found = [
+        slsqp(p[..., None], y[:, None], mask)
+        for p, y, mask in zip(columns, targets.T, masks, strict=True)
+    ]
     return np.stack(found, axis=1)
 
 
-def tpe(predictions: np.ndarray, targets: np.ndarray, trials: int, seed: int) -> np.ndarray:
+def tpe(
+    predictions: np.ndarray,
+    targets: np.ndarray,
+    trials: int,
+    seed: int,
+    known: np.ndarray | None = None,
+) -> np.ndarray:
     """Finds weights in [0, 1], free in their sum, by Optuna's tree-structured Parzen estimator.
 
     The original's search space and objective: the weighted sum is clipped to [0, 1] and 1e-15 is
@@ -160,6 +202,7 @@ def tpe(predictions: np.ndarray, targets: np.ndarray, trials: int, seed: int) ->
       targets: [N, L] labels, 0 or 1.
       trials: number of weight vectors that are tried.
       seed: seed of the sampler.
+      known: as for `slsqp`.
 
     Returns:
       [K] weights of the best trial, as found; see `normalised`.
@@ -174,6 +217,7 @@ def tpe(predictions: np.ndarray, targets: np.ndarray, trials: int, seed: int) ->
     check_installed("tpe")
     import optuna
 
+    predictions, targets = known_cells(predictions, targets, known)
     names = [f"w{index}" for index in range(len(predictions))]
 
     def objective(trial: optuna.Trial) -> float:
@@ -203,7 +247,9 @@ def method(name: str, trials: int, seed: int) -> Search:
     """Returns the search of a name: `slsqp`, `per_target`, or `tpe` with its weights normalised."""
     if name == "tpe":
         found = functools.partial(tpe, trials=trials, seed=seed)
-        return lambda predictions, targets: normalised(found(predictions, targets))
+        return lambda predictions, targets, known=None: normalised(
+            found(predictions, targets, known=known)
+        )
     return {"slsqp": slsqp, "per_target": per_target}[name]
 
 
@@ -221,7 +267,11 @@ def check_installed(name: str) -> None:
 
 
 def nested(
-    search: Search, predictions: np.ndarray, targets: np.ndarray, folds: np.ndarray
+    search: Search,
+    predictions: np.ndarray,
+    targets: np.ndarray,
+    folds: np.ndarray,
+    known: np.ndarray | None = None,
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Scores a search without its optimism: no row is blended with weights it helped to find.
 
@@ -230,6 +280,7 @@ def nested(
       predictions: [K, N, L] float64 probabilities of K models.
       targets: [N, L] labels, 0 or 1.
       folds: [N] fold of each row.
+      known: [N, L] bool, the cells that are searched and scored on; None for all.
 
     Returns:
       The loss over all rows; [F, K] or [F, K, L] weights, those of f found without the f-th fold;
@@ -253,9 +304,10 @@ def nested(
         held_out = folds == fold
         # Unlike indexing, which keeps the rows outermost, this lays the copy out model by model.
         others = predictions.compress(~held_out, axis=1)
-        found.append(search(others, targets[~held_out]))
+        of_others = () if known is None else (known[~held_out],)
+        found.append(search(others, targets[~held_out], *of_others))
         blend[held_out] = blended(found[-1], predictions[:, held_out])
-    return mean_log_loss(targets, blend), np.stack(found), blend
+    return mean_log_loss(targets, blend, known), np.stack(found), blend
 
 
 def _box_log_loss(weights: np.ndarray, predictions: np.ndarray, targets: np.ndarray) -> float:

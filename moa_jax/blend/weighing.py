@@ -40,6 +40,7 @@ def weigh(
     seed: int,
     honest: bool,
     units: np.ndarray | None = None,
+    known: np.ndarray | None = None,
 ) -> Weighing:
     """Weighs the models and scores the blend.
 
@@ -56,9 +57,10 @@ def weigh(
       honest: report the nested score.
       units: [N] unit of each row, whose rows the parts of the nested score keep together, as the
         models' folds do; None where every row is its own.
+      known: [N, L] bool, the labels that are known; None where all are.
     """
-    known = {name: p for name, p in oof.items() if p is not None}
-    losses = {name: metrics.mean_log_loss(labels, p.values) for name, p in known.items()}
+    scored = {name: p for name, p in oof.items() if p is not None}
+    losses = {name: metrics.mean_log_loss(labels, p.values, known) for name, p in scored.items()}
     record: dict[str, Any] = {"method": config.method, "losses": losses, "rows": len(labels)}
     if losses:
         best = min(losses, key=losses.__getitem__)
@@ -67,25 +69,28 @@ def weigh(
     if config.method == "fixed":
         chosen = {**config.fixed(oof)}
     else:
-        chosen, found = _searched(config, known, labels, seed)
+        chosen, found = _searched(config, scored, labels, known, seed)
         record |= found
     record["weights"] = chosen
-    if len(known) < len(oof):
+    if len(scored) < len(oof):
         return Weighing(chosen, record, None)
-    blended = bounded(combine(known, chosen))
-    record["loss"] = record["score"] = metrics.mean_log_loss(labels, blended.values)
+    blended = bounded(combine(scored, chosen))
+    record["loss"] = record["score"] = metrics.mean_log_loss(labels, blended.values, known)
     if config.method != "fixed":
         if units is None:
             units = np.arange(len(labels))
-        record["nested"], nested = _nested(config, known, labels, units, seed)
+        record["nested"], nested = _nested(config, scored, labels, known, units, seed)
         if honest:
             blended, record["score"] = bounded(nested), record["nested"]["loss"]
-    record["conventions"] = metrics.conventions(labels, blended.values, num_controls)
+    record["conventions"] = metrics.conventions(labels, blended.values, num_controls, None, known)
     return Weighing(chosen, record, blended)
 
 
 def losses_without(
-    config: BlendConfig, oof: Mapping[str, Predictions], labels: np.ndarray
+    config: BlendConfig,
+    oof: Mapping[str, Predictions],
+    labels: np.ndarray,
+    known: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Returns the blend's loss without each model, of at least two.
 
@@ -95,7 +100,7 @@ def losses_without(
     find = search.per_target if config.method == "per_target" else search.slsqp
 
     def searched(kept: np.ndarray, others: np.ndarray) -> np.ndarray:
-        return find(others, labels)
+        return find(others, labels, known)
 
     weights = np.array(list(config.fixed(oof).values()))
 
@@ -103,18 +108,22 @@ def losses_without(
         return search.normalised(weights[kept]) * weights.sum()
 
     found = diversity.losses_without(
-        scaled if config.method == "fixed" else searched, _stacked(oof), labels
+        scaled if config.method == "fixed" else searched, _stacked(oof), labels, known
     )
     return dict(zip(oof, found.tolist(), strict=True))
 
 
 def _searched(
-    config: BlendConfig, oof: Mapping[str, Predictions], labels: np.ndarray, seed: int
+    config: BlendConfig,
+    oof: Mapping[str, Predictions],
+    labels: np.ndarray,
+    known: np.ndarray | None,
+    seed: int,
 ) -> tuple[dict[str, Weight], dict[str, Any]]:
     names, targets = list(oof), next(iter(oof.values())).targets
     if config.method != "tpe":
-        return named(_search(config, seed)(_stacked(oof), labels), names, targets), {}
-    found = search.tpe(_stacked(oof), labels, config.trials, seed)
+        return named(_search(config, seed)(_stacked(oof), labels, known), names, targets), {}
+    found = search.tpe(_stacked(oof), labels, config.trials, seed, known)
     # Applied are the normalised weights; the sum tells how far the search left 1.
     stated = {"trials": config.trials, "found": named(found, names), "sum": float(found.sum())}
     return named(search.normalised(found), names), {"tpe": stated}
@@ -124,12 +133,14 @@ def _nested(
     config: BlendConfig,
     oof: Mapping[str, Predictions],
     labels: np.ndarray,
+    known: np.ndarray | None,
     units: np.ndarray,
     seed: int,
 ) -> tuple[dict[str, Any], Predictions]:
     count = int(units.max()) + 1
     parts = folds.k_fold(count, min(config.nested_folds, count), seed)[units]
-    loss, weights, values = search.nested(_search(config, seed), _stacked(oof), labels, parts)
+    find = _search(config, seed)
+    loss, weights, values = search.nested(find, _stacked(oof), labels, parts, known)
     # Of weights for each target the mean, which is all the report shows of them.
     weights = weights.mean(-1) if weights.ndim == 3 else weights
     record = {"loss": loss, "weights": [named(of_part, list(oof)) for of_part in weights]}

@@ -61,11 +61,12 @@ def main(argv: Sequence[str]) -> None:
             logging.warning("%s", line)
         console.use_compilation_cache()
         jax.config.update("jax_platforms", "cpu")  # what is planned for need not be there
+        config = run.settled(config)
         print(plan.report(config, run.load_data(config), workdir))
         return
     _check_devices(jax)
-    if mode == "infer":
-        workdir.read()  # a missing work folder is told before one is made
+    if mode == "infer":  # a missing work folder is told before one is made
+        config = inference.settled(config, workdir)
     workdir.lock()
     console.start_log(workdir.path / "log.txt")
     for line in unread:
@@ -74,6 +75,7 @@ def main(argv: Sequence[str]) -> None:
     if mode in ("all", "train", "blend"):
         if mode == "all" and config.data.test_features:
             inference.check_ahead(config)
+        config = run.settled(config)
         dataset = run.load_data(config)
         outside = run.outside_sources(config, dataset)
         if mode != "train":

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from absl import logging
 
+from moa_jax import schema
 from moa_jax.blend import combination
 from moa_jax.command import inference_record
 from moa_jax.command.inference_record import InputFile
-from moa_jax.config import RunConfig
+from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig
 from moa_jax.data import formats, tables
 from moa_jax.data.dataset import Levels
 from moa_jax.data.names import Prefixes
@@ -38,6 +40,20 @@ def check_ahead(config: RunConfig) -> None:
             f"config.data.test_features: expected none with config.blend.files.{name}, whose "
             "predictions come from a file; new rows cannot be predicted"
         )
+
+
+def settled(config: RunConfig, workdir: Workdir) -> RunConfig:
+    """Returns the configuration with the levels that it leaves to the data, as a run found them.
+
+    Raises:
+      UserError: the work folder's configuration cannot be read.
+    """
+    stored = schema.build(DataConfig, workdir.read()["config"]["data"], "config.data")
+    unset = [name for name in LEVELS_OF_FILES if not getattr(config.data, name)]
+    if not unset:
+        return config
+    found = {name: getattr(stored, name) for name in (*unset, "other_types")}
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **found))
 
 
 def infer(config: RunConfig, workdir: Workdir) -> Path:

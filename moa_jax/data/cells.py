@@ -14,6 +14,8 @@ from moa_jax.data.names import MISSING_MARK as MISSING_MARK
 from moa_jax.data.names import is_missing as is_missing
 
 TRUTH = {"true": 1.0, "false": 0.0}
+# What stands in a cell without a value: infinity is a result of a computation that went wrong.
+EMPTY = MISSING - {"inf", "infinity"} | {"", "nan"}
 
 
 def texts(column: pa.ChunkedArray) -> np.ndarray:
@@ -60,6 +62,15 @@ def binaries(column: pa.ChunkedArray) -> np.ndarray:
         return values
     words = [TRUTH.get((text or "").lower(), np.nan) for text in texts(column)]
     return np.where(np.isnan(values), words, values)
+
+
+def are_empty(column: pa.ChunkedArray) -> np.ndarray:
+    """Returns [N] bool, cells with nothing in them or a word for a missing value."""
+
+    def is_empty(row: int, text: str | None) -> bool:
+        return shown(column, row) == "nothing" if text is None else text.lower() in EMPTY
+
+    return np.array([is_empty(row, text) for row, text in enumerate(texts(column))], bool)
 
 
 def shown(column: pa.ChunkedArray, row: int) -> str:

@@ -127,18 +127,34 @@ class Columns:
             self.check(name, fits, expected, "; networks cannot compute with greater ones")
         return values
 
-    def binaries(self, names: Sequence[str]) -> np.ndarray:
-        """Returns [N, names] uint8, 0 or 1, of cells that are 0 or 1, true or false.
+    def binaries(
+        self, names: Sequence[str], may_be_empty: bool = False, remedy: str = ""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns cells that are 0 or 1, true or false, [N, names] uint8, and which are not empty.
+
+        Args:
+          names: the columns.
+          may_be_empty: whether cells may be empty; they count as 0 then.
+          remedy: what the message says about an empty cell.
 
         Raises:
           UserError: a cell is none of them.
         """
         values = np.empty((len(self.ids), len(names)), np.uint8)
+        known = np.ones(values.shape, bool)
         for index, name in enumerate(names):
-            column = self._finite(name, cells.binaries(self.table.column(name)), "0 or 1")
+            column = cells.binaries(self.table.column(name))
+            if not np.isfinite(column).all():
+                empty = cells.are_empty(self.table.column(name))
+                if may_be_empty:
+                    column = np.where(empty, 0, column)
+                else:
+                    self.check(name, ~empty, "a finite number", remedy)
+                column = self._finite(name, column, "0 or 1")
+                known[:, index] = ~empty
             self.check(name, (column == 0) | (column == 1), "0 or 1")
             values[:, index] = column
-        return values
+        return values, known
 
     def levels(self, name: str, allowed: Sequence[Any], field: str) -> np.ndarray:
         """Returns [N] of `allowed` in an object array.

@@ -26,12 +26,14 @@ class Levels:
       cp_time: hours; int where all are whole.
       cp_dose: names of the doses.
       treated, control: values of `cp_type`.
+      others: values of `cp_type` that are treated rows', too.
     """
 
     cp_time: tuple[float, ...]
     cp_dose: tuple[str, ...]
     treated: str
     control: str
+    others: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data: DataConfig) -> Levels:
@@ -39,12 +41,15 @@ class Levels:
 
         Raises:
           UserError: two of a column are one, as 10 and 10.0 are; one is a mark of missing values.
+          ValueError: it leaves some to the files, see `levels.settled`.
         """
         types = {"treated_type": data.treated_type, "control_type": data.control_type}
+        if not (data.cp_times and data.cp_doses):
+            raise ValueError("expected levels, found fields that leave them to the files")
         for field, levels in {
             "cp_times": data.cp_times,
             "cp_doses": names.separate("cp_doses", data.cp_doses),
-            " and config.data.".join(types): tuple(types.values()),
+            " and config.data.".join(types): (*types.values(), *data.other_types),
         }.items():
             first: dict[str | float, object] = {}
             for level in levels:
@@ -59,7 +64,7 @@ class Levels:
                         f"and {level!r}"
                     )
                 first[key] = level
-        return cls(data.cp_times, data.cp_doses, data.treated_type, data.control_type)
+        return cls(data.cp_times, data.cp_doses, *types.values(), data.other_types)
 
     @property
     def time_dtype(self) -> type[np.number]:
@@ -79,11 +84,45 @@ class Targets:
 
     Attributes:
       names: L names.
-      values: [N, L] uint8, 0 or 1.
+      values: [N, L] uint8, 0 or 1; 0 where it is not known which.
+      known: [N, L] bool, which of them were measured; None where all were.
     """
 
     names: tuple[str, ...]
     values: np.ndarray
+    known: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.known is not None and self.known.all():
+            object.__setattr__(self, "known", None)
+        if self.known is not None:  # what stands in such a cell says nothing, and moves nothing
+            values = np.where(self.known, self.values, np.zeros((), self.values.dtype))
+            object.__setattr__(self, "values", values)
+
+    def take(self, rows: np.ndarray | slice, columns: np.ndarray | slice = slice(None)) -> Targets:
+        """Returns the cells of some rows and targets, each by positions or by a mask."""
+        names = tuple(np.asarray(self.names, object)[columns].tolist())
+        known = None if self.known is None else self.known[rows][:, columns]
+        return Targets(names, self.values[rows][:, columns], known)
+
+
+def shares(values: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
+    """Returns the share of rows that have each target, of those of which it is known, [L] float64.
+
+    A target that is known of none has the share of all targets' cells together.
+
+    Args:
+      values: [N, L], 0 or 1.
+      known: [N, L] bool; None where all are.
+
+    >>> shares(np.array([[1, 0], [0, 0]]), np.array([[True, False], [True, False]])).tolist()
+    [0.5, 0.5]
+    """
+    if known is None:
+        return values.mean(0, dtype=np.float64)
+    positive, counted = (values * known).sum(0, dtype=np.float64), known.sum(0)
+    overall = positive.sum() / max(counted.sum(), 1)
+    return np.where(counted > 0, positive / np.maximum(counted, 1), overall)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +190,7 @@ class Dataset:
         """Returns the rows at the given positions, without test rows and submission."""
 
         def targets(of: Targets | None) -> Targets | None:
-            return None if of is None else Targets(of.names, of.values[rows])
+            return None if of is None else of.take(rows)
 
         return Dataset(
             self.ids[rows],
@@ -205,7 +244,8 @@ class Dataset:
         words += [column for column in (self.drug_id, self.groups) if column is not None]
         for part in words:
             digest.update(json.dumps(list(part)).encode())
-        for array in (self.features, self.cp_time, self.is_control, *(t.values for t in targets)):
+        arrays = [self.features, self.cp_time, self.is_control, *(t.values for t in targets)]
+        for array in arrays + [t.known for t in targets if t.known is not None]:
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:16]
 
@@ -216,6 +256,8 @@ class Dataset:
         sizes = {name: len(names) for name, names in columns.items()}
         columns["treatment"] = self.treatment
         table = {} if self.prepared is None else {"prepared": self.prepared}
+        kinds = {"scored": self.scored, "nonscored": self.nonscored}
+        masked = {k: int((~t.known).sum()) for k, t in kinds.items() if t and t.known is not None}
         return {
             "rows": len(self),
             "treated": len(self) - controls,
@@ -225,5 +267,6 @@ class Dataset:
             "test_rows": len(self.test) if self.test else 0,
             "columns": {name: list(names) for name, names in columns.items()},
             "levels": self.trained_levels(),
+            **({"not_measured": masked} if masked else {}),
             **table,
         }

@@ -16,6 +16,8 @@ PREFIX_FIELDS = ("gene_prefixes", "cell_prefixes", "ignore")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 # How missing values are written; pyarrow reads the last three words as numbers.
 MISSING = frozenset("na n/a n.a. #n/a <na> none null nil missing . ? nan inf infinity".split())
+# Values by which columns tell a control without treatment, in lower case.
+VEHICLES = ("dmso", "negcon", "ctl_vehicle", "vehicle", "control", "neg_control", "negative")
 # How the Connectivity Map marks what is missing, in numbers and texts alike.
 MISSING_MARK = -666
 # The minus sign, and what is written in its place.
@@ -88,6 +90,20 @@ def level_key(text: str) -> str | float:
         return float(text)
     text = unicodedata.normalize("NFKC", text)
     return text.lower() if text.lower() in ("true", "false") else text
+
+
+def ordered_levels(texts: Iterable[str | None]) -> list[str]:
+    """Returns the different levels of a column, numbers in their order and each written one way.
+
+    >>> ordered_levels(["10", "0.1", "10.0", None, "2", "low", "high"])
+    ['0.1', '2', '10', 'high', 'low']
+    """
+    first: dict[str | float, str] = {}
+    for text in texts:
+        if text is not None:
+            first.setdefault(level_key(text), text)
+    order = sorted(first, key=lambda key: (isinstance(key, str), key))
+    return [first[key] for key in order]
 
 
 def is_missing(text: str | None) -> bool:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from moa_jax import schema
-from moa_jax.config import DataConfig, RunConfig
+from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig
 from moa_jax.errors import UserError
 from moa_jax.store import files
 
 NAME = "columns.json"
 # Of what the file holds and how.
 VERSION = 1
-FIELDS = ("gene_prefixes", "cell_prefixes", "cp_times", "cp_doses")
+FIELDS = ("gene_prefixes", "cell_prefixes", "cp_times", "cp_doses", "missing_targets")
 _PARTS = ("roles", "features", "missing", "labels", "treatment", "config")
 
 
@@ -58,7 +58,8 @@ def applied(config: RunConfig, given: Collection[str]) -> RunConfig:
     """Returns a configuration that reads its data folder as the folder says.
 
     Args:
-      config: the configuration; fields of `data` that are not as they are by default stay.
+      config: the configuration; fields of `data` that are neither as they are by default nor left
+        to the files stay.
       given: fields that flags set, by dotted name, which stay too.
 
     Raises:
@@ -76,6 +77,7 @@ def applied(config: RunConfig, given: Collection[str]) -> RunConfig:
     taken = {
         name: getattr(checked, name)
         for name in stored
-        if f"data.{name}" not in given and getattr(data, name) == getattr(default, name)
+        if f"data.{name}" not in given
+        and getattr(data, name) in (getattr(default, name), LEVELS_OF_FILES.get(name))
     }
     return dataclasses.replace(config, data=dataclasses.replace(data, **taken))

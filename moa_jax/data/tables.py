@@ -22,6 +22,10 @@ from moa_jax.schema import suggestion
 from moa_jax.store import memory
 from moa_jax.store.files import kind
 
+NOT_MEASURED = (
+    "; a missing value: fill it in, or set config.data.missing_targets=mask, with which losses and "
+    "scores leave out what was not measured"
+)
 OF_FEATURES = (
     "; config.data.gene_prefixes and config.data.cell_prefixes tell columns to read, "
     "config.data.ignore those to leave out"
@@ -34,7 +38,10 @@ def sample_folder() -> Path:
 
 
 def load(
-    path: str | Path, levels: Levels = ORIGINAL_LEVELS, prefixes: Prefixes = ORIGINAL_PREFIXES
+    path: str | Path,
+    levels: Levels = ORIGINAL_LEVELS,
+    prefixes: Prefixes = ORIGINAL_PREFIXES,
+    missing_targets: str = "error",
 ) -> Dataset:
     """Reads a folder of the competition's layout.
 
@@ -48,6 +55,8 @@ def load(
       path: the folder.
       levels: values that time, dose and type may take.
       prefixes: which columns of the features are which.
+      missing_targets: what an empty cell of the targets is: an `error`, or, with `mask`, a label
+        that was not measured.
 
     Raises:
       UserError: naming the file, the column or `sig_id`, what was expected and what was found.
@@ -63,11 +72,11 @@ def load(
             )
     bounded = functools.partial(read_features, largest=columns.LARGEST_NUMBER)
     train = bounded(files["train_features"], levels, prefixes=prefixes)
-    scored = _targets(files["train_targets_scored"], train)
+    scored = _targets(files["train_targets_scored"], train, missing_targets)
     tell_alike(files["train_targets_scored"], scored.names)
     nonscored = drug_id = test = submission_ids = None
     if file := files.get("train_targets_nonscored"):
-        nonscored = _targets(file, train)
+        nonscored = _targets(file, train, missing_targets)
         scored_names = set(scored.names)
         if common := next((name for name in nonscored.names if name in scored_names), None):
             raise UserError(
@@ -300,6 +309,7 @@ def _dataset(
         return part.levels(name, allowed, field)
 
     both = "config.data.treated_type or config.data.control_type"
+    types = levels.treated, *levels.others, levels.control
     return Dataset(
         part.ids,
         genes,
@@ -307,7 +317,7 @@ def _dataset(
         features=part.numbers([*genes, *cells], largest),
         cp_time=of("cp_time", levels.cp_time, "config.data.cp_times").astype(levels.time_dtype),
         cp_dose=of("cp_dose", levels.cp_dose, "config.data.cp_doses"),
-        is_control=of("cp_type", (levels.treated, levels.control), both) == levels.control,
+        is_control=of("cp_type", types, both) == levels.control,
         treatment=had,
     )
 
@@ -321,18 +331,37 @@ def _drugs(file: Path, train: Dataset, control: str) -> np.ndarray:
     return np.where(rows < 0, control, table.texts("drug_id")[rows])
 
 
-def _targets(file: Path, train: Dataset) -> Targets:
+def _targets(file: Path, train: Dataset, missing: str) -> Targets:
     table = columns.read(file)
     rows = table.rows_of(train.ids, "train_features", optional=train.is_control)
     if absent := int((rows < 0).sum()):
         logging.info("%s: %d controls have no row, which counts as all 0", file, absent)
     if not table.names:
         raise UserError(f"{file}: expected target columns beside sig_id, found none")
-    values = table.binaries(table.names)[rows]
+    cells = table.binaries(table.names, missing == "mask", NOT_MEASURED)
+    values, known = (each[rows] for each in cells)
     values[rows < 0] = 0
+    known[train.is_control] = True  # a control has no mechanism
+    _check_known(file, table.names, known[~train.is_control])
     empty = [name for name, some in zip(table.names, values.any(0), strict=True) if not some]
     if empty:
         logging.info("%s: %d targets have no positive row, such as %s", file, len(empty), empty[0])
     if labelled := int(values[train.is_control].any(1).sum()):
         logging.warning("%s: %d control rows have targets, which are ignored", file, labelled)
-    return Targets(tuple(table.names), values)
+    return Targets(tuple(table.names), values, known)
+
+
+def _check_known(file: Path, names: Sequence[str], known: np.ndarray) -> None:
+    """Checks that each target is known of a treated row, and logs how many cells are not."""
+    if known.all():
+        return
+    unknown = [name for name, some in zip(names, known.any(axis=0), strict=True) if not some]
+    if unknown:
+        raise UserError(
+            f"{file}: column {unknown[0]}: expected labels of treated rows, found none but empty "
+            "cells; leave the column out"
+        )
+    logging.info(
+        "%s: %d of %d cells are empty, which counts as not measured; %d rows have nothing else",
+        file, (~known).sum(), known.size, (~known).all(1).sum(),
+    )  # fmt: skip

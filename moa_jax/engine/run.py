@@ -13,7 +13,7 @@ from absl import logging
 from moa_jax.blend import combination, search, sources, stored_weights, weighing
 from moa_jax.blend.sources import Source
 from moa_jax.config import RunConfig, is_group_file
-from moa_jax.data import folds, simulate, tables
+from moa_jax.data import folds, levels, simulate, tables
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.names import Prefixes
 from moa_jax.deepinsight import inputs
@@ -34,6 +34,16 @@ from moa_jax.training.progress import MetricsLog
 UNKNOWN = "unknown"
 # The recipe of models that others are held against.
 BASELINE = "baseline"
+
+
+def settled(config: RunConfig) -> RunConfig:
+    """Returns the configuration with the levels that it leaves to the data, see `levels.settled`.
+
+    Raises:
+      UserError: a file of the data folder cannot be read, or a time in it is no number.
+    """
+    data = levels.settled(config.data, config.data.folder or tables.sample_folder())
+    return dataclasses.replace(config, data=data)
 
 
 def load_data(config: RunConfig) -> Dataset:
@@ -62,7 +72,7 @@ def _read_data(config: RunConfig) -> Dataset:
             nonscored=data.nonscored,
         )
     folder = data.folder or tables.sample_folder()
-    return tables.load(folder, Levels.of(data), Prefixes.of(data))
+    return tables.load(folder, Levels.of(data), Prefixes.of(data), data.missing_targets)
 
 
 def check(config: RunConfig, dataset: Dataset) -> None:
@@ -77,19 +87,32 @@ def check(config: RunConfig, dataset: Dataset) -> None:
     for name, model in config.models.items():
         with _naming(name):
             model.check(dataset)
-            if model.kept(dataset).groups is not None:  # members may be left with too few of them
+            targets = [t for t in (dataset.scored, dataset.nonscored) if t is not None]
+            masked = any(t.known is not None for t in targets)
+            if masked or model.kept(dataset).groups is not None:
                 _check_members(model, dataset, config)
     if config.parallel.devices_per_member > 1:
-        levels, models = Levels.of(config.data), config.models.values()
-        designs = (design for model in models for design in model.stages(levels, True))
+        models, known = config.models.values(), Levels.of(config.data)
+        designs = (design for model in models for design in model.stages(known, True))
         if not any(design.shares_batches for design in designs):
             logging.warning("config.parallel.devices_per_member: no model here shares batches")
 
 
 def _check_members(model: Recipe, dataset: Dataset, config: RunConfig) -> None:
+    """Checks that members are left with groups, and with known labels, to learn from."""
     rows = model.rows(dataset)
     for design in model.stages(Levels.of(config.data), has_nonscored(dataset)):
-        design.members(design.split(rows), config.seed)
+        known = design.targets(rows).known
+        for member in design.members(design.split(rows), config.seed):
+            if known is None:
+                continue
+            for part in (member.train_rows, member.select_rows, member.valid_rows):
+                if not known[part].any():
+                    raise UserError(
+                        f"folds: expected known labels among all rows that a network of stage "
+                        f"{design.name} learns from or is scored on, found none in fold "
+                        f"{member.fold}; set fewer folds, or leave rows without labels out"
+                    )
 
 
 @contextlib.contextmanager
@@ -183,17 +206,18 @@ def blend(
     blended = {name: sources.of_model(workdir.manifest(name), dataset) for name in config.models}
     blended |= outside
     sources.check_tests(blended)
-    labels = dataset.targets.values[~dataset.is_control]
+    labels = dataset.targets.take(~dataset.is_control)
     oof = {name: source.oof for name, source in blended.items()}
     record = {"splits": unlike_splits(config, dataset)}
     weighed = weighing.weigh(
         config.blend,
         oof,
-        labels,
+        labels.values,
         int(dataset.is_control.sum()),
         config.seed,
         config.honest,
         _units(config, dataset),
+        labels.known,
     )
     record |= weighed.record
     known = {name: predictions for name, predictions in oof.items() if predictions is not None}
@@ -219,7 +243,7 @@ def blend(
     folder = workdir.path / "blend"
     if weighed.oof is not None:
         weighed.oof.write(folder / "oof.parquet")
-        targets = analysis.targets_table(labels, weighed.oof, known)
+        targets = analysis.targets_table(labels.values, weighed.oof, known, labels.known)
         files.write_text(folder / "targets.csv", targets.to_csv(index=False))
         logging.info(
             "blend: log loss %.5f, best single model %s %.5f",

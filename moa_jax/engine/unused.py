@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from moa_jax.config import DataConfig, RunConfig, flat, plain
+from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig, flat, plain
 from moa_jax.errors import UserError
 
 # With which values of another field of its section a field is read; None for all but 0 and false.
@@ -16,7 +16,7 @@ READ_WITH: Mapping[str, tuple[str, tuple | None]] = {
     ),
     **dict.fromkeys(
         ("gene_prefixes", "cell_prefixes", "ignore", "cp_times", "cp_doses", "treated_type",
-         "control_type"),
+         "control_type", "other_types", "missing_targets"),
         ("source", ("folder",)),
     ),
     "weights": ("method", ("fixed",)),
@@ -44,6 +44,7 @@ MAY_WAIT = ("blend.trials", "blend.nested_folds", "blend.unlike_splits")
 READ_IN: Mapping[str, tuple[str, ...]] = {
     "data.folder": ("all", "train", "blend", "plan"),
     "data.groups": ("all", "train", "blend", "plan"),
+    "data.missing_targets": ("all", "train", "blend", "plan"),
     "data.test_features": ("all", "infer"),
     "parallel.members_at_once": ("all", "train", "plan"),
     "parallel.steps_per_call": ("all", "train", "plan"),
@@ -97,9 +98,16 @@ def told(config: RunConfig, mode: str, given: Mapping[str, Any]) -> Iterator[str
 
 
 def not_default(data: DataConfig) -> dict[str, Any]:
-    """Returns the fields of the data's section that are not as they are by default."""
+    """Returns the fields of the data's section that are not as they are by default.
+
+    Levels that are left to the files are not given.
+    """
     fields = ((f.name, getattr(data, f.name), f.default) for f in dataclasses.fields(data))
-    return {f"data.{name}": value for name, value, default in fields if value != default}
+    return {
+        f"data.{name}": value
+        for name, value, default in fields
+        if value not in (default, LEVELS_OF_FILES.get(name, default))
+    }
 
 
 def _unread(config: RunConfig, given: Collection[str]) -> Iterator[tuple[str, str]]:

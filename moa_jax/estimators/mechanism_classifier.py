@@ -25,7 +25,7 @@ from moa_jax.estimators import checks, mechanism_inputs, mechanism_saved
 from moa_jax.schema import shown
 
 if TYPE_CHECKING:
-    pass
+    import pandas as pd
 
 
 class MechanismClassifier(ClassifierMixin, BaseEstimator):
@@ -123,7 +123,9 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
         given = mechanism_inputs.given(X, groups)
         config = self._configuration(given.groups is not None)
         table = self._checked(given.table, reset=True, Y=Y)
-        found = mechanism_inputs.labels(Y, X)
+        data = mechanism_inputs.settled(table, config.data)
+        config = dataclasses.replace(config, data=data)
+        found = mechanism_inputs.labels(Y, X, data.missing_targets)
         check_consistent_length(table, found.targets.values)
         rows = mechanism_inputs.rows(table, given, config.data, self)
         if sample_weight is not None:

@@ -10,10 +10,11 @@ import numpy as np
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from moa_jax.config import DataConfig
+from moa_jax.config import LEVELS_OF_FILES, DataConfig
+from moa_jax.data import levels
 from moa_jax.data.columns import LARGEST_NUMBER
 from moa_jax.data.dataset import TREATMENT, Dataset, Levels, Targets
-from moa_jax.data.names import Prefixes, is_missing, level_key
+from moa_jax.data.names import Prefixes, is_missing, level_key, ordered_levels
 from moa_jax.schema import shown, suggestion
 
 if TYPE_CHECKING:
@@ -88,6 +89,38 @@ def given(X: Any, groups: Any = None) -> Given:
     return Given(X, ids, found)
 
 
+def settled(table: Any, data: DataConfig) -> DataConfig:
+    """Returns the section with the levels that it leaves to the data, those of a table.
+
+    Args:
+      table: a data frame, or an array.
+      data: the section.
+
+    Raises:
+      ValueError: a time is no number, or a cell is empty.
+    """
+    if all(getattr(data, field) for field in LEVELS_OF_FILES):
+        return data
+    found: dict[str, list[str]] = {}
+    for name, values in _treatment(table).items():
+        texts = dict.fromkeys(str(value).strip() for value in values)
+        wrong = next((text for text in texts if is_missing(text)), None)
+        if name == "cp_time" and wrong is None:
+            wrong = next((t for t in texts if not isinstance(level_key(t), float)), None)
+        if wrong is not None:
+            expected = "hours as numbers" if name == "cp_time" else "a level in every cell"
+            raise ValueError(f"X: column {name}: expected {expected}, found {wrong!r}")
+        found[name] = ordered_levels(texts)
+    return levels.taken(data, found)
+
+
+def _treatment(table: Any) -> dict[str, np.ndarray]:
+    """Returns the columns of the treatment that a data frame has, by name."""
+    if not hasattr(table, "columns"):
+        return {}
+    return {name: table[name].to_numpy(object) for name in TREATMENT if name in table.columns}
+
+
 def rows(table: Any, of: Given, data: DataConfig, estimator: Any = None) -> Dataset:
     """Returns rows as those of a features file.
 
@@ -103,14 +136,11 @@ def rows(table: Any, of: Given, data: DataConfig, estimator: Any = None) -> Data
     Raises:
       ValueError: a cell is not what is expected.
     """
-    levels, prefixes = Levels.of(data), Prefixes.of(data)
-    treatment: dict[str, np.ndarray] = {}
+    known, prefixes, treatment = Levels.of(data), Prefixes.of(data), _treatment(table)
     if hasattr(table, "columns"):
         names = [str(name) for name in table.columns]
         if not all(isinstance(name, str) for name in table.columns):
             names = [f"g-{number}" for number in range(len(names))]
-        else:
-            treatment = {n: table[n].to_numpy(object) for n in TREATMENT if n in names}
     else:
         names = [f"g-{number}" for number in range(table.shape[1])]
     group = {name: prefixes.group(name) for name in names if name not in treatment}
@@ -133,28 +163,29 @@ def rows(table: Any, of: Given, data: DataConfig, estimator: Any = None) -> Data
             return np.full(num_rows, allowed[0], object)
         return _levels(name, treatment[name], allowed, field)
 
-    kinds = level("cp_type", (levels.treated, levels.control), "treated_type or control_type")
-    is_control = kinds == levels.control
+    kinds = (known.treated, known.control, *known.others)
+    is_control = level("cp_type", kinds, "treated_type or control_type") == known.control
     return Dataset(
         _ids(of.ids, num_rows),
         genes,
         cells,
         features=values,
-        cp_time=level("cp_time", levels.cp_time, "cp_times").astype(levels.time_dtype),
-        cp_dose=level("cp_dose", levels.cp_dose, "cp_doses"),
+        cp_time=level("cp_time", known.cp_time, "cp_times").astype(known.time_dtype),
+        cp_dose=level("cp_dose", known.cp_dose, "cp_doses"),
         is_control=is_control,
-        drug_id=_groups(of.groups, is_control, levels.control),
+        drug_id=_groups(of.groups, is_control, known.control),
         treatment=tuple(name for name in TREATMENT if name in treatment),
     )
 
 
-def labels(Y: Any, X: Any) -> Labels:
+def labels(Y: Any, X: Any, missing: str = "error") -> Labels:
     """Returns the targets of rows.
 
     Args:
       Y: [N] classes; [N, L] labels of 0 and 1, whose names a data frame has; or, of an AnnData, the
         name of a column of `obs` that holds classes, or names of columns of labels.
       X: what Y is of.
+      missing: what a label that is NaN is: an `error`, or, with `mask`, one that is not known.
 
     Raises:
       ValueError: Y holds neither, or has other rows or another order than X.
@@ -175,7 +206,18 @@ def labels(Y: Any, X: Any) -> Labels:
         Y = Y.drop(columns=ID) if ID in Y.columns else Y
         names = [str(name) for name in Y.columns]
         _check_names("Y", "labels", names)
-    values = check_array(Y, ensure_2d=False, dtype=None, input_name="Y", ensure_min_features=0)
+    if missing == "mask" and getattr(Y, "ndim", 0) == 2:
+        allowed: Any = "allow-nan"
+    else:
+        allowed = True
+    values = check_array(
+        Y,
+        ensure_2d=False,
+        dtype=None,
+        input_name="Y",
+        ensure_min_features=0,
+        ensure_all_finite=allowed,
+    )
     if values.ndim == 2 and values.shape[1] == 0:
         raise ValueError("Y: expected labels, found no column")
     if values.ndim == 2 and (values.shape[1] > 1 or _are_labels(values)):
@@ -204,17 +246,24 @@ def _of_labels(values: np.ndarray, names: list[str] | None) -> Targets:
         raise ValueError(f"Y: expected labels of 0 and 1, found {shown(wrong)}")
     if names is None:
         names = [f"label_{number}" for number in range(values.shape[1])]
-    return Targets(tuple(names), values.astype(np.uint8))
+    found = values.astype(np.float64)
+    known = ~np.isnan(found)
+    if not known.any(0).all():
+        raise ValueError(
+            f"Y: {names[int(np.argmin(known.any(0)))]}: expected labels, found only NaN"
+        )
+    return Targets(tuple(names), np.where(known, found, 0).astype(np.uint8), known)
 
 
 def _are_labels(values: np.ndarray) -> bool:
-    """Tells whether all are 0 or 1, or false or true."""
+    """Tells whether all are 0 or 1, false or true, or not known."""
     if values.dtype.kind not in "biufO":
         return False
     kinds = (bool, int, float, np.bool_, np.integer, np.floating)
     if values.dtype.kind == "O" and not all(isinstance(value, kinds) for value in values.flat):
         return False
-    return bool(np.isin(values.astype(np.float64), (0, 1)).all())
+    numbers = values.astype(np.float64)
+    return bool((np.isnan(numbers) | np.isin(numbers, (0, 1))).all())
 
 
 def _classes(values: np.ndarray) -> np.ndarray:

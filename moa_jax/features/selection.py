@@ -91,7 +91,9 @@ class ChosenColumns:
         return cls(**parameters)
 
 
-def t_test_columns(values: np.ndarray, targets: np.ndarray, count: int) -> np.ndarray:
+def t_test_columns(
+    values: np.ndarray, targets: np.ndarray, count: int, known: np.ndarray | None = None
+) -> np.ndarray:
     """Returns the columns that tell rows with a target from rows without best, [count] ascending.
 
     Student's t-test with equal variances compares the means of a column over the rows with and
@@ -103,8 +105,18 @@ def t_test_columns(values: np.ndarray, targets: np.ndarray, count: int) -> np.nd
       values: [N, columns].
       targets: [N, L], 0 or 1.
       count: number of columns to choose, at most all.
+      known: [N, L] bool, of which rows each target is known, which its test is of; None for all.
     """
-    p_values = t_test_p_values(values, targets)
+    if known is None:
+        p_values = t_test_p_values(values, targets)
+    else:
+        p_values = np.concatenate(
+            [
+                t_test_p_values(values[own], column[own, None])
+                for own, column in zip(known.T, targets.T, strict=True)
+                if own.any()
+            ]
+        )
     judged_by = np.ones(values.shape[1])
     if len(p_values):
         judged_by = np.quantile(p_values, P_VALUE_QUANTILE, axis=0)

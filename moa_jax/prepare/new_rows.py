@@ -122,7 +122,8 @@ def _opened(table: Path, described: Mapping[str, Any]) -> _NewRows:
     if trained.control_column and not has_type:
         logging.warning("%s: no column %s: all rows are treated", table, trained.control_column)
     present = dataclasses.replace(
-        trained, compound=None, plate=None, cell_line=None, labels=(), split_column=None,
+        trained, compound=None, plate=None, cell_line=None, groups=None, labels=(),
+        split_column=None,
         control_column=trained.control_column if has_type else None, treated_values=(),
     )  # fmt: skip
     return _NewRows(source, wells.read(source, present, whole=True), columns, described)

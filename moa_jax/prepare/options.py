@@ -20,6 +20,7 @@ ROLES: Mapping[str, str] = {
     "time": "times in hours",
     "plate": "plates",
     "cell_line": "cell lines",
+    "groups": "groups that folds may keep whole, such as batches, donors or scaffolds",
     "cell_count": "numbers of cells",
     "split_column": "values that tell rows to predict",
 }

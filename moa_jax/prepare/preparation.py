@@ -64,6 +64,9 @@ def prepare(table: Path, out: Path, options: Options) -> None:
         source, options, found_roles, groups, annotated, compounds, rows, used, columns
     )
     _check(source, options, described)
+    kept = record.kept_columns(annotated, described)
+    if (annotated.values[np.ix_(treated, kept)] < 0).any():
+        described["config"]["data"]["missing_targets"] = "mask"
     found = findings.find(rows, annotated, training, test, used, described)
     for line in findings.lines(found, described):
         logging.info("%s", line)
@@ -157,6 +160,7 @@ def _write(
         ("train_drug", "drug_id", rows.compound),
         ("plate", "group", rows.plate),
         ("cell_line", "group", rows.cell_line),
+        ("groups", "group", rows.groups),
     ):
         if of is not None:
             ids = rows.ids[treated]

@@ -12,8 +12,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 COMPARTMENTS = "^(Cells|Cytoplasm|Nuclei)_"
-# Values by which columns tell a control without treatment, in lower case.
-VEHICLES = ("dmso", "negcon", "ctl_vehicle", "vehicle", "control", "neg_control", "negative")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from moa_jax.data.names import ORIGINAL_PREFIXES, Prefixes, level_key
+from moa_jax.data.names import ORIGINAL_PREFIXES, Prefixes, level_key, ordered_levels
 from moa_jax.data.prepared import VERSION
-from moa_jax.prepare import wells as rows
 from moa_jax.prepare.labels import Labels
 from moa_jax.prepare.options import Options
 from moa_jax.prepare.roles import Roles
@@ -58,7 +57,7 @@ def describe(
     kept_groups = {g: [n for n in members if n in kept] for g, members in groups.items()}
     kept_groups = {group: members for group, members in kept_groups.items() if members}
     levels = {
-        name: rows.levels(cells[~found.left_out])
+        name: ordered_levels(cells[~found.left_out])
         for name in ROLE_OF
         if (cells := getattr(found, name)) is not None
     }

@@ -11,16 +11,18 @@ import numpy as np
 from absl import logging
 
 from moa_jax.data import cells
-from moa_jax.data.names import level_key
+from moa_jax.data.names import VEHICLES, level_key
 from moa_jax.errors import UserError
 from moa_jax.prepare.options import Options
-from moa_jax.prepare.presets import NONE, PRESETS, SYMBOLS, VEHICLES, Preset
+from moa_jax.prepare.presets import NONE, PRESETS, SYMBOLS, Preset
 from moa_jax.prepare.sources import Screen
 from moa_jax.schema import suggestion
 
 # Names that a message shows.
 SHOWN = 5
-SINGLE = ("compound", "dose", "time", "plate", "cell_line", "cell_count", "split_column")
+SINGLE = (
+    "compound", "dose", "time", "plate", "cell_line", "groups", "cell_count", "split_column",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Roles:
       untreated_values: compounds that are none, whose rows are left out.
       split_column: what tells rows to predict, by the value `split_test`.
       symbols: column about the features whose texts name them, in place of their ids.
-      The others are columns: of compounds, doses, hours, plates, cell lines and numbers of cells.
+      The others are columns: of compounds, doses, hours, plates, cell lines, other groups and
+        numbers of cells.
     """
 
     id: tuple[str, ...] = ()
@@ -49,6 +52,7 @@ class Roles:
     time: str | None = None
     plate: str | None = None
     cell_line: str | None = None
+    groups: str | None = None
     cell_count: str | None = None
     split_column: str | None = None
     split_test: str = "test"

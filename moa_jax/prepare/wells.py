@@ -26,8 +26,8 @@ class Wells:
     Attributes:
       ids: [N] unique texts.
       is_control: [N] bool.
-      compound, plate, cell_line: [N] texts, None for one that is missing; None where no column has
-        the role.
+      compound, plate, cell_line, groups: [N] texts, None for one that is missing; None where no
+        column has the role.
       cp_dose, cp_time: [N] texts as the table has them, None for a control's that is missing or
         that no treated row has; None where no column has the role.
       split: [N] bool, rows that a column says are to be predicted; None without one.
@@ -40,6 +40,7 @@ class Wells:
     compound: np.ndarray | None
     plate: np.ndarray | None
     cell_line: np.ndarray | None
+    groups: np.ndarray | None
     cp_dose: np.ndarray | None
     cp_time: np.ndarray | None
     split: np.ndarray | None
@@ -117,22 +118,8 @@ def read(source: Screen, roles: Roles, whole: bool = False) -> Wells:
             )
     return Wells(
         ids, is_control, of(roles.compound), of(roles.plate), of(roles.cell_line),
-        **treatment, split=split, left_out=left_out, reasons=reasons,
+        of(roles.groups), **treatment, split=split, left_out=left_out, reasons=reasons,
     )  # fmt: skip
-
-
-def levels(column: np.ndarray) -> list[str]:
-    """Returns the different levels of a column, numbers in their order and each written one way.
-
-    >>> levels(np.array(["10", "0.1", "10.0", None, "2"], object))
-    ['0.1', '2', '10']
-    """
-    first: dict[str | float, str] = {}
-    for cell in column:
-        if cell is not None:
-            first.setdefault(level_key(cell), cell)
-    order = sorted(first, key=lambda key: (isinstance(key, str), key))
-    return [first[key] for key in order]
 
 
 def _ids(source: Screen, roles: Roles, text: Mapping[str, np.ndarray], count: int) -> np.ndarray:

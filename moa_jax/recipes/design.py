@@ -29,9 +29,7 @@ def nonempty_nonscored(rows: Dataset) -> Targets:
     """Returns the non-scored targets that have a positive row; possibly none."""
     if rows.nonscored is None:
         return Targets((), np.zeros((len(rows), 0), np.uint8))
-    some = rows.nonscored.values.any(0)
-    names = tuple(np.asarray(rows.nonscored.names)[some].tolist())
-    return Targets(names, rows.nonscored.values[:, some])
+    return rows.nonscored.take(slice(None), rows.nonscored.values.any(axis=0))
 
 
 def every_nonscored(rows: Dataset) -> Targets:
@@ -74,8 +72,8 @@ class StageDesign:
     Attributes:
       name: the stage's name, and that of its folder.
       network: makes the network for a number of outputs.
-      training: makes the `Stage` from name, forward, members, shared, member_data, targets and
-        start: loss, optimiser, schedule and rules are its own.
+      training: makes the `Stage` from name, forward, members, shared, member_data, targets, known
+        and start: loss, optimiser, schedule and rules are its own.
       targets: the targets of the recipe's rows.
       split: how these rows are cut into folds.
       features: what a network reads of a row.
@@ -154,5 +152,6 @@ class StageDesign:
             shared=arrays.table,
             member_data=self.member_data(arrays.member_data, [m.id for m in members]),
             targets=targets.values.astype(arrays.table.dtype),
+            known=targets.known,
             start=start,
         )

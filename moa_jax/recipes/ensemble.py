@@ -48,6 +48,7 @@ def choose(
     targets: np.ndarray,
     fold_of_row: np.ndarray,
     most: int,
+    known: np.ndarray | None = None,
 ) -> tuple[Ensemble, np.ndarray]:
     """Chooses an ensemble for new rows, and for each fold another one by the other folds' rows.
 
@@ -62,7 +63,7 @@ def choose(
       predictions: out of fold, of each seed of each stage.
       targets: [N, L], 0 or 1.
       fold_of_row: [N].
-      most: see `selection.greedy`.
+      most, known: see `selection.greedy`.
 
     Returns:
       The ensemble for new rows, and the predictions of these rows, each by its fold's choice,
@@ -74,14 +75,14 @@ def choose(
     views = [predictions[stage].by_seed[seed] for stage, seed in places]
     found, by_fold = np.zeros(targets.shape), {}
     for fold in np.unique(fold_of_row).tolist():
-        known = [view.get((fold,), view[()]) for view in views]
-        counts = greedy(known, targets, most, np.flatnonzero(fold_of_row != fold))
+        unseen = [view.get((fold,), view[()]) for view in views]
+        counts = greedy(unseen, targets, most, np.flatnonzero(fold_of_row != fold), known)
         own = fold_of_row == fold
         for place in np.flatnonzero(counts):
             found[own] += counts[place] * views[place][()][own]
         found[own] /= counts.sum()
         by_fold[str(fold)] = _by_stage(places, counts)
-    whole = _by_stage(places, greedy([view[()] for view in views], targets, most))
+    whole = _by_stage(places, greedy([view[()] for view in views], targets, most, None, known))
     path = context.folder / FILE
     files.write_sealed(path, {"run": context.workdir.run, "counts": whole, "folds": by_fold})
     context.manifest.add([path])

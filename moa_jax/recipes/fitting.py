@@ -94,7 +94,7 @@ def fit_stage(
         stage_predictions.write_nested(folder, found.nested)
     if by_seed:
         stage_predictions.write_seeds(folder, found.by_seed)
-    score = mean_log_loss(targets.values, found.values)
+    score = mean_log_loss(targets.values, found.values, targets.known)
     logging.info("%s: out-of-fold log loss %.5f", stage.name, score)
     files.write_json(
         folder / "metrics.json",

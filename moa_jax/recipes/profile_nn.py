@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moa_jax.config import WIDEST, choice, number, switch
-from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.data.dataset import Dataset, Levels, shares
 from moa_jax.data.folds import Split
 from moa_jax.errors import UserError
 from moa_jax.features.factors import BY_SHAPE, PrincipalComponents
@@ -212,9 +212,11 @@ class Config(Recipe, Ranges):
             return self.whole_epochs(self.draw(member.seed).steps)
 
         def start(member: Member) -> dict:
-            bias = _log_odds(targets[member.train_rows].mean(0, dtype=np.float64))
+            own = member.train_rows
+            bias = _log_odds(shares(targets[own], None if known is None else known[own]))
             return {"params": {"output": {"bias": bias}}}
 
+        known = parts.get("known")
         best = self.select_on == "holdout"
         most_rows = max((len(member.train_rows) for member in members), default=0)
         return Stage(

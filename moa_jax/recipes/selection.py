@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ def greedy(
     targets: np.ndarray,
     most: int,
     rows: np.ndarray | None = None,
+    known: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns how often each candidate is taken into an ensemble, whose mean is its prediction.
 
@@ -29,6 +31,7 @@ def greedy(
       targets: [N, L], 0 or 1.
       most: how many are taken at most, at least 1.
       rows: positions of the rows that are looked at; None for all.
+      known: [N, L] bool, the cells that are looked at; None for all.
 
     Returns:
       [C] integers; at equal losses the first candidate is taken.
@@ -42,7 +45,11 @@ def greedy(
     >>> greedy([low, high, np.full((2, 1), 0.9)], targets, most=9).tolist()
     [1, 1, 0]
     """
-    chosen = slice(None) if rows is None else rows
+    chosen: Any = slice(None) if rows is None else rows
+    if known is not None:
+        mask = np.zeros(known.shape, bool)
+        mask[chosen] = known[chosen]
+        chosen = np.nonzero(mask)
     targets = np.asarray(targets)[chosen].astype(bool)
     counts, total = np.zeros(len(predictions), int), np.zeros(targets.shape)
     kept, best, best_size = counts, np.inf, 0

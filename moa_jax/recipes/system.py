@@ -220,10 +220,11 @@ class Fitting:
         if not most:
             return LastStage(designs), oof
         (fold_of_row, *_) = self.split(designs[-1]).folds.values()
-        targets = designs[-1].targets(self.passage.rows).values
+        targets = designs[-1].targets(self.passage.rows)
         chosen, values = ensemble.choose(
-            self.context, designs, self.passage.predictions, targets, fold_of_row, most
-        )
+            self.context, designs, self.passage.predictions, targets.values, fold_of_row, most,
+            targets.known,
+        )  # fmt: skip
         return chosen, dataclasses.replace(oof, values=values)
 
     def build(self, design: StageDesign) -> BuiltStage:
@@ -353,7 +354,7 @@ def _write(
     written: Sequence[Path],
 ) -> None:
     """Writes the model's predictions and metrics, and lists them and what else was written."""
-    labels = scored(dataset).values[~dataset.is_control]
+    labels = scored(dataset).take(~dataset.is_control)
     num_controls = int(dataset.is_control.sum())
     controls = None if result.controls is None else result.controls.values
     finished.strike(context)
@@ -365,7 +366,9 @@ def _write(
         context.folder / METRICS,
         {
             "recipe": recipe.recipe,
-            "scores": metrics.conventions(labels, result.oof.values, num_controls, controls),
+            "scores": metrics.conventions(
+                labels.values, result.oof.values, num_controls, controls, labels.known
+            ),
             "convention": recipe.convention,
             "recorded": recipe.recorded_score,
             "seconds": seconds,

@@ -25,45 +25,59 @@ CALIBRATION_EDGES = np.concatenate([[0], np.logspace(-5, 0, 11)])
 
 
 def targets_table(
-    labels: np.ndarray, blended: Predictions, oof: Mapping[str, Predictions]
+    labels: np.ndarray,
+    blended: Predictions,
+    oof: Mapping[str, Predictions],
+    known: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Returns a row per target, the one with the highest loss of the blend first.
 
     Columns: `target`; `positives`, rows that have it; `mean_prediction` and `loss` of the blend;
-    `loss of <model>` for each model.
+    `loss of <model>` for each model. Where labels are unknown `known` counts the rows whose are
+    not, which the others are of.
 
     Args:
       labels: [N, L] labels, 0 or 1.
       blended: out-of-fold predictions [N, L] of the blend.
       oof: those of each model.
+      known: [N, L] bool, the labels that are known; None where all are.
     """
     losses = {
-        f"loss of {name}": metrics.target_log_losses(labels, p.values) for name, p in oof.items()
+        f"loss of {name}": metrics.target_log_losses(labels, p.values, known)
+        for name, p in oof.items()
     }
+    counted = {} if known is None else {"known": known.sum(0)}
+    where = True if known is None else known
     table = pd.DataFrame(
         {
             "target": blended.targets,
-            "positives": labels.sum(0).astype(np.int64),
-            "mean_prediction": blended.values.mean(0),
-            "loss": metrics.target_log_losses(labels, blended.values),
+            "positives": labels.sum(0, where=where).astype(np.int64),
+            **counted,
+            "mean_prediction": blended.values.mean(0, where=where),
+            "loss": metrics.target_log_losses(labels, blended.values, known),
             **losses,
         }
     )
     return table.sort_values("loss", ascending=False, kind="stable", ignore_index=True)
 
 
-def calibration(labels: np.ndarray, probabilities: np.ndarray) -> list[dict[str, Any]]:
+def calibration(
+    labels: np.ndarray, probabilities: np.ndarray, known: np.ndarray | None = None
+) -> list[dict[str, Any]]:
     """Returns how often cells predicted alike are positive.
 
     Args:
       labels: [N, L] labels, 0 or 1.
       probabilities: [N, L] predictions.
+      known: [N, L] bool, the cells that are counted; None for all.
 
     Returns:
       For each half decade of probability that has cells: `predicted`, their mean prediction;
       `observed`, the share that is positive; `cells` and `positives`, their numbers.
     """
-    cells = pd.DataFrame({"predicted": probabilities.ravel(), "observed": labels.ravel()})
+    counted = slice(None) if known is None else known.ravel()
+    columns = {"predicted": probabilities.ravel(), "observed": labels.ravel()}
+    cells = pd.DataFrame({name: cells[counted] for name, cells in columns.items()})
     bins = pd.cut(cells["predicted"].clip(0, 1), CALIBRATION_EDGES, include_lowest=True)
     groups = cells.groupby(bins, observed=True)
     table = groups.mean().assign(cells=groups.size(), positives=groups["observed"].sum())
@@ -150,17 +164,20 @@ def analyse(
       controls: those of the control rows, of the models that predict them; None for none.
     """
     treated = ~dataset.is_control
-    labels, num_controls = dataset.targets.values[treated], int(dataset.is_control.sum())
+    targets, num_controls = dataset.targets.take(treated), int(dataset.is_control.sum())
+    labels, known = targets.values, targets.known
     found: dict[str, Any] = {"scores": {}}
     for name, p in oof.items():
         of_controls = controls[name].values if controls and name in controls else None
-        found["scores"][name] = metrics.conventions(labels, p.values, num_controls, of_controls)
+        found["scores"][name] = metrics.conventions(
+            labels, p.values, num_controls, of_controls, known
+        )
     if blended is not None:
-        found["calibration"] = calibration(labels, blended.values)
+        found["calibration"] = calibration(labels, blended.values, known)
     if len(oof) > 1:
         found["oof"] = correlations(oof, dataset.ids[treated])
         if blended is not None:
-            found["without"] = weighing.losses_without(config, oof, labels)
+            found["without"] = weighing.losses_without(config, oof, labels, known)
     if len(tests) > 1:
         ids = next(iter(tests.values())).ids
         if dataset.test is not None:

@@ -81,7 +81,10 @@ class Correlations:
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A mechanism: its positive rows, the blend's loss and mean prediction, the best model."""
+    """A mechanism: its positive rows, the blend's loss and mean prediction, the best model.
+
+    Where labels are unknown all are of the rows whose are `known`, as many as that says.
+    """
 
     name: str
     positives: int
@@ -89,9 +92,11 @@ class Target:
     mean_prediction: float
     best_model: str
     best_loss: float
+    known: int | None = None
 
     def constant_loss(self, rows: int) -> float:
         """Returns the log loss of predicting the share of positive rows everywhere."""
+        rows = rows if self.known is None else self.known
         return float(stats.entropy([self.positives, rows - self.positives]))
 
 
@@ -223,12 +228,14 @@ def _targets(path: Path) -> tuple[Target, ...]:
         table = pd.read_csv(path, dtype={"target": str}, keep_default_na=False)
         losses = table.filter(regex="^loss of ").astype(float)
         numbers = table.astype({"positives": int, "loss": float, "mean_prediction": float})
+        known = table["known"].astype(int) if "known" in table else [None] * len(table)
         return tuple(
-            Target(row.target, row.positives, row.loss, row.mean_prediction, best, least)
-            for row, best, least in zip(
+            Target(row.target, row.positives, row.loss, row.mean_prediction, best, least, of)
+            for row, best, least, of in zip(
                 numbers.itertuples(),
                 losses.idxmin(axis=1).str.removeprefix("loss of "),
                 losses.min(axis=1),
+                known,
                 strict=True,
             )
         )

@@ -286,6 +286,11 @@ def _absent_data(data: Mapping[str, Any]) -> Iterable[str]:
         yield "The data have no cell viability columns (c-); what builds on them was left out."
     if data.get("nonscored") == 0:
         yield "The data have no non-scored targets."
+    for kind, cells in data.get("not_measured", {}).items():
+        yield (
+            f"Not measured: {cells} labels of {kind} targets. Losses, scores and weights leave "
+            "them out."
+        )
     if data.get("test_rows") == 0:
         yield "There was no test file when the models were fitted: no test rows, no submission."
 

@@ -56,7 +56,7 @@ def of_stage(
     in_turn = devices.inner(stage.forward.inner) == "loop"
     batches = min(at_once, devices.num_shards) if in_turn else at_once
     steps = min(steps_per_call, max(map(stage.steps_per_epoch, stage.members)))
-    arrays = stage.shared, stage.member_data, stage.targets
+    arrays = stage.shared, stage.member_data, stage.targets, stage.known
     return Footprint(
         networks=at_once * (2 * shapes.num_bytes(state) + shapes.num_bytes(state.params)),
         tables=shapes.num_bytes(shapes.of(arrays)),

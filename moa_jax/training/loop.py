@@ -55,7 +55,7 @@ def train(stage: Stage, axis_name: str | None = None) -> MemberFunction:
             input_key, dropout_key = jax.random.split(jax.random.fold_in(key, step_number))
             inputs = stage.forward.inputs(shared.inputs, data, rows, input_key, True)
             inputs, own_mask = batch_axis.part((inputs, mask), axis_name)
-            targets = shared.targets[rows]
+            targets, cells = shared.targets[rows], shared.cells(rows, mask)
 
             def loss_and_stats(params):
                 outputs, updated = network.apply(
@@ -68,7 +68,7 @@ def train(stage: Stage, axis_name: str | None = None) -> MemberFunction:
                     **keywords,
                 )
                 outputs = batch_axis.whole(outputs, len(rows), axis_name)
-                return stage.loss(outputs, targets, mask), updated.get("batch_stats", {})
+                return stage.loss(outputs, targets, cells), updated.get("batch_stats", {})
 
             (loss, new_stats), gradients = jax.value_and_grad(loss_and_stats, has_aux=True)(params)
             # All devices have the same loss. Each has the gradient of their sum in its own rows.
@@ -117,7 +117,11 @@ def validate(stage: Stage, axis_name: str | None = None) -> MemberFunction:
         variables = {"params": state.params, "batch_stats": state.batch_stats}
         key = jax.random.wrap_key_data(state.key)
         zero = jnp.zeros((), state.epoch_loss.dtype)
-        batch_weights = stage.valid_weights(batches.counts).astype(zero.dtype)
+        counts = batches.counts
+        if shared.known is not None:
+            real = jnp.arange(batches.rows.shape[1]) < counts[:, None]
+            counts = shared.cells(batches.rows, real).sum((1, 2))
+        batch_weights = stage.valid_weights(counts).astype(zero.dtype)
 
         def add_batch(total, batch):
             rows, count, weight = batch
@@ -126,7 +130,7 @@ def validate(stage: Stage, axis_name: str | None = None) -> MemberFunction:
             inputs, own_mask = batch_axis.part((inputs, mask), axis_name)
             outputs = network.apply(variables, *inputs, mask=own_mask, train=False)
             outputs = batch_axis.whole(outputs, len(rows), axis_name)
-            loss = loss_function(outputs, shared.targets[rows], mask)
+            loss = loss_function(outputs, shared.targets[rows], shared.cells(rows, mask))
             return total + jnp.where(count > 0, weight * loss, 0), None
 
         total, _ = jax.lax.scan(add_batch, zero, (*batches, batch_weights))
@@ -256,7 +260,8 @@ class StageRun:
         return Group(self.stage, self.settings, self.layout, number, self.programs, shared)
 
     def _put_shared(self) -> Shared:
-        return self.settings.devices.put_shared(Shared(self.stage.shared, self.stage.targets))
+        stage = self.stage
+        return self.settings.devices.put_shared(Shared(stage.shared, stage.targets, stage.known))
 
     def fit(self) -> None:
         """Trains every member; afterwards their weights lie in `members/`.

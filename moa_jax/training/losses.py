@@ -1,4 +1,4 @@
-"""Losses on logits, with a mask for padded rows; `LOSSES` finds them by name."""
+"""Losses on logits, with a mask for padded rows or for cells; `LOSSES` finds them by name."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def binary_cross_entropy(
     Args:
       logits: [rows, targets].
       targets: [rows, targets] in [0, 1].
-      mask: [rows], true for real rows.
+      mask: [rows], true for real rows; or [rows, targets], true for the cells that the mean is of.
       weights: [rows, targets] or [rows, 1] factors of the losses that the mean is of.
 
     >>> logits, targets = jnp.zeros((2, 3)), jnp.ones((2, 3))
     >>> round(float(binary_cross_entropy(logits, targets, jnp.array([True, False]))), 4)
     0.6931
     """
-    return _row_mean(optax.sigmoid_binary_cross_entropy(logits, targets), mask, weights)
+    return _mean(optax.sigmoid_binary_cross_entropy(logits, targets), mask, weights)
 
 
 def cross_entropy(
@@ -49,7 +49,7 @@ def cross_entropy(
       mask: [rows], true for real rows.
       weights: [rows, 1] factors of the losses that the mean is of.
     """
-    return _row_mean(optax.softmax_cross_entropy(logits, targets)[:, None], mask, weights)
+    return _mean(optax.softmax_cross_entropy(logits, targets)[:, None], mask, weights)
 
 
 def log_loss_epsilon(
@@ -64,17 +64,20 @@ def log_loss_epsilon(
     Args:
       logits: [rows, targets].
       targets: [rows, targets] in [0, 1].
-      mask: [rows], true for real rows.
+      mask: as for `binary_cross_entropy`.
     """
     p = jax.nn.sigmoid(logits)
     # A compiler may turn 1 - p + epsilon into (1 + epsilon) - p, which is 0 where p is 1.
     rest = jnp.where(p < 1, 1 - p + epsilon, epsilon)
     losses = targets * jnp.log(p + epsilon) + (1 - targets) * jnp.log(rest)
-    return _row_mean(-losses, mask)
+    return _mean(-losses, mask)
 
 
-def _row_mean(losses: jax.Array, mask: jax.Array, weights: jax.Array | None = None) -> jax.Array:
-    rows = (losses if weights is None else losses * weights).mean(axis=-1)
+def _mean(losses: jax.Array, mask: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+    losses = losses if weights is None else losses * weights
+    if mask.ndim == 2:
+        return jnp.sum(jnp.where(mask, losses, 0)) / jnp.maximum(mask.sum(), 1)
+    rows = losses.mean(axis=-1)
     weight = mask.astype(rows.dtype)
     return jnp.sum(rows * weight) / jnp.maximum(weight.sum(), 1)
 

@@ -1,6 +1,8 @@
 """Log losses in float64 numpy, in the conventions that are in use for this task.
 
 float32 will not do: there 1 - 1e-15 is 1, so that a sure and wrong prediction would be infinite.
+
+Where labels are unknown, `known` [N, L] bool tells the cells that a mean is of; None where all are.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ import numpy as np
 EPSILON = 1e-15
 
 
-def mean_log_loss(y: np.ndarray, p: np.ndarray) -> float:
-    """Returns the mean log loss over all cells, predictions clipped to [1e-15, 1 - 1e-15].
+def mean_log_loss(y: np.ndarray, p: np.ndarray, known: np.ndarray | None = None) -> float:
+    """Returns the mean log loss over known cells, predictions clipped to [1e-15, 1 - 1e-15].
 
     This is the competition's metric where rows are all test rows, and the primary score here
     where they are the treated rows.
@@ -19,6 +21,7 @@ def mean_log_loss(y: np.ndarray, p: np.ndarray) -> float:
     Args:
       y: [N, L] targets, 0 or 1.
       p: [N, L] probabilities.
+      known: [N, L] bool, or None.
 
     References:
       Evaluation of https://www.kaggle.com/competitions/lish-moa
@@ -28,10 +31,12 @@ def mean_log_loss(y: np.ndarray, p: np.ndarray) -> float:
     >>> round(mean_log_loss(np.array([[0]]), np.array([[1.0]])), 4)  # sure and wrong
     34.5396
     """
+    if known is not None:
+        y, p = np.asarray(y)[known][:, None], np.asarray(p)[known][:, None]
     return float(target_log_losses(y, p).mean())
 
 
-def target_log_losses(y: np.ndarray, p: np.ndarray) -> np.ndarray:
+def target_log_losses(y: np.ndarray, p: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
     """Returns the clipped log loss of each target, [L].
 
     >>> labels, probabilities = np.array([[0, 1], [0, 0]]), np.full((2, 2), [0.5, 0.25])
@@ -40,16 +45,20 @@ def target_log_losses(y: np.ndarray, p: np.ndarray) -> np.ndarray:
     """
     y, p = np.asarray(y, np.float64), np.asarray(p, np.float64)
     p = np.clip(p, EPSILON, 1 - EPSILON)
-    return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p), axis=0)
+    where = True if known is None else known
+    return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p), axis=0, where=where)
 
 
-def mean_log_loss_epsilon(y: np.ndarray, p: np.ndarray) -> float:
+def mean_log_loss_epsilon(y: np.ndarray, p: np.ndarray, known: np.ndarray | None = None) -> float:
     """Returns the mean log loss with 1e-15 added inside both logarithms, nothing clipped."""
     y, p = np.asarray(y, np.float64), np.asarray(p, np.float64)
-    return float(-np.mean(y * np.log(p + EPSILON) + (1 - y) * np.log(1 - p + EPSILON)))
+    cells = y * np.log(p + EPSILON) + (1 - y) * np.log(1 - p + EPSILON)
+    return float(-np.mean(cells if known is None else cells[known]))
 
 
-def printed_log_loss(y: np.ndarray, p: np.ndarray, num_controls: int) -> float:
+def printed_log_loss(
+    y: np.ndarray, p: np.ndarray, num_controls: int, known: np.ndarray | None = None
+) -> float:
     """Returns the score that the original's dense-network scripts print.
 
     It counts control rows, which are right by definition, and divides by one target too many.
@@ -58,17 +67,22 @@ def printed_log_loss(y: np.ndarray, p: np.ndarray, num_controls: int) -> float:
       y: [N, L] targets of the treated rows.
       p: [N, L] probabilities of the treated rows.
       num_controls: number of control rows beside them.
+      known: [N, L] bool, or None.
 
     >>> labels, probabilities = np.array([[0]]), np.array([[0.5]])
     >>> printed_log_loss(labels, probabilities, 1) == mean_log_loss(labels, probabilities) / 4
     True
     """
-    rows, targets = np.shape(y)
-    return mean_log_loss(y, p) * rows / (rows + num_controls) * targets / (targets + 1)
+    rows, targets = _size(y, known)
+    return mean_log_loss(y, p, known) * rows / (rows + num_controls) * targets / (targets + 1)
 
 
 def conventions(
-    y: np.ndarray, p: np.ndarray, num_controls: int, control_p: np.ndarray | None = None
+    y: np.ndarray,
+    p: np.ndarray,
+    num_controls: int,
+    control_p: np.ndarray | None = None,
+    known: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Returns the score in every convention of the original's sources.
 
@@ -83,6 +97,7 @@ def conventions(
       num_controls: number of control rows; their targets are 0.
       control_p: [num_controls, L] probabilities that the model gave them, which `epsilon_all`
         counts as they are. None where it predicts treated rows only: then they are 0.
+      known: [N, L] bool, or None.
 
     >>> scores = conventions(np.array([[0, 1]]), np.array([[0.5, 0.25]]), num_controls=1)
     >>> for name, score in scores.items():
@@ -93,16 +108,22 @@ def conventions(
     printed 0.3466
     printed_treated 0.6931
     """
-    rows = len(y)
-    epsilon = mean_log_loss_epsilon(y, p)
+    rows, _ = _size(y, known)
+    epsilon = mean_log_loss_epsilon(y, p, known)
     of_controls = -np.log(1 + EPSILON)
     if num_controls and control_p is not None:
         of_controls = mean_log_loss_epsilon(np.zeros_like(control_p), control_p)
     total = rows * epsilon + num_controls * of_controls
     return {
-        "treated": mean_log_loss(y, p),
+        "treated": mean_log_loss(y, p, known),
         "epsilon": epsilon,
         "epsilon_all": float(total / (rows + num_controls)),
-        "printed": printed_log_loss(y, p, num_controls),
-        "printed_treated": printed_log_loss(y, p, 0),
+        "printed": printed_log_loss(y, p, num_controls, known),
+        "printed_treated": printed_log_loss(y, p, 0, known),
     }
+
+
+def _size(y: np.ndarray, known: np.ndarray | None) -> tuple[float, int]:
+    """Returns rows and targets; of rows with unknown labels the share that is known."""
+    rows, targets = np.shape(y)
+    return rows if known is None else known.sum() / targets, targets

@@ -212,7 +212,7 @@ def out_of_fold(
     Args:
       stage: the fitted stage.
       predictor: its members, in the stage's order.
-      hard_targets: [N, L] 0/1 targets to score with.
+      hard_targets: [N, L] 0/1 targets to score with, where the stage's are known.
       by_seed: keep the predictions of each seed, too.
     """
     members: Sequence[Member] = stage.members
@@ -240,13 +240,14 @@ def out_of_fold(
             for blocks in [(), *views] if by_seed else ():
                 seed = alone.setdefault(member.seed, {})
                 seed.setdefault(blocks, _Mean(hard_targets.shape)).add(own, values)
+            known = None if stage.known is None else stage.known[own]
             scores.append(
                 {
                     "seed": member.seed,
                     "fold": member.fold,
                     "blocks": list(member.blocks),
                     "rows": len(own),
-                    "score": mean_log_loss(hard_targets[own], values),
+                    "score": mean_log_loss(hard_targets[own], values, known),
                 }
             )
     # In the precision of the networks that read them: half a file of float64.

@@ -19,7 +19,7 @@ def of(tree: Tree) -> Tree:
 
 def shared(stage: Stage) -> Shared:
     """Returns what all members of a stage read."""
-    return of(Shared(stage.shared, stage.targets))
+    return of(Shared(stage.shared, stage.targets, stage.known))
 
 
 def own(stage: Stage) -> Own:

@@ -39,7 +39,7 @@ def by_batch(counts: jax.Array) -> jax.Array:
 
 
 def by_row(counts: jax.Array) -> jax.Array:
-    """Weighs batches by their rows, as Keras does: the mean over rows."""
+    """Weighs batches by their rows or known cells, as Keras does: the mean over these."""
     return counts
 
 
@@ -98,7 +98,8 @@ class Stage:
       shared: arrays that all members read, indexed by row where `forward.inputs` does so.
       targets: [N, L] targets of the training rows.
       loss: `loss(outputs, targets, mask)` -> scalar that is trained on; `outputs` is what the
-        network returns, so auxiliary outputs are seen here; `mask` [batch] marks real rows.
+        network returns, so auxiliary outputs are seen here; `mask` [batch] marks real rows, or
+        [batch, L] known cells of real rows where `known` is given.
       optimizer: `optimizer(total_steps, scale, member_data)` -> optax transformation; the arguments
         are traced: the member's number of steps, the factor of the `rate` rule, and the member's
         own arrays, which may hold its learning rate.
@@ -110,7 +111,9 @@ class Stage:
       cohorts: groups that members are cut into, in their order, where all could train at once.
         Sorted by length they leave few steps in which members of a group have nothing to do.
       valid_loss: the loss that the rules look at. None: the same as `loss`.
-      valid_weights: weights of the batches in its mean, from their numbers of rows [steps].
+      known: [N, L] bool, the targets that are known; None where all are.
+      valid_weights: weights of the batches in its mean, from their numbers of rows, or of known
+        cells, [steps].
       member_data: arrays of each member, stacked along the first axis to one shape.
       start: `start(member)` -> variables that take the place of initial ones, such as all but
         the head of a network from an earlier stage. It is called when the member's turn comes.
@@ -137,6 +140,7 @@ class Stage:
     own_epochs: Callable[[Member], int] | None = None
     epoch_steps: int | None = None
     cohorts: int = 1
+    known: np.ndarray | None = None
     valid_loss: Loss | None = None
     valid_weights: Callable[[jax.Array], jax.Array] = by_batch
     member_data: MemberArrays = ()

@@ -24,7 +24,8 @@ MemberArrays: TypeAlias = Any
 Outputs: TypeAlias = Any
 # State of a `rules.Rule`: a named tuple of scalars.
 RuleState: TypeAlias = Any
-# `loss(outputs, targets [rows, targets], mask [rows]) -> scalar`.
+# `loss(outputs, targets [rows, targets], mask) -> scalar`; a mask is of rows [rows] or, where
+# labels are unknown, of cells [rows, targets].
 Loss: TypeAlias = Callable[[Outputs, Array, Array], Array]
 # `program(state, arguments, shared) -> (state, output)`, of one member or of all.
 MemberFunction: TypeAlias = Callable[[Any, Any, Any], tuple[Any, Any]]
@@ -38,10 +39,21 @@ class Shared(NamedTuple):
     Attributes:
       inputs: the stage's shared arrays.
       targets: [N, L] targets of the training rows.
+      known: [N, L] bool, which of them losses are of; None, of which nothing is computed, for all.
     """
 
     inputs: SharedArrays
     targets: Array
+    known: Array | None = None
+
+    def cells(self, rows: Array, mask: Array) -> Array:
+        """Returns the mask of a loss: of real rows [...], or of their known cells [..., L].
+
+        Args:
+          rows: [...] positions of rows.
+          mask: [...], true for real ones.
+        """
+        return mask if self.known is None else mask[..., None] & self.known[rows]
 
 
 class Own(NamedTuple):
