@@ -992,7 +992,7 @@ MUTATIONS = (
         "test_missing_targets.py::test_searched_weights_are_those_without_the_cells",
     ),
     Mutation(
-        "command/run.py",
+        "engine/run.py",
         "        labels.known,\n",
         "        None,\n",
         "test_missing_targets.py::test_a_run_with_unknown_labels",

@@ -108,7 +108,7 @@ def commanded(folder, tmp_path_factory):
     workdir = Workdir(tmp_path_factory.mktemp("run"))
     config = settings.resolved("profiles:smoke", SMALL, folds=2)
     data = dataclasses.replace(config.data, folder=str(folder))
-    config = dataclasses.replace(config, data=data)
+    config = run.settled(dataclasses.replace(config, data=data))
     dataset = run.load_data(config)
     run.train(config, workdir, dataset)
     run.blend(config, workdir, dataset, run.outside_sources(config, dataset))
@@ -430,6 +430,20 @@ def test_fields_are_set_where_they_are():
 def test_mistakes_in_parameters(parameters, message):
     with pytest.raises(UserError, match=message):
         settings.resolved(**{"config": "profiles:smoke", **parameters})
+
+
+def test_levels_and_unknown_labels_of_the_data(wells):
+    X, Y, drugs = wells
+    X = X.assign(cp_dose=np.where(X["cp_dose"] == "D1", "low", "high"), cp_time=6)
+    Y = Y.astype(float)
+    Y.iloc[0] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        MechanismClassifier(**TINY).fit(X, Y, groups=drugs)
+    fields = SMALL | {"data.missing_targets": "mask"}
+    found = MechanismClassifier(**TINY | {"overrides": fields}).fit(X, Y, groups=drugs)
+    data = found._run.config.data
+    assert (data.cp_times, data.cp_doses) == ((6,), ("high", "low"))
+    assert found.predict_proba(X).shape == Y.shape
 
 
 def test_mistakes_in_data():

@@ -13,7 +13,7 @@ from moa_jax.answers.calibration import Calibration
 
 
 @dataclasses.dataclass(frozen=True)
-class Rule:
+class AnswerRule:
     """What out-of-fold predictions taught about those of new wells or compounds.
 
     Attributes:
@@ -32,7 +32,7 @@ class Rule:
     share: float = 1.0
 
     @classmethod
-    def none(cls, num_mechanisms: int) -> Rule:
+    def none(cls, num_mechanisms: int) -> AnswerRule:
         """Returns the rule where nothing is known: probabilities as they are, and no calls."""
         return cls(Calibration(), np.full(num_mechanisms, np.inf))
 
@@ -58,7 +58,7 @@ class Rule:
         }
 
     @classmethod
-    def restore(cls, record: Mapping[str, Any]) -> Rule:
+    def restore(cls, record: Mapping[str, Any]) -> AnswerRule:
         """Returns the rule of a record; raises KeyError, TypeError or ValueError if it is none."""
         found = [np.inf if value is None else float(value) for value in record["thresholds"]]
         return cls(
@@ -79,7 +79,7 @@ def learn(
     methods: tuple[str, ...] = calibration.METHODS,
     seed: int = 0,
     known: np.ndarray | None = None,
-) -> tuple[Rule, np.ndarray]:
+) -> tuple[AnswerRule, np.ndarray]:
     """Returns the rule that out-of-fold predictions teach, and [N, L] these, cross-calibrated.
 
     Args:
@@ -95,4 +95,4 @@ def learn(
     weights = 1 / np.bincount(units)[units]
     found = confidence.thresholds(scores, labels, rate, weights, known)
     counts = confidence.estimated_share(scores, labels, found, weights, known)
-    return Rule(chosen, found, losses, *counts), crossed
+    return AnswerRule(chosen, found, losses, *counts), crossed

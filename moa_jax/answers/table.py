@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moa_jax.answers.compounds import log_odds
-from moa_jax.answers.rule import Rule
+from moa_jax.answers.rule import AnswerRule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +74,7 @@ def long_table(
 
 
 def answer(
-    rule: Rule,
+    rule: AnswerRule,
     names: np.ndarray,
     mechanisms: Sequence[str],
     scores: np.ndarray,

@@ -21,6 +21,7 @@ STEMS = (
     "train_targets_nonscored",
     "train_drug",
     "test_features",
+    "test_drug",
     "sample_submission",
 )
 # What tables, and archives of them, have among their suffixes.
@@ -34,6 +35,7 @@ OTHER_NAMES = {
     "train_targets_nonscored": "(?:train)?(?:targets?)?nonscored(?:targets?)?(?:train)?",
     "train_targets_scored": "(?:train(?:ing)?)?(?:y|targets?|labels?)(?:scored|train(?:ing)?)?",
     "train_drug": "(?:train)?(?:drugs?|compounds?)(?:ids?|names?)?(?:train)?",
+    "test_drug": "test(?:ing)?(?:drugs?|compounds?)(?:ids?|names?)?",
     "sample_submission": "submission(?:sample|example|format|template)|(?:example|test)submission",
     "train_features": f"{_OF}train(?:ing)?{_OF}",
     "test_features": f"{_OF}test(?:ing)?{_OF}",

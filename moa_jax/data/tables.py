@@ -46,8 +46,8 @@ def load(
     """Reads a folder of the competition's layout.
 
     `train_features` and `train_targets_scored` are required; `train_targets_nonscored`,
-    `train_drug`, `test_features` and, where that is, `sample_submission` are read if they are
-    there. Each is a .csv, .csv.gz, .csv.zip or .parquet file. Rows come in the order of
+    `train_drug`, `test_features` and, where that is, `test_drug` and `sample_submission` are read
+    if they are there. Each is a .csv, .csv.gz, .csv.zip or .parquet file. Rows come in the order of
     `train_features`, whatever the order of the other files. Controls that have no row in the
     targets have none of them, and without one in `train_drug` their own type for a drug.
 
@@ -92,6 +92,12 @@ def load(
         _check_treatment(file, test.treatment, files["train_features"], train.treatment, levels)
         if shared := set(test.ids) & set(train.ids):
             logging.warning("%s: %d sig_ids are in train_features too", file, len(shared))
+    if file := files.get("test_drug"):
+        if test is None:
+            logging.warning("%s: not read, there is no test_features", file)
+        else:
+            drugs = _drugs(file, test, levels.control, "test_features")
+            test = dataclasses.replace(test, drug_id=drugs)
     if file := files.get("sample_submission"):
         if test is None:
             logging.warning("%s: not read, there is no test_features", file)
@@ -322,10 +328,10 @@ def _dataset(
     )
 
 
-def _drugs(file: Path, train: Dataset, control: str) -> np.ndarray:
+def _drugs(file: Path, dataset: Dataset, control: str, owner: str = "train_features") -> np.ndarray:
     table = columns.read(file)
     table.expect(["drug_id"])
-    rows = table.rows_of(train.ids, "train_features", optional=train.is_control)
+    rows = table.rows_of(dataset.ids, owner, optional=dataset.is_control)
     if absent := int((rows < 0).sum()):
         logging.info("%s: %d controls have no row, their drug is %s", file, absent, control)
     return np.where(rows < 0, control, table.texts("drug_id")[rows])

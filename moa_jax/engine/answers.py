@@ -16,7 +16,7 @@ import pyarrow.parquet
 from moa_jax.answers import calibration, compounds, rule, table
 from moa_jax.answers import mechanism_scores as scores
 from moa_jax.answers.mechanism_scores import Resamples
-from moa_jax.answers.rule import Rule
+from moa_jax.answers.rule import AnswerRule
 from moa_jax.blend import stored_weights
 from moa_jax.config import AnswersConfig
 from moa_jax.data.dataset import Dataset
@@ -44,7 +44,7 @@ class Learned:
       reliability: bins of each mechanism.
     """
 
-    rules: Mapping[str, Rule]
+    rules: Mapping[str, AnswerRule]
     record: Mapping[str, Any]
     mechanisms: pd.DataFrame
     reliability: pd.DataFrame
@@ -68,7 +68,7 @@ def remove(workdir: Path) -> None:
 
 def read(
     workdir: Path, run: str, weights: Mapping[str, Any], num_mechanisms: int
-) -> tuple[dict[str, Rule], int, dict[str, Any]]:
+) -> tuple[dict[str, AnswerRule], int, dict[str, Any]]:
     """Returns the rules that a blend learned, how many lines it lists, and the whole record.
 
     Raises:
@@ -80,7 +80,7 @@ def read(
     if {name: record.get(name) for name in origin} != origin:
         raise UserError(f"{path}: expected those of this run's weights, found others; {remedy}")
     with files.parsing(path):
-        rules = {name: Rule.restore(found) for name, found in record["rules"].items()}
+        rules = {name: AnswerRule.restore(found) for name, found in record["rules"].items()}
         if any(found.thresholds.shape != (num_mechanisms,) for found in rules.values()):
             raise ValueError(f"expected thresholds of {num_mechanisms} mechanisms")
         return rules, int(record["listed"]), record
@@ -142,7 +142,7 @@ def learn(
 
 
 def _calls(
-    main: Rule, values: np.ndarray, labels: np.ndarray, units: np.ndarray
+    main: AnswerRule, values: np.ndarray, labels: np.ndarray, units: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Returns from which calibrated probability on mechanisms are called, and calls out of fold."""
     finite = np.isfinite(main.thresholds)
@@ -204,7 +204,7 @@ def _plain(value: Any) -> Any:
 
 
 def lines(
-    rules: Mapping[str, Rule],
+    rules: Mapping[str, AnswerRule],
     ids: np.ndarray,
     drugs: np.ndarray | None,
     blended: Predictions,
@@ -307,7 +307,7 @@ def write_test(
       blended: the blend's predictions.
       by_model: those of each model that is part of the blend.
     """
-    rules = {WELLS: Rule.none(len(blended.targets))} if learned is None else learned.rules
+    rules = {WELLS: AnswerRule.none(len(blended.targets))} if learned is None else learned.rules
     ids, drugs = blended.ids, None
     if rows is not None:
         treated = ~rows.is_control

@@ -20,7 +20,7 @@ from moa_jax.blend import stored_weights
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import Dataset
 from moa_jax.engine import run
-from moa_jax.engine.prediction import Ensemble
+from moa_jax.engine.prediction import LoadedEnsemble
 from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES
 from moa_jax.report import html, records
@@ -72,7 +72,7 @@ class FinishedRun:
             return self._ensemble.predict(rows)[0]
 
     def compounds(self, rows: Dataset, drugs: np.ndarray) -> pd.DataFrame:
-        """Returns the answers about the compounds [N] of such rows, see `Ensemble.compounds`."""
+        """Returns the answers about the compounds [N] of such rows, see `LoadedEnsemble.compounds`."""
         with computing(self.config):
             return self._ensemble.compounds(rows, drugs)
 
@@ -86,8 +86,8 @@ class FinishedRun:
             self._ensemble  # noqa: B018
 
     @functools.cached_property
-    def _ensemble(self) -> Ensemble:
-        return Ensemble.load(self.config, Workdir(self.folder))
+    def _ensemble(self) -> LoadedEnsemble:
+        return LoadedEnsemble.load(self.config, Workdir(self.folder))
 
     @property
     def oof(self) -> Predictions:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from moa_jax.answers.rule import Rule
+from moa_jax.answers.rule import AnswerRule
 from moa_jax.blend import combination, stored_weights
 from moa_jax.blend.combination import Weight
 from moa_jax.config import RunConfig
@@ -42,13 +42,13 @@ class Chosen(NamedTuple):
     """
 
     weights: Mapping[str, Weight]
-    rules: Mapping[str, Rule]
+    rules: Mapping[str, AnswerRule]
     listed: int
     record: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Ensemble:
+class LoadedEnsemble:
     """All models of a finished run, in memory.
 
     Rows of a time or dose that no training row has are predicted at the nearest one.
@@ -66,7 +66,7 @@ class Ensemble:
     trained: Mapping[str, Any]
 
     @classmethod
-    def load(cls, config: RunConfig, workdir: Workdir) -> Ensemble:
+    def load(cls, config: RunConfig, workdir: Workdir) -> LoadedEnsemble:
         """Reads the models of a work folder.
 
         Raises:
@@ -141,7 +141,7 @@ def chosen(config: RunConfig, workdir: Workdir, targets: tuple[str, ...]) -> Cho
             "inference: no blend here: probabilities are not calibrated and none is confident; "
             "--mode=blend learns how"
         )
-        rules = {answers.WELLS: Rule.none(len(targets))}
+        rules = {answers.WELLS: AnswerRule.none(len(targets))}
         return Chosen({models[0]: 1.0}, rules, config.answers.listed, {})
     record = stored_weights.read(workdir.path, [*models, *files], targets)
     if files:

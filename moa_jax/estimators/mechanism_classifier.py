@@ -133,7 +133,11 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
         if found.classes is not None and rows.is_control.any():
             raise ValueError("Y: expected labels [N, L] of rows with controls, which have no class")
         self._check_kept(config, rows)
-        rows = dataclasses.replace(rows, scored=found.targets)
+        targets = found.targets
+        if targets.known is not None:  # a control has no mechanism
+            known = targets.known | rows.is_control[:, None]
+            targets = dataclasses.replace(targets, known=known)
+        rows = dataclasses.replace(rows, scored=targets)
         with progress_lines.shown(self.verbose):
             run = FinishedRun.train(config, rows, self.workdir)
         self.mechanisms_ = np.array(found.targets.names, object)

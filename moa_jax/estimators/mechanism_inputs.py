@@ -24,7 +24,7 @@ ID = "sig_id"
 
 
 @dataclasses.dataclass(frozen=True)
-class Given:
+class GivenRows:
     """X without what is about rows.
 
     Attributes:
@@ -39,7 +39,7 @@ class Given:
 
 
 @dataclasses.dataclass(frozen=True)
-class Labels:
+class GivenLabels:
     """Y as the targets of rows.
 
     Attributes:
@@ -51,7 +51,7 @@ class Labels:
     classes: np.ndarray | None
 
 
-def given(X: Any, groups: Any = None) -> Given:
+def given(X: Any, groups: Any = None) -> GivenRows:
     """Takes X apart.
 
     Args:
@@ -77,7 +77,7 @@ def given(X: Any, groups: Any = None) -> Given:
                 f"groups: expected the group of each row, found {groups!r}, which can only name a "
                 "column of a data frame"
             )
-        return Given(X, None, found)
+        return GivenRows(X, None, found)
     ids = X.index.to_numpy()
     if isinstance(groups, str):
         if groups not in X.columns:
@@ -86,7 +86,7 @@ def given(X: Any, groups: Any = None) -> Given:
         found, X = X[groups].to_numpy(object), X.drop(columns=groups)
     if ID in X.columns:
         ids, X = X[ID].to_numpy(object), X.drop(columns=ID)
-    return Given(X, ids, found)
+    return GivenRows(X, ids, found)
 
 
 def settled(table: Any, data: DataConfig) -> DataConfig:
@@ -121,7 +121,7 @@ def _treatment(table: Any) -> dict[str, np.ndarray]:
     return {name: table[name].to_numpy(object) for name in TREATMENT if name in table.columns}
 
 
-def rows(table: Any, of: Given, data: DataConfig, estimator: Any = None) -> Dataset:
+def rows(table: Any, of: GivenRows, data: DataConfig, estimator: Any = None) -> Dataset:
     """Returns rows as those of a features file.
 
     Columns of the treatment are known by their names; of the others those that `cell_prefixes` fit
@@ -178,7 +178,7 @@ def rows(table: Any, of: Given, data: DataConfig, estimator: Any = None) -> Data
     )
 
 
-def labels(Y: Any, X: Any, missing: str = "error") -> Labels:
+def labels(Y: Any, X: Any, missing: str = "error") -> GivenLabels:
     """Returns the targets of rows.
 
     Args:
@@ -221,11 +221,11 @@ def labels(Y: Any, X: Any, missing: str = "error") -> Labels:
     if values.ndim == 2 and values.shape[1] == 0:
         raise ValueError("Y: expected labels, found no column")
     if values.ndim == 2 and (values.shape[1] > 1 or _are_labels(values)):
-        return Labels(_of_labels(values, names), None)
+        return GivenLabels(_of_labels(values, names), None)
     values = column_or_1d(values, warn=names is None)
     classes = _classes(values)
     of_class = (values[:, None] == classes).astype(np.uint8)
-    return Labels(Targets(tuple(str(name) for name in classes.tolist()), of_class), classes)
+    return GivenLabels(Targets(tuple(str(name) for name in classes.tolist()), of_class), classes)
 
 
 def _check_names(where: str, kind: str, names: Sequence[str]) -> None:
@@ -249,9 +249,8 @@ def _of_labels(values: np.ndarray, names: list[str] | None) -> Targets:
     found = values.astype(np.float64)
     known = ~np.isnan(found)
     if not known.any(0).all():
-        raise ValueError(
-            f"Y: {names[int(np.argmin(known.any(0)))]}: expected labels, found only NaN"
-        )
+        empty = names[int(np.argmin(known.any(0)))]
+        raise ValueError(f"Y: {empty}: expected labels, found none but NaN; leave it out")
     return Targets(tuple(names), np.where(known, found, 0).astype(np.uint8), known)
 
 

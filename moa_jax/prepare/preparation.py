@@ -156,14 +156,16 @@ def _write(
             folder / "held_out_targets.csv", rows.ids[held], names,
             annotated.values[np.ix_(held, kept)],
         )  # fmt: skip
-    for stem, name, of in (
-        ("train_drug", "drug_id", rows.compound),
-        ("plate", "group", rows.plate),
-        ("cell_line", "group", rows.cell_line),
-        ("groups", "group", rows.groups),
+    to_predict = test & ~rows.is_control
+    for stem, name, of, mask in (
+        ("train_drug", "drug_id", rows.compound, treated),
+        ("test_drug", "drug_id", rows.compound, to_predict),
+        ("plate", "group", rows.plate, treated),
+        ("cell_line", "group", rows.cell_line, treated),
+        ("groups", "group", rows.groups, treated),
     ):
-        if of is not None:
-            ids = rows.ids[treated]
-            own = [one or f"unknown_{i}" for one, i in zip(of[treated], ids, strict=True)]
+        if of is not None and mask.any():
+            ids = rows.ids[mask]
+            own = [one or f"unknown_{i}" for one, i in zip(of[mask], ids, strict=True)]
             found = {"sig_id": layout.texts(ids), name: layout.texts(own)}
             layout.write_columns(folder / f"{stem}.csv", found)

@@ -1,4 +1,4 @@
-"""What the report shows of answers: scores with intervals, hits, mechanisms, calibration, drivers."""
+"""What the report shows of answers: scores, hits, mechanisms, calibration and drivers."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Answers:
       compounds: number of compounds among the training wells; None where they are not known.
       scores: of the blend, of models and of what knows no profile.
       rules: of `wells` and `compounds`.
-      before, after: reliability of wells' probabilities before calibration and, cross-fitted, after.
+      before, after: reliability of wells' probabilities as blended, and cross-calibrated.
       mechanisms: rows of `mechanisms.csv`, NaN as None.
       hits: what is to be predicted, None where nothing is.
       drivers: features by mechanism.

@@ -1,4 +1,4 @@
-"""Drivers: the features that move each mechanism's probability most, from `attributions.parquet`."""
+"""Drivers: the features that move a mechanism's probability most, of `attributions.parquet`."""
 
 from __future__ import annotations
 

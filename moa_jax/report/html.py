@@ -73,7 +73,7 @@ def _weight(value: float) -> str:
 
 
 def _share(value: float) -> str:
-    return f"{100 * value:.3g} %"
+    return f"{100 * value:.3g}\N{NO-BREAK SPACE}%"
 
 
 def _between(low: float | None, high: float | None, digits: int = 3) -> str:

@@ -1,0 +1,178 @@
+"""Tests of the report's answers: what the page shows, its size, and how a browser behaves."""
+
+import json
+import re
+import shutil
+import subprocess
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from answers import answered_run
+from page import Page
+
+from moa_jax.report import hits, html, records
+from moa_jax.store import files
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+# Sorts by probability, filters, and tells what came of it.
+PROBE = """
+<script>
+const box = document.querySelector("#hits-table + .tools");
+const table = document.querySelector(".sortable table");
+const shown = () => [...table.tBodies[0].rows].filter((row) => !row.hidden);
+const names = () => shown().map((row) => row.cells[0].textContent);
+const found = { before: names(), width: document.documentElement.scrollWidth };
+const button = table.querySelectorAll("thead button")[0];
+button.click();
+found.ascending = names();
+button.click();
+found.descending = names();
+found.sorted = table.tHead.rows[0].cells[0].getAttribute("aria-sort");
+const [search, only] = box.querySelectorAll("input");
+search.value = found.before[0];
+search.dispatchEvent(new Event("input"));
+found.filtered = names();
+search.value = "";
+only.click();
+found.confident = names();
+found.status = box.querySelector("[role=status]").textContent;
+found.errors = window.errors;
+parent.postMessage("PROBE" + JSON.stringify(found) + "END", "*");
+</script>
+"""
+# A window has a least width, a frame has none.
+FRAME = """<!DOCTYPE html>
+<script>onmessage = (event) => { document.body.textContent = event.data; };</script>
+<iframe src="{name}" style="width: {width}px; height: 900px"></iframe>
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = answered_run.make().write(tmp_path_factory.mktemp("run"))
+    table = pd.DataFrame(
+        [("m1", "g-1", 0.5), ("m1", "g-2", -0.75), ("m1", "g-3", 0.01), ("m2", "g-1", 0.25)],
+        columns=["mechanism", "feature", "attribution"],
+    )
+    table.to_parquet(path / "blend" / "attributions.parquet")
+    return path
+
+
+@pytest.fixture(scope="module")
+def text(folder):
+    html.write(folder / "report.html", records.collect(folder))
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_sections_come_in_the_order_of_a_reader(text):
+    found = re.findall(r'<h2[^>]* id="(\w+)"', text)
+    assert found[:7] == [
+        "data", "scores", "hits", "mechanisms", "drivers", "calibration", "appendix",
+    ]  # fmt: skip
+    assert "conventions" not in found
+
+
+def test_hits_are_those_of_the_file_confident_ones_first(folder, text):
+    rows = Page(text).headed("Likeliest")
+    table = pd.read_csv(folder / "blend" / "predictions.csv")
+    table = table[table["compound"].notna()]
+    confident = set(table.loc[table["confident"], "compound"])
+    names = [row[0] for row in rows[1:]]
+    assert sorted(names) == sorted(set(table["compound"]))
+    assert 0 < len(confident) < len(names) and set(names[: len(confident)]) == confident
+    first = table[(table["compound"] == names[0]) & (table["rank"] == 1)].iloc[0]
+    assert rows[1][3] == first["mechanism"]
+    assert rows[1][4] == f"{100 * first['probability']:.3g} %"
+    assert [row[2] == "none" for row in rows[1:]] == [name not in confident for name in names]
+    assert (
+        f"{len(confident)} of {len(names)} compounds have a confident mechanism" in Page(text).text
+    )
+
+
+def test_a_long_list_is_cut_and_says_so(folder, monkeypatch):
+    monkeypatch.setattr(hits, "MOST_HITS", 4)
+    html.write(folder / "short.html", records.collect(folder))
+    page = Page((folder / "short.html").read_text(encoding="utf-8"))
+    assert len(page.headed("Likeliest")) == 5
+    assert "Listed are the 4 with confident mechanisms" in page.text
+
+
+def test_mechanisms_scores_and_drivers_are_shown(folder, text):
+    page = Page(text)
+    stored = files.read_json(folder / "blend" / "answers.json")
+    scores = next(rows for rows in page.tables if rows[0][:2] == ["Model", "Log loss"])
+    assert [row[0] for row in scores[1:]] == ["Each mechanism’s share baseline", "a", "b baseline"]
+    assert scores[2][2].startswith(f"{stored['scores'][1]['above']:.5f} (")
+    assert scores[3][-2] == "new wells of known compounds"
+    mechanisms = page.headed("Enrichment")
+    table = pd.read_csv(folder / "blend" / "mechanisms.csv")
+    assert [int(row[2]) for row in mechanisms[1:]] == sorted(table["wells"], reverse=True)
+    assert page.headed("Features, and their attributions")[1][1] == "g-2 -0.75 g-1 +0.5 g-3 +0.01"
+
+
+def test_the_page_needs_nothing_else(text):
+    assert text.count("<script>") == 1
+    assert not re.search(r"//|@import|url\(|src=|<[^>]* on\w+=", text)
+
+
+def probed(page, width):
+    """What the probe found of a page in a frame of some width."""
+    text = page.read_text(encoding="utf-8")
+    catch = "<script>window.errors = []; onerror = (e) => { window.errors.push(e); };</script>"
+    path, frame = page.with_name("probed.html"), page.with_name("frame.html")
+    text = text.replace("<head>", f"<head>{catch}").replace("</body>", f"{PROBE}</body>")
+    path.write_text(text, encoding="utf-8")
+    frame.write_text(FRAME.replace("{name}", path.name).replace("{width}", str(width)))
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
+               "--virtual-time-budget=5000", f"--user-data-dir={page.parent / 'profile'}",
+               f"file://{frame}"]  # fmt: skip
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return json.loads(re.search("PROBE(.*)END", result.stdout)[1])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium")
+@pytest.mark.parametrize("width", [390, 1400])
+def test_in_a_browser(folder, text, width):
+    found = probed(folder / "report.html", width)
+    assert found["errors"] == [] and found["width"] <= width
+    assert found["ascending"] == found["descending"][::-1] != found["before"]
+    assert sorted(found["before"]) == sorted(found["ascending"])
+    assert found["sorted"] == "descending"
+    assert found["filtered"][0] == found["before"][0] and len(found["filtered"]) < 5
+    total = len(found["before"])
+    assert found["status"] == f"{len(found['confident'])} of {total} shown"
+    assert 0 < len(found["confident"]) < total
+
+
+@pytest.mark.slow
+def test_a_large_run_has_a_small_page(folder, tmp_path):
+    """20,000 wells and 206 mechanisms."""
+    names = [f"a_rather_long_name_of_a_mechanism_{i}" for i in range(206)]
+    rng = np.random.default_rng(0)
+    lines = pd.DataFrame(
+        {
+            "sig_id": np.repeat([f"id_{i:09x}" for i in range(20_000)], 10),
+            "mechanism": rng.choice(names, 200_000),
+            "probability": np.sort(rng.random((20_000, 10)), 1)[:, ::-1].ravel(),
+            "rank": np.tile(np.arange(1, 11), 20_000),
+            "confident": rng.random(200_000) < 0.2,
+            "replicates": 1,
+            "spread": np.nan,
+            "model_spread": 0.5,
+        }
+    )
+    shutil.copytree(folder, tmp_path / "run")
+    lines.to_csv(tmp_path / "run" / "blend" / "predictions.csv", index=False)
+    table = pd.read_csv(folder / "blend" / "mechanisms.csv")
+    table = pd.concat([table] * 42, ignore_index=True)[:206].assign(mechanism=names)
+    table.to_csv(tmp_path / "run" / "blend" / "mechanisms.csv", index=False)
+    page = tmp_path / "run" / "report.html"
+    html.write(page, records.collect(tmp_path / "run"))
+    assert page.stat().st_size < 10e6
+    if BROWSER:
+        start = time.monotonic()
+        assert probed(page, 390)["width"] <= 390
+        assert time.monotonic() - start < 30  # a browser's start and three sorts included
