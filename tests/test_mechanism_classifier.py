@@ -369,9 +369,9 @@ def test_searches_and_cross_validation(arrays):
     np.testing.assert_array_equal(found, np.concatenate([expected, expected]))
     everything = [(np.arange(size), np.arange(size))]
     search = GridSearchCV(
-        model, {"random_state": np.array([0, 1])}, cv=everything, refit=False,
+        clone(model).set_params(groups="made_by"), {"random_state": np.array([0, 1])}, cv=everything, refit=False,
         scoring=lambda fitted, X, Y: fitted.predict_proba(X)[0, 0], error_score="raise",
-    ).fit(X, Y, groups=groups)  # fmt: skip
+    ).fit(pd.DataFrame(X).rename(columns=str).assign(made_by=groups), Y)  # fmt: skip
     scores = search.cv_results_["mean_test_score"]
     assert scores[0] == expected[0, 0] != scores[1]
 
