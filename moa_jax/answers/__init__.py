@@ -1,0 +1,1 @@
+"""Answers: from probabilities of wells to mechanisms of compounds, and how sure that is."""
