@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ml_collections
 
-from moa_jax.config import config_dict, variants
+from moa_jax.config import ExplainConfig, config_dict, variants
 from moa_jax.recipes import profile_nn
 
 SMOKE = {
@@ -30,4 +30,5 @@ SMOKE = {
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the configuration; see the module for the variants."""
     chosen = variants(variant, "smoke")
-    return config_dict({"profile_nn": profile_nn.Config(**SMOKE if "smoke" in chosen else {})})
+    model = profile_nn.Config(**SMOKE if "smoke" in chosen else {})
+    return config_dict({"profile_nn": model}, explain=ExplainConfig("best"))

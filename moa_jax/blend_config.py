@@ -13,10 +13,10 @@ from moa_jax.schema import choice, is_number, number, suggestion
 # A model's name is that of its folder and begins those of files.
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 LONGEST_NAME = 100
-# What else lies in a work folder.
+# What else lies in a work folder, or beside a model's predictions of new rows.
 RESERVED = frozenset(
     "blend feature_maps infer tensorboard config.json environment.json manifest.json log.txt "
-    "metrics.jsonl submission.csv".split()
+    "metrics.jsonl submission.csv attributions".split()
 )
 # How far the sum of weights may be from 1; published ones have eight digits.
 SUM_TOLERANCE = 1e-6

@@ -12,7 +12,7 @@ from absl import logging
 
 from moa_jax.blend import combination, stored_weights
 from moa_jax.blend.combination import Weight
-from moa_jax.command import inference_record
+from moa_jax.command import explanation, inference_record
 from moa_jax.command.inference_record import InputFile
 from moa_jax.config import RunConfig
 from moa_jax.data import formats, tables
@@ -72,6 +72,10 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     manifests = {name: context.manifest.path for name, context in contexts.items()}
     made_by = inference_record.made_by(stored, manifests, chosen)
     outputs = [*(f"{name}.parquet" for name in contexts), SUBMISSION]
+    seen = explanation.new_rows(config, workdir, targets)
+    if seen is not None:
+        made_by["explain"] = seen.question
+        outputs.append(explanation.FILE)
     folder, is_there = inference_record.find(workdir.path / "infer", source, made_by, outputs)
     if is_there:
         logging.info(
@@ -80,7 +84,9 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
         return folder / SUBMISSION
     predicts = _loaded(config, contexts, targets)
     with inference_record.removing_if_empty(folder):
-        rows = _write(config, stored["data"], source, predicts, chosen, folder)
+        rows = _write(config, stored["data"], source, predicts, chosen, folder, seen)
+        if seen is not None:
+            seen.write(folder)
         inference_record.write(folder, source, made_by, rows, outputs)
     logging.info("inference: %s, %d rows", folder / SUBMISSION, rows)
     return folder / SUBMISSION
@@ -107,6 +113,7 @@ def _write(
     predicts: Mapping[str, Predict],
     chosen: Mapping[str, Weight],
     folder: Path,
+    seen: explanation.MostLikely | None,
 ) -> int:
     """Writes the models' predictions and their blend part by part; returns the number of rows."""
     levels, columns, count = Levels.of(config.data), data["columns"], 0
@@ -132,6 +139,8 @@ def _write(
             found = {name: predict(rows) for name, predict in predicts.items()}
             for name, predictions in found.items():
                 append[name](predictions)
+            if seen is not None:
+                seen.add(rows, found[seen.model])
             submit(combination.bounded(combination.combine(found, chosen)))
             count += len(rows)
     return count

@@ -12,7 +12,7 @@ from absl import logging
 
 from moa_jax.blend import combination, search, sources, stored_weights, weighing
 from moa_jax.blend.sources import Source
-from moa_jax.command import limits
+from moa_jax.command import explanation, limits
 from moa_jax.config import RunConfig, is_group_file
 from moa_jax.data import folds, simulate, tables
 from moa_jax.data.dataset import Dataset, Levels
@@ -69,6 +69,7 @@ def check(config: RunConfig, dataset: Dataset) -> None:
       UserError: naming the model and its field.
     """
     limits.check_counts(config, dataset)
+    explanation.check(config, dataset)
     for name, model in config.models.items():
         with _naming(name):
             model.check(dataset)
@@ -219,6 +220,7 @@ def blend(
         files.remove(folder / "oof.parquet", folder / "targets.csv")
     files.write_json(folder / "analysis.json", analysed)
     stored_weights.write(workdir.path, record | {"run": workdir.run})
+    explanation.of_training_rows(config, workdir, dataset, known)
     if submission is not None:
         submission.write(workdir.path / "submission.csv")
     else:

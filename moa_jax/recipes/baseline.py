@@ -70,6 +70,15 @@ class Baseline:
         )
 
 
+def joined(first: Dataset, second: Dataset) -> Dataset:
+    """Returns the rows of two data sets of the same columns, without targets and compounds."""
+    parts: dict[str, Any] = {
+        name: np.concatenate([getattr(rows, name) for rows in (first, second)])
+        for name in ("ids", "features", "cp_time", "cp_dose", "is_control")
+    }
+    return Dataset(genes=first.genes, cells=first.cells, **parts)
+
+
 def write(folder: Path, dataset: Dataset) -> None:
     """Writes the baseline of training rows to a model's folder."""
     stored: dict[str, Any] = dataclasses.asdict(Baseline.of(dataset))
@@ -118,12 +127,7 @@ class Ends:
     @property
     def every(self) -> Dataset:
         """The rows, and those of the baseline after them."""
-        parts = self.rows, self.baseline.rows(self.rows)
-        joined: dict[str, Any] = {
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name in ("ids", "features", "cp_time", "cp_dose", "is_control")
-        }
-        return Dataset(genes=self.rows.genes, cells=self.rows.cells, **joined)
+        return joined(self.rows, self.baseline.rows(self.rows))
 
     def joined(self, table: np.ndarray) -> np.ndarray:
         """Returns [R + 1, ...] of a table of `every`: the rows', and the mean of the baseline's."""

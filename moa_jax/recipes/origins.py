@@ -21,6 +21,8 @@ SELECTING = (ChosenColumns, VarianceSelection)
 LINEAR = (PrincipalComponents, FactorScores)
 # A sum's difference is rounding below this share of its terms'.
 SMALLEST_SHARE = 1e-12
+# By so much may a sum be missed that is one.
+ROUNDING = 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,4 +199,15 @@ class Origins(Steps):
     def derive(
         self, names: Sequence[str], function: Callable[[np.ndarray], np.ndarray], values: Any
     ) -> Any:
-        return Columns.of(function(values.values), names)
+        """Returns what a function makes: sums of the columns as such, the rest under its names."""
+        columns = values
+        made = Columns.of(function(columns.values), names)
+        if not columns.are_direct:
+            return made
+        none, each = np.zeros((1, columns.shape[1])), np.eye(columns.shape[1])
+        loadings = function(each) - function(none)
+        sums = columns.values @ loadings
+        offsets = np.abs(made.values - function(none) - sums).max(axis=0)
+        are_sums = offsets <= ROUNDING * (1 + np.abs(sums).max(axis=0))
+        both = Columns([*made.parts, *columns.combined(sums, loadings.T).parts])
+        return both.take(np.arange(len(names)) + len(names) * are_sums)

@@ -157,7 +157,7 @@ class ProfileFeatures(Features):
         marks = FIRST_MARK - np.arange(width + earlier)
 
         def arranged(name: str) -> np.ndarray:
-            levels = np.unique(getattr(rows, name))
+            levels: Any = np.unique(getattr(rows, name))
             some = dataclasses.replace(rows.take(np.zeros(len(levels), int)), **{name: levels})
             each = np.tile(marks, (len(levels), 1))
             return self.arrange(some, each[:, :width], each[:, width:])

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
-from moa_jax.answers.explained import Explained, Explainer
 from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
 from moa_jax.recipes import baseline
 from moa_jax.recipes.context import Context
+from moa_jax.recipes.explained import Explained, Explainer
 from moa_jax.recipes.recipe import Recipe
 from moa_jax.schema import suggestion
 from moa_jax.store.predictions import Predictions
@@ -129,6 +129,12 @@ def attributions(
     return table
 
 
+def nothing() -> pd.DataFrame:
+    """Returns the attributions of no rows."""
+    texts = {name: np.zeros(0, object) for name in ("mechanism", "feature")}
+    return pd.DataFrame({**texts, "attribution": np.zeros(0)})
+
+
 class _Means:
     """Means over pairs, of each mechanism and, where asked for, of its compounds or rows."""
 
@@ -138,25 +144,26 @@ class _Means:
         mechanisms, of_pair = np.unique(pairs[:, 1], return_inverse=True)
         keys = [np.stack([mechanisms, np.full(len(mechanisms), -1)], axis=1)]
         self._groups = [of_pair]
+        named = np.full(len(rows) + 1, None, object)  # the last is all together
         if self._column is not None:
             values = units[by]
             if values is None:
                 raise UserError("attributions: by compound: expected known compounds, found none")
-            # Compounds and rows in the order in which they come.
+            named[:-1] = values
+            # Compounds in the order in which they come.
             _, first, number = np.unique(values.astype(str), return_index=True, return_inverse=True)
             both = np.stack([pairs[:, 1], first[number][pairs[:, 0]]], axis=1)
             own, of_pair = np.unique(both, axis=0, return_inverse=True)
             keys.append(own)
             self._groups.append(of_pair.reshape(-1) + len(mechanisms))
         if by == "row":
-            # A row's own stand alone.
             keys, self._groups = keys[1:], [self._groups[1] - len(mechanisms)]
         every = np.concatenate(keys)
         self._keys = {"mechanism": np.asarray(scored, object)[every[:, 0]]}
         if self._column is not None:
-            named = np.append(np.asarray(units[by], object), None)  # -1 is all together
             self._keys[self._column] = named[every[:, 1]]
-        self._counts = sum(np.bincount(groups, minlength=len(every)) for groups in self._groups)
+        counts = [np.bincount(groups, minlength=len(every)) for groups in self._groups]
+        self._counts = np.sum(counts, axis=0)
         self._sums: dict[str, np.ndarray] = {}
 
     def add(self, found: Explained) -> None:

@@ -179,10 +179,11 @@ class _Networks:
         table = ends.joined(design.features.table(passage, design.name, self._stored))
         origins = design.features.origins(ends, table, design.name, self._stored, self._predicted)
         padded = np.concatenate([table[:-1], np.repeat(table[:1], size - len(ends.rows), axis=0)])
-        every = np.zeros((size, 2), np.int32)
-        every[: len(pairs)] = pairs
-        every = every.reshape(-1, self._batch, 2)
-        gradients = [0.0 for _ in origins]
+        flat = np.zeros((size, 2), np.int32)
+        flat[: len(pairs)] = pairs
+        every = flat.reshape(-1, self._batch, 2)
+        width = padded.shape[-1]
+        gradients = np.zeros((len(origins), len(pairs), width))
         change = np.zeros(len(pairs))
         found: Found
         for group, found in self._predictor(
@@ -200,8 +201,7 @@ class _Networks:
                         "m,mpf->pf", weights[own], by_member[own].astype(np.float64)
                     )
         for columns, of_set in zip(origins, gradients, strict=True):
-            if np.ndim(of_set):
-                kept = of_set[:, : columns.shape[1]]
-                for name, values in columns.carry(kept, pairs[:, 0]).items():
-                    features[name] = features.get(name, 0.0) + values
+            kept = of_set[:, : columns.shape[1]]
+            for name, values in columns.carry(kept, pairs[:, 0]).items():
+                features[name] = features.get(name, 0.0) + values
         return change
