@@ -11,7 +11,7 @@ import numpy as np
 from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
 from moa_jax.recipes.context import Context
-from moa_jax.recipes.origins import Columns
+from moa_jax.recipes.origins import Traced
 from moa_jax.store import arrays
 
 FILE, KIND = "baseline.npz", "baseline"
@@ -136,7 +136,7 @@ class Ends:
         return np.concatenate([table[:count], mean[None].astype(table.dtype)])
 
     @property
-    def columns(self) -> Columns:
+    def columns(self) -> Traced:
         """The columns of the data themselves, of rows and baseline."""
         values = np.concatenate([self.rows.features, self.baseline.features[None]])
-        return Columns.of(values, [*self.rows.genes, *self.rows.cells])
+        return Traced.of(values, [*self.rows.genes, *self.rows.cells])

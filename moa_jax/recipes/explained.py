@@ -19,7 +19,7 @@ from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.recipes.stored import StoredSets
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
-from moa_jax.training.attribution import Found, Path, mean_gradients
+from moa_jax.training.attribution import Found, Lines, mean_gradients
 from moa_jax.training.members import MemberId, num_batches
 from moa_jax.training.predict import Predictor
 
@@ -187,7 +187,7 @@ class _Networks:
         change = np.zeros(len(pairs))
         found: Found
         for group, found in self._predictor(
-            Path(padded, table[-1]), lambda group: np.stack([every] * len(group)), len(every)
+            Lines(padded, table[-1]), lambda group: np.stack([every] * len(group)), len(every)
         ):
             by_member = found.gradients.reshape(len(group), size, -1)[:, : len(pairs)]
             changes = found.change.reshape(len(group), size)[:, : len(pairs)]

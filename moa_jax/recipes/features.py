@@ -15,7 +15,7 @@ from moa_jax.data.dataset import Dataset
 from moa_jax.features.transforms import TRANSFORMS
 from moa_jax.recipes.baseline import Ends
 from moa_jax.recipes.context import Context
-from moa_jax.recipes.origins import Columns
+from moa_jax.recipes.origins import Traced
 from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.store.transform_files import Transform, Transforms
 from moa_jax.training.members import Blocks, Member, MemberId
@@ -153,7 +153,7 @@ class Features(abc.ABC):
     @abc.abstractmethod
     def origins(
         self, ends: Ends, table: np.ndarray, stage: str, stored: Stored, predicted: Sequence[str]
-    ) -> list[Columns]:
+    ) -> list[Traced]:
         """Returns where what members read comes from, of each set; of one where all sets agree.
 
         Args:

@@ -47,7 +47,7 @@ class Direct:
 
 
 @dataclasses.dataclass(frozen=True)
-class Combined:
+class Summed:
     """Columns each of which is a function of a sum of direct columns with weights of its own.
 
     The sum's terms share the column's attribution as they share the sum's difference.
@@ -64,8 +64,8 @@ class Combined:
     loadings: np.ndarray
     of: Direct
 
-    def take(self, columns: np.ndarray | slice) -> Combined:
-        return Combined(
+    def take(self, columns: np.ndarray | slice) -> Summed:
+        return Summed(
             self.values[:, columns], self.sums[:, columns], self.loadings[columns], self.of
         )
 
@@ -84,7 +84,7 @@ class Combined:
         yield self.of.names, ((gradients * slopes) @ self.loadings) * terms
 
 
-class Columns:
+class Traced:
     """A table's columns with their origins; it stands in for the table where a profile is made.
 
     It can be cut, joined by `np.concatenate` and bounded by `np.clip`, as a profile does.
@@ -93,11 +93,11 @@ class Columns:
       parts: blocks of columns, in their order.
     """
 
-    def __init__(self, parts: Sequence[Direct | Combined]):
+    def __init__(self, parts: Sequence[Direct | Summed]):
         self.parts = [part for part in parts if part.values.shape[1]]
 
     @classmethod
-    def of(cls, values: np.ndarray, names: Sequence[str]) -> Columns:
+    def of(cls, values: np.ndarray, names: Sequence[str]) -> Traced:
         """Returns columns each of which is a feature."""
         return cls([Direct(values, np.asarray(names, object))])
 
@@ -111,13 +111,13 @@ class Columns:
         rows = len(self.parts[0].values) if self.parts else 0
         return rows, sum(part.values.shape[1] for part in self.parts)
 
-    def __getitem__(self, key: tuple[slice, slice | np.ndarray]) -> Columns:
+    def __getitem__(self, key: tuple[slice, slice | np.ndarray]) -> Traced:
         rows, columns = key
         if rows != slice(None):
             raise IndexError("expected all rows")
         return self.take(np.arange(self.shape[1])[columns])
 
-    def take(self, columns: np.ndarray) -> Columns:
+    def take(self, columns: np.ndarray) -> Traced:
         """Returns the columns at these positions, in their order."""
         ends = np.cumsum([part.values.shape[1] for part in self.parts])
         part_of = np.searchsorted(ends, columns, side="right")
@@ -127,34 +127,34 @@ class Columns:
             number = int(part_of[run[0]])
             first = ends[number] - self.parts[number].values.shape[1]
             taken.append(self.parts[number].take(columns[run] - first))
-        return Columns(taken)
+        return Traced(taken)
 
-    def with_values(self, values: np.ndarray) -> Columns:
+    def with_values(self, values: np.ndarray) -> Traced:
         """Returns the same columns after a function of each of them."""
         parts, start = [], 0
         for part in self.parts:
             stop = start + part.values.shape[1]
             parts.append(dataclasses.replace(part, values=values[:, start:stop]))
             start = stop
-        return Columns(parts)
+        return Traced(parts)
 
     @property
     def are_direct(self) -> bool:
         """Whether each column is a function of one feature."""
         return all(isinstance(part, Direct) for part in self.parts)
 
-    def combined(self, values: np.ndarray, loadings: np.ndarray) -> Columns:
+    def combined(self, values: np.ndarray, loadings: np.ndarray) -> Traced:
         """Returns sums [R + 1, n] of direct columns with weights [n, columns]."""
         names = [part.names for part in self.parts if isinstance(part, Direct)]
         of = Direct(self.values, np.concatenate(names))
-        return Columns([Combined(values, values, loadings, of)])
+        return Traced([Summed(values, values, loadings, of)])
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func is np.clip:
             columns, *bounds = args
             return columns.with_values(np.clip(columns.values, *bounds, **kwargs))
         if func is np.concatenate and kwargs.get("axis") == 1:
-            return Columns([part for columns in args[0] for part in columns.parts])
+            return Traced([part for columns in args[0] for part in columns.parts])
         return NotImplemented
 
     def carry(self, gradients: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -176,7 +176,7 @@ class Columns:
 
 
 class Origins(Steps):
-    """Fitted steps, applied to `Columns`."""
+    """Fitted steps, applied to `Traced`."""
 
     def __init__(self, fitted: Mapping[str, Any]):
         super().__init__(fitted=fitted)
@@ -194,14 +194,14 @@ class Origins(Steps):
             none, each = np.zeros((1, columns.shape[1])), np.eye(columns.shape[1])
             loadings = transform.transform(each) - transform.transform(none)
             return columns.combined(made, loadings.T)
-        return Columns.of(made, [f"{name} {number}" for number in range(1, made.shape[1] + 1)])
+        return Traced.of(made, [f"{name} {number}" for number in range(1, made.shape[1] + 1)])
 
     def derive(
         self, names: Sequence[str], function: Callable[[np.ndarray], np.ndarray], values: Any
     ) -> Any:
         """Returns what a function makes: sums of the columns as such, the rest under its names."""
         columns = values
-        made = Columns.of(function(columns.values), names)
+        made = Traced.of(function(columns.values), names)
         if not columns.are_direct:
             return made
         none, each = np.zeros((1, columns.shape[1])), np.eye(columns.shape[1])
@@ -209,5 +209,5 @@ class Origins(Steps):
         sums = columns.values @ loadings
         offsets = np.abs(made.values - function(none) - sums).max(axis=0)
         are_sums = offsets <= ROUNDING * (1 + np.abs(sums).max(axis=0))
-        both = Columns([*made.parts, *columns.combined(sums, loadings.T).parts])
+        both = Traced([*made.parts, *columns.combined(sums, loadings.T).parts])
         return both.take(np.arange(len(names)) + len(names) * are_sums)

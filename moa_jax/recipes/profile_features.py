@@ -15,7 +15,7 @@ from moa_jax.features.rank_gauss import holding
 from moa_jax.recipes import profile
 from moa_jax.recipes.baseline import Ends
 from moa_jax.recipes.features import Arrays, Features, Known, Passage, Stored, Transforms
-from moa_jax.recipes.origins import Columns, Direct, Origins
+from moa_jax.recipes.origins import Direct, Origins, Traced
 from moa_jax.recipes.profile import Profile
 from moa_jax.store.transform_files import Transform
 from moa_jax.training.members import Member, MemberId
@@ -120,10 +120,10 @@ class ProfileFeatures(Features):
 
     def origins(
         self, ends: Ends, table: np.ndarray, stage: str, stored: Stored, predicted: Sequence[str]
-    ) -> list[Columns]:
+    ) -> list[Traced]:
         owners, found = stored(self.profile_of or stage), []
         for fitted, values in zip(owners, np.moveaxis(table, 1, 0), strict=True):
-            own = Columns([])
+            own = Traced([])
             if self.profile is not None:
                 of_rows: Any = ends.columns
                 made: Any = self.profile.columns(of_rows, len(ends.rows.genes), Origins(fitted))
@@ -140,7 +140,7 @@ class ProfileFeatures(Features):
                     np.array(treatments, object),
                 ),
             ]
-            found.append(Columns([*own.parts, *parts]).take(places))
+            found.append(Traced([*own.parts, *parts]).take(places))
         return found
 
     def _places(self, rows: Dataset, width: int, earlier: int) -> tuple[np.ndarray, list[str]]:

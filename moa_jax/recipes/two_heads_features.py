@@ -16,7 +16,7 @@ from moa_jax.recipes import two_heads_inputs
 from moa_jax.recipes.baseline import Ends
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.features import Arrays, Features, Known, Passage, Stored, Transforms
-from moa_jax.recipes.origins import Columns
+from moa_jax.recipes.origins import Traced
 from moa_jax.recipes.two_heads_inputs import PREDICTORS
 from moa_jax.training.members import Member, MemberId
 
@@ -85,7 +85,7 @@ class TwoHeadsFeatures(Features):
 
     def origins(
         self, ends: Ends, table: np.ndarray, stage: str, stored: Stored, predicted: Sequence[str]
-    ) -> list[Columns]:
+    ) -> list[Traced]:
         features, sizes = ends.columns, _sizes(ends.rows)
         means, start = [], 0
         for size in filter(None, sizes):
@@ -97,8 +97,8 @@ class TwoHeadsFeatures(Features):
         if self.levels is not None:
             names = ["cp_time"] * len(self.levels.cp_time) + ["cp_dose"] * len(self.levels.cp_dose)
             of_treatment = table[:, sum(sizes) : sum(sizes) + len(names)].astype(np.float64)
-            indicators = Columns.of(of_treatment, names).parts
-        return [Columns([*features.parts, *indicators, *means])]
+            indicators = Traced.of(of_treatment, names).parts
+        return [Traced([*features.parts, *indicators, *means])]
 
     def shapes(self, known: Known, members: Sequence[Member], widths: Mapping[str, int]) -> Arrays:
         rows, dtype, count = known.rows, jnp.result_type(float), len(members)

@@ -26,7 +26,7 @@ from moa_jax.training.trees import (
 )
 
 
-class Path(NamedTuple):
+class Lines(NamedTuple):
     """Where the lines begin and end: what `PredictionShared.inputs` is here.
 
     Attributes:
@@ -87,7 +87,7 @@ def mean_gradients(network: nn.Module, reading: Reading, steps: int) -> MemberFu
     """Returns the program that attributes with one member.
 
     `program((), own: Prediction, shared: PredictionShared) -> ((), Found)`. The rows of `own` are
-    pairs [steps, batch, 2] of a row and a target, the shared inputs a `Path`. A pair costs as many
+    pairs [steps, batch, 2] of a row and a target, the shared inputs a `Lines`. A pair costs as many
     gradients as the rule has nodes, whatever the number of targets.
 
     Args:
