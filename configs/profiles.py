@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ml_collections
 
-from moa_jax.config import LEVELS_OF_FILES, DataConfig, config_dict, variants
+from moa_jax.config import LEVELS_OF_FILES, DataConfig, ExplainConfig, config_dict, variants
 from moa_jax.recipes import profile_nn
 
 SMOKE = {
@@ -34,4 +34,5 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     return config_dict(
         {"profile_nn": profile_nn.Config(**SMOKE if "smoke" in chosen else {})},
         data=DataConfig(**LEVELS_OF_FILES),
+        explain=ExplainConfig("best"),
     )

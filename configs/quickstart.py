@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ml_collections
 
-from moa_jax.config import DataConfig, config_dict, merged_models
+from moa_jax.config import DataConfig, ExplainConfig, config_dict, merged_models
 from moa_jax.configs import simple_nn, three_stage_nn
 
 
@@ -20,4 +20,5 @@ def get_config() -> ml_collections.ConfigDict:
     return config_dict(
         merged_models(simple_nn.get_config("sample"), three_stage_nn.get_config("sample")),
         data=DataConfig(groups="compound"),
+        explain=ExplainConfig("best"),
     )

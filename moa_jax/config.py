@@ -29,6 +29,7 @@ WITHOUT_EFFECT_ON_TRAINING = (
     "plan",
     "blend",
     "answers",
+    "explain",
 )
 
 
@@ -173,6 +174,27 @@ class AnswersConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ExplainConfig:
+    """What is told of the columns that drive predictions, in `attributions.parquet`.
+
+    Attributes:
+      model: which model's networks are explained, after a blend and by new rows after inference:
+        `none`, or the `best` of those with networks by its out-of-fold log loss.
+      mechanisms: which ones; empty for all.
+      per_compound: average over the rows of each compound, too.
+      most_rows: of a mechanism, the rows in which it is most likely, so many at most.
+      steps: points of the integral over each row. Attributions sum to the log odds that they
+        explain but for an error, which the log and the file tell; more points make it smaller.
+    """
+
+    model: str = choice("none", "none", "best")
+    mechanisms: tuple[str, ...] = dataclasses.field(default=(), metadata={"empty": True})
+    per_compound: bool = False
+    most_rows: int = number(30, 1)
+    steps: int = number(16, 1, 1000)
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """A whole run.
 
@@ -198,6 +220,7 @@ class RunConfig:
     plan: PlanConfig = dataclasses.field(default_factory=PlanConfig)
     blend: BlendConfig = dataclasses.field(default_factory=BlendConfig)
     answers: AnswersConfig = dataclasses.field(default_factory=AnswersConfig)
+    explain: ExplainConfig = dataclasses.field(default_factory=ExplainConfig)
 
 
 def config_dict(models: Mapping[str, Any], **sections) -> ml_collections.ConfigDict:

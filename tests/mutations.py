@@ -312,8 +312,8 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/profile.py",
-        "[*blocks, slice(0, blocks[-1].stop)]",
-        "[*blocks, slice(0, blocks[0].stop)]",
+        "slice(0, present[-1][1].stop)",
+        "slice(0, present[0][1].stop)",
         "test_nn_tabnet.py::test_statistics_of_the_second_stage",
     ),
     Mutation(
@@ -1524,6 +1524,73 @@ MUTATIONS = (
         "prepared=prepared.read(path),",
         "prepared=None,",
         "prepare/test_layout.py::test_the_run_takes_what_the_folder_says",
+    ),
+    # Attributions: ends of the lines, weights, and the way back to the columns.
+    Mutation(
+        "training/attribution.py",
+        "begin + nodes[index] * (end - begin)",
+        "begin + nodes[index] * end",
+        "test_attribution.py::test_more_steps_miss_less_where_a_network_is_bent",
+    ),
+    Mutation(
+        "training/attribution.py",
+        "jnp.where(is_held, end, start)",
+        "jnp.where(is_held, start, start)",
+        "test_attribution.py::test_columns_that_are_held_have_no_part",
+    ),
+    Mutation(
+        "recipes/explained.py",
+        "self._sets[list(group)] if",
+        "self._sets[list(group)] * 0 if",
+        "test_attribution.py::test_rows_sum_to_the_log_odds_of_the_networks",
+    ),
+    Mutation(
+        "recipes/explained.py",
+        "Lines(padded, table[-1])",
+        "Lines(padded, table[0])",
+        "test_attribution.py::test_rows_sum_to_the_log_odds_of_the_networks",
+    ),
+    Mutation(
+        "recipes/explained.py",
+        "share * of[of > 0] / of.sum()",
+        "of[of > 0] / of.sum()",
+        "test_attribution.py::test_rows_sum_to_the_log_odds_of_the_networks",
+    ),
+    Mutation(
+        "recipes/origins.py",
+        "(gradients * slopes) @ self.loadings",
+        "gradients @ self.loadings",
+        "test_attribution.py::test_a_bounded_component_is_shared_as_its_sum_is",
+    ),
+    Mutation(
+        "recipes/origins.py",
+        "len(names) * are_sums",
+        "0 * are_sums",
+        "test_attribution.py::test_what_is_no_function_of_columns_keeps_a_name",
+    ),
+    Mutation(
+        "recipes/baseline.py",
+        "dataset.is_control | (not of_controls)",
+        "~dataset.is_control | (not of_controls)",
+        "test_attribution.py::test_the_baseline_is_the_mean_control_or_the_mean_row",
+    ),
+    Mutation(
+        "command/inference.py",
+        'made_by["explain"] = seen.question',
+        "seen.question",
+        "test_attribution.py::test_new_rows_are_explained_by_the_work_folder_alone",
+    ),
+    Mutation(
+        "command/repair.py",
+        "ensemble.FILE, baseline.FILE)",
+        "ensemble.FILE)",
+        "test_attribution.py::test_a_damaged_baseline_is_told_and_repaired",
+    ),
+    Mutation(
+        "engine/run.py",
+        "    explanation.check(config, dataset)\n",
+        "",
+        "test_attribution.py::test_mistakes_are_told",
     ),
 )
 

@@ -28,7 +28,7 @@ from moa_jax.store.workdir import Workdir
 
 SMALL = {
     "members": 2, "inputs": ["standard"], "widths": [8], "depths": [1], "steps": [40, 40],
-    "epoch_steps": 40,
+    "epoch_steps": 40, "explain.model": "none",
 }  # fmt: skip
 TINY = {"config": "profiles:smoke", "folds": 2, "overrides": SMALL}
 # A network that learns quickly.
@@ -165,6 +165,33 @@ def test_answers_of_compounds_and_scores(folder, fitted, wells):
             assert mechanisms.loc[name, "roc_auc"] == pytest.approx(roc_auc_score(labels, p))
             expected = average_precision_score(labels, p)
             assert mechanisms.loc[name, "average_precision"] == pytest.approx(expected)
+
+
+def test_explanations_are_those_of_the_command_line(folder, fitted, wells, commanded):
+    X, Y, drugs = wells
+    test = table(folder, "test_features")
+    names = list(Y.columns[:2])
+    workdir, _ = commanded
+    config = fitted._run.config
+    explain = dataclasses.replace(config.explain, model="best", mechanisms=tuple(names))
+    data = dataclasses.replace(config.data, test_features=str(folder / "test_features.csv"))
+    config = dataclasses.replace(config, data=data, explain=explain)
+    made = inference.infer(config, Workdir(workdir)).parent / "attributions.parquet"
+    found = fitted.explain(test, names)
+    pd.testing.assert_frame_equal(found, pd.read_parquet(made), check_exact=True)
+    assert set(found["mechanism"]) == set(names)
+    assert {*X.columns} - {"cp_type"} <= set(found["feature"])
+    single = fitted.explain(test, names[0], by="row")
+    treated = (test["cp_type"] == "trt_cp").sum()
+    assert set(single["mechanism"]) == {names[0]} and single["sig_id"].nunique() == treated
+    compounds = np.array([f"d{number // 2}" for number in range(len(test))])
+    assert "compound" in fitted.explain(test, names[0], by="compound", compounds=compounds)
+    with pytest.raises(ValueError, match="target: expected mechanisms, found no 'moa'"):
+        fitted.explain(test, "moa")
+    with pytest.raises(ValueError, match="by: expected one of"):
+        fitted.explain(test, by="well")
+    with pytest.raises(ValueError, match="compounds: expected the compound of each row"):
+        fitted.explain(test, by="compound")
 
 
 def test_conventions(fitted, wells):
@@ -369,7 +396,8 @@ def test_searches_and_cross_validation(arrays):
     np.testing.assert_array_equal(found, np.concatenate([expected, expected]))
     everything = [(np.arange(size), np.arange(size))]
     search = GridSearchCV(
-        clone(model).set_params(groups="made_by"), {"random_state": np.array([0, 1])}, cv=everything, refit=False,
+        clone(model).set_params(groups="made_by"), {"random_state": np.array([0, 1])},
+        cv=everything, refit=False,
         scoring=lambda fitted, X, Y: fitted.predict_proba(X)[0, 0], error_score="raise",
     ).fit(pd.DataFrame(X).rename(columns=str).assign(made_by=groups), Y)  # fmt: skip
     scores = search.cv_results_["mean_test_score"]

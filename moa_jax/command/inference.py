@@ -18,7 +18,7 @@ from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig
 from moa_jax.data import formats, tables
 from moa_jax.data.dataset import Levels
 from moa_jax.data.names import Prefixes
-from moa_jax.engine import answers, prediction
+from moa_jax.engine import answers, explanation, prediction
 from moa_jax.engine.prediction import Chosen, Predict
 from moa_jax.errors import UserError
 from moa_jax.prepare import new_rows
@@ -80,6 +80,10 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     manifests = {name: context.manifest.path for name, context in contexts.items()}
     made_by = inference_record.made_by(stored, manifests, chosen.weights, chosen.record)
     outputs = [*(f"{name}.parquet" for name in contexts), *answers.PREDICTIONS, SUBMISSION]
+    seen = explanation.new_rows(config, workdir, targets)
+    if seen is not None:
+        made_by["explain"] = seen.question
+        outputs.append(explanation.FILE)
     folder, is_there = inference_record.find(workdir.path / "infer", source, made_by, outputs)
     if is_there:
         logging.info(
@@ -88,7 +92,9 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
         return folder / SUBMISSION
     predicts = prediction.loaded(config, contexts, targets)
     with inference_record.removing_if_empty(folder):
-        rows = _write(config, stored["data"], source, predicts, chosen, folder)
+        rows = _write(config, stored["data"], source, predicts, chosen, folder, seen)
+        if seen is not None:
+            seen.write(folder)
         inference_record.write(folder, source, made_by, rows, outputs)
     logging.info("inference: %s, %d rows", folder / SUBMISSION, rows)
     return folder / SUBMISSION
@@ -101,6 +107,7 @@ def _write(
     predicts: Mapping[str, Predict],
     chosen: Chosen,
     folder: Path,
+    seen: explanation.MostLikely | None,
 ) -> int:
     """Writes the models' predictions, their blend and answers; returns the number of rows."""
     levels, columns, count = Levels.of(config.data), data["columns"], 0
@@ -127,6 +134,8 @@ def _write(
             found = {name: predict(rows) for name, predict in predicts.items()}
             for name, predictions in found.items():
                 append[name](predictions)
+            if seen is not None:
+                seen.add(rows, found[seen.model])
             blended = combination.bounded(combination.combine(found, chosen.weights))
             submit(blended)
             parts = answers.weighed(found, chosen.weights)

@@ -11,7 +11,7 @@ from absl import logging
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
-from moa_jax.recipes import ensemble, finished
+from moa_jax.recipes import baseline, ensemble, finished
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign, has_nonscored
 from moa_jax.store import files
@@ -54,7 +54,7 @@ def _repair_model(context: Context, designs: Sequence[StageDesign]) -> None:
     if not damaged:
         return
     gone = _damaged_folders(context, designs, damaged)
-    of_model = (finished.METRICS, finished.OOF, finished.TEST, ensemble.FILE)
+    of_model = (finished.METRICS, finished.OOF, finished.TEST, ensemble.FILE, baseline.FILE)
     own = [context.folder / name for name in of_model]
     own += [context.folder / design.name / finished.TEST for design in designs]
     for path in own:

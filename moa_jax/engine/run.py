@@ -17,7 +17,7 @@ from moa_jax.data import folds, levels, simulate, tables
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.names import Prefixes
 from moa_jax.deepinsight import inputs
-from moa_jax.engine import answers, limits
+from moa_jax.engine import answers, explanation, limits
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
 from moa_jax.recipes.context import Context
@@ -84,6 +84,7 @@ def check(config: RunConfig, dataset: Dataset) -> None:
       UserError: naming the model and its field.
     """
     limits.check_counts(config, dataset)
+    explanation.check(config, dataset)
     for name, model in config.models.items():
         with _naming(name):
             model.check(dataset)
@@ -258,6 +259,7 @@ def blend(
     answers.remove(workdir.path)
     if learned is not None:
         learned.write(workdir.path, workdir.run, weighed.weights)
+    explanation.of_training_rows(config, workdir, dataset, known)
     if predicted is not None and submission is not None:
         parts = answers.weighed(tests, weighed.weights)
         answers.write_test(folder, learned, config.answers, dataset.test, predicted, parts)

@@ -22,7 +22,8 @@ from moa_jax.engine import progress_lines, settings
 from moa_jax.engine.finished_run import FinishedRun
 from moa_jax.errors import UserError
 from moa_jax.estimators import checks, mechanism_inputs, mechanism_saved
-from moa_jax.schema import shown
+from moa_jax.recipes import attribution
+from moa_jax.schema import shown, suggestion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,10 +155,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X) -> np.ndarray:
         """Returns the probabilities of the labels, or of the classes, [N, L] float64."""
         check_is_fitted(self)
-        # Training rows have a column of groups that new ones need not have.
-        named = self._group_name
-        known = hasattr(X, "columns") and named in X.columns
-        rows = dataclasses.replace(self._rows(X, named if known else None), drug_id=None)
+        rows = dataclasses.replace(self._rows(X, self._column(X)), drug_id=None)
         probabilities = self._run.predict(rows).values
         return probabilities if self._is_multi_label else _of_sum_one(probabilities)
 
@@ -189,12 +187,47 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
           ValueError: X or compounds is not what is expected.
         """
         check_is_fitted(self)
-        rows = self._rows(X, self._group_name if compounds is None else compounds)
+        rows = self._rows(X, self._column(X) if compounds is None else compounds)
         if rows.drug_id is None:
             raise ValueError("compounds: expected the compound of each row, found none")
         if rows.is_control.all():
             raise ValueError("X: expected treated rows, found controls alone")
         return self._run.compounds(rows, rows.drug_id)
+
+    def explain(self, X, target=None, *, by="mechanism", compounds=None) -> pd.DataFrame:
+        """Returns which columns drive the probability of mechanisms, by integrated gradients.
+
+        Args:
+          X: [N, columns] as for `fit`.
+          target: the mechanism, several, or None for all.
+          by: what attributions are means over: `mechanism`, the rows of X in which it is most
+            likely, as the command line has it; `compound`, those of each compound, too; or `row`,
+            each row alone.
+          compounds: as of `predict_compounds`, for `compound`.
+
+        Returns:
+          Columns `mechanism`, `feature` and `attribution`, in log odds, and `compound` or `sig_id`;
+          see `moa_jax.recipes.attribution.attributions`.
+
+        Raises:
+          ValueError: X, target, by or compounds is not what is expected.
+        """
+        check_is_fitted(self)
+        if by not in attribution.UNITS:
+            raise ValueError(f"by: expected one of {[*attribution.UNITS]}, found {shown(by)}")
+        wanted = None if target is None else [target] if np.ndim(target) == 0 else [*target]
+        names = None if wanted is None else [str(name) for name in wanted]
+        for name in names or ():
+            if name not in self.mechanisms_:
+                near = suggestion(name, self.mechanisms_)
+                raise ValueError(f"target: expected mechanisms, found no {name!r}{near}")
+        rows = self._rows(X, self._column(X) if compounds is None else compounds)
+        if by == "compound" and rows.drug_id is None:
+            raise ValueError("compounds: expected the compound of each row, found none")
+        if rows.is_control.all():
+            raise ValueError("X: expected treated rows, found controls alone")
+        with progress_lines.shown(self.verbose):
+            return self._run.explain(rows, names, by)
 
     @property
     def scores_(self) -> dict[str, Any]:
@@ -238,6 +271,12 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
     @property
     def _is_multi_label(self) -> bool:
         return self.classes_.ndim == 2
+
+    def _column(self, X) -> str | None:
+        """Returns the column of groups that `fit` had where X has it: new rows need not."""
+        found = X.obs if hasattr(X, "obs") else X
+        has = hasattr(found, "columns") and self._group_name in found.columns
+        return self._group_name if has else None
 
     def _rows(self, X, groups: Any) -> Dataset:
         """Returns rows with the columns of the training rows; groups as of `given`."""

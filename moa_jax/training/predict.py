@@ -103,6 +103,7 @@ class Predictor:
         devices: Devices,
         member_data: MemberArrays = (),
         share: float = 1.0,
+        program: MemberFunction | None = None,
     ):
         """Loads the weights where they fit.
 
@@ -114,6 +115,7 @@ class Predictor:
           devices: devices and strategy.
           member_data: arrays of each member, stacked.
           share: this predictor's share of the memory for members, if there are several.
+          program: what is computed of rows by each member; None for `predict`.
 
         Raises:
           UserError: a member's file is missing, damaged, or of other shapes than the others.
@@ -126,7 +128,10 @@ class Predictor:
         self.groups = even_groups(range(len(members)), at_once)
         self._members, self._data = members, member_data
         self._slots_per_shard = -(-len(self.groups[0]) // devices.num_shards)
-        self._program = lifted(name, forward, devices, devices.inner(forward.inner))
+        inner = devices.inner(forward.inner)
+        self._program = lifted(name, forward, devices, inner)
+        if program is not None:
+            self._program = Program(name, program, devices, inner=inner, donate=False)
         self._resident = self._load(self.groups[0]) if len(self.groups) == 1 else None
 
     def _members_that_fit(self, members: Sequence[MemberId], share: float) -> int:
@@ -158,8 +163,10 @@ class Predictor:
 
     def __call__(
         self, inputs: SharedArrays, rows: Callable[[Sequence[int]], np.ndarray], steps: int
-    ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+    ) -> Iterator[tuple[Sequence[int], Any]]:
         """Yields `(group, probabilities [members of the group, steps, batch, targets])`.
+
+        Another program's output takes the place of the probabilities.
 
         Args:
           inputs: the shared inputs.
