@@ -7,5 +7,6 @@ workdir="${1:-runs/quickstart}"
 
 echo
 echo "submission: $workdir/submission.csv"
+echo "answers:    $workdir/blend/predictions.csv"
 echo "scores:     $workdir/blend/weights.json"
 echo "report:     $workdir/blend/report.html"

@@ -70,6 +70,55 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS = (
+    # Answers: compounds, calibration, calls, and who gets them.
+    Mutation(
+        "answers/confidence.py",
+        "rate, 1.0, 0.0)",
+        "rate, 0.0, 0.0)",
+        "answers/test_confidence.py::test_null_data_are_not_called_beyond_the_rate",
+    ),
+    Mutation(
+        "answers/rule.py",
+        "weights = 1 / np.bincount(units)[units]",
+        "weights = np.ones(len(units))",
+        "answers/test_confidence.py::test_wells_of_a_compound_count_together_as_one",
+    ),
+    Mutation(
+        "answers/calibration.py",
+        "mine, others = parts == part, parts != part",
+        "mine, others = parts == part, parts >= 0",
+        "answers/test_calibration.py::test_what_only_remembers_compounds_is_not_chosen",
+    ),
+    Mutation(
+        "answers/calibration.py",
+        "% PARTS)[units]",
+        "% PARTS)[rng.permutation(len(units)) % num_units]",
+        "answers/test_calibration.py::test_what_only_remembers_compounds_is_not_chosen",
+    ),
+    Mutation(
+        "engine/answers.py",
+        "main = self.rules.get(COMPOUNDS, self.rules[WELLS])",
+        "main = self.rules[WELLS]",
+        "answers/test_answer_files.py::test_the_parquet_file_has_every_well_and_compound",
+    ),
+    Mutation(
+        "engine/answers.py",
+        "if files.content_hash(record) != expected:",
+        "if not expected:",
+        "answers/test_answer_files.py::test_rules_are_read_back_as_the_weights_name_them",
+    ),
+    Mutation(
+        "engine/answers.py",
+        'reference = losses if kind == "blend" else reference',
+        "reference = losses",
+        "answers/test_answer_files.py::test_scores_stand_beside_what_knows_less",
+    ),
+    Mutation(
+        "answers/table.py",
+        '(table["rank"] <= listed) | table["confident"]',
+        'table["rank"] <= listed',
+        "answers/test_answer_files.py::test_the_csv_lists_the_first_ranks_and_all_that_is_confident",
+    ),
     # Populations: draws, lengths and the choice among members.
     Mutation(
         "recipes/draws.py",

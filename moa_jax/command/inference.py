@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from moa_jax import schema
@@ -76,6 +77,11 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     stored = workdir.read()
     targets = tuple(stored["data"]["columns"]["scored"])
     chosen = prediction.chosen(config, workdir, targets)
+    if not chosen.record:
+        logging.info(
+            "inference: probabilities are not calibrated and none is confident before "
+            "--mode=blend has learned how"
+        )
     contexts = prediction.finished(config, workdir)
     manifests = {name: context.manifest.path for name, context in contexts.items()}
     made_by = inference_record.made_by(stored, manifests, chosen.weights, chosen.record)
@@ -118,9 +124,13 @@ def _write(
             name: stack.enter_context(Predictions.writer(folder / f"{name}.parquet"))
             for name in predicts
         }
-        answer = stack.enter_context(answers.writing(folder, chosen.listed, False))
+        compounds: dict[str, str] = {}
+        answer = stack.enter_context(
+            answers.writing(folder, chosen.listed, lambda: bool(compounds))
+        )
+        answering = answers.Answering(chosen.rules, columns["scored"])
         stack.enter_context(source.unchanged())
-        file = stack.enter_context(new_rows.in_layout(source.path, data.get("prepared")))
+        file = stack.enter_context(new_rows.in_layout(source.path, data.get("prepared"), compounds))
         for rows in tables.stream(
             file,
             tuple(columns["genes"]),
@@ -138,10 +148,15 @@ def _write(
                 seen.add(rows, found[seen.model])
             blended = combination.bounded(combination.combine(found, chosen.weights))
             submit(blended)
+            treated = blended.aligned(rows.ids[~rows.is_control])
             parts = answers.weighed(found, chosen.weights)
-            for lines in answers.lines(
-                chosen.rules, rows.ids[~rows.is_control], None, blended, parts
-            ):
+            parts = {name: part.aligned(treated.ids) for name, part in parts.items()}
+            for lines in answering.wells(treated, parts):
                 answer(lines)
+            if compounds:
+                drugs = np.array([compounds[name] for name in treated.ids], object)
+                answering.add(drugs, treated, parts)
             count += len(rows)
+        for lines in answering.compounds():
+            answer(lines)
     return count

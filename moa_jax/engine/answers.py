@@ -49,14 +49,18 @@ class Learned:
     mechanisms: pd.DataFrame
     reliability: pd.DataFrame
 
-    def write(self, workdir: Path, run: str, weights: Mapping[str, Any]) -> None:
+    @property
+    def hash(self) -> str:
+        """The hash of the record, by which weights name what was learned with them."""
+        return files.content_hash(self.record)
+
+    def write(self, workdir: Path) -> None:
         """Writes the record and both tables; raises a UserError where that cannot be."""
         folder = workdir / FILE.parent
         tables = {"mechanisms.csv": self.mechanisms, "reliability.csv": self.reliability}
         for name, found in tables.items():
             files.write_text(folder / name, found.to_csv(index=False, lineterminator="\n"))
-        origin = {"run": run, "weights": files.content_hash(weights)}
-        files.write_sealed(workdir / FILE, {**self.record, **origin})
+        files.write_sealed(workdir / FILE, self.record)
 
 
 def remove(workdir: Path) -> None:
@@ -67,18 +71,24 @@ def remove(workdir: Path) -> None:
 
 
 def read(
-    workdir: Path, run: str, weights: Mapping[str, Any], num_mechanisms: int
+    workdir: Path, expected: str, num_mechanisms: int
 ) -> tuple[dict[str, AnswerRule], int, dict[str, Any]]:
     """Returns the rules that a blend learned, how many lines it lists, and the whole record.
 
+    Args:
+      workdir: the work folder.
+      expected: the hash that the weights name.
+      num_mechanisms: how many mechanisms there are.
+
     Raises:
-      UserError: the record is missing, damaged, or of another run or other weights.
+      UserError: the record is missing, damaged, or not the one that the weights name.
     """
     path, remedy = workdir / FILE, stored_weights.REMEDY
     record = files.read_sealed(path, remedy)
-    origin = {"run": run, "weights": files.content_hash(weights)}
-    if {name: record.get(name) for name in origin} != origin:
-        raise UserError(f"{path}: expected those of this run's weights, found others; {remedy}")
+    if files.content_hash(record) != expected:
+        raise UserError(
+            f"{path}: expected what was learned with the weights, found other; {remedy}"
+        )
     with files.parsing(path):
         rules = {name: AnswerRule.restore(found) for name, found in record["rules"].items()}
         if any(found.thresholds.shape != (num_mechanisms,) for found in rules.values()):
@@ -94,6 +104,7 @@ def learn(
     splits: Mapping[str, Sequence[str]],
     baselines: Collection[str],
     seed: int,
+    known: np.ndarray | None = None,
 ) -> Learned:
     """Returns what the out-of-fold predictions of a blend teach.
 
@@ -105,50 +116,62 @@ def learn(
       splits: models by what their folds keep whole.
       baselines: the models that are baselines.
       seed: of resamples and of the parts of the cross-fit.
+      known: [N, L] bool, which labels of the treated rows are known; None for all.
     """
     rows = dataset.take(np.flatnonzero(~dataset.is_control))
     labels, values = rows.targets.values, blended.values
+    if known is not None:
+        labels = np.where(known, labels, 0)
     units = np.arange(len(rows))
     if rows.drug_id is not None:
         units, _ = compounds.numbered(rows.drug_id)
     methods = calibration.METHODS if config.calibration == "auto" else (config.calibration,)
     options = (config.false_discovery_rate, methods, seed)
-    rules, crossed = {}, {}
-    rules[WELLS], crossed[WELLS] = rule.learn(values, labels, units, *options)
-    by_compound = values, labels, units
+    rules = {}
+    rules[WELLS], crossed = rule.learn(values, labels, units, *options, known)
+    main = values, labels, units, known
     if rows.drug_id is not None:
         found = compounds.combined(values, rows.drug_id)
         having = np.zeros(found.probabilities.shape, labels.dtype)
         np.maximum.at(having, units, labels)
-        by_compound = found.probabilities, having, np.arange(len(found.names))
-        rules[COMPOUNDS], crossed[COMPOUNDS] = rule.learn(*by_compound, *options)
+        any_known = None
+        if known is not None:  # of a compound, whatever is of one of its wells
+            any_known = np.zeros(having.shape, bool)
+            np.logical_or.at(any_known, units, known)
+        main = found.probabilities, having, np.arange(len(found.names)), any_known
+        rules[COMPOUNDS], _ = rule.learn(*main[:3], *options, any_known)
     resamples = Resamples.draw(units, seed=seed)
-    mechanisms = scores.table(blended.targets, labels, values, resamples, rows.drug_id)
-    main = rules.get(COMPOUNDS, rules[WELLS])
-    calls = _calls(main, *by_compound)
+    mechanisms = scores.table(blended.targets, labels, values, resamples, rows.drug_id, known)
+    calls = _calls(rules.get(COMPOUNDS, rules[WELLS]), *main)
     record = {
         "false_discovery_rate": config.false_discovery_rate,
         "listed": config.listed,
         "rules": {name: found.record() for name, found in rules.items()},
         "compounds": int(units.max(initial=-1)) + 1 if rows.drug_id is not None else None,
-        "scores": _scores(labels, oof, blended, splits, baselines, resamples),
+        "scores": _scores(labels, oof, blended, splits, baselines, resamples, known),
         "reliability": {
-            "before": scores.reliability(labels, values),
-            "after": scores.reliability(labels, crossed[WELLS]),
+            "before": scores.reliability(labels, values, known),
+            "after": scores.reliability(labels, crossed, known),
         },
     }
-    reliability = scores.reliability_table(blended.targets, labels, values)
+    reliability = scores.reliability_table(blended.targets, labels, values, known)
     return Learned(rules, record, mechanisms.assign(**calls), reliability)
 
 
 def _calls(
-    main: AnswerRule, values: np.ndarray, labels: np.ndarray, units: np.ndarray
+    main: AnswerRule,
+    values: np.ndarray,
+    labels: np.ndarray,
+    units: np.ndarray,
+    known: np.ndarray | None,
 ) -> dict[str, np.ndarray]:
     """Returns from which calibrated probability on mechanisms are called, and calls out of fold."""
     finite = np.isfinite(main.thresholds)
     at = main.calibrated(np.where(finite, main.thresholds, 0.5))
     weights = 1 / np.bincount(units)[units]
     called = main.confident(values) * weights[:, None]
+    if known is not None:
+        called = called * known
     return {
         "confident_from": np.where(finite, at, np.nan),
         "calls": called.sum(0),
@@ -163,10 +186,12 @@ def _scores(
     splits: Mapping[str, Sequence[str]],
     baselines: Collection[str],
     resamples: Resamples,
+    known: np.ndarray | None,
 ) -> list[dict[str, Any]]:
     """Returns the score of the blend, of each model, and of what knows no profile."""
     whole_of = {name: whole for whole, names in splits.items() for name in names}
-    constant = np.broadcast_to(labels.mean(0), labels.shape)
+    total = len(labels) if known is None else np.maximum(known.sum(0), 1)
+    constant = np.broadcast_to(labels.sum(0) / total, labels.shape)
     entries = [("blend", "blend", _only(splits), blended.values)]
     for name, found in oof.items():
         kind = "baseline" if name in baselines else "model"
@@ -174,7 +199,7 @@ def _scores(
     entries.append(("", "constant", None, constant))
     reference, found_all = np.zeros(0), []
     for name, kind, whole, values in entries:
-        losses = scores.overall(labels, values, resamples)
+        losses = scores.overall(labels, values, resamples, known)
         reference = losses if kind == "blend" else reference
         loss, low, high = scores.interval(losses)
         above, above_low, above_high = scores.interval(losses - reference)
@@ -183,7 +208,7 @@ def _scores(
             "above": above, "above_low": above_low, "above_high": above_high,
         }  # fmt: skip
         if kind != "constant":
-            auc, precision = scores.ranking(labels, values, resamples.once())
+            auc, precision = scores.ranking(labels, values, resamples.once(), known)
             entry |= {"roc_auc": _mean(auc), "average_precision": _mean(precision)}
         found_all.append({key: _plain(value) for key, value in entry.items()})
     return found_all
@@ -203,38 +228,58 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def lines(
-    rules: Mapping[str, AnswerRule],
-    ids: np.ndarray,
-    drugs: np.ndarray | None,
-    blended: Predictions,
-    by_model: Mapping[str, Predictions],
-) -> Iterator[pd.DataFrame]:
-    """Yields the lines of compounds, where they are known, then those of wells.
+class Answering:
+    """Lines of wells as they come, and of compounds when all wells were added.
 
-    Args:
+    Attributes:
       rules: rules of wells and, if there is one, of compounds.
-      ids: [N] the treated wells.
-      drugs: [N] the compound of each, or None.
-      blended: their predictions, and perhaps of other rows.
-      by_model: those of each model that is part of the blend.
+      mechanisms: names of the L mechanisms.
     """
-    values = blended.aligned(ids).values
-    models = [found.aligned(ids).values for found in by_model.values()]
-    if drugs is not None and len(ids):
-        found = compounds.combined(values, drugs)
-        parts = [compounds.combined(of_one, drugs).probabilities for of_one in models]
-        main = rules.get(COMPOUNDS, rules[WELLS])
-        for part in _parts(len(found.names)):
+
+    def __init__(self, rules: Mapping[str, AnswerRule], mechanisms: Sequence[str]):
+        self.rules, self.mechanisms = rules, mechanisms
+        self._numbers: dict[str, int] = {}
+        self._blend = compounds.Sums(len(mechanisms))
+        self._models: dict[str, compounds.Sums] = {}
+
+    def add(
+        self, drugs: np.ndarray, blended: Predictions, by_model: Mapping[str, Predictions]
+    ) -> None:
+        """Adds wells to their compounds.
+
+        Args:
+          drugs: [N] compounds of the wells.
+          blended: the wells' predictions.
+          by_model: those of each model that is part of the blend.
+        """
+        numbers = [self._numbers.setdefault(drug, len(self._numbers)) for drug in drugs.tolist()]
+        units = np.array(numbers, np.int64)
+        self._blend.add(blended.values, units)
+        for name, found in by_model.items():
+            sums = self._models.setdefault(name, compounds.Sums(len(self.mechanisms)))
+            sums.add(found.values, units)
+
+    def wells(
+        self, blended: Predictions, by_model: Mapping[str, Predictions]
+    ) -> Iterator[pd.DataFrame]:
+        """Yields the lines of wells; arguments as of `add`."""
+        for part in _parts(len(blended.ids)):
             yield table.answer(
-                main, found.names[part], blended.targets, found.probabilities[part], "compound",
-                found.counts[part], found.spread[part], [of_one[part] for of_one in parts],
+                self.rules[WELLS], blended.ids[part], self.mechanisms, blended.values[part],
+                "sig_id", by_model=[found.values[part] for found in by_model.values()],
             )  # fmt: skip
-    for part in _parts(len(ids)):
-        yield table.answer(
-            rules[WELLS], ids[part], blended.targets, values[part], "sig_id",
-            by_model=[of_one[part] for of_one in models],
-        )  # fmt: skip
+
+    def compounds(self) -> Iterator[pd.DataFrame]:
+        """Yields the lines of the compounds of all wells that were added."""
+        names = np.array([*self._numbers], object)
+        found = self._blend.combined(names)
+        by_model = [sums.combined(names).probabilities for sums in self._models.values()]
+        main = self.rules.get(COMPOUNDS, self.rules[WELLS])
+        for part in _parts(len(names)):
+            yield table.answer(
+                main, names[part], self.mechanisms, found.probabilities[part], "compound",
+                found.counts[part], found.spread[part], [of_one[part] for of_one in by_model],
+            )  # fmt: skip
 
 
 def _parts(count: int) -> Iterable[slice]:
@@ -243,7 +288,7 @@ def _parts(count: int) -> Iterable[slice]:
 
 @contextlib.contextmanager
 def writing(
-    folder: Path, listed: int, with_compounds: bool
+    folder: Path, listed: int, with_compounds: Callable[[], bool]
 ) -> Iterator[Callable[[pd.DataFrame], None]]:
     """Yields a function that appends lines to `predictions.csv` and `predictions.parquet`.
 
@@ -253,10 +298,40 @@ def writing(
     Args:
       folder: where they are written.
       listed: ranks that the CSV lists.
-      with_compounds: whether there is a column of compounds beside that of wells; one of the two is
-        empty in every line.
+      with_compounds: tells, at the first lines, whether there is a column of compounds beside that
+        of wells; one of the two is empty in every line.
     """
-    schema = pa.schema(
+    csv_path, parquet_path = (folder / name for name in PREDICTIONS)
+    with (
+        files.replacing(parquet_path) as whole,
+        files.replacing(csv_path) as short,
+        open(short, "w", encoding="utf-8", newline="") as opened,
+        contextlib.ExitStack() as stack,
+    ):
+        started: list[pa.parquet.ParquetWriter] = []
+
+        def start() -> pa.parquet.ParquetWriter:
+            if not started:
+                schema = _schema(with_compounds())
+                opened.write(",".join(schema.names) + "\n")
+                writer = pa.parquet.ParquetWriter(whole, schema, write_page_checksum=True)
+                started.append(stack.enter_context(writer))
+            return started[0]
+
+        def append(lines: pd.DataFrame) -> None:
+            writer = start()
+            lines = lines.reindex(columns=writer.schema.names)
+            writer.write_table(pa.Table.from_pandas(lines, writer.schema, preserve_index=False))
+            table.shortened(lines, listed).to_csv(
+                opened, index=False, header=False, lineterminator="\n", float_format="%.6g"
+            )
+
+        yield append
+        start()
+
+
+def _schema(with_compounds: bool) -> pa.Schema:
+    return pa.schema(
         [
             *([("compound", pa.string())] if with_compounds else []),
             ("sig_id", pa.string()),
@@ -269,23 +344,6 @@ def writing(
             ("model_spread", pa.float64()),
         ]
     )
-    csv_path, parquet_path = (folder / name for name in PREDICTIONS)
-    with contextlib.ExitStack() as stack:
-        whole = stack.enter_context(files.replacing(parquet_path))
-        short = stack.enter_context(files.replacing(csv_path))
-        written = pa.parquet.ParquetWriter(whole, schema, write_page_checksum=True)
-        output = stack.enter_context(written)
-        opened = stack.enter_context(open(short, "w", encoding="utf-8", newline=""))
-        opened.write(",".join(schema.names) + "\n")
-
-        def append(lines: pd.DataFrame) -> None:
-            lines = lines.reindex(columns=schema.names)
-            output.write_table(pa.Table.from_pandas(lines, schema, preserve_index=False))
-            table.shortened(lines, listed).to_csv(
-                opened, index=False, header=False, lineterminator="\n", float_format="%.6g"
-            )
-
-        yield append
 
 
 def write_test(
@@ -308,14 +366,20 @@ def write_test(
       by_model: those of each model that is part of the blend.
     """
     rules = {WELLS: AnswerRule.none(len(blended.targets))} if learned is None else learned.rules
-    ids, drugs = blended.ids, None
+    answering = Answering(rules, blended.targets)
+    drugs = None
     if rows is not None:
         treated = ~rows.is_control
-        ids = rows.ids[treated]
+        blended = blended.aligned(rows.ids[treated])
+        by_model = {name: found.aligned(blended.ids) for name, found in by_model.items()}
         drugs = None if rows.drug_id is None else rows.drug_id[treated]
-    with writing(folder, config.listed, drugs is not None) as append:
-        for part in lines(rules, ids, drugs, blended, by_model):
-            append(part)
+    with writing(folder, config.listed, lambda: drugs is not None) as append:
+        if drugs is not None:
+            answering.add(drugs, blended, by_model)
+            for lines in answering.compounds():
+                append(lines)
+        for lines in answering.wells(blended, by_model):
+            append(lines)
 
 
 def weighed(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from absl import logging
 
 from moa_jax.answers.rule import AnswerRule
 from moa_jax.blend import combination, stored_weights
@@ -95,9 +93,11 @@ class LoadedEnsemble:
 
         blended, found = self.predict(rows)
         treated, parts = ~rows.is_control, answers.weighed(found, self.chosen.weights)
-        lines = answers.lines(self.chosen.rules, rows.ids[treated], drugs[treated], blended, parts)
-        of_compounds = itertools.takewhile(lambda part: "compound" in part.columns, lines)
-        return pd.concat(list(of_compounds), ignore_index=True)
+        blended = blended.aligned(rows.ids[treated])
+        answering = answers.Answering(self.chosen.rules, blended.targets)
+        parts = {name: part.aligned(blended.ids) for name, part in parts.items()}
+        answering.add(drugs[treated], blended, parts)
+        return pd.concat(list(answering.compounds()), ignore_index=True)
 
 
 def finished(config: RunConfig, workdir: Workdir) -> dict[str, Context]:
@@ -135,14 +135,10 @@ def chosen(config: RunConfig, workdir: Workdir, targets: tuple[str, ...]) -> Cho
       UserError: it is missing, damaged or of another run, or weighs predictions from elsewhere.
     """
     models, files = list(config.models), list(config.blend.files)
+    rules, listed = {answers.WELLS: AnswerRule.none(len(targets))}, config.answers.listed
     is_weighed = os.path.lexists(workdir.path / stored_weights.FILE)
     if len(models) == 1 and not files and not is_weighed:
-        logging.info(
-            "inference: no blend here: probabilities are not calibrated and none is confident; "
-            "--mode=blend learns how"
-        )
-        rules = {answers.WELLS: AnswerRule.none(len(targets))}
-        return Chosen({models[0]: 1.0}, rules, config.answers.listed, {})
+        return Chosen({models[0]: 1.0}, rules, listed, {})
     record = stored_weights.read(workdir.path, [*models, *files], targets)
     if files:
         raise UserError(
@@ -150,5 +146,7 @@ def chosen(config: RunConfig, workdir: Workdir, targets: tuple[str, ...]) -> Cho
             f"one of {files[0]}, whose predictions come from a file; new rows cannot be predicted"
         )
     stored_weights.check_origin(workdir.path, record, workdir.run, config.blend)
-    weights = record["weights"]
-    return Chosen(weights, *answers.read(workdir.path, workdir.run, weights, len(targets)))
+    if learned := record.get("answers"):
+        found = answers.read(workdir.path, learned, len(targets))
+        return Chosen(record["weights"], *found)
+    return Chosen(record["weights"], rules, listed, {})

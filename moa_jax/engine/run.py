@@ -230,7 +230,14 @@ def blend(
     if weighed.oof is not None:
         baselines = {name for name, model in config.models.items() if model.recipe == BASELINE}
         learned = answers.learn(
-            config.answers, dataset, known, weighed.oof, record["splits"], baselines, config.seed
+            config.answers,
+            dataset,
+            known,
+            weighed.oof,
+            record["splits"],
+            baselines,
+            config.seed,
+            labels.known,
         )
     predicted = submission = None
     if tests:
@@ -255,14 +262,16 @@ def blend(
     else:  # what an earlier blend of this folder may have left would be shown with this one
         files.remove(folder / "oof.parquet", folder / "targets.csv")
     files.write_json(folder / "analysis.json", analysed)
-    stored_weights.write(workdir.path, record | {"run": workdir.run})
+    answered = {} if learned is None else {"answers": learned.hash}
+    stored_weights.write(workdir.path, record | {"run": workdir.run} | answered)
     answers.remove(workdir.path)
     if learned is not None:
-        learned.write(workdir.path, workdir.run, weighed.weights)
+        learned.write(workdir.path)
     explanation.of_training_rows(config, workdir, dataset, known)
     if predicted is not None and submission is not None:
         parts = answers.weighed(tests, weighed.weights)
         answers.write_test(folder, learned, config.answers, dataset.test, predicted, parts)
+        logging.info("answers: %s", folder / answers.PREDICTIONS[0])
         submission.write(workdir.path / "submission.csv")
     else:
         files.remove(workdir.path / "submission.csv")

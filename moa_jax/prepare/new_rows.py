@@ -22,13 +22,16 @@ from moa_jax.store import files
 
 
 @contextlib.contextmanager
-def in_layout(file: Path, described: Mapping[str, Any] | None) -> Iterator[Path]:
+def in_layout(
+    file: Path, described: Mapping[str, Any] | None, compounds: dict[str, str] | None = None
+) -> Iterator[Path]:
     """Gives a file of new rows in the layout: the given one, or one that is gone afterwards.
 
     Args:
       file: new rows, in the layout or as the raw table that training rows came from.
       described: what `columns.json` of the training rows' folder holds; None where they were not
         prepared, and the file is what it is.
+      compounds: takes the compound of each row by its id, where a raw table has a column of them.
 
     Raises:
       UserError: see `apply`.
@@ -38,7 +41,10 @@ def in_layout(file: Path, described: Mapping[str, Any] | None) -> Iterator[Path]
         return
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "new_rows.parquet"
-        _opened(file, described).write(made)
+        opened = _opened(file, described)
+        opened.write(made)
+        if compounds is not None:
+            compounds |= opened.compounds()
         try:
             yield made
         except UserError as error:  # what is wrong with a row is told of the table
@@ -98,6 +104,13 @@ class _NewRows:
             ):
                 append(parts)
 
+    def compounds(self) -> dict[str, str]:
+        """Returns the compound of each row, one of its own where it has no name."""
+        if self.rows.compound is None:
+            return {}
+        pairs = zip(self.rows.ids.tolist(), self.rows.compound.tolist(), strict=True)
+        return {name: compound or f"unknown_{name}" for name, compound in pairs}
+
 
 def _opened(table: Path, described: Mapping[str, Any]) -> _NewRows:
     source = sources.read(table)
@@ -121,10 +134,11 @@ def _opened(table: Path, described: Mapping[str, Any]) -> _NewRows:
     has_type = trained.control_column in source.columns
     if trained.control_column and not has_type:
         logging.warning("%s: no column %s: all rows are treated", table, trained.control_column)
+    compound = trained.compound if trained.compound in source.columns else None
     present = dataclasses.replace(
-        trained, compound=None, plate=None, cell_line=None, groups=None, labels=(),
-        split_column=None,
-        control_column=trained.control_column if has_type else None, treated_values=(),
+        trained, compound=compound, untreated_values=(), plate=None, cell_line=None, groups=None,
+        labels=(), split_column=None, treated_values=(),
+        control_column=trained.control_column if has_type else None,
     )  # fmt: skip
     return _NewRows(source, wells.read(source, present, whole=True), columns, described)
 

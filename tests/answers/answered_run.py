@@ -31,7 +31,7 @@ class AnsweredRun:
 
     def write(self, path):
         """Writes what a blend writes of its answers, and enough for a report; returns the path."""
-        self.learned.write(path, "run", WEIGHTS)
+        self.learned.write(path)
         _, _, test, blended = self.models
         answers.write_test(path / "blend", self.learned, CONFIG, self.dataset.test, blended, test)
         models = {name: {"recipe": "profile_nn"} for name in WEIGHTS}

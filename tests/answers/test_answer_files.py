@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from answers import answered_run
-from answers.answered_run import SPLITS, WEIGHTS
+from answers.answered_run import SPLITS
 
 from moa_jax.answers import compounds
 from moa_jax.config import AnswersConfig
@@ -91,7 +91,7 @@ def test_the_same_is_written_again(folder, dataset, models, learned, tmp_path):
     _, _, test, blended = models
     oof, together = models[:2]
     again = answers.learn(AnswersConfig(listed=2), dataset, oof, together, SPLITS, {"b"}, seed=0)
-    again.write(tmp_path, "run", WEIGHTS)
+    again.write(tmp_path)
     config = AnswersConfig(listed=2)
     answers.write_test(tmp_path / "blend", again, config, dataset.test, blended, test)
     names = sorted(path.name for path in (tmp_path / "blend").iterdir())
@@ -138,18 +138,16 @@ def test_scores_stand_beside_what_knows_less(learned, dataset, models):
     assert a["above_high"] - a["above_low"] < a["high"] - a["low"]
 
 
-def test_rules_are_read_back_for_their_own_weights(folder, learned):
-    rules, listed, record = answers.read(folder, "run", WEIGHTS, 5)
+def test_rules_are_read_back_as_the_weights_name_them(folder, learned):
+    rules, listed, record = answers.read(folder, learned.hash, 5)
     assert listed == 2 and rules.keys() == {"wells", "compounds"}
-    assert {**learned.record}.items() <= record.items()
+    assert record == json.loads(json.dumps(learned.record))
     for name, rule in rules.items():
         assert rule.record() == learned.rules[name].record()
-    for run, weights in (("other", WEIGHTS), ("run", {"a": 1.0})):
-        with pytest.raises(UserError, match="answers.json: expected those of this run's weights"):
-            answers.read(folder, run, weights, 5)
+    with pytest.raises(UserError, match="answers.json: expected what was learned with the weights"):
+        answers.read(folder, "0" * 64, 5)
     with pytest.raises(UserError, match=r"answers.json: damaged.*thresholds of 6 mechanisms"):
-        answers.read(folder, "run", WEIGHTS, 6)
-    assert json.loads((folder / "blend" / "answers.json").read_text())["false_discovery_rate"]
+        answers.read(folder, learned.hash, 6)
 
 
 def test_models_without_weight_are_no_part_of_the_blend(models):
@@ -170,3 +168,23 @@ def test_fields_reach_the_rules(dataset, models, learned, field, rate):
     else:
         before, after = (of.rules["compounds"] for of in (learned, found))
         assert after.calls > before.calls
+
+
+def test_unknown_labels_teach_nothing(dataset, models):
+    """Neither rules nor scores depend on what stands in their cells."""
+    treated = ~dataset.is_control
+    known = np.random.default_rng(0).random((treated.sum(), 5)) < 0.7
+    values = dataset.scored.values.copy()
+    values[treated] = np.where(known, values[treated], 1 - values[treated])
+    other = dataclasses.replace(dataset, scored=dataclasses.replace(dataset.scored, values=values))
+    oof, blended = models[:2]
+    first, second = (
+        answers.learn(AnswersConfig(), data, oof, blended, SPLITS, (), 0, known)
+        for data in (dataset, other)
+    )
+    assert first.record == second.record
+    pd.testing.assert_frame_equal(first.mechanisms, second.mechanisms)
+    pd.testing.assert_frame_equal(first.reliability, second.reliability)
+    assert first.mechanisms["scored_wells"].tolist() == known.sum(0).tolist()
+    every = answers.learn(AnswersConfig(), dataset, oof, blended, SPLITS, (), 0)
+    assert every.record["scores"] != first.record["scores"]

@@ -129,6 +129,7 @@ def test_inference_needs_the_work_folder_only(moved, launch, data, tmp_path):
     folder = submissions.inferred(moved, tmp_path / "many.csv.gz")
     assert {p.name for p in folder.iterdir()} == {
         "submission.csv", "simple_nn_old.parquet", "simple_nn_new.parquet", "inference.json",
+        "predictions.csv", "predictions.parquet",
     }  # fmt: skip
 
 

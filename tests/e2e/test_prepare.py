@@ -34,3 +34,16 @@ def test_from_a_table_to_a_report(launch, tmp_path):
     (written,) = workdir.glob("infer/wells.csv-*/submission.csv")
     again = pd.read_csv(written).set_index("sig_id")
     pd.testing.assert_frame_equal(again.loc[submission["sig_id"]], submission.set_index("sig_id"))
+    # What is said of the compounds to predict is said of them again.
+    answered = pd.read_parquet(workdir / "blend" / "predictions.parquet")
+    compounds = table.loc[to_predict, "Metadata_broad_sample"]
+    lines = answered[answered["compound"].notna()].set_index(["compound", "mechanism"])
+    assert lines.groupby("compound")["replicates"].first().to_dict() == dict(
+        compounds.value_counts()
+    )
+    again = pd.read_parquet(written.with_name("predictions.parquet"))
+    again = again[again["compound"].notna()].set_index(["compound", "mechanism"])
+    unseen = ~compounds.isin(table.loc[~to_predict, "Metadata_broad_sample"])
+    kept = lines[lines.index.isin(compounds[unseen], level=0)]
+    assert len(kept)
+    pd.testing.assert_frame_equal(again.loc[kept.index], kept, rtol=1e-5)

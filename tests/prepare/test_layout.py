@@ -112,7 +112,11 @@ def test_new_rows_in_the_layout_are_taken_as_they_are(folder):
         assert file == inside
     with new_rows.in_layout(folder / "wells.csv", None) as file:
         assert file == folder / "wells.csv"
-    with new_rows.in_layout(folder / "wells.csv", described) as file:
+    compounds = {}
+    with new_rows.in_layout(folder / "wells.csv", described, compounds) as file:
+        assert set(pd.read_parquet(file)["sig_id"]) == compounds.keys()
+        raw = pd.read_csv(folder / "wells.csv")
+        assert [*compounds.values()] == raw["Metadata_broad_sample"].tolist()
         assert pd.read_parquet(file).shape[0] == screens.WELLS
     assert not file.exists()
 

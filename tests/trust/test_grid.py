@@ -1,10 +1,13 @@
 """Damaged work folders end in the undamaged run's bytes or in one line, in every mode."""
 
+import io
 import os
+import re
 import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -71,6 +74,19 @@ def check(trials):
 def test_every_file_of_a_work_folder_is_an_artefact(finished, interrupted):
     names = finished.files.keys() | interrupted.snapshot.files.keys()
     assert {grid.artefact(name) for name in names} == ARTEFACTS.keys()
+
+
+def test_inference_says_of_rows_what_the_blend_said(finished):
+    """Of the same rows; both calibrate and call by what the blend learned."""
+    (inferred,) = [
+        name for name in finished.files if re.fullmatch(r"infer/.*/predictions.csv", name)
+    ]
+    said, again = (
+        pd.read_csv(io.BytesIO(finished.files[name]), index_col=["sig_id", "mechanism"])
+        for name in ("blend/predictions.csv", inferred)
+    )
+    pd.testing.assert_frame_equal(again.loc[said.index], said, rtol=1e-4)
+    assert len(again) == len(said) and said["model_spread"].notna().any()
 
 
 def test_what_is_believed_unchecked_is_told_by_the_grid(damaged, rng, monkeypatch):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from moa_jax.errors import UserError
-from moa_jax.report import findings
+from moa_jax.report import answers_record, findings
 from moa_jax.training.progress import MetricsLog
 
 RECORDS = [
@@ -105,6 +105,13 @@ def test_what_is_no_file_is_one_line(log, tmp_path):
         ("analysis.json", '{"calibration": 3}'),
         ("analysis.json", '{"oof": {"models": []}}'),
         ("analysis.json", '{"maps": [{"name": "a"}]}'),
+        ("answers.json", "[1]"),
+        ("answers.json", '{"scores": 3}'),
+        ("mechanisms.csv", "mechanism,wells\na,1\n"),
+        ("mechanisms.csv", "mechanism,wells,log_loss\na,one,0.1\n"),
+        ("predictions.csv", ""),
+        ("predictions.csv", "sig_id,mechanism\na,b\n"),
+        ("attributions.parquet", "x"),
         ("targets.csv", ""),
         ("targets.csv", "target,positives\na,1\n"),
         ("targets.csv", "target,positives,loss,mean_prediction,loss of a\na,1,high,0.1,0.2\n"),
@@ -116,4 +123,5 @@ def test_what_the_report_cannot_read_is_named(tmp_path, name, content):
     (tmp_path / "blend" / name).write_text(content, encoding="latin-1")
     with pytest.raises(UserError, match=f"blend/{name}: damaged") as raised:
         findings.collect(tmp_path)
+        answers_record.collect(tmp_path)
     assert "\n" not in str(raised.value)
