@@ -31,6 +31,9 @@ SMALL = {
     "epoch_steps": 40, "explain.model": "none",
 }  # fmt: skip
 TINY = {"config": "profiles:smoke", "folds": 2, "overrides": SMALL}
+# With the levels of the wells, so that rows without any have programs of the same shapes.
+LEVELS = {"data.cp_times": [24, 48, 72], "data.cp_doses": ["D1", "D2"]}
+BARE = TINY | {"overrides": SMALL | LEVELS}
 # A network that learns quickly.
 QUICK = SMALL | {
     "members": 1, "choices": 1, "widths": [16], "steps": [100, 100], "epoch_steps": 100,
@@ -258,16 +261,16 @@ def arrays(wells):
 def test_arrays_frames_and_annotated_data_are_one(arrays):
     anndata = pytest.importorskip("anndata")
     X, Y, groups = arrays
-    first = MechanismClassifier(**TINY).fit(X, Y, groups=groups)
+    first = MechanismClassifier(**BARE).fit(X, Y, groups=groups)
     assert first.mechanisms_.tolist() == ["label_0", "label_1", "label_2"]
     names, labels = [*"abcdefgh"], [*"xyz"]
     frame = pd.DataFrame(X, columns=names)
-    second = MechanismClassifier(**TINY).fit(frame, pd.DataFrame(Y, columns=labels), groups)
+    second = MechanismClassifier(**BARE).fit(frame, pd.DataFrame(Y, columns=labels), groups)
     assert second.mechanisms_.tolist() == labels
     index = frame.index.astype(str)
     obs = pd.DataFrame(Y, index, labels).assign(compound=groups)
     data = anndata.AnnData(X, obs, pd.DataFrame(index=names))
-    third = MechanismClassifier(**TINY, groups="compound").fit(data, labels)
+    third = MechanismClassifier(**BARE, groups="compound").fit(data, labels)
     assert third.mechanisms_.tolist() == labels
     for other, given in ((second, frame), (third, data)):
         np.testing.assert_array_equal(other.oof_, first.oof_)
@@ -280,10 +283,10 @@ def test_arrays_frames_and_annotated_data_are_one(arrays):
 def test_classes_are_labels_that_sum_to_one(arrays, tmp_path):
     X, _, groups = arrays
     y = np.array(["low", "middle", "top"])[np.digitize(X[:, 0], [-0.5, 0.5])]
-    found = MechanismClassifier(**TINY).fit(X, y, groups)
+    found = MechanismClassifier(**BARE).fit(X, y, groups)
     assert found.classes_.tolist() == found.mechanisms_.tolist() == ["low", "middle", "top"]
     labels = pd.DataFrame({name: (y == name) * 1 for name in found.classes_})
-    of_labels = MechanismClassifier(**TINY).fit(X, labels, groups)
+    of_labels = MechanismClassifier(**BARE).fit(X, labels, groups)
     for one, other in (
         (found.predict_proba(X), of_labels.predict_proba(X)),
         (found.oof_, of_labels.oof_),
@@ -386,7 +389,7 @@ def test_a_work_folder_and_lines(wells, tmp_path, capfd, fitted):
 
 def test_searches_and_cross_validation(arrays):
     X, Y, groups = arrays
-    model, size = MechanismClassifier(**TINY), len(X)
+    model, size = MechanismClassifier(**BARE), len(X)
     twice = [np.concatenate([one, one]) for one in arrays]
     halves = PredefinedSplit(np.repeat([0, 1], size))
     found = cross_val_predict(
@@ -462,7 +465,7 @@ def test_mistakes_in_parameters(parameters, message):
 
 def test_levels_and_unknown_labels_of_the_data(wells):
     X, Y, drugs = wells
-    X = X.assign(cp_dose=np.where(X["cp_dose"] == "D1", "low", "high"), cp_time=6)
+    X = X.assign(cp_dose=np.where(X["cp_dose"] == "D1", "low", "high"), cp_time=X["cp_time"] / 8)
     Y = Y.astype(float)
     Y.iloc[0] = np.nan
     with pytest.raises(ValueError, match="NaN"):
@@ -470,7 +473,7 @@ def test_levels_and_unknown_labels_of_the_data(wells):
     fields = SMALL | {"data.missing_targets": "mask"}
     found = MechanismClassifier(**TINY | {"overrides": fields}).fit(X, Y, groups=drugs)
     data = found._run.config.data
-    assert (data.cp_times, data.cp_doses) == ((6,), ("high", "low"))
+    assert (data.cp_times, data.cp_doses) == ((3, 6, 9), ("high", "low"))
     assert found.predict_proba(X).shape == Y.shape
 
 
