@@ -523,14 +523,14 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/nn_tabnet_profiles.py",
-        "row_statistics(table[:, block])[:, 1:]",
-        "row_statistics(table[:, block])[:, :4]",
+        "present, slice(1, None))",
+        "present, slice(0, 4))",
         "test_nn_tabnet.py::test_statistics_of_the_second_stage",
     ),
     Mutation(
         "recipes/nn_tabnet_profiles.py",
-        "[pairs, first[:, both:], pairs, second[:, both:]]",
-        "[pairs, pairs, first[:, both:], second[:, both:]]",
+        "[pairs, place[both:first], pairs, place[first + both :]]",
+        "[pairs, pairs, place[both:first], place[first + both :]]",
         "test_nn_tabnet.py::test_column_order_of_the_second_stage",
     ),
     # Recipes: the 2-heads network.
