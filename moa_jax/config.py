@@ -100,6 +100,20 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TreatmentConfig:
+    """How networks read time and dose.
+
+    Attributes:
+      encoding: `one_hot`, a column for each level; `log10`, for numbers, one standardised column of
+        log10 for each of the two, so that new rows may have other times and doses (where a level is
+        0, half of the smallest above it is added); `none` leaves both out. Recipes whose original
+        fixes their inputs take `one_hot` only.
+    """
+
+    encoding: str = choice("one_hot", "one_hot", "log10", "none")
+
+
+@dataclasses.dataclass(frozen=True)
 class ParallelConfig:
     """How members are spread over devices.
 
@@ -214,6 +228,7 @@ class RunConfig:
     precision: str = choice("float32", "float32", "float64")
     honest: bool = False
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    treatment: TreatmentConfig = dataclasses.field(default_factory=TreatmentConfig)
     parallel: ParallelConfig = dataclasses.field(default_factory=ParallelConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     logging: LoggingConfig = dataclasses.field(default_factory=LoggingConfig)
@@ -270,7 +285,10 @@ def effective(config: RunConfig) -> dict[str, Any]:
     def counts(name: str) -> bool:
         return not any(name == f or name.startswith(f + ".") for f in WITHOUT_EFFECT_ON_TRAINING)
 
-    return {name: value for name, value in flat(plain(config)).items() if counts(name)}
+    fields = {name: value for name, value in flat(plain(config)).items() if counts(name)}
+    if config.treatment == TreatmentConfig():  # as runs are of which nobody could choose it
+        del fields["treatment.encoding"]
+    return fields
 
 
 def blend_fields(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -346,6 +364,13 @@ def _check_across(config: RunConfig) -> None:
             "config.parallel.strategy: expected auto or shard_map with devices_per_member="
             f"{parallel.devices_per_member}, found {parallel.strategy}"
         )
+    encoding = config.treatment.encoding
+    for name, model in config.models.items():
+        if encoding != "one_hot" and not model.encodes_treatment:
+            raise UserError(
+                f"config.treatment.encoding: expected one_hot with config.models.{name}, whose "
+                f"recipe {model.recipe} fixes its inputs, found {encoding}"
+            )
     config.blend.check(tuple(config.models))
 
 

@@ -1047,6 +1047,18 @@ MUTATIONS = (
         "test_missing_targets.py::test_a_run_with_unknown_labels",
     ),
     Mutation(
+        "data/dataset.py",
+        'for name in LEVELLED if levels.encoding == "one_hot" else ():',
+        "for name in LEVELLED:",
+        "test_treatment.py::test_new_levels_of_new_rows",
+    ),
+    Mutation(
+        "recipes/context.py",
+        "Levels.of(self.config.data, self.config.treatment.encoding)",
+        "Levels.of(self.config.data)",
+        "test_treatment.py::test_a_new_dose_is_predicted_as_a_number",
+    ),
+    Mutation(
         "data/levels.py",
         "if len(like) == 1 and (len(left) > 1 or treated):",
         "if like:",

@@ -245,7 +245,7 @@ def test_controls_times_and_doses_reach_the_networks(fitted, wells):
     assert (
         fitted.predict_proba(treated) != fitted.predict_proba(treated.assign(cp_dose=dose))
     ).any()
-    with pytest.raises(ValueError, match=r"column cp_dose: expected one of D1, D2, found 'D3'"):
+    with pytest.raises(ValueError, match=r"X: column cp_dose, .* one of D1, D2, found 'D3'"):
         fitted.predict(treated.assign(cp_dose="D3"))
 
 

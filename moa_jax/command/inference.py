@@ -116,7 +116,7 @@ def _write(
     seen: explanation.MostLikely | None,
 ) -> int:
     """Writes the models' predictions, their blend and answers; returns the number of rows."""
-    levels, columns, count = Levels.of(config.data), data["columns"], 0
+    levels, columns, count = Levels.of(config.data, config.treatment.encoding), data["columns"], 0
     with contextlib.ExitStack() as stack:
         # What is entered first appears last.
         submit = stack.enter_context(Predictions.writer(folder / SUBMISSION))

@@ -156,22 +156,40 @@ class Columns:
             values[:, index] = column
         return values, known
 
-    def levels(self, name: str, allowed: Sequence[Any], field: str) -> np.ndarray:
+    def levels(
+        self, name: str, allowed: Sequence[Any], field: str, encoding: str | None = None
+    ) -> np.ndarray:
         """Returns [N] of `allowed` in an object array.
 
+        Args:
+          name: the column.
+          allowed: the levels.
+          field: the configuration's, which sets them.
+          encoding: of a column that may have others: with `log10` numbers that are not negative,
+            which stay as they are; with `none`, where nothing reads it, all count as the first.
+
         Raises:
-          UserError: a cell is none of `allowed`, which the configuration's `field` sets.
+          UserError: a cell is none of them.
         """
         level_of = {level_key(str(level)): level for level in allowed}
         column = self.table.column(name)
         texts = cells.texts(column)
         found = {text: level_of.get(level_key(text)) for text in set(texts) if text}
+        for text in [text for text, level in found.items() if level is None and encoding]:
+            number = level_key(text)
+            if encoding == "none" and not cells.is_missing(text):
+                found[text] = allowed[0]
+            elif isinstance(number, float) and 0 <= number <= LARGEST_NUMBER:
+                found[text] = number if isinstance(allowed[0], (int, float)) else text
         known = np.array([found.get(text) is not None for text in texts])
         if not known.all():
             remedy = remedies.of_level(column, int(np.argmin(known)), allowed)
             settled = "; the models know no others"
+            expected = f"one of {', '.join(map(str, allowed))}"
+            if encoding == "log10":
+                expected, settled = f"{expected} or another number that is not negative", ""
             remedy = remedy or (settled if self.is_trained else f"; set {field} to change them")
-            self.check(name, known, f"one of {', '.join(map(str, allowed))}", remedy)
+            self.check(name, known, expected, remedy)
         return np.array([found[text] for text in texts], object)
 
     def check(self, name: str, fits: np.ndarray, expected: str, remedy: str = "") -> None:

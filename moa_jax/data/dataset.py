@@ -27,6 +27,8 @@ class Levels:
       cp_dose: names of the doses.
       treated, control: values of `cp_type`.
       others: values of `cp_type` that are treated rows', too.
+      encoding: how networks read times and doses, see `TreatmentConfig`. Unless it is `one_hot` new
+        rows may have others.
     """
 
     cp_time: tuple[float, ...]
@@ -34,9 +36,10 @@ class Levels:
     treated: str
     control: str
     others: tuple[str, ...] = ()
+    encoding: str = "one_hot"
 
     @classmethod
-    def of(cls, data: DataConfig) -> Levels:
+    def of(cls, data: DataConfig, encoding: str = "one_hot") -> Levels:
         """Returns the levels that a configuration names.
 
         Raises:
@@ -64,12 +67,13 @@ class Levels:
                         f"and {level!r}"
                     )
                 first[key] = level
-        return cls(data.cp_times, data.cp_doses, *types.values(), data.other_types)
+        return cls(data.cp_times, data.cp_doses, *types.values(), data.other_types, encoding)
 
     @property
     def time_dtype(self) -> type[np.number]:
-        """The dtype of times: int64 for whole hours, float64 where there are fractions."""
-        return np.int64 if all(isinstance(t, int) for t in self.cp_time) else np.float64
+        """The dtype of times: int64 for whole hours, float64 where fractions are or may come."""
+        whole = self.encoding == "one_hot" and all(isinstance(t, int) for t in self.cp_time)
+        return np.int64 if whole else np.float64
 
 
 # Columns of the treatment that have levels beside `cp_type`.
@@ -216,14 +220,15 @@ class Dataset:
         """Returns the rows, those of a time or dose that no training row has at the nearest one.
 
         Networks have learned nothing about such a level, but normalise by a variance of zero what
-        stands for it. Nearest is meant in the order of the levels; the log tells of it.
+        stands for it. Nearest is meant in the order of the levels; the log tells of it. Levels that
+        are not one-hot stay: networks read them as numbers or not at all.
 
         Args:
           levels: the levels that there are.
           trained: those that training rows have, see `trained_levels`.
         """
         changed: dict[str, Any] = {}
-        for name in LEVELLED:
+        for name in LEVELLED if levels.encoding == "one_hot" else ():
             order, values = list(getattr(levels, name)), getattr(self, name)
             known = np.array([order.index(level) for level in trained[name] if level in order])
             for level in set(values.tolist()) - set(trained[name]) if len(known) else ():

@@ -73,11 +73,12 @@ def taken(data: DataConfig, levels_of: Mapping[str, Sequence[str]]) -> DataConfi
         fields["cp_doses"] = tuple(found["cp_dose"]) or ORIGINAL_LEVELS.cp_dose[:1]
     if {"treated_type", "control_type"} & set(unset):
         fields |= _types(found["cp_type"], data)
-    for field, value in fields.items():
+    checked = schema.build(DataConfig, fields, "config.data")
+    for field in fields:
+        value = getattr(checked, field)
         if found[COLUMN_OF[field]] and value:
             shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
             logging.info("config.data.%s: %s, as in the files", field, shown)
-    checked = schema.build(DataConfig, fields, "config.data")
     return dataclasses.replace(data, **{name: getattr(checked, name) for name in fields})
 
 

@@ -15,7 +15,7 @@ from absl import logging
 from moa_jax.data import columns, folder, prepared
 from moa_jax.data.cells import MISSING_MARK
 from moa_jax.data.columns import Columns
-from moa_jax.data.dataset import ORIGINAL_LEVELS, TREATMENT, Dataset, Levels, Targets
+from moa_jax.data.dataset import LEVELLED, ORIGINAL_LEVELS, TREATMENT, Dataset, Levels, Targets
 from moa_jax.data.names import ORIGINAL_PREFIXES, PREFIX_FIELDS, Prefixes, fits, tell_alike
 from moa_jax.errors import UserError
 from moa_jax.schema import suggestion
@@ -312,7 +312,8 @@ def _dataset(
     def of(name: str, allowed: Sequence[Any], field: str) -> np.ndarray:
         if name not in had:
             return np.full(len(part.ids), allowed[0], object)
-        return part.levels(name, allowed, field)
+        is_open = part.is_trained and name in LEVELLED and levels.encoding != "one_hot"
+        return part.levels(name, allowed, field, levels.encoding if is_open else None)
 
     both = "config.data.treated_type or config.data.control_type"
     types = levels.treated, *levels.others, levels.control

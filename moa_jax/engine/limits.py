@@ -56,7 +56,7 @@ def check_counts(config: RunConfig, dataset: Dataset) -> None:
             f"config.blend.nested_folds: expected at most as many as treated rows, found {parts} "
             f"for {treated}"
         )
-    nonscored, levels = has_nonscored(dataset), Levels.of(config.data)
+    nonscored, levels = has_nonscored(dataset), Levels.of(config.data, config.treatment.encoding)
 
     def needed(model: Recipe) -> float:
         # A member keeps the position of every row, as one it trains on or as one it predicts.

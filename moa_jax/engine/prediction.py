@@ -74,7 +74,8 @@ class LoadedEnsemble:
         targets = tuple(data["columns"]["scored"])
         found, contexts = chosen(config, workdir, targets), finished(config, workdir)
         predicts = loaded(config, contexts, targets)
-        return cls(found, predicts, Levels.of(config.data), data["levels"])
+        levels = Levels.of(config.data, config.treatment.encoding)
+        return cls(found, predicts, levels, data["levels"])
 
     def predict(self, rows: Dataset) -> tuple[Predictions, dict[str, Predictions]]:
         """Returns the blend's predictions of rows, and those of each model."""

@@ -15,7 +15,7 @@ from moa_jax.blend.sources import Source
 from moa_jax.config import RunConfig, is_group_file
 from moa_jax.data import folds, levels, simulate, tables
 from moa_jax.data.dataset import Dataset, Levels
-from moa_jax.data.names import Prefixes
+from moa_jax.data.names import Prefixes, level_key
 from moa_jax.deepinsight import inputs
 from moa_jax.engine import answers, explanation, limits
 from moa_jax.errors import UserError
@@ -72,7 +72,11 @@ def _read_data(config: RunConfig) -> Dataset:
             nonscored=data.nonscored,
         )
     folder = data.folder or tables.sample_folder()
-    return tables.load(folder, Levels.of(data), Prefixes.of(data), data.missing_targets)
+    return tables.load(folder, _levels(config), Prefixes.of(data), data.missing_targets)
+
+
+def _levels(config: RunConfig) -> Levels:
+    return Levels.of(config.data, config.treatment.encoding)
 
 
 def check(config: RunConfig, dataset: Dataset) -> None:
@@ -85,6 +89,8 @@ def check(config: RunConfig, dataset: Dataset) -> None:
     """
     limits.check_counts(config, dataset)
     explanation.check(config, dataset)
+    if config.treatment.encoding == "log10":
+        _check_numbers(dataset)
     for name, model in config.models.items():
         with _naming(name):
             model.check(dataset)
@@ -93,16 +99,29 @@ def check(config: RunConfig, dataset: Dataset) -> None:
             if masked or model.kept(dataset).groups is not None:
                 _check_members(model, dataset, config)
     if config.parallel.devices_per_member > 1:
-        models, known = config.models.values(), Levels.of(config.data)
+        models, known = config.models.values(), _levels(config)
         designs = (design for model in models for design in model.stages(known, True))
         if not any(design.shares_batches for design in designs):
             logging.warning("config.parallel.devices_per_member: no model here shares batches")
 
 
+def _check_numbers(dataset: Dataset) -> None:
+    """Checks that times and doses of treated rows are numbers that have a logarithm, or 0."""
+    for rows in filter(None, (dataset, dataset.test)):
+        for column, values in rows.trained_levels().items():
+            for value in values:
+                key = level_key(str(value))
+                if not isinstance(key, float) or key < 0:
+                    raise UserError(
+                        f"config.treatment.encoding=log10: column {column}: expected numbers that "
+                        f"are not negative, found {value!r}; write it as one, or set one_hot"
+                    )
+
+
 def _check_members(model: Recipe, dataset: Dataset, config: RunConfig) -> None:
     """Checks that members are left with groups, and with known labels, to learn from."""
     rows = model.rows(dataset)
-    for design in model.stages(Levels.of(config.data), has_nonscored(dataset)):
+    for design in model.stages(_levels(config), has_nonscored(dataset)):
         known = design.targets(rows).known
         for member in design.members(design.split(rows), config.seed):
             if known is None:
@@ -321,5 +340,5 @@ def _feature_maps(config: RunConfig, workdir: Workdir, dataset: Dataset) -> list
     stored = [folder for folder in sorted(folders) if transform_files.exists(folder)]
     if not stored:
         return []
-    table = inputs.raw_table(dataset, Levels.of(config.data))
+    table = inputs.raw_table(dataset, _levels(config))
     return [analysis.feature_map(folder, table, dataset) for folder in stored]

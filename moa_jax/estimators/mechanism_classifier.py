@@ -128,7 +128,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
         config = dataclasses.replace(config, data=data)
         found = mechanism_inputs.labels(Y, X, data.missing_targets)
         check_consistent_length(table, found.targets.values)
-        rows = mechanism_inputs.rows(table, given, config.data, self)
+        rows = mechanism_inputs.rows(table, given, config, False, self)
         if sample_weight is not None:
             self._check_weights(sample_weight, rows.features)
         if found.classes is not None and rows.is_control.any():
@@ -282,7 +282,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
         """Returns rows with the columns of the training rows; groups as of `given`."""
         given = mechanism_inputs.given(X, groups)
         table = self._checked(given.table, reset=False)
-        return mechanism_inputs.rows(table, given, self._run.config.data, self)
+        return mechanism_inputs.rows(table, given, self._run.config, True, self)
 
     def _configuration(self, grouped: bool) -> RunConfig:
         state = self.random_state

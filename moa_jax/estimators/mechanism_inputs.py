@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from moa_jax.config import LEVELS_OF_FILES, DataConfig
+from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig
 from moa_jax.data import levels
-from moa_jax.data.columns import LARGEST_NUMBER
-from moa_jax.data.dataset import TREATMENT, Dataset, Levels, Targets
+from moa_jax.data.columns import LARGEST_NUMBER, Columns
+from moa_jax.data.dataset import LEVELLED, TREATMENT, Dataset, Levels, Targets
 from moa_jax.data.names import Prefixes, is_missing, level_key, ordered_levels
+from moa_jax.errors import UserError
 from moa_jax.schema import shown, suggestion
 
 if TYPE_CHECKING:
@@ -121,7 +124,9 @@ def _treatment(table: Any) -> dict[str, np.ndarray]:
     return {name: table[name].to_numpy(object) for name in TREATMENT if name in table.columns}
 
 
-def rows(table: Any, of: GivenRows, data: DataConfig, estimator: Any = None) -> Dataset:
+def rows(
+    table: Any, of: GivenRows, config: RunConfig, is_trained: bool, estimator: Any = None
+) -> Dataset:
     """Returns rows as those of a features file.
 
     Columns of the treatment are known by their names; of the others those that `cell_prefixes` fit
@@ -130,13 +135,15 @@ def rows(table: Any, of: GivenRows, data: DataConfig, estimator: Any = None) -> 
     Args:
       table: [N, columns] a data frame, or an array, whose columns are called g-0, g-1, ...
       of: ids and groups of the rows.
-      data: levels and prefixes.
+      config: its levels, their encoding, and its prefixes.
+      is_trained: whether the rows are for trained models, whose levels are settled.
       estimator: whose name messages have.
 
     Raises:
       ValueError: a cell is not what is expected.
     """
-    known, prefixes, treatment = Levels.of(data), Prefixes.of(data), _treatment(table)
+    encoding, prefixes = config.treatment.encoding, Prefixes.of(config.data)
+    known, treatment = Levels.of(config.data, encoding), _treatment(table)
     if hasattr(table, "columns"):
         names = [str(name) for name in table.columns]
         if not all(isinstance(name, str) for name in table.columns):
@@ -156,17 +163,23 @@ def rows(table: Any, of: GivenRows, data: DataConfig, estimator: Any = None) -> 
             f"X: column {(*genes, *cells)[column]}, row {row}: expected a number between "
             f"{-LARGEST_NUMBER:g} and {LARGEST_NUMBER:g}, found {values[row, column]:g}"
         )
-    num_rows = len(values)
+    ids = _ids(of.ids, len(values))
+    texts = {name: pa.array([*map(str, cells)], pa.string()) for name, cells in treatment.items()}
+    read = Columns(Path("X"), ids, pa.table(texts), is_trained)
 
     def level(name: str, allowed: Sequence[Any], field: str) -> np.ndarray:
         if name not in treatment:
-            return np.full(num_rows, allowed[0], object)
-        return _levels(name, treatment[name], allowed, field)
+            return np.full(len(values), allowed[0], object)
+        is_open = is_trained and name in LEVELLED and encoding != "one_hot"
+        try:
+            return read.levels(name, allowed, f"data.{field}", encoding if is_open else None)
+        except UserError as error:
+            raise ValueError(str(error)) from None
 
     kinds = (known.treated, known.control, *known.others)
-    is_control = level("cp_type", kinds, "treated_type or control_type") == known.control
+    is_control = level("cp_type", kinds, "treated_type or data.control_type") == known.control
     return Dataset(
-        _ids(of.ids, num_rows),
+        ids,
         genes,
         cells,
         features=values,
@@ -311,15 +324,3 @@ def _groups(found: Any, is_control: np.ndarray, control: str) -> np.ndarray | No
         )
     texts[missing] = control
     return texts
-
-
-def _levels(name: str, values: np.ndarray, allowed: Sequence[Any], field: str) -> np.ndarray:
-    level_of = {level_key(str(level)): level for level in allowed}
-    found = [level_of.get(level_key(str(value))) for value in values]
-    if None in found:
-        wrong = values[found.index(None)]
-        raise ValueError(
-            f"X: column {name}: expected one of {', '.join(map(str, allowed))}, found "
-            f"{shown(wrong)}; the fields data.{field} of the configuration set them"
-        )
-    return np.array(found, object)

@@ -55,7 +55,7 @@ class Context:
 
     @property
     def levels(self) -> Levels:
-        return Levels.of(self.config.data)
+        return Levels.of(self.config.data, self.config.treatment.encoding)
 
     def devices_for(self, forward: Forward, num_members: int) -> Devices:
         """Returns the devices as that many members of a network use them."""

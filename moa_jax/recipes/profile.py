@@ -8,6 +8,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.data.names import level_key
+from moa_jax.features.log10 import log10_column
 from moa_jax.features.one_hot import one_hot
 from moa_jax.features.row_statistics import STATISTICS, row_statistics
 from moa_jax.store.transform_files import Transform
@@ -151,5 +153,19 @@ def statistics(
 
 
 def treatment(rows: Dataset, levels: Levels) -> list[np.ndarray]:
-    """Returns one-hot time and one-hot dose of the rows."""
+    """Returns the columns of time and those of dose of the rows, as `levels.encoding` says."""
+    if levels.encoding == "none":
+        return []
+    if levels.encoding == "log10":
+        return [
+            log10_column(_numbers(rows.cp_time), _numbers(levels.cp_time)),
+            log10_column(_numbers(rows.cp_dose), _numbers(levels.cp_dose)),
+        ]
     return [one_hot(rows.cp_time, levels.cp_time), one_hot(rows.cp_dose, levels.cp_dose)]
+
+
+def _numbers(levels: np.ndarray | Sequence) -> np.ndarray:
+    """Returns levels as float64, NaN for those that are no numbers."""
+    keys = {level: level_key(str(level)) for level in set(levels)}
+    number_of = {level: key if isinstance(key, float) else np.nan for level, key in keys.items()}
+    return np.array([number_of[level] for level in levels], np.float64)

@@ -93,6 +93,8 @@ class Config(Recipe, Ranges):
     pct_start: float = number(0.1, 0.0, 1.0)
     patience: int = number(0, 0)
 
+    encodes_treatment = True
+
     @property
     def original_split(self) -> str:
         return "stratified"

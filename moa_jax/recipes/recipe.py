@@ -32,10 +32,13 @@ class Recipe(Splitting, abc.ABC):
     Attributes:
       recipe: the recipe's name.
       convention: the one of `metrics.conventions` that the recipe's original prints.
+      encodes_treatment: whether time and dose are read as `treatment.encoding` says, by
+        `profile.treatment`; else always as the recipe's original does.
     """
 
     recipe: str
     convention: ClassVar[str | None] = None
+    encodes_treatment: ClassVar[bool] = False
 
     @abc.abstractmethod
     def stages(self, levels: Levels, nonscored: bool) -> tuple[StageDesign, ...]:
