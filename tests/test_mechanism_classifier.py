@@ -19,23 +19,26 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 import moa_jax
 from moa_jax import MechanismClassifier
 from moa_jax.command import inference
+from moa_jax.config import LEVELS_OF_FILES, DataConfig, config_dict
 from moa_jax.data import simulate
 from moa_jax.engine import configurations, run, settings
 from moa_jax.errors import UserError
+from moa_jax.recipes import profile_nn
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
 
 SMALL = {
-    "members": 2, "inputs": ["standard"], "widths": [8], "depths": [1], "steps": [40, 40],
-    "epoch_steps": 40, "explain.model": "none",
+    "members": 2, "inputs": ("standard",), "widths": (8,), "depths": (1,), "steps": (40, 40),
+    "epoch_steps": 40,
 }  # fmt: skip
-TINY = {"config": "profiles:smoke", "folds": 2, "overrides": SMALL}
+CONFIG = config_dict({"profile_nn": profile_nn.Config(**SMALL)}, data=DataConfig(**LEVELS_OF_FILES))
+TINY = {"config": CONFIG, "folds": 2}
 # With the levels of the wells, so that rows without any have programs of the same shapes.
 LEVELS = {"data.cp_times": [24, 48, 72], "data.cp_doses": ["D1", "D2"]}
-BARE = TINY | {"overrides": SMALL | LEVELS}
+BARE = TINY | {"overrides": LEVELS}
 # A network that learns quickly.
-QUICK = SMALL | {
+QUICK = {
     "members": 1, "choices": 1, "widths": [16], "steps": [100, 100], "epoch_steps": 100,
     "learning_rate": [0.02, 0.02], "dropout": [0, 0], "input_dropout": [0, 0],
     "input_noise": [0, 0],
@@ -63,7 +66,7 @@ CHEAP = {
         "fit1d", "requires_y_none",
     )
 }  # fmt: skip
-CHECKED = MechanismClassifier("profiles:smoke", folds=2, overrides=QUICK)
+CHECKED = MechanismClassifier(CONFIG, folds=2, overrides=QUICK)
 
 
 @pytest.mark.slow
@@ -109,7 +112,7 @@ def fitted(wells):
 def commanded(folder, tmp_path_factory):
     """The work folder that the command line makes of the data folder."""
     workdir = Workdir(tmp_path_factory.mktemp("run"))
-    config = settings.resolved("profiles:smoke", SMALL, folds=2)
+    config = settings.resolved(CONFIG, folds=2)
     data = dataclasses.replace(config.data, folder=str(folder))
     config = run.settled(dataclasses.replace(config, data=data))
     dataset = run.load_data(config)
@@ -454,7 +457,7 @@ def test_fields_are_set_where_they_are():
         ({"folds": 1}, "config.models.profile_nn.folds: expected between 2 and 1000"),
         ({"folds": "a"}, "config.models.profile_nn.folds: expected int, found 'a'"),
         ({"seeds": "a"}, "seeds: expected a number of networks or their seeds, found 'a'"),
-        ({"seeds": [3, 1]}, "seeds: expected a number for profile_nn"),
+        ({"config": CONFIG, "seeds": [3, 1]}, "seeds: expected a number for profile_nn"),
         ({"seed": 2.5}, "config.seed: expected int, found 2.5"),
     ],
 )
@@ -470,7 +473,7 @@ def test_levels_and_unknown_labels_of_the_data(wells):
     Y.iloc[0] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         MechanismClassifier(**TINY).fit(X, Y, groups=drugs)
-    fields = SMALL | {"data.missing_targets": "mask"}
+    fields = {"data.missing_targets": "mask"}
     found = MechanismClassifier(**TINY | {"overrides": fields}).fit(X, Y, groups=drugs)
     data = found._run.config.data
     assert (data.cp_times, data.cp_doses) == ((3, 6, 9), ("high", "low"))
@@ -517,7 +520,7 @@ def test_mistakes_in_data():
 @pytest.mark.slow
 def test_double_precision(wells):
     X, Y, drugs = wells
-    found = MechanismClassifier(**TINY | {"overrides": SMALL | {"precision": "float64"}})
+    found = MechanismClassifier(**TINY | {"overrides": {"precision": "float64"}})
     found.fit(X.iloc[:40], Y.iloc[:40], drugs.iloc[:40])
     weights = np.load(next(Path(found._run.folder).glob("profile_nn/*/members/*.npz")))
     assert {weights[name].dtype for name in weights.files if name.endswith("kernel")} == {
