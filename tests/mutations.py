@@ -70,6 +70,79 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS = (
+    # The ensembles from Python.
+    Mutation(
+        "estimators/mechanism_classifier.py",
+        "groups = self._group_column() if groups is None else groups",
+        "pass",
+        "test_mechanism_classifier.py::test_groups_are_kept_whole",
+    ),
+    Mutation(
+        "estimators/mechanism_classifier.py",
+        "if (weights != weights[0]).any():",
+        "if False:",
+        "test_mechanism_classifier.py::test_mistakes_in_data",
+    ),
+    Mutation(
+        "estimators/mechanism_classifier.py",
+        "None if state is None else int(state),",
+        "None,",
+        "test_mechanism_classifier.py::test_searches_and_cross_validation",
+    ),
+    Mutation(
+        "estimators/mechanism_inputs.py",
+        "        _check_order(index, Y.index)\n",
+        "        pass\n",
+        "test_mechanism_classifier.py::test_mistakes_in_data",
+    ),
+    Mutation(
+        "estimators/mechanism_inputs.py",
+        'group[name] == "cells")',
+        'group[name] != "cells")',
+        "test_mechanism_classifier.py::test_numbers_are_those_of_the_command_line",
+    ),
+    Mutation(
+        "estimators/mechanism_saved.py",
+        "if names <= {*entries}:",
+        "if True:",
+        "test_mechanism_classifier.py::test_save_load_and_copies",
+    ),
+    Mutation(
+        "engine/finished_run.py",
+        "if os.getpid() == process:",
+        "if os.getpid() != process:",
+        "test_mechanism_classifier.py::test_nothing_stays",
+    ),
+    Mutation(
+        "engine/finished_run.py",
+        "most_rows=explain.most_rows,",
+        "most_rows=1,",
+        "test_mechanism_classifier.py::test_explanations_are_those_of_the_command_line",
+    ),
+    Mutation(
+        "engine/prediction.py",
+        "answering.add(drugs[treated], blended, parts)",
+        "answering.add(drugs[treated][::-1], blended, parts)",
+        "test_mechanism_classifier.py::test_answers_of_compounds_and_scores",
+    ),
+    Mutation(
+        "engine/settings.py",
+        'if any(model.get("split") == "original"',
+        'if not any(model.get("split") == "original"',
+        "test_mechanism_classifier.py::test_groups_of_models_that_cut_rows_otherwise",
+    ),
+    Mutation(
+        "engine/settings.py",
+        "    unused.check(found, given)\n",
+        "",
+        "test_mechanism_classifier.py::test_mistakes_in_parameters",
+    ),
+    Mutation(
+        "training/progress.py",
+        "logging.level_info() and sys.stderr",
+        "sys.stderr",
+        "test_mechanism_classifier.py::test_a_terminal_has_a_bar_where_it_has_lines",
+    ),
     # Answers: compounds, calibration, calls, and who gets them.
     Mutation(
         "answers/confidence.py",

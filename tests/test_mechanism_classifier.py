@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from absl import logging
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -27,6 +28,7 @@ from moa_jax.recipes import profile_nn
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
+from moa_jax.training.progress import StageProgress
 
 SMALL = {
     "members": 2, "inputs": ("standard",), "widths": (8,), "depths": (1,), "steps": (40, 40),
@@ -390,6 +392,19 @@ def test_a_work_folder_and_lines(wells, tmp_path, capfd, fitted):
     np.testing.assert_array_equal(loaded.predict(X), fitted.predict(X))
 
 
+@pytest.mark.parametrize("level", [logging.INFO, logging.WARNING])
+def test_a_terminal_has_a_bar_where_it_has_lines(level, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    before = logging.get_verbosity()
+    logging.set_verbosity(level)
+    try:
+        progress = StageProgress("stage", 3)
+        assert progress._bar.disable == (level == logging.WARNING)
+        progress.close()
+    finally:
+        logging.set_verbosity(before)
+
+
 def test_searches_and_cross_validation(arrays):
     X, Y, groups = arrays
     model, size = MechanismClassifier(**BARE), len(X)
@@ -454,6 +469,8 @@ def test_fields_are_set_where_they_are():
         ({"overrides": [1]}, r"overrides: expected values by name of field, found \[1\]"),
         ({"overrides": {"members": 0}}, "config.models.profile_nn.members: expected between 1"),
         ({"overrides": {"milestones": (1,)}}, "milestones: expected a field of the configuration"),
+        ({"overrides": {"patience": 2, "pct_start": 0.1, "trials": 3}}, "trials: expected a field"),
+        ({"config": "simple_nn:old", "overrides": {"frequent_above": 3}}, "given, but read only"),
         ({"folds": 1}, "config.models.profile_nn.folds: expected between 2 and 1000"),
         ({"folds": "a"}, "config.models.profile_nn.folds: expected int, found 'a'"),
         ({"seeds": "a"}, "seeds: expected a number of networks or their seeds, found 'a'"),

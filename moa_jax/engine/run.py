@@ -256,7 +256,7 @@ def blend(
             record["splits"],
             baselines,
             config.seed,
-            labels.known,
+            known=labels.known,
         )
     predicted = submission = None
     if tests:

@@ -142,9 +142,9 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
         with progress_lines.shown(self.verbose):
             run = FinishedRun.train(config, rows, self.workdir)
         self.mechanisms_ = np.array(found.targets.names, object)
-        self.classes_ = found.classes
-        if found.classes is None:
-            self.classes_ = mechanism_inputs.label_classes(len(found.targets.names))
+        self.classes_ = mechanism_inputs.label_classes(len(found.targets.names))
+        if found.classes is not None:
+            self.classes_ = found.classes
         self._run, self._group_name = run, groups if isinstance(groups, str) else None
         self.oof_ = np.zeros(found.targets.values.shape)
         self.oof_[~rows.is_control] = run.oof.aligned(rows.ids[~rows.is_control]).values
