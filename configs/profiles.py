@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import ml_collections
 
-from moa_jax.config import config_dict, merged_models, variants
+from moa_jax.config import ExplainConfig, config_dict, merged_models, variants
 from moa_jax.configs import baseline
 from moa_jax.recipes import profile_nn
 
@@ -33,13 +33,17 @@ SMOKE = {
     "epoch_steps": 50,
 }
 
+EXPLAIN = ExplainConfig("best")
+
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the configuration; see the module for the variants."""
     chosen = variants(variant, "quick", "smoke", "networks")
     sizes = (QUICK if "quick" in chosen else {}) | (SMOKE if "smoke" in chosen else {})
-    networks = config_dict({"profile_nn": profile_nn.Config(**sizes)}, data=baseline.DATA)
+    networks = config_dict(
+        {"profile_nn": profile_nn.Config(**sizes)}, data=baseline.DATA, explain=EXPLAIN
+    )
     if "networks" in chosen:
         return networks
     baselines = baseline.get_config("smoke" if "smoke" in chosen else "")
-    return config_dict(merged_models(networks, baselines), data=baseline.DATA)
+    return config_dict(merged_models(networks, baselines), data=baseline.DATA, explain=EXPLAIN)

@@ -19,4 +19,4 @@ def get_config() -> ml_collections.ConfigDict:
     """Returns the configuration."""
     models = merged_models(profiles.get_config("quick"), simple_nn.get_config("old,sample"))
     models["simple_nn_old"] |= {"split": "auto", "frequent_above": 0}
-    return config_dict(models, data=baseline.DATA)
+    return config_dict(models, data=baseline.DATA, explain=profiles.EXPLAIN)

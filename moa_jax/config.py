@@ -8,6 +8,8 @@ from typing import Any
 
 import ml_collections
 
+from moa_jax.answer_config import AnswersConfig as AnswersConfig
+from moa_jax.answer_config import ExplainConfig as ExplainConfig
 from moa_jax.blend_config import SUM_TOLERANCE as SUM_TOLERANCE
 from moa_jax.blend_config import BlendConfig, PredictionFiles
 from moa_jax.errors import UserError
@@ -29,6 +31,7 @@ WITHOUT_EFFECT_ON_TRAINING = (
     "plan",
     "blend",
     "answers",
+    "explain",
 )
 
 
@@ -169,24 +172,6 @@ class PlanConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class AnswersConfig:
-    """What `predictions.csv` says of wells and compounds. Inference does as the blend before it.
-
-    Attributes:
-      calibration: how probabilities are calibrated on the out-of-fold predictions: `none`,
-        `temperature`, `isotonic`, or `auto` for what has the lowest cross-fitted loss.
-      false_discovery_rate: the estimated share of false ones among all calls up to which
-        mechanisms are called confident.
-      listed: mechanisms of each well and compound that the CSV lists, beside all confident ones;
-        the parquet file has all.
-    """
-
-    calibration: str = choice("auto", "auto", "none", "temperature", "isotonic")
-    false_discovery_rate: float = number(0.1, 0.001, 0.5)
-    listed: int = number(10, 1, 10_000)
-
-
-@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """A whole run.
 
@@ -213,6 +198,7 @@ class RunConfig:
     plan: PlanConfig = dataclasses.field(default_factory=PlanConfig)
     blend: BlendConfig = dataclasses.field(default_factory=BlendConfig)
     answers: AnswersConfig = dataclasses.field(default_factory=AnswersConfig)
+    explain: ExplainConfig = dataclasses.field(default_factory=ExplainConfig)
 
 
 def config_dict(models: Mapping[str, Any], **sections) -> ml_collections.ConfigDict:

@@ -70,6 +70,79 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS = (
+    # The ensembles from Python.
+    Mutation(
+        "estimators/mechanism_classifier.py",
+        "groups = self._group_column() if groups is None else groups",
+        "pass",
+        "test_mechanism_classifier.py::test_groups_are_kept_whole",
+    ),
+    Mutation(
+        "estimators/mechanism_classifier.py",
+        "if (weights != weights[0]).any():",
+        "if False:",
+        "test_mechanism_classifier.py::test_mistakes_in_data",
+    ),
+    Mutation(
+        "estimators/mechanism_classifier.py",
+        "None if state is None else int(state),",
+        "None,",
+        "test_mechanism_classifier.py::test_searches_and_cross_validation",
+    ),
+    Mutation(
+        "estimators/mechanism_inputs.py",
+        "        _check_order(index, Y.index)\n",
+        "        pass\n",
+        "test_mechanism_classifier.py::test_mistakes_in_data",
+    ),
+    Mutation(
+        "estimators/mechanism_inputs.py",
+        'group[name] == "cells")',
+        'group[name] != "cells")',
+        "test_mechanism_classifier.py::test_numbers_are_those_of_the_command_line",
+    ),
+    Mutation(
+        "estimators/mechanism_saved.py",
+        "if names <= {*entries}:",
+        "if True:",
+        "test_mechanism_classifier.py::test_save_load_and_copies",
+    ),
+    Mutation(
+        "engine/finished_run.py",
+        "if os.getpid() == process:",
+        "if os.getpid() != process:",
+        "test_mechanism_classifier.py::test_nothing_stays",
+    ),
+    Mutation(
+        "engine/finished_run.py",
+        "most_rows=explain.most_rows,",
+        "most_rows=1,",
+        "test_mechanism_classifier.py::test_explanations_are_those_of_the_command_line",
+    ),
+    Mutation(
+        "engine/prediction.py",
+        "answering.add(drugs[treated], blended, parts)",
+        "answering.add(drugs[treated][::-1], blended, parts)",
+        "test_mechanism_classifier.py::test_answers_of_compounds_and_scores",
+    ),
+    Mutation(
+        "engine/settings.py",
+        'if any(model.get("split") == "original"',
+        'if not any(model.get("split") == "original"',
+        "test_mechanism_classifier.py::test_groups_of_models_that_cut_rows_otherwise",
+    ),
+    Mutation(
+        "engine/settings.py",
+        "    unused.check(found, given)\n",
+        "",
+        "test_mechanism_classifier.py::test_mistakes_in_parameters",
+    ),
+    Mutation(
+        "training/progress.py",
+        "logging.level_info() and sys.stderr",
+        "sys.stderr",
+        "test_mechanism_classifier.py::test_a_terminal_has_a_bar_where_it_has_lines",
+    ),
     # Answers: compounds, calibration, calls, and who gets them.
     Mutation(
         "answers/confidence.py",
@@ -422,8 +495,8 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/profile.py",
-        "[*blocks, slice(0, blocks[-1].stop)]",
-        "[*blocks, slice(0, blocks[0].stop)]",
+        "slice(0, present[-1][1].stop)",
+        "slice(0, present[0][1].stop)",
         "test_nn_tabnet.py::test_statistics_of_the_second_stage",
     ),
     Mutation(
@@ -584,14 +657,14 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/nn_tabnet_profiles.py",
-        "row_statistics(table[:, block])[:, 1:]",
-        "row_statistics(table[:, block])[:, :4]",
+        "present, slice(1, None))",
+        "present, slice(0, 4))",
         "test_nn_tabnet.py::test_statistics_of_the_second_stage",
     ),
     Mutation(
         "recipes/nn_tabnet_profiles.py",
-        "[pairs, first[:, both:], pairs, second[:, both:]]",
-        "[pairs, pairs, first[:, both:], second[:, both:]]",
+        "[pairs, place[both:first], pairs, place[first + both :]]",
+        "[pairs, pairs, place[both:first], place[first + both :]]",
         "test_nn_tabnet.py::test_column_order_of_the_second_stage",
     ),
     # Recipes: the 2-heads network.
@@ -1102,7 +1175,7 @@ MUTATIONS = (
         "test_missing_targets.py::test_searched_weights_are_those_without_the_cells",
     ),
     Mutation(
-        "command/run.py",
+        "engine/run.py",
         "        labels.known,\n",
         "        None,\n",
         "test_missing_targets.py::test_a_run_with_unknown_labels",
@@ -1646,6 +1719,73 @@ MUTATIONS = (
         "prepared=prepared.read(path),",
         "prepared=None,",
         "prepare/test_layout.py::test_the_run_takes_what_the_folder_says",
+    ),
+    # Attributions: ends of the lines, weights, and the way back to the columns.
+    Mutation(
+        "training/attribution.py",
+        "begin + nodes[index] * (end - begin)",
+        "begin + nodes[index] * end",
+        "test_attribution.py::test_more_steps_miss_less_where_a_network_is_bent",
+    ),
+    Mutation(
+        "training/attribution.py",
+        "jnp.where(is_held, end, start)",
+        "jnp.where(is_held, start, start)",
+        "test_attribution.py::test_columns_that_are_held_have_no_part",
+    ),
+    Mutation(
+        "recipes/explained.py",
+        "self._sets[list(group)] if",
+        "self._sets[list(group)] * 0 if",
+        "test_attribution.py::test_rows_sum_to_the_log_odds_of_the_networks",
+    ),
+    Mutation(
+        "recipes/explained.py",
+        "Lines(padded, table[-1])",
+        "Lines(padded, table[0])",
+        "test_attribution.py::test_rows_sum_to_the_log_odds_of_the_networks",
+    ),
+    Mutation(
+        "recipes/explained.py",
+        "share * of[of > 0] / of.sum()",
+        "of[of > 0] / of.sum()",
+        "test_attribution.py::test_rows_sum_to_the_log_odds_of_the_networks",
+    ),
+    Mutation(
+        "recipes/origins.py",
+        "(gradients * slopes) @ self.loadings",
+        "gradients @ self.loadings",
+        "test_attribution.py::test_a_bounded_component_is_shared_as_its_sum_is",
+    ),
+    Mutation(
+        "recipes/origins.py",
+        "len(names) * are_sums",
+        "0 * are_sums",
+        "test_attribution.py::test_what_is_no_function_of_columns_keeps_a_name",
+    ),
+    Mutation(
+        "recipes/attribution_baseline.py",
+        "dataset.is_control | (not of_controls)",
+        "~dataset.is_control | (not of_controls)",
+        "test_attribution.py::test_the_baseline_is_the_mean_control_or_the_mean_row",
+    ),
+    Mutation(
+        "command/inference.py",
+        'made_by["explain"] = seen.question',
+        "seen.question",
+        "test_attribution.py::test_new_rows_are_explained_by_the_work_folder_alone",
+    ),
+    Mutation(
+        "command/repair.py",
+        "ensemble.FILE, baseline.FILE)",
+        "ensemble.FILE)",
+        "test_attribution.py::test_a_damaged_baseline_is_told_and_repaired",
+    ),
+    Mutation(
+        "engine/run.py",
+        "    explanation.check(config, dataset)\n",
+        "",
+        "test_attribution.py::test_mistakes_are_told",
     ),
 )
 

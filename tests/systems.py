@@ -137,6 +137,7 @@ def transforms_of(profile, rows):
         made[name] = new()
         return values
 
+    steps.derive = lambda names, function, values: function(values)
     profile.columns(rows.features, len(rows.genes), steps)
     return made
 

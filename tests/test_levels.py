@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from data_folders import frames, write
 
-from moa_jax.command import inference, run
+from moa_jax.command import inference
 from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig
 from moa_jax.data import prepared
 from moa_jax.data.dataset import Levels
 from moa_jax.data.levels import settled
+from moa_jax.engine import run
 from moa_jax.errors import UserError
 from moa_jax.store.workdir import Workdir
 

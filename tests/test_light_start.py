@@ -19,6 +19,7 @@ LIGHT = """
     config errors schema
     command.console command.entry command.fields command.flags command.stored_config command.usage
     data.dataset data.folds
+    engine.configurations engine.settings engine.unused
     features.factors features.one_hot features.rank_gauss features.row_statistics
     features.selection features.standard_scale features.umap
     models.hyperparameters recipes

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from absl import logging
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -19,20 +20,27 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 import moa_jax
 from moa_jax import MechanismClassifier
 from moa_jax.command import inference
+from moa_jax.config import LEVELS_OF_FILES, DataConfig, config_dict
 from moa_jax.data import simulate
 from moa_jax.engine import configurations, run, settings
 from moa_jax.errors import UserError
+from moa_jax.recipes import profile_nn
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
+from moa_jax.training.progress import StageProgress
 
 SMALL = {
-    "members": 2, "inputs": ["standard"], "widths": [8], "depths": [1], "steps": [40, 40],
+    "members": 2, "inputs": ("standard",), "widths": (8,), "depths": (1,), "steps": (40, 40),
     "epoch_steps": 40,
 }  # fmt: skip
-TINY = {"config": "profiles:smoke", "folds": 2, "overrides": SMALL}
+CONFIG = config_dict({"profile_nn": profile_nn.Config(**SMALL)}, data=DataConfig(**LEVELS_OF_FILES))
+TINY = {"config": CONFIG, "folds": 2}
+# With the levels of the wells, so that rows without any have programs of the same shapes.
+LEVELS = {"data.cp_times": [24, 48, 72], "data.cp_doses": ["D1", "D2"]}
+BARE = TINY | {"overrides": LEVELS}
 # A network that learns quickly.
-QUICK = SMALL | {
+QUICK = {
     "members": 1, "choices": 1, "widths": [16], "steps": [100, 100], "epoch_steps": 100,
     "learning_rate": [0.02, 0.02], "dropout": [0, 0], "input_dropout": [0, 0],
     "input_noise": [0, 0],
@@ -60,7 +68,7 @@ CHEAP = {
         "fit1d", "requires_y_none",
     )
 }  # fmt: skip
-CHECKED = MechanismClassifier("profiles:smoke", folds=2, overrides=QUICK)
+CHECKED = MechanismClassifier(CONFIG, folds=2, overrides=QUICK)
 
 
 @pytest.mark.slow
@@ -106,9 +114,9 @@ def fitted(wells):
 def commanded(folder, tmp_path_factory):
     """The work folder that the command line makes of the data folder."""
     workdir = Workdir(tmp_path_factory.mktemp("run"))
-    config = settings.resolved("profiles:smoke", SMALL, folds=2)
+    config = settings.resolved(CONFIG, folds=2)
     data = dataclasses.replace(config.data, folder=str(folder))
-    config = dataclasses.replace(config, data=data)
+    config = run.settled(dataclasses.replace(config, data=data))
     dataset = run.load_data(config)
     run.train(config, workdir, dataset)
     run.blend(config, workdir, dataset, run.outside_sources(config, dataset))
@@ -167,6 +175,33 @@ def test_answers_of_compounds_and_scores(folder, fitted, wells):
             assert mechanisms.loc[name, "average_precision"] == pytest.approx(expected)
 
 
+def test_explanations_are_those_of_the_command_line(folder, fitted, wells, commanded):
+    X, Y, drugs = wells
+    test = table(folder, "test_features")
+    names = list(Y.columns[:2])
+    workdir, _ = commanded
+    config = fitted._run.config
+    explain = dataclasses.replace(config.explain, model="best", mechanisms=tuple(names))
+    data = dataclasses.replace(config.data, test_features=str(folder / "test_features.csv"))
+    config = dataclasses.replace(config, data=data, explain=explain)
+    made = inference.infer(config, Workdir(workdir)).parent / "attributions.parquet"
+    found = fitted.explain(test, names)
+    pd.testing.assert_frame_equal(found, pd.read_parquet(made), check_exact=True)
+    assert set(found["mechanism"]) == set(names)
+    assert {*X.columns} - {"cp_type"} <= set(found["feature"])
+    single = fitted.explain(test, names[0], by="row")
+    treated = (test["cp_type"] == "trt_cp").sum()
+    assert set(single["mechanism"]) == {names[0]} and single["sig_id"].nunique() == treated
+    compounds = np.array([f"d{number // 2}" for number in range(len(test))])
+    assert "compound" in fitted.explain(test, names[0], by="compound", compounds=compounds)
+    with pytest.raises(ValueError, match="target: expected mechanisms, found no 'moa'"):
+        fitted.explain(test, "moa")
+    with pytest.raises(ValueError, match="by: expected one of"):
+        fitted.explain(test, by="well")
+    with pytest.raises(ValueError, match="compounds: expected the compound of each row"):
+        fitted.explain(test, by="compound")
+
+
 def test_conventions(fitted, wells):
     X, Y, _ = wells
     assert fitted.mechanisms_.tolist() == list(Y.columns)
@@ -215,7 +250,7 @@ def test_controls_times_and_doses_reach_the_networks(fitted, wells):
     assert (
         fitted.predict_proba(treated) != fitted.predict_proba(treated.assign(cp_dose=dose))
     ).any()
-    with pytest.raises(ValueError, match=r"column cp_dose: expected one of D1, D2, found 'D3'"):
+    with pytest.raises(ValueError, match=r"X: column cp_dose, .* one of D1, D2, found 'D3'"):
         fitted.predict(treated.assign(cp_dose="D3"))
 
 
@@ -231,16 +266,16 @@ def arrays(wells):
 def test_arrays_frames_and_annotated_data_are_one(arrays):
     anndata = pytest.importorskip("anndata")
     X, Y, groups = arrays
-    first = MechanismClassifier(**TINY).fit(X, Y, groups=groups)
+    first = MechanismClassifier(**BARE).fit(X, Y, groups=groups)
     assert first.mechanisms_.tolist() == ["label_0", "label_1", "label_2"]
     names, labels = [*"abcdefgh"], [*"xyz"]
     frame = pd.DataFrame(X, columns=names)
-    second = MechanismClassifier(**TINY).fit(frame, pd.DataFrame(Y, columns=labels), groups)
+    second = MechanismClassifier(**BARE).fit(frame, pd.DataFrame(Y, columns=labels), groups)
     assert second.mechanisms_.tolist() == labels
     index = frame.index.astype(str)
     obs = pd.DataFrame(Y, index, labels).assign(compound=groups)
     data = anndata.AnnData(X, obs, pd.DataFrame(index=names))
-    third = MechanismClassifier(**TINY, groups="compound").fit(data, labels)
+    third = MechanismClassifier(**BARE, groups="compound").fit(data, labels)
     assert third.mechanisms_.tolist() == labels
     for other, given in ((second, frame), (third, data)):
         np.testing.assert_array_equal(other.oof_, first.oof_)
@@ -253,10 +288,10 @@ def test_arrays_frames_and_annotated_data_are_one(arrays):
 def test_classes_are_labels_that_sum_to_one(arrays, tmp_path):
     X, _, groups = arrays
     y = np.array(["low", "middle", "top"])[np.digitize(X[:, 0], [-0.5, 0.5])]
-    found = MechanismClassifier(**TINY).fit(X, y, groups)
+    found = MechanismClassifier(**BARE).fit(X, y, groups)
     assert found.classes_.tolist() == found.mechanisms_.tolist() == ["low", "middle", "top"]
     labels = pd.DataFrame({name: (y == name) * 1 for name in found.classes_})
-    of_labels = MechanismClassifier(**TINY).fit(X, labels, groups)
+    of_labels = MechanismClassifier(**BARE).fit(X, labels, groups)
     for one, other in (
         (found.predict_proba(X), of_labels.predict_proba(X)),
         (found.oof_, of_labels.oof_),
@@ -357,9 +392,22 @@ def test_a_work_folder_and_lines(wells, tmp_path, capfd, fitted):
     np.testing.assert_array_equal(loaded.predict(X), fitted.predict(X))
 
 
+@pytest.mark.parametrize("level", [logging.INFO, logging.WARNING])
+def test_a_terminal_has_a_bar_where_it_has_lines(level, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    before = logging.get_verbosity()
+    logging.set_verbosity(level)
+    try:
+        progress = StageProgress("stage", 3)
+        assert progress._bar.disable == (level == logging.WARNING)
+        progress.close()
+    finally:
+        logging.set_verbosity(before)
+
+
 def test_searches_and_cross_validation(arrays):
     X, Y, groups = arrays
-    model, size = MechanismClassifier(**TINY), len(X)
+    model, size = MechanismClassifier(**BARE), len(X)
     twice = [np.concatenate([one, one]) for one in arrays]
     halves = PredefinedSplit(np.repeat([0, 1], size))
     found = cross_val_predict(
@@ -369,9 +417,10 @@ def test_searches_and_cross_validation(arrays):
     np.testing.assert_array_equal(found, np.concatenate([expected, expected]))
     everything = [(np.arange(size), np.arange(size))]
     search = GridSearchCV(
-        model, {"random_state": np.array([0, 1])}, cv=everything, refit=False,
+        clone(model).set_params(groups="made_by"), {"random_state": np.array([0, 1])},
+        cv=everything, refit=False,
         scoring=lambda fitted, X, Y: fitted.predict_proba(X)[0, 0], error_score="raise",
-    ).fit(X, Y, groups=groups)  # fmt: skip
+    ).fit(pd.DataFrame(X).rename(columns=str).assign(made_by=groups), Y)  # fmt: skip
     scores = search.cv_results_["mean_test_score"]
     assert scores[0] == expected[0, 0] != scores[1]
 
@@ -420,16 +469,32 @@ def test_fields_are_set_where_they_are():
         ({"overrides": [1]}, r"overrides: expected values by name of field, found \[1\]"),
         ({"overrides": {"members": 0}}, "config.models.profile_nn.members: expected between 1"),
         ({"overrides": {"milestones": (1,)}}, "milestones: expected a field of the configuration"),
+        ({"overrides": {"patience": 2, "pct_start": 0.1, "trials": 3}}, "trials: expected a field"),
+        ({"config": "simple_nn:old", "overrides": {"frequent_above": 3}}, "given, but read only"),
         ({"folds": 1}, "config.models.profile_nn.folds: expected between 2 and 1000"),
         ({"folds": "a"}, "config.models.profile_nn.folds: expected int, found 'a'"),
         ({"seeds": "a"}, "seeds: expected a number of networks or their seeds, found 'a'"),
-        ({"seeds": [3, 1]}, "seeds: expected a number for profile_nn"),
+        ({"config": CONFIG, "seeds": [3, 1]}, "seeds: expected a number for profile_nn"),
         ({"seed": 2.5}, "config.seed: expected int, found 2.5"),
     ],
 )
 def test_mistakes_in_parameters(parameters, message):
     with pytest.raises(UserError, match=message):
         settings.resolved(**{"config": "profiles:smoke", **parameters})
+
+
+def test_levels_and_unknown_labels_of_the_data(wells):
+    X, Y, drugs = wells
+    X = X.assign(cp_dose=np.where(X["cp_dose"] == "D1", "low", "high"), cp_time=X["cp_time"] / 8)
+    Y = Y.astype(float)
+    Y.iloc[0] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        MechanismClassifier(**TINY).fit(X, Y, groups=drugs)
+    fields = {"data.missing_targets": "mask"}
+    found = MechanismClassifier(**TINY | {"overrides": fields}).fit(X, Y, groups=drugs)
+    data = found._run.config.data
+    assert (data.cp_times, data.cp_doses) == ((3, 6, 9), ("high", "low"))
+    assert found.predict_proba(X).shape == Y.shape
 
 
 def test_mistakes_in_data():
@@ -472,7 +537,7 @@ def test_mistakes_in_data():
 @pytest.mark.slow
 def test_double_precision(wells):
     X, Y, drugs = wells
-    found = MechanismClassifier(**TINY | {"overrides": SMALL | {"precision": "float64"}})
+    found = MechanismClassifier(**TINY | {"overrides": {"precision": "float64"}})
     found.fit(X.iloc[:40], Y.iloc[:40], drugs.iloc[:40])
     weights = np.load(next(Path(found._run.folder).glob("profile_nn/*/members/*.npz")))
     assert {weights[name].dtype for name in weights.files if name.endswith("kernel")} == {

@@ -12,10 +12,10 @@ import toy
 from data_folders import frames, write
 
 from moa_jax.blend import search, weighing
-from moa_jax.command import run
 from moa_jax.config import BlendConfig
 from moa_jax.data import simulate, tables
 from moa_jax.data.dataset import Dataset, Targets, shares
+from moa_jax.engine import run
 from moa_jax.errors import UserError
 from moa_jax.features.selection import t_test_columns, t_test_p_values
 from moa_jax.recipes import system

@@ -322,8 +322,8 @@ def test_members_have_their_own_rates(tmp_path, dataset):
 def test_a_linear_members_ridge_is_that_of_a_logistic_regression(tmp_path, dataset):
     """Trained long, it is scikit-learn's with C = 1 / (ridge rows)."""
     recipe = small(
-        inputs=("standard",), widths=(8,), depths=(0,), members=1, steps=(4000, 4000), epoch_steps=500,
-        learning_rate=(1e-2, 3e-2), ridge=(0.1, 0.1), batch_size=128,
+        inputs=("standard",), widths=(8,), depths=(0,), members=1, steps=(4000, 4000),
+        epoch_steps=500, learning_rate=(1e-2, 3e-2), ridge=(0.1, 0.1), batch_size=128,
     )  # fmt: skip
     stage = systems.built(recipe, dataset, tmp_path, "standard_linear")
     stage = dataclasses.replace(stage, members=stage.members[:1])

@@ -8,10 +8,11 @@ import pytest
 import systems
 
 from moa_jax import config as configuration
-from moa_jax.command import inference, run
+from moa_jax.command import inference
 from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig, TreatmentConfig
 from moa_jax.data import simulate, tables
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Levels
+from moa_jax.engine import run
 from moa_jax.errors import UserError
 from moa_jax.features.log10 import log10_column
 from moa_jax.recipes import RECIPES, profile

@@ -19,7 +19,7 @@ from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig
 from moa_jax.data import formats, tables
 from moa_jax.data.dataset import Levels
 from moa_jax.data.names import Prefixes
-from moa_jax.engine import answers, participation, prediction
+from moa_jax.engine import answers, explanation, participation, prediction
 from moa_jax.engine.prediction import Chosen, Predict
 from moa_jax.errors import UserError
 from moa_jax.prepare import new_rows
@@ -78,10 +78,19 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     source = InputFile.of(config.data.test_features)
     targets = tuple(stored["data"]["columns"]["scored"])
     chosen = prediction.chosen(config, workdir, targets)
+    if not chosen.record:
+        logging.info(
+            "inference: probabilities are not calibrated and none is confident before "
+            "--mode=blend has learned how"
+        )
     contexts = prediction.finished(config, workdir)
     manifests = {name: context.manifest.path for name, context in contexts.items()}
     made_by = inference_record.made_by(stored, manifests, chosen.weights, chosen.record)
     outputs = [*(f"{name}.parquet" for name in contexts), *answers.PREDICTIONS, SUBMISSION]
+    seen = explanation.new_rows(config, workdir, targets)
+    if seen is not None:
+        made_by["explain"] = seen.question
+        outputs.append(explanation.FILE)
     folder, is_there = inference_record.find(workdir.path / "infer", source, made_by, outputs)
     if is_there:
         logging.info(
@@ -90,7 +99,9 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
         return folder / SUBMISSION
     predicts = prediction.loaded(config, contexts, targets)
     with inference_record.removing_if_empty(folder):
-        rows = _write(config, stored["data"], source, predicts, chosen, folder)
+        rows = _write(config, stored["data"], source, predicts, chosen, folder, seen)
+        if seen is not None:
+            seen.write(folder)
         inference_record.write(folder, source, made_by, rows, outputs)
     logging.info("inference: %s, %d rows", folder / SUBMISSION, rows)
     return folder / SUBMISSION
@@ -103,6 +114,7 @@ def _write(
     predicts: Mapping[str, Predict],
     chosen: Chosen,
     folder: Path,
+    seen: explanation.MostLikely | None,
 ) -> int:
     """Writes the models' predictions, their blend and answers; returns the number of rows."""
     levels, columns, count = Levels.of(config.data, config.treatment.encoding), data["columns"], 0
@@ -133,6 +145,8 @@ def _write(
             found = {name: predict(rows) for name, predict in predicts.items()}
             for name, predictions in found.items():
                 append[name](predictions)
+            if seen is not None:
+                seen.add(rows, found[seen.model])
             blended = combination.bounded(combination.combine(found, chosen.weights))
             submit(blended)
             treated = blended.aligned(rows.ids[~rows.is_control])

@@ -12,7 +12,7 @@ from moa_jax.config import RunConfig
 from moa_jax.data.dataset import Dataset
 from moa_jax.engine import participation
 from moa_jax.errors import UserError
-from moa_jax.recipes import ensemble, finished
+from moa_jax.recipes import attribution_baseline, ensemble, finished
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign, has_nonscored
 from moa_jax.store import files
@@ -56,7 +56,13 @@ def _repair_model(context: Context, designs: Sequence[StageDesign]) -> None:
     if not damaged:
         return
     gone = _damaged_folders(context, designs, damaged)
-    of_model = (finished.METRICS, finished.OOF, finished.TEST, ensemble.FILE)
+    of_model = (
+        finished.METRICS,
+        finished.OOF,
+        finished.TEST,
+        ensemble.FILE,
+        attribution_baseline.FILE,
+    )
     own = [context.folder / name for name in of_model]
     own += [context.folder / design.name / finished.TEST for design in designs]
     for path in own:

@@ -50,8 +50,21 @@ def settled(data: DataConfig, folder: str | Path) -> DataConfig:
         return data
     if data.source == "simulated":
         return dataclasses.replace(data, **{f: getattr(DataConfig(), f) for f in unset})
-    found: dict[str, Sequence[str]] = dict.fromkeys(TREATMENT, ())
-    found |= _in_files(Path(folder), {COLUMN_OF[field] for field in unset})
+    return taken(data, _in_files(Path(folder), {COLUMN_OF[field] for field in unset}))
+
+
+def taken(data: DataConfig, levels_of: Mapping[str, Sequence[str]]) -> DataConfig:
+    """Returns the section with the levels that it leaves to the data, as `settled` does.
+
+    Args:
+      data: the section; fields that name levels stay.
+      levels_of: levels of the columns of the treatment that there are, in their order, as texts.
+
+    Raises:
+      UserError: there are more levels than a field takes.
+    """
+    unset = [field for field in LEVELS_OF_FILES if not getattr(data, field)]
+    found: dict[str, Sequence[str]] = {**dict.fromkeys(TREATMENT, ()), **levels_of}
     fields: dict[str, object] = {}
     if "cp_times" in unset:
         times = [float(level_key(level)) for level in found["cp_time"]]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,10 @@ from moa_jax import config as configuration
 from moa_jax.blend import stored_weights
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import Dataset
-from moa_jax.engine import run
-from moa_jax.engine.prediction import Ensemble
+from moa_jax.engine import explanation, run
+from moa_jax.engine.prediction import LoadedEnsemble
 from moa_jax.errors import UserError
-from moa_jax.recipes import RECIPES
+from moa_jax.recipes import RECIPES, attribution
 from moa_jax.report import html, records
 from moa_jax.store import files, lock
 from moa_jax.store.predictions import Predictions
@@ -72,9 +73,41 @@ class FinishedRun:
             return self._ensemble.predict(rows)[0]
 
     def compounds(self, rows: Dataset, drugs: np.ndarray) -> pd.DataFrame:
-        """Returns the answers about the compounds [N] of such rows, see `Ensemble.compounds`."""
+        """Returns the answers about compounds [N] of rows, see `LoadedEnsemble.compounds`."""
         with computing(self.config):
             return self._ensemble.compounds(rows, drugs)
+
+    def explain(self, rows: Dataset, targets: Sequence[str] | None, by: str) -> pd.DataFrame:
+        """Returns what drives the predictions of rows by the best of the models with networks.
+
+        Args:
+          rows: treated rows, and controls, which are left out.
+          targets: the mechanisms; None for all.
+          by: `mechanism` for means over the rows in which a mechanism is most likely, as many as
+            the configuration says; `compound` for those of each compound, too; or `row`.
+
+        Raises:
+          UserError: see `attribution.attributions`; no model has networks.
+        """
+        explain = dataclasses.replace(self.config.explain, model="best")
+        config = dataclasses.replace(self.config, explain=explain)
+        with computing(config):
+            context = explanation.explained(config, Workdir(self.folder))
+            if context is None:
+                raise UserError("explain: expected a model with networks, found none")
+            ensemble = self._ensemble
+            rows = rows.at_trained_levels(ensemble.levels, ensemble.trained)
+            predictions = None if by == "row" else ensemble.predicts[context.model](rows)
+            return attribution.attributions(
+                config.models[context.model],
+                context,
+                rows,
+                targets,
+                by=by,
+                predictions=predictions,
+                most_rows=explain.most_rows,
+                steps=explain.steps,
+            )
 
     def load(self) -> None:
         """Reads what predicts, so that nothing damaged is found later.
@@ -86,8 +119,8 @@ class FinishedRun:
             self._ensemble  # noqa: B018
 
     @functools.cached_property
-    def _ensemble(self) -> Ensemble:
-        return Ensemble.load(self.config, Workdir(self.folder))
+    def _ensemble(self) -> LoadedEnsemble:
+        return LoadedEnsemble.load(self.config, Workdir(self.folder))
 
     @property
     def oof(self) -> Predictions:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from absl import logging
 
 from moa_jax.answers.rule import AnswerRule
 from moa_jax.blend import combination, stored_weights
@@ -47,7 +46,7 @@ class Chosen(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Ensemble:
+class LoadedEnsemble:
     """All models of a finished run, in memory.
 
     Rows of a time or dose that no training row has are predicted at the nearest one.
@@ -65,7 +64,7 @@ class Ensemble:
     trained: Mapping[str, Any]
 
     @classmethod
-    def load(cls, config: RunConfig, workdir: Workdir) -> Ensemble:
+    def load(cls, config: RunConfig, workdir: Workdir) -> LoadedEnsemble:
         """Reads the models of a work folder.
 
         Raises:
@@ -138,24 +137,18 @@ def chosen(config: RunConfig, workdir: Workdir, targets: tuple[str, ...]) -> Cho
       UserError: it is missing, damaged or of another run, or weighs predictions from elsewhere.
     """
     models, files = list(config.models), list(config.blend.files)
+    rules, listed = {answers.WELLS: AnswerRule.none(len(targets))}, config.answers.listed
     is_weighed = os.path.lexists(workdir.path / stored_weights.FILE)
-    weights: Mapping[str, Weight] = {models[0]: 1.0} if models else {}
-    learned = None
-    if is_weighed or len(models) != 1 or files:
-        record = stored_weights.read(workdir.path, [*models, *files], targets)
-        if files:
-            raise UserError(
-                f"{workdir.path / stored_weights.FILE}: expected weights of the models {models}, "
-                f"found one of {files[0]}, whose predictions come from a file; new rows cannot be "
-                "predicted"
-            )
-        stored_weights.check_origin(workdir.path, record, workdir.run, config.blend)
-        weights, learned = record["weights"], record.get("answers")
-    if learned:
-        return Chosen(weights, *answers.read(workdir.path, learned, len(targets)))
-    logging.info(
-        "inference: probabilities are not calibrated and none is confident before --mode=blend "
-        "has learned how"
-    )
-    rules = {answers.WELLS: AnswerRule.none(len(targets))}
-    return Chosen(weights, rules, config.answers.listed, {})
+    if len(models) == 1 and not files and not is_weighed:
+        return Chosen({models[0]: 1.0}, rules, listed, {})
+    record = stored_weights.read(workdir.path, [*models, *files], targets)
+    if files:
+        raise UserError(
+            f"{workdir.path / stored_weights.FILE}: expected weights of the models {models}, found "
+            f"one of {files[0]}, whose predictions come from a file; new rows cannot be predicted"
+        )
+    stored_weights.check_origin(workdir.path, record, workdir.run, config.blend)
+    if learned := record.get("answers"):
+        found = answers.read(workdir.path, learned, len(targets))
+        return Chosen(record["weights"], *found)
+    return Chosen(record["weights"], rules, listed, {})

@@ -17,7 +17,7 @@ from moa_jax.data import folds, levels, simulate, tables
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.names import Prefixes, level_key
 from moa_jax.deepinsight import inputs
-from moa_jax.engine import answers, limits, participation
+from moa_jax.engine import answers, explanation, limits, participation
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
 from moa_jax.recipes.context import Context
@@ -88,6 +88,7 @@ def check(config: RunConfig, dataset: Dataset) -> None:
       UserError: naming the model and its field.
     """
     limits.check_counts(config, dataset)
+    explanation.check(config, dataset)
     if config.treatment.encoding == "log10":
         _check_numbers(dataset)
     for name, model in config.models.items():
@@ -285,6 +286,7 @@ def blend(
     answers.remove(workdir.path)
     if learned is not None:
         learned.write(workdir.path)
+    explanation.of_training_rows(config, workdir, dataset, known)
     if predicted is not None and submission is not None:
         parts = answers.weighed(tests, weighed.weights)
         answers.write_test(folder, learned, config.answers, dataset.test, predicted, parts)

@@ -134,6 +134,7 @@ def _set_seeds(values: dict[str, Any], seeds: Any) -> dict[str, Any]:
     if not is_number and not isinstance(seeds, list | tuple):
         raise UserError(f"seeds: expected a number of networks or their seeds, found {seeds!r}")
     given: dict[str, Any] = {}
+    value: Any
     for model in values["models"]:
         own = [place for place in _of_models(values) if place.startswith(f"models.{model}.")]
         if any(place.endswith(f".{_SEEDS}") for place in own):

@@ -42,6 +42,7 @@ READ_WITH: Mapping[str, tuple[str, tuple | None]] = {
     "swap_portion": ("swap_probability", None),
     "loop_epochs": ("freeze_loop", ("faithful", "intended")),
     "oof": ("freeze_loop", ("faithful", "intended")),
+    **dict.fromkeys(("mechanisms", "per_compound", "most_rows", "steps"), ("model", ("best",))),
 }  # fmt: skip
 # What belongs to one method of several that are tried in turn is told, not refused.
 MAY_WAIT = ("blend.trials", "blend.nested_folds", "blend.unlike_splits")
@@ -62,6 +63,7 @@ READ_IN: Mapping[str, tuple[str, ...]] = {
     "blend.files": ("all", "train", "blend", "infer"),
     "blend": ("all", "blend", "infer"),
     "answers": ("all", "blend"),
+    "explain": ("all", "blend", "infer"),
 }
 
 

@@ -22,10 +22,11 @@ from moa_jax.engine import progress_lines, settings
 from moa_jax.engine.finished_run import FinishedRun
 from moa_jax.errors import UserError
 from moa_jax.estimators import checks, mechanism_inputs, mechanism_saved
-from moa_jax.schema import shown
+from moa_jax.recipes import attribution
+from moa_jax.schema import shown, suggestion
 
 if TYPE_CHECKING:
-    pass
+    import pandas as pd
 
 
 class MechanismClassifier(ClassifierMixin, BaseEstimator):
@@ -123,21 +124,27 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
         given = mechanism_inputs.given(X, groups)
         config = self._configuration(given.groups is not None)
         table = self._checked(given.table, reset=True, Y=Y)
-        found = mechanism_inputs.labels(Y, X)
+        data = mechanism_inputs.settled(table, config.data)
+        config = dataclasses.replace(config, data=data)
+        found = mechanism_inputs.labels(Y, X, data.missing_targets)
         check_consistent_length(table, found.targets.values)
-        rows = mechanism_inputs.rows(table, given, config.data, self)
+        rows = mechanism_inputs.rows(table, given, config, False, self)
         if sample_weight is not None:
             self._check_weights(sample_weight, rows.features)
         if found.classes is not None and rows.is_control.any():
             raise ValueError("Y: expected labels [N, L] of rows with controls, which have no class")
         self._check_kept(config, rows)
-        rows = dataclasses.replace(rows, scored=found.targets)
+        targets = found.targets
+        if targets.known is not None:  # a control has no mechanism
+            known = targets.known | rows.is_control[:, None]
+            targets = dataclasses.replace(targets, known=known)
+        rows = dataclasses.replace(rows, scored=targets)
         with progress_lines.shown(self.verbose):
             run = FinishedRun.train(config, rows, self.workdir)
         self.mechanisms_ = np.array(found.targets.names, object)
-        self.classes_ = found.classes
-        if found.classes is None:
-            self.classes_ = mechanism_inputs.label_classes(len(found.targets.names))
+        self.classes_ = mechanism_inputs.label_classes(len(found.targets.names))
+        if found.classes is not None:
+            self.classes_ = found.classes
         self._run, self._group_name = run, groups if isinstance(groups, str) else None
         self.oof_ = np.zeros(found.targets.values.shape)
         self.oof_[~rows.is_control] = run.oof.aligned(rows.ids[~rows.is_control]).values
@@ -148,10 +155,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X) -> np.ndarray:
         """Returns the probabilities of the labels, or of the classes, [N, L] float64."""
         check_is_fitted(self)
-        # Training rows have a column of groups that new ones need not have.
-        named = self._group_name
-        known = hasattr(X, "columns") and named in X.columns
-        rows = dataclasses.replace(self._rows(X, named if known else None), drug_id=None)
+        rows = dataclasses.replace(self._rows(X, self._column(X)), drug_id=None)
         probabilities = self._run.predict(rows).values
         return probabilities if self._is_multi_label else _of_sum_one(probabilities)
 
@@ -183,12 +187,47 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
           ValueError: X or compounds is not what is expected.
         """
         check_is_fitted(self)
-        rows = self._rows(X, self._group_name if compounds is None else compounds)
+        rows = self._rows(X, self._column(X) if compounds is None else compounds)
         if rows.drug_id is None:
             raise ValueError("compounds: expected the compound of each row, found none")
         if rows.is_control.all():
             raise ValueError("X: expected treated rows, found controls alone")
         return self._run.compounds(rows, rows.drug_id)
+
+    def explain(self, X, target=None, *, by="mechanism", compounds=None) -> pd.DataFrame:
+        """Returns which columns drive the probability of mechanisms, by integrated gradients.
+
+        Args:
+          X: [N, columns] as for `fit`.
+          target: the mechanism, several, or None for all.
+          by: what attributions are means over: `mechanism`, the rows of X in which it is most
+            likely, as the command line has it; `compound`, those of each compound, too; or `row`,
+            each row alone.
+          compounds: as of `predict_compounds`, for `compound`.
+
+        Returns:
+          Columns `mechanism`, `feature` and `attribution`, in log odds, and `compound` or `sig_id`;
+          see `moa_jax.recipes.attribution.attributions`.
+
+        Raises:
+          ValueError: X, target, by or compounds is not what is expected.
+        """
+        check_is_fitted(self)
+        if by not in attribution.UNITS:
+            raise ValueError(f"by: expected one of {[*attribution.UNITS]}, found {shown(by)}")
+        wanted = None if target is None else [target] if np.ndim(target) == 0 else [*target]
+        names = None if wanted is None else [str(name) for name in wanted]
+        for name in names or ():
+            if name not in self.mechanisms_:
+                near = suggestion(name, self.mechanisms_)
+                raise ValueError(f"target: expected mechanisms, found no {name!r}{near}")
+        rows = self._rows(X, self._column(X) if compounds is None else compounds)
+        if by == "compound" and rows.drug_id is None:
+            raise ValueError("compounds: expected the compound of each row, found none")
+        if rows.is_control.all():
+            raise ValueError("X: expected treated rows, found controls alone")
+        with progress_lines.shown(self.verbose):
+            return self._run.explain(rows, names, by)
 
     @property
     def scores_(self) -> dict[str, Any]:
@@ -233,11 +272,17 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
     def _is_multi_label(self) -> bool:
         return self.classes_.ndim == 2
 
+    def _column(self, X) -> str | None:
+        """Returns the column of groups that `fit` had where X has it: new rows need not."""
+        found = X.obs if hasattr(X, "obs") else X
+        has = hasattr(found, "columns") and self._group_name in found.columns
+        return self._group_name if has else None
+
     def _rows(self, X, groups: Any) -> Dataset:
         """Returns rows with the columns of the training rows; groups as of `given`."""
         given = mechanism_inputs.given(X, groups)
         table = self._checked(given.table, reset=False)
-        return mechanism_inputs.rows(table, given, self._run.config.data, self)
+        return mechanism_inputs.rows(table, given, self._run.config, True, self)
 
     def _configuration(self, grouped: bool) -> RunConfig:
         state = self.random_state

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from moa_jax.config import DataConfig
-from moa_jax.data.columns import LARGEST_NUMBER
-from moa_jax.data.dataset import TREATMENT, Dataset, Levels, Targets
-from moa_jax.data.names import Prefixes, is_missing, level_key
+from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig
+from moa_jax.data import levels
+from moa_jax.data.columns import LARGEST_NUMBER, Columns
+from moa_jax.data.dataset import LEVELLED, TREATMENT, Dataset, Levels, Targets
+from moa_jax.data.names import Prefixes, is_missing, level_key, ordered_levels
+from moa_jax.errors import UserError
 from moa_jax.schema import shown, suggestion
 
 if TYPE_CHECKING:
@@ -23,7 +27,7 @@ ID = "sig_id"
 
 
 @dataclasses.dataclass(frozen=True)
-class Given:
+class GivenRows:
     """X without what is about rows.
 
     Attributes:
@@ -38,7 +42,7 @@ class Given:
 
 
 @dataclasses.dataclass(frozen=True)
-class Labels:
+class GivenLabels:
     """Y as the targets of rows.
 
     Attributes:
@@ -50,7 +54,7 @@ class Labels:
     classes: np.ndarray | None
 
 
-def given(X: Any, groups: Any = None) -> Given:
+def given(X: Any, groups: Any = None) -> GivenRows:
     """Takes X apart.
 
     Args:
@@ -76,7 +80,7 @@ def given(X: Any, groups: Any = None) -> Given:
                 f"groups: expected the group of each row, found {groups!r}, which can only name a "
                 "column of a data frame"
             )
-        return Given(X, None, found)
+        return GivenRows(X, None, found)
     ids = X.index.to_numpy()
     if isinstance(groups, str):
         if groups not in X.columns:
@@ -85,10 +89,44 @@ def given(X: Any, groups: Any = None) -> Given:
         found, X = X[groups].to_numpy(object), X.drop(columns=groups)
     if ID in X.columns:
         ids, X = X[ID].to_numpy(object), X.drop(columns=ID)
-    return Given(X, ids, found)
+    return GivenRows(X, ids, found)
 
 
-def rows(table: Any, of: Given, data: DataConfig, estimator: Any = None) -> Dataset:
+def settled(table: Any, data: DataConfig) -> DataConfig:
+    """Returns the section with the levels that it leaves to the data, those of a table.
+
+    Args:
+      table: a data frame, or an array.
+      data: the section.
+
+    Raises:
+      ValueError: a time is no number, or a cell is empty.
+    """
+    if all(getattr(data, field) for field in LEVELS_OF_FILES):
+        return data
+    found: dict[str, list[str]] = {}
+    for name, values in _treatment(table).items():
+        texts = dict.fromkeys(str(value).strip() for value in values)
+        wrong = next((text for text in texts if is_missing(text)), None)
+        if name == "cp_time" and wrong is None:
+            wrong = next((t for t in texts if not isinstance(level_key(t), float)), None)
+        if wrong is not None:
+            expected = "hours as numbers" if name == "cp_time" else "a level in every cell"
+            raise ValueError(f"X: column {name}: expected {expected}, found {wrong!r}")
+        found[name] = ordered_levels(texts)
+    return levels.taken(data, found)
+
+
+def _treatment(table: Any) -> dict[str, np.ndarray]:
+    """Returns the columns of the treatment that a data frame has, by name."""
+    if not hasattr(table, "columns"):
+        return {}
+    return {name: table[name].to_numpy(object) for name in TREATMENT if name in table.columns}
+
+
+def rows(
+    table: Any, of: GivenRows, config: RunConfig, is_trained: bool, estimator: Any = None
+) -> Dataset:
     """Returns rows as those of a features file.
 
     Columns of the treatment are known by their names; of the others those that `cell_prefixes` fit
@@ -97,20 +135,19 @@ def rows(table: Any, of: Given, data: DataConfig, estimator: Any = None) -> Data
     Args:
       table: [N, columns] a data frame, or an array, whose columns are called g-0, g-1, ...
       of: ids and groups of the rows.
-      data: levels and prefixes.
+      config: its levels, their encoding, and its prefixes.
+      is_trained: whether the rows are for trained models, whose levels are settled.
       estimator: whose name messages have.
 
     Raises:
       ValueError: a cell is not what is expected.
     """
-    levels, prefixes = Levels.of(data), Prefixes.of(data)
-    treatment: dict[str, np.ndarray] = {}
+    encoding, prefixes = config.treatment.encoding, Prefixes.of(config.data)
+    known, treatment = Levels.of(config.data, encoding), _treatment(table)
     if hasattr(table, "columns"):
         names = [str(name) for name in table.columns]
         if not all(isinstance(name, str) for name in table.columns):
             names = [f"g-{number}" for number in range(len(names))]
-        else:
-            treatment = {n: table[n].to_numpy(object) for n in TREATMENT if n in names}
     else:
         names = [f"g-{number}" for number in range(table.shape[1])]
     group = {name: prefixes.group(name) for name in names if name not in treatment}
@@ -126,35 +163,42 @@ def rows(table: Any, of: Given, data: DataConfig, estimator: Any = None) -> Data
             f"X: column {(*genes, *cells)[column]}, row {row}: expected a number between "
             f"{-LARGEST_NUMBER:g} and {LARGEST_NUMBER:g}, found {values[row, column]:g}"
         )
-    num_rows = len(values)
+    ids = _ids(of.ids, len(values))
+    texts = {name: pa.array([*map(str, cells)], pa.string()) for name, cells in treatment.items()}
+    read = Columns(Path("X"), ids, pa.table(texts), is_trained)
 
     def level(name: str, allowed: Sequence[Any], field: str) -> np.ndarray:
         if name not in treatment:
-            return np.full(num_rows, allowed[0], object)
-        return _levels(name, treatment[name], allowed, field)
+            return np.full(len(values), allowed[0], object)
+        is_open = is_trained and name in LEVELLED and encoding != "one_hot"
+        try:
+            return read.levels(name, allowed, f"data.{field}", encoding if is_open else None)
+        except UserError as error:
+            raise ValueError(str(error)) from None
 
-    kinds = level("cp_type", (levels.treated, levels.control), "treated_type or control_type")
-    is_control = kinds == levels.control
+    kinds = (known.treated, known.control, *known.others)
+    is_control = level("cp_type", kinds, "treated_type or data.control_type") == known.control
     return Dataset(
-        _ids(of.ids, num_rows),
+        ids,
         genes,
         cells,
         features=values,
-        cp_time=level("cp_time", levels.cp_time, "cp_times").astype(levels.time_dtype),
-        cp_dose=level("cp_dose", levels.cp_dose, "cp_doses"),
+        cp_time=level("cp_time", known.cp_time, "cp_times").astype(known.time_dtype),
+        cp_dose=level("cp_dose", known.cp_dose, "cp_doses"),
         is_control=is_control,
-        drug_id=_groups(of.groups, is_control, levels.control),
+        drug_id=_groups(of.groups, is_control, known.control),
         treatment=tuple(name for name in TREATMENT if name in treatment),
     )
 
 
-def labels(Y: Any, X: Any) -> Labels:
+def labels(Y: Any, X: Any, missing: str = "error") -> GivenLabels:
     """Returns the targets of rows.
 
     Args:
       Y: [N] classes; [N, L] labels of 0 and 1, whose names a data frame has; or, of an AnnData, the
         name of a column of `obs` that holds classes, or names of columns of labels.
       X: what Y is of.
+      missing: what a label that is NaN is: an `error`, or, with `mask`, one that is not known.
 
     Raises:
       ValueError: Y holds neither, or has other rows or another order than X.
@@ -175,15 +219,26 @@ def labels(Y: Any, X: Any) -> Labels:
         Y = Y.drop(columns=ID) if ID in Y.columns else Y
         names = [str(name) for name in Y.columns]
         _check_names("Y", "labels", names)
-    values = check_array(Y, ensure_2d=False, dtype=None, input_name="Y", ensure_min_features=0)
+    if missing == "mask" and getattr(Y, "ndim", 0) == 2:
+        allowed: Any = "allow-nan"
+    else:
+        allowed = True
+    values = check_array(
+        Y,
+        ensure_2d=False,
+        dtype=None,
+        input_name="Y",
+        ensure_min_features=0,
+        ensure_all_finite=allowed,
+    )
     if values.ndim == 2 and values.shape[1] == 0:
         raise ValueError("Y: expected labels, found no column")
     if values.ndim == 2 and (values.shape[1] > 1 or _are_labels(values)):
-        return Labels(_of_labels(values, names), None)
+        return GivenLabels(_of_labels(values, names), None)
     values = column_or_1d(values, warn=names is None)
     classes = _classes(values)
     of_class = (values[:, None] == classes).astype(np.uint8)
-    return Labels(Targets(tuple(str(name) for name in classes.tolist()), of_class), classes)
+    return GivenLabels(Targets(tuple(str(name) for name in classes.tolist()), of_class), classes)
 
 
 def _check_names(where: str, kind: str, names: Sequence[str]) -> None:
@@ -204,17 +259,23 @@ def _of_labels(values: np.ndarray, names: list[str] | None) -> Targets:
         raise ValueError(f"Y: expected labels of 0 and 1, found {shown(wrong)}")
     if names is None:
         names = [f"label_{number}" for number in range(values.shape[1])]
-    return Targets(tuple(names), values.astype(np.uint8))
+    found = values.astype(np.float64)
+    known = ~np.isnan(found)
+    if not known.any(0).all():
+        empty = names[int(np.argmin(known.any(0)))]
+        raise ValueError(f"Y: {empty}: expected labels, found none but NaN; leave it out")
+    return Targets(tuple(names), np.where(known, found, 0).astype(np.uint8), known)
 
 
 def _are_labels(values: np.ndarray) -> bool:
-    """Tells whether all are 0 or 1, or false or true."""
+    """Tells whether all are 0 or 1, false or true, or not known."""
     if values.dtype.kind not in "biufO":
         return False
     kinds = (bool, int, float, np.bool_, np.integer, np.floating)
     if values.dtype.kind == "O" and not all(isinstance(value, kinds) for value in values.flat):
         return False
-    return bool(np.isin(values.astype(np.float64), (0, 1)).all())
+    numbers = values.astype(np.float64)
+    return bool((np.isnan(numbers) | np.isin(numbers, (0, 1))).all())
 
 
 def _classes(values: np.ndarray) -> np.ndarray:
@@ -263,15 +324,3 @@ def _groups(found: Any, is_control: np.ndarray, control: str) -> np.ndarray | No
         )
     texts[missing] = control
     return texts
-
-
-def _levels(name: str, values: np.ndarray, allowed: Sequence[Any], field: str) -> np.ndarray:
-    level_of = {level_key(str(level)): level for level in allowed}
-    found = [level_of.get(level_key(str(value))) for value in values]
-    if None in found:
-        wrong = values[found.index(None)]
-        raise ValueError(
-            f"X: column {name}: expected one of {', '.join(map(str, allowed))}, found "
-            f"{shown(wrong)}; the fields data.{field} of the configuration set them"
-        )
-    return np.array(found, object)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+STATISTICS = ("sum", "mean", "deviation", "kurtosis", "skewness")
+
 
 def row_statistics(values: np.ndarray) -> np.ndarray:
     """Returns sum, mean, standard deviation, excess kurtosis and skewness of each row, [N, 5].

@@ -15,6 +15,7 @@ from moa_jax.data.folds import Split
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.features import Arrays, Features
 from moa_jax.recipes.host_stage import HostStage, HostTraining
+from moa_jax.training.attribution import Reading
 from moa_jax.training.members import Member, MemberId, Nesting, cross_validation
 from moa_jax.training.stage import Forward, Stage
 
@@ -135,6 +136,20 @@ class StageDesign:
             shares_batches=self.shares_batches,
             rows_at_once=self.rows_at_once,
         )
+
+    def reading(self, network: nn.Module) -> Reading:
+        """Returns how a member reads a table, where the network is differentiated."""
+        held = tuple(getattr(network, "cat_idxs", ()))
+        if self.draws is None:
+            return Reading(self.features.columns, self.features.inputs_of, held)
+
+        def columns(table: jax.Array, data: Drawn) -> jax.Array:
+            return self.features.columns(table, data.features)
+
+        def inputs(values: jax.Array, data: Drawn) -> tuple:
+            return (*self.features.inputs_of(values, data.features), data.draws)
+
+        return Reading(columns, inputs, held)
 
     def stage(
         self,

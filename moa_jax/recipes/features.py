@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from moa_jax.data.dataset import Dataset
 from moa_jax.features.transforms import TRANSFORMS
+from moa_jax.recipes.attribution_baseline import Ends
 from moa_jax.recipes.context import Context
+from moa_jax.recipes.origins import Traced
 from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.store.transform_files import Transform, Transforms
 from moa_jax.training.members import Blocks, Member, MemberId
@@ -137,6 +140,29 @@ class Features(abc.ABC):
         self, table: jax.Array, member_data: Any, rows: jax.Array, key: jax.Array, train: bool
     ) -> tuple[jax.Array, ...]:
         """Returns the network's inputs for a batch of one member: the `inputs` of a `Forward`."""
+
+    def columns(self, table: jax.Array, member_data: Any) -> jax.Array:
+        """Returns what one member reads of each row of a table, [N, F]."""
+        return table
+
+    def inputs_of(self, columns: jax.Array, member_data: Any) -> tuple[jax.Array, ...]:
+        """Returns the network's inputs for what one member reads of a batch, [batch, F]."""
+        rows = jnp.arange(len(columns))
+        return self.inputs(columns, member_data, rows, jax.random.key(0), False)
+
+    @abc.abstractmethod
+    def origins(
+        self, ends: Ends, table: np.ndarray, stage: str, stored: Stored, predicted: Sequence[str]
+    ) -> list[Traced]:
+        """Returns where what members read comes from, of each set; of one where all sets agree.
+
+        Args:
+          ends: rows and the baseline.
+          table: [R + 1, ...] the stage's table of the R rows and, last, of the baseline.
+          stage: the stage.
+          stored: its sets.
+          predicted: targets of the earlier stage whose predictions are read.
+        """
 
     @abc.abstractmethod
     def shapes(self, known: Known, members: Sequence[Member], widths: Mapping[str, int]) -> Arrays:

@@ -16,8 +16,10 @@ from moa_jax.deepinsight import inputs
 from moa_jax.deepinsight.feature_map import FeatureMap
 from moa_jax.deepinsight.inputs import Placement
 from moa_jax.deepinsight.log_scale import LogScale
+from moa_jax.recipes.attribution_baseline import Ends
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.features import Arrays, Features, Known, Passage, Stored, Transforms
+from moa_jax.recipes.origins import Traced
 from moa_jax.training.members import Member, MemberId
 
 
@@ -80,6 +82,13 @@ class ImageFeatures(Features):
             swap_probability=self.swap_probability,
             swap_portion=self.swap_portion,
         )
+
+    def origins(
+        self, ends: Ends, table: np.ndarray, stage: str, stored: Stored, predicted: Sequence[str]
+    ) -> list[Traced]:
+        """The table has the columns themselves: a pixel's gradient goes to those that share it."""
+        names = ("cp_type", "cp_dose", "cp_time", *ends.rows.genes, *ends.rows.cells)
+        return [Traced.of(table.astype(np.float64), names)]
 
     def shapes(self, known: Known, members: Sequence[Member], widths: Mapping[str, int]) -> Arrays:
         """Every column has a pixel of its own here, while in a fitted map some share one."""

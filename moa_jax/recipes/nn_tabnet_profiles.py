@@ -11,7 +11,6 @@ import numpy as np
 
 from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
 from moa_jax.features.rank_gauss import holding
-from moa_jax.features.row_statistics import row_statistics
 from moa_jax.features.selection import VarianceSelection
 from moa_jax.features.umap_joint import EMBEDDINGS
 from moa_jax.recipes import profile
@@ -88,20 +87,26 @@ class TabNetProfile:
             if count := self.clusters[group]:
                 cluster = functools.partial(ClusterOneHot, count, algorithm="elkan")
                 clusters.append(steps(f"{group}_clusters", cluster, table[:, block]))
-        blocks = profile.statistics_blocks(present)
         # Unlike in the Simple NN there is no sum.
-        statistics = [row_statistics(table[:, block])[:, 1:] for block in blocks]
+        statistics = profile.statistics(steps, table, present, slice(1, None))
         if self.duplicate_factor_columns and len(factors) == 2:
-            factors = [selected_by_name(*factors)]
+            order = selected_by_name(*(both.shape[1] for both in factors))
+            factors = [np.concatenate(factors, axis=1)[:, order]]
         return np.concatenate([table, *factors, *clusters, *statistics], axis=1)
 
 
-def selected_by_name(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Returns the columns of two tables whose columns are called 0, 1, ... in both.
+def selected_by_name(first: int, second: int) -> np.ndarray:
+    """Returns positions in a table that joins two, whose columns are called 0, 1, ... in both.
 
     For every name, those of the first table and then those of the second, every column of that
     name is taken: names that both have come twice, and with both columns each time.
+
+    >>> selected_by_name(3, 2).tolist()
+    [0, 3, 1, 4, 2, 0, 3, 1, 4]
+
+    Args:
+      first, second: number of columns of each.
     """
-    both = min(first.shape[1], second.shape[1])
-    pairs = np.stack([first[:, :both], second[:, :both]], axis=2).reshape(len(first), -1)
-    return np.concatenate([pairs, first[:, both:], pairs, second[:, both:]], axis=1)
+    both, place = min(first, second), np.arange(first + second)
+    pairs = np.stack([place[:both], place[first : first + both]], axis=1).ravel()
+    return np.concatenate([pairs, place[both:first], pairs, place[first + both :]])

@@ -11,6 +11,7 @@ from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.names import level_key
 from moa_jax.features.log10 import log10_column
 from moa_jax.features.one_hot import one_hot
+from moa_jax.features.row_statistics import STATISTICS, row_statistics
 from moa_jax.store.transform_files import Transform
 
 
@@ -67,6 +68,18 @@ class Steps:
             self.fitted[name] = new().fit(values[: self.num_train] if on_train_alone else values)
         return self.fitted[name].transform(values)
 
+    def derive(
+        self, names: Sequence[str], function: Callable[[np.ndarray], np.ndarray], values: np.ndarray
+    ) -> np.ndarray:
+        """Returns the columns that a function without a fit makes of [N, columns].
+
+        Args:
+          names: of the columns that it makes.
+          function: of the values.
+          values: [N, columns].
+        """
+        return function(values)
+
 
 class Widths(Steps):
     """Stands in for transforms that are not fitted: zeros, as wide as what they would make."""
@@ -111,11 +124,32 @@ def groups(num_genes: int, num_columns: int) -> list[tuple[str, slice]]:
     return [(name, block) for name, block in present if block.stop > block.start]
 
 
-def statistics_blocks(present: list[tuple[str, slice]]) -> list[slice]:
+def statistics_blocks(present: list[tuple[str, slice]]) -> list[tuple[str, slice]]:
     """Returns the blocks that statistics of a row are taken of: each group, then both together."""
-    blocks = [block for _, block in present]
-    # With one group alone, both together would repeat that group's statistics.
-    return [*blocks, slice(0, blocks[-1].stop)] if len(blocks) == 2 else blocks
+    if len(present) < 2:  # both together would repeat that group's statistics
+        return present
+    return [*present, ("all", slice(0, present[-1][1].stop))]
+
+
+def statistics(
+    steps: Steps, table: np.ndarray, present: list[tuple[str, slice]], kinds: slice = slice(None)
+) -> list[np.ndarray]:
+    """Returns statistics of each row over each of its blocks.
+
+    Args:
+      steps: of the profile.
+      table: [N, F], which begins with the columns of the groups.
+      present: the groups.
+      kinds: which of `STATISTICS` there are.
+    """
+    return [
+        steps.derive(
+            [f"{name} {kind}" for kind in STATISTICS[kinds]],
+            lambda values: row_statistics(values)[:, kinds],
+            table[:, block],
+        )
+        for name, block in statistics_blocks(present)
+    ]
 
 
 def treatment(rows: Dataset, levels: Levels) -> list[np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,16 @@ import numpy as np
 from moa_jax.data.dataset import Dataset
 from moa_jax.features.rank_gauss import holding
 from moa_jax.recipes import profile
+from moa_jax.recipes.attribution_baseline import Ends
 from moa_jax.recipes.features import Arrays, Features, Known, Passage, Stored, Transforms
+from moa_jax.recipes.origins import Direct, Origins, Traced
 from moa_jax.recipes.profile import Profile
 from moa_jax.store.transform_files import Transform
 from moa_jax.training.members import Member, MemberId
 
 PREDICTIONS = "predictions"
+# Marks go down from here, where no time or dose is.
+FIRST_MARK = -1e9
 # From rows, their profile's columns and the columns made of earlier predictions, either of width 0
 # where the stage has none, to the network's inputs [N, F].
 Arrange = Callable[[Dataset, np.ndarray, np.ndarray], np.ndarray]
@@ -106,6 +111,63 @@ class ProfileFeatures(Features):
         self, table: jax.Array, member_data: jax.Array, rows: jax.Array, key: jax.Array, train: bool
     ) -> tuple[jax.Array]:
         return (table[rows, member_data],)
+
+    def columns(self, table: jax.Array, member_data: jax.Array) -> jax.Array:
+        return table[:, member_data]
+
+    def inputs_of(self, columns: jax.Array, member_data: jax.Array) -> tuple[jax.Array]:
+        return (columns,)
+
+    def origins(
+        self, ends: Ends, table: np.ndarray, stage: str, stored: Stored, predicted: Sequence[str]
+    ) -> list[Traced]:
+        owners, found = stored(self.profile_of or stage), []
+        for fitted, values in zip(owners, np.moveaxis(table, 1, 0), strict=True):
+            own = Traced([])
+            if self.profile is not None:
+                of_rows: Any = ends.columns
+                made: Any = self.profile.columns(of_rows, len(ends.rows.genes), Origins(fitted))
+                own = made
+            width, earlier = own.shape[1], len(predicted)
+            places, treatments = self._places(ends.every, width, earlier)
+            rest = np.zeros((len(values), earlier))
+            is_earlier = (places >= width) & (places < width + earlier)
+            rest[:, places[is_earlier] - width] = values[:, : len(places)][:, is_earlier]
+            parts = [
+                Direct(rest, np.array([f"prediction of {name}" for name in predicted], object)),
+                Direct(
+                    values[:, : len(places)][:, places >= width + earlier].astype(np.float64),
+                    np.array(treatments, object),
+                ),
+            ]
+            found.append(Traced([*own.parts, *parts]).take(places))
+        return found
+
+    def _places(self, rows: Dataset, width: int, earlier: int) -> tuple[np.ndarray, list[str]]:
+        """Returns where each input comes from, and the names of those of the treatment.
+
+        Places are those among the profile's columns, the earlier predictions and the treatment's
+        inputs, one after another. What only arranges columns shows where it puts them when they
+        hold their places; what time or dose make changes with these.
+
+        Args:
+          rows: rows of all times and doses that there are.
+          width, earlier: numbers of the profile's columns and of earlier predictions.
+        """
+        marks = FIRST_MARK - np.arange(width + earlier)
+
+        def arranged(name: str) -> np.ndarray:
+            levels: Any = np.unique(getattr(rows, name))
+            some = dataclasses.replace(rows.take(np.zeros(len(levels), int)), **{name: levels})
+            each = np.tile(marks, (len(levels), 1))
+            return self.arrange(some, each[:, :width], each[:, width:])
+
+        by_dose = arranged("cp_dose")
+        first, is_dose = by_dose[0], np.ptp(by_dose, axis=0) > 0
+        is_mark = first <= FIRST_MARK
+        places = np.where(is_mark, FIRST_MARK - first, 0).astype(int)
+        places[~is_mark] = width + earlier + np.arange((~is_mark).sum())
+        return places, ["cp_dose" if dose else "cp_time" for dose in is_dose[~is_mark]]
 
     def shapes(self, known: Known, members: Sequence[Member], widths: Mapping[str, int]) -> Arrays:
         dataset, first = known.dataset, known.rows.take(np.arange(1))

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -185,7 +185,7 @@ class Config(Recipe, Ranges):
         if self.depths[group]:
             return drawn
         # What is left is convex: the highest rate gets to its minimum soonest.
-        rates = dict.fromkeys(Draw._fields[Draw._fields.index("dropout") :], 0.0)
+        rates: dict[str, Any] = dict.fromkeys(Draw._fields[Draw._fields.index("dropout") :], 0.0)
         return drawn._replace(learning_rate=self.learning_rate[1], weight_decay=0.0, **rates)
 
     def dealt(self, group: int) -> list[int]:

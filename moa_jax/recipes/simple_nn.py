@@ -15,7 +15,6 @@ from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.folds import Split
 from moa_jax.features.factors import ClusterOneHot, FactorScores
 from moa_jax.features.rank_gauss import holding
-from moa_jax.features.row_statistics import row_statistics
 from moa_jax.recipes import optimisation, profile
 from moa_jax.recipes.dense import DenseTraining
 from moa_jax.recipes.profile import Steps
@@ -168,7 +167,5 @@ class SimpleProfile:
             for name, block in present
             if self.clusters[name]
         ]
-        statistics = [
-            row_statistics(table[:, block]) for block in profile.statistics_blocks(present)
-        ]
+        statistics = profile.statistics(steps, table, present)
         return np.concatenate([table, *clusters, *statistics], axis=1)

@@ -15,7 +15,7 @@ from absl import logging
 from moa_jax.config import switches
 from moa_jax.data.dataset import Dataset
 from moa_jax.data.folds import Split
-from moa_jax.recipes import ensemble, finished, notes
+from moa_jax.recipes import attribution_baseline, ensemble, finished, notes
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign, has_nonscored, scored
 from moa_jax.recipes.features import Arrays, Passage, known_of
@@ -370,4 +370,6 @@ def _write(
             "reported": result.reported,
         },
     )
-    context.manifest.add([*written, context.folder / OOF, context.folder / METRICS])
+    attribution_baseline.write(context.folder, dataset)
+    own = [context.folder / name for name in (OOF, METRICS, attribution_baseline.FILE)]
+    context.manifest.add([*written, *own])

@@ -13,8 +13,10 @@ import numpy as np
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.features.selection import ChosenColumns, t_test_columns
 from moa_jax.recipes import two_heads_inputs
+from moa_jax.recipes.attribution_baseline import Ends
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.features import Arrays, Features, Known, Passage, Stored, Transforms
+from moa_jax.recipes.origins import Traced
 from moa_jax.recipes.two_heads_inputs import PREDICTORS
 from moa_jax.training.members import Member, MemberId
 
@@ -80,6 +82,23 @@ class TwoHeadsFeatures(Features):
         train: bool,
     ) -> tuple[jax.Array, jax.Array]:
         return two_heads_inputs.two_inputs(table, member_data, rows, key, train)
+
+    def origins(
+        self, ends: Ends, table: np.ndarray, stage: str, stored: Stored, predicted: Sequence[str]
+    ) -> list[Traced]:
+        features, sizes = ends.columns, _sizes(ends.rows)
+        means, start = [], 0
+        for size in filter(None, sizes):
+            block = features[:, start : start + size]
+            found = block.combined(block.values.mean(1)[:, None], np.full((1, size), 1 / size))
+            means += found.parts
+            start += size
+        indicators = []
+        if self.levels is not None:
+            names = ["cp_time"] * len(self.levels.cp_time) + ["cp_dose"] * len(self.levels.cp_dose)
+            of_treatment = table[:, sum(sizes) : sum(sizes) + len(names)].astype(np.float64)
+            indicators = Traced.of(of_treatment, names).parts
+        return [Traced([*features.parts, *indicators, *means])]
 
     def shapes(self, known: Known, members: Sequence[Member], widths: Mapping[str, int]) -> Arrays:
         rows, dtype, count = known.rows, jnp.result_type(float), len(members)

@@ -149,6 +149,7 @@ class Predictor(MemberPredictor):
         devices: Devices,
         member_data: MemberArrays = (),
         share: float = 1.0,
+        program: MemberFunction | None = None,
     ):
         """Loads the weights where they fit.
 
@@ -160,6 +161,7 @@ class Predictor(MemberPredictor):
           devices: devices and strategy.
           member_data: arrays of each member, stacked.
           share: this predictor's share of the memory for members, if there are several.
+          program: what is computed of rows by each member; None for `predict`.
 
         Raises:
           UserError: a member's file is missing, damaged, or of other shapes than the others.
@@ -173,7 +175,10 @@ class Predictor(MemberPredictor):
         self.groups = even_groups(range(len(members)), at_once)
         self._members, self._data = members, member_data
         self._slots_per_shard = -(-len(self.groups[0]) // devices.num_shards)
-        self._program = lifted(name, forward, devices, devices.inner(forward.inner))
+        inner = devices.inner(forward.inner)
+        self._program = lifted(name, forward, devices, inner)
+        if program is not None:
+            self._program = Program(name, program, devices, inner=inner, donate=False)
         self._resident = self._load(self.groups[0]) if len(self.groups) == 1 else None
 
     def _members_that_fit(self, members: Sequence[MemberId], share: float) -> int:
@@ -205,7 +210,8 @@ class Predictor(MemberPredictor):
 
     def __call__(
         self, inputs: SharedArrays, rows: Callable[[Sequence[int]], np.ndarray], steps: int
-    ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+    ) -> Iterator[tuple[Sequence[int], Any]]:
+        """Yields what `MemberPredictor` does, or another program's output in its place."""
         shared = self.devices.put_shared(PredictionShared(inputs, np.int32(steps)))
         for group in self.groups:
             member = self._resident or self._load(group)
@@ -231,6 +237,10 @@ class WithMembers(Protocol):
     @property
     def shared(self) -> SharedArrays:
         """Arrays that all members read."""
+
+    @property
+    def known(self) -> np.ndarray | None:
+        """Which targets are known, [N, L] bool; None where all are."""
 
 
 def out_of_fold(

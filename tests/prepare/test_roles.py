@@ -7,9 +7,9 @@ import pytest
 from prepare import screens
 from prepare.test_formats import load
 
-from moa_jax.command import run
 from moa_jax.config import DataConfig, RunConfig
 from moa_jax.data import prepared
+from moa_jax.engine import run
 from moa_jax.errors import UserError
 from moa_jax.prepare.__main__ import main
 
