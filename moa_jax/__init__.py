@@ -10,7 +10,10 @@ __version__ = "0.1.0"
 _ESTIMATORS = {
     "DeepInsight": "moa_jax.estimators.deep_insight",
     "TabNetClassifier": "moa_jax.estimators.tabnet_classifier",
+    "TabNetPretrainer": "moa_jax.estimators.tabnet_pretrainer",
+    "TabNetRegressor": "moa_jax.estimators.tabnet_regressor",
 }
+__all__ = ["__version__", *_ESTIMATORS]  # noqa: PLE0604
 
 
 def __getattr__(name: str):

@@ -11,7 +11,7 @@ BELOW = {
         "blend", "configs", "data", "deepinsight", "prepare", "recipes", "report", "training",
     },
     "prepare": {"report", "data"},
-    "estimators": {"report", "deepinsight", "training", "models"},
+    "estimators": {"report", "deepinsight", "training", "pretrained", "models"},
     "report": {"blend", "deepinsight", "training", "data"},
     "recipes": {
         "deepinsight", "training", "pretrained", "features", "models", "data",
