@@ -1,20 +1,26 @@
 """TabNetRegressor, TabNetPretrainer, and what all TabNet estimators take: tables, names, starts."""
 
+import copy
 import pickle
 import warnings
+from unittest import mock
 
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import clone
+from flax import traverse_util
+from scipy.special import softmax
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from tabnet_reference import RECIPES, state_dict
 from test_estimator import NOT_EXACT, TINY
+from test_tabnet import network
 
 from moa_jax import TabNetClassifier, TabNetPretrainer, TabNetRegressor
 from moa_jax.errors import UserError
-from moa_jax.estimators import tabnet_inputs
+from moa_jax.estimators import pytorch_tabnet, tabnet_inputs
+from moa_jax.pretrained import tabnet_from_torch
 from moa_jax.training import losses, reuse
 
 PRETRAINING = TINY | {"n_shared_decoder": 1, "n_independent_decoder": 0}
@@ -41,13 +47,13 @@ def test_scikit_learn(estimator, check, request):
 
 def numbers(rows=120, seed=0):
     x = np.random.default_rng(seed).normal(size=(rows, 5))
-    return x, np.column_stack([1e6 + 1e3 * x[:, 0], -x[:, 1], np.full(rows, 7.0)])
+    return x, np.column_stack([1e6 + 1e3 * x[:, 0], -x[:, 0], np.full(rows, 7.0)])
 
 
 @pytest.fixture(scope="module")
 def regressor():
     x, y = numbers()
-    return TabNetRegressor(**TINY | {"max_epochs": 60}).fit(x, y)
+    return TabNetRegressor(**TINY | {"max_epochs": 60, "patience": 0, "random_state": 2}).fit(x, y)
 
 
 def test_several_targets_of_any_scale(regressor):
@@ -55,37 +61,26 @@ def test_several_targets_of_any_scale(regressor):
     found = regressor.predict(x)
     assert found.shape == y.shape and found.dtype == np.float64
     residual = ((found - y) ** 2).mean(0)[:2] / y.var(0)[:2]
-    assert (residual < 0.3).all()
+    assert (residual < 0.1).all()
     np.testing.assert_allclose(found[:, 2], 7, atol=1)
-    assert regressor.feature_importances_[:2].sum() > 0.6
+    assert regressor.feature_importances_.argmax() == 0
 
 
-def test_one_target_is_a_vector_and_a_column_a_column():
+def test_one_target_is_a_vector_and_a_column_a_column_and_rows_weigh():
     x, y = numbers()
-    one = TabNetRegressor(**TINY).fit(x, y[:, 0])
-    column = TabNetRegressor(**TINY).fit(x, y[:, :1])
+    weights = np.random.default_rng(1).uniform(0, 3, 120)
+    one, column = (
+        TabNetRegressor(**TINY | {"validation_fraction": 0}).fit(x, targets, sample_weight=weights)
+        for targets in (y[:, 0], y[:, :1])
+    )
     assert one.predict(x).shape == (120,) and column.predict(x).shape == (120, 1)
     np.testing.assert_array_equal(one.predict(x), column.predict(x)[:, 0])
-
-
-def test_the_loss_is_the_squared_error_of_standardised_targets():
-    x, y = numbers()
-    others, other_y = numbers(seed=1)
-    weights = np.random.default_rng(1).uniform(0, 3, 120)
-    parameters = TINY | {"validation_fraction": 0}
-    for fit, (x_of, y_of, w) in {
-        "eval_set": (others, other_y, np.ones(120)),
-        "weights": (x, y, weights),
-    }.items():
-        found = TabNetRegressor(**parameters)
-        given = {"eval_set": [(x, y), (x_of, y_of)]} if fit == "eval_set" else {"sample_weight": w}
-        found.fit(x, y, **given)
-        error = (found.predict(x_of) - y_of) / found.target_scale_
-        expected = np.average((error**2).mean(1), weights=w)
-        assert found.weights_.loss == pytest.approx(expected, rel=1e-4)
-        assert min(found.history_["valid_loss"]) == pytest.approx(expected, rel=1e-4)
-    np.testing.assert_allclose(found.target_mean_, y.mean(0))
-    np.testing.assert_allclose(found.target_scale_, [y[:, 0].std(), y[:, 1].std(), 1])
+    np.testing.assert_allclose(one.target_mean_, y[:, :1].mean(0))
+    np.testing.assert_allclose(one.target_scale_, y[:, :1].std(0))
+    # Losses are those of standardised targets.
+    error = (one.predict(x) - y[:, 0]) / one.target_scale_
+    expected = np.average(error**2, weights=weights)
+    assert one.weights_.loss == pytest.approx(expected, rel=1e-4)
 
 
 def test_mean_squared_error_by_hand():
@@ -168,7 +163,7 @@ def test_categories_of_pandas_are_embedded(of_table):
 def test_codes_are_those_of_columns_that_are_named(of_table):
     frame, y = table()
     codes = frame.assign(kind=frame.kind.cat.codes, bin=frame.bin.cat.codes)
-    named = {"cat_idxs": [1, 3], "cat_dims": [3, 2], "cat_emb_dim": [2, 2]}
+    named = {"cat_idxs": [1, 3], "cat_dims": [3, 2], "cat_emb_dim": 2}
     found = TabNetClassifier(**TINY | {"max_epochs": 30}, **named).fit(codes, y)
     np.testing.assert_array_equal(found.predict_proba(codes), of_table.predict_proba(frame))
     both = TabNetClassifier(**TINY | {"max_epochs": 30}, **named).fit(frame, y)
@@ -222,10 +217,8 @@ def test_data_frames_do_not_warn():
     y = pd.DataFrame({"level": y})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = TabNetClassifier(**TINY).fit(frame, y, eval_set=[(frame, y)])
+        found = TabNetClassifier(**TINY, cat_emb_dim=2).fit(frame, y)
         found.predict(frame), found.explain(frame)
-        TabNetRegressor(**TINY).fit(frame, y).predict(frame)
-        TabNetPretrainer(**PRETRAINING).fit(frame).transform(frame)
 
 
 @pytest.mark.parametrize("name", ["seed", "optimizer_params", "verbose", "device_name"])
@@ -274,67 +267,68 @@ def test_kinds_of_parameters_are_checked_before_training(kind, parameters, messa
         model.fit(x, y[:, 0] > 0 if kind is TabNetClassifier else y)
 
 
-def test_tables_of_about_one_size_share_their_programs(monkeypatch):
-    compiled, put = [], reuse.PROGRAMS.put
-    monkeypatch.setattr(
-        reuse.PROGRAMS, "put", lambda key, program: (compiled.append(key[0][0]), put(key, program))
+def test_tables_of_about_one_size_share_their_programs(regressor):
+    x, y = numbers()
+    with mock.patch.object(reuse.PROGRAMS, "put") as put:
+        for rows, state in ((119, 0), (118, 5)):
+            parameters = TINY | {"max_epochs": 2, "patience": 0, "random_state": state}
+            TabNetRegressor(**parameters).fit(x[:rows], y[:rows])
+    assert not put.called
+
+
+# Weights stay where they started.
+STILL = TINY | {"learning_rate": 1e-12, "max_epochs": 1, "momentum": 0.0}
+
+
+def test_a_warm_start_goes_on_with_the_weights(regressor):
+    x, y = numbers()
+    found = copy.deepcopy(regressor).set_params(**STILL, warm_start=True)
+    with mock.patch.object(TabNetRegressor, "_start") as start:
+        found.fit(x, 2 * y)
+    assert not start.called
+    np.testing.assert_array_equal(found.target_scale_, regressor.target_scale_)
+    close(found.weights_.variables["params"], regressor.weights_.variables["params"])
+    statistics = (
+        found.weights_.variables["batch_stats"],
+        regressor.weights_.variables["batch_stats"],
     )
+    close(*({k: v for k, v in s.items() if k != "initial_norm"} for s in statistics))
+    assert len(found.history_["valid_loss"]) == 1
+
+
+def close(found, expected):
+    found, expected = traverse_util.flatten_dict(found), traverse_util.flatten_dict(expected)
+    assert found.keys() == expected.keys()
+    for path, value in expected.items():
+        np.testing.assert_allclose(found[path], value, rtol=1e-5, atol=1e-9, err_msg=str(path))
+
+
+def test_a_warm_start_on_other_data(regressor):
     x, y = numbers()
-    for rows in (120, 118, 119):
-        TabNetRegressor(**TINY).fit(x[:rows], y[:rows])
-        assert sorted(compiled) == [f"tabnet: {k}" for k in ("initialise", "train", "validate")]
-    TabNetRegressor(**TINY | {"random_state": 5, "max_epochs": 2}).fit(x, y)
-    assert len(compiled) == 3
-    # A rate is part of the program.
-    TabNetRegressor(**TINY | {"learning_rate": 0.2}).fit(x, y)
-    assert len(compiled) > 3
+    for parameters, (x_of, y_of), message in (
+        ({}, (x, y[:, 0]), "number of targets .*3, found 1"),
+        ({}, (x[:, :4], y), "number of columns .*5, found 4"),
+        ({"n_d": 5}, (x, y), "n_d .*4, found 5"),
+    ):
+        found = copy.deepcopy(regressor).set_params(warm_start=True, **parameters)
+        with pytest.raises(ValueError, match=f"warm_start: expected the {message}"):
+            found.fit(x_of, y_of)
 
 
-def test_a_warm_start_goes_on_with_the_weights(monkeypatch):
-    x, y = numbers()
-    found = TabNetRegressor(**TINY | {"warm_start": True, "validation_fraction": 0}).fit(x, y)
-    first, scale = found.history_["valid_loss"], found.target_scale_
-    before = found.weights_.variables["params"]["final"]["kernel"]
-    starts = []
-    monkeypatch.setattr(TabNetRegressor, "_start", lambda *_: starts.append(1))
-    found.fit(x, 2 * y)
-    assert not starts
-    np.testing.assert_array_equal(found.target_scale_, scale)
-    found.set_params(learning_rate=1e-12, max_epochs=1)
-    kept = found.weights_.variables["params"]["final"]["kernel"]
-    assert (kept != before).any()
-    found.fit(x, y)
-    np.testing.assert_allclose(found.weights_.variables["params"]["final"]["kernel"], kept)
-    assert len(first) > 1
-
-
-def test_a_warm_start_on_other_data():
-    x, y = numbers()
-    found = TabNetRegressor(**TINY | {"warm_start": True, "max_epochs": 1}).fit(x, y)
-    with pytest.raises(ValueError, match="warm_start: expected the number of targets .*3, found 1"):
-        found.fit(x, y[:, 0])
-    found = TabNetRegressor(**TINY | {"warm_start": True, "max_epochs": 1}).fit(x, y)
-    with pytest.raises(ValueError, match="warm_start: expected the number of columns .*5, found 4"):
-        found.fit(x[:, :4], y)
-    found = clone(found).fit(x, y).set_params(n_d=5)
-    with pytest.raises(ValueError, match="warm_start: expected the n_d .*4, found 5"):
-        found.fit(x, y)
-
-
-def related(rows=200, seed=0):
+def related(rows=120, seed=0):
     """Columns that tell each other, so that hidden ones can be filled in."""
     generator = np.random.default_rng(seed)
     sources = generator.normal(size=(rows, 2))
-    columns = 100 + sources @ generator.normal(size=(2, 8)) * 30
+    columns = 100 + sources @ generator.normal(size=(2, 5)) * 30
     return columns + generator.normal(size=columns.shape)
 
 
 def test_pretraining_lowers_the_error_below_that_of_means():
     x = related()
-    found = TabNetPretrainer(**PRETRAINING | {"max_epochs": 60, "patience": 0, "n_d": 8}).fit(x)
+    found = TabNetPretrainer(**PRETRAINING | {"max_epochs": 60, "patience": 0}).fit(x)
     valid = found.history_["valid_loss"]
-    # What always says the mean gets about half of the eight columns.
-    assert min(valid) < 0.5 * valid[0] and min(valid) < 2.5
+    # What always says the mean gets about half of the five columns.
+    assert min(valid) < 0.7 * valid[0] and min(valid) < 2
     again = found.reconstruct(x)
     assert again.shape == x.shape
     assert ((again - x) ** 2).mean() < 0.5 * x.var(0).mean()
@@ -354,24 +348,19 @@ def test_pretraining_describes_rows(pretrainer):
     np.testing.assert_allclose(masks.sum(2), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [TabNetClassifier, TabNetRegressor])
+@pytest.mark.parametrize(
+    "kind", [TabNetRegressor, pytest.param(TabNetClassifier, marks=pytest.mark.slow)]
+)
 def test_weights_of_the_encoder_are_taken_over(kind, pretrainer):
     x, y = numbers()
     y = y[:, 0] > 1e6 if kind is TabNetClassifier else y
-    still = TINY | {"learning_rate": 1e-12, "max_epochs": 1, "momentum": 0.0}
-    found = kind(**still).fit(x, y, from_unsupervised=pretrainer)
-    theirs = pretrainer.weights_.variables["params"]["encoder"]
-    own = dict(found.weights_.variables["params"])
+    found = kind(**STILL).fit(x, y, from_unsupervised=pretrainer).weights_.variables
+    theirs = pretrainer.weights_.variables
+    own = dict(found["params"])
     assert own.pop("final")["kernel"].shape[0] == 4
-    assert own.keys() == theirs.keys() and "decoder" not in own
-    for module, leaves in theirs.items():
-        np.testing.assert_allclose(
-            own[module]["kernel" if "kernel" in leaves else next(iter(leaves))],
-            leaves["kernel" if "kernel" in leaves else next(iter(leaves))],
-        )
-    kept = found.weights_.variables["batch_stats"]["splitter"]["shared_0_norm"]
-    expected = pretrainer.weights_.variables["batch_stats"]["encoder"]["splitter"]["shared_0_norm"]
-    np.testing.assert_allclose(kept["mean"], expected["mean"], rtol=1e-6)
+    close(own, theirs["params"]["encoder"])
+    for module in ("splitter", "attention_0", "transformer_0"):
+        close(found["batch_stats"][module], theirs["batch_stats"]["encoder"][module])
 
 
 def test_encoders_that_cannot_be_taken_over(pretrainer):
@@ -390,13 +379,13 @@ def test_encoders_that_cannot_be_taken_over(pretrainer):
 
 
 def test_the_last_of_several_tables_decides(pretrainer):
-    x, other = numbers()[0], numbers(seed=1)[0]
+    x, other = numbers(100)[0], numbers(20, seed=1)[0]
     parameters = PRETRAINING | {"max_epochs": 2}
     one, last = (
         TabNetPretrainer(**parameters).fit(x, eval_set=tables).history_
         for tables in (other, [x, other])
     )
-    assert one == last != TabNetPretrainer(**parameters).fit(x, eval_set=[x]).history_
+    assert one == last != TabNetPretrainer(**parameters).fit(x, eval_set=[x[:20]]).history_
     with pytest.raises(ValueError, match="^eval_set: .*features"):
         TabNetPretrainer(**parameters).fit(x, eval_set=[x[:, :4], x])
 
@@ -416,3 +405,41 @@ def test_sizes_of_tables():
     sizes = {tabnet_inputs.rounded_up(n) for n in range(129, 257)}
     assert sizes == {144, 160, 176, 192, 208, 224, 240, 256}
     assert [tabnet_inputs.rounded_up(n) for n in range(1, 16)] == list(range(1, 16))
+
+
+def test_models_of_pytorch_tabnet_by_their_arrays(monkeypatch):
+    """What the file holds, without PyTorch that reads it."""
+    model, given = network("hard"), state_dict("hard")
+    stored = {
+        **RECIPES["hard"], "seed": 7, "clip_value": None, "lambda_sparse": 0.5, "n_sheep": 3,
+    }  # fmt: skip
+    names = {str(i): f"class {i:02}" for i in range(20)}
+    files = {
+        "new": {"init_params": stored, "class_attrs": {"preds_mapper": names}},
+        "old": stored,
+        "regressor": {"init_params": stored, "class_attrs": {"preds_mapper": None}},
+        "grouped": {"init_params": {**stored, "grouped_features": [[0, 1]]}},
+        "few": {"init_params": stored, "class_attrs": {"preds_mapper": {"0": 1}}},
+        "none": [],
+    }
+    monkeypatch.setattr(pytorch_tabnet, "read_tabnet_zip", lambda path: (given, files[path]))
+    x = np.random.default_rng(0).normal(size=(5, 64)).astype(np.float32)
+    logits, _ = model.apply(tabnet_from_torch(given, model), x)
+    for path, classes in (("new", list(names.values())), ("old", list(range(20)))):
+        found = TabNetClassifier.from_pytorch_tabnet(path)
+        np.testing.assert_allclose(found.predict_proba(x), softmax(logits, 1), rtol=1e-4)
+        assert found.classes_.tolist() == classes
+        assert (found.n_d, found.n_a, found.n_steps, found.lambda_sparse) == (16, 8, 3, 0.5)
+        assert found.clip_value is None
+    np.testing.assert_allclose(
+        TabNetRegressor.from_pytorch_tabnet("regressor").predict(x), logits, rtol=1e-4, atol=1e-5
+    )
+    for kind, path, message in (
+        (TabNetClassifier, "regressor", "regressor: expected a classifier, found one for TabNetR"),
+        (TabNetRegressor, "new", "new: expected a regressor, found one for TabNetClassifier"),
+        (TabNetRegressor, "grouped", "grouped: expected attention to columns, found grouped_feat"),
+        (TabNetClassifier, "few", "few: expected 20 classes, found 1"),
+        (TabNetClassifier, "none", "none: expected the parameters of a model, found list"),
+    ):
+        with pytest.raises(UserError, match=f"^{message}"):
+            kind.from_pytorch_tabnet(path)

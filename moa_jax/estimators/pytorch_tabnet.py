@@ -52,6 +52,7 @@ THEIRS = {
     },
 }
 _OLD_ENCODER = ("encoder.", "decoder.")
+_ATTENTION = ".att_transformers.0.fc.weight"
 _HEAD = "tabnet.final_mapping.weight"
 
 
@@ -106,17 +107,25 @@ def read(path: str | Path) -> SavedModel:
         raise UserError(f"{path}: expected a classifier or a regressor, found a pretrained encoder")
     if any(".multi_task_mappings." in name for name in arrays):
         raise UserError(f"{path}: expected a model of one task, found one of several")
+    attention = [array for name, array in arrays.items() if name.endswith(_ATTENTION)]
+    if attention and len(attention[0]) != _initial(arrays).size:
+        raise UserError(
+            f"{path}: expected attention to each column of an embedding, found one weight for all "
+            "of them, as pytorch-tabnet has it from 4.0 on: read are cat_emb_dim of 1, or 3.1"
+        )
     if given.get("grouped_features"):
         raise UserError(f"{path}: expected attention to columns, found grouped_features")
     try:
         parameters = {name: given[name] for name in TABNET if name in given}
         parameters |= _embeddings(arrays, given)
-        kept = ("lambda_sparse", "clip_value")
         model = TabNet(arrays[_HEAD].shape[0], **parameters)
         variables = tabnet_from_torch(arrays, model)
         widths = _widths(arrays)
         num_columns = _initial(arrays).size - sum(width - 1 for _, width in widths)
-        parameters |= {name: given[name] for name in kept if given.get(name) is not None}
+        if "lambda_sparse" in given:
+            parameters["lambda_sparse"] = given["lambda_sparse"]
+        # There 0 is no limit, too.
+        parameters["clip_value"] = given.get("clip_value", 1) or None
         mapper = stored.get("class_attrs", {}).get("preds_mapper")
         tells = "class_attrs" in stored
         classes = None if mapper is None else [mapper[str(i)] for i in range(len(mapper))]
@@ -155,4 +164,5 @@ def _embeddings(arrays: Mapping[str, np.ndarray], given: Mapping[str, Any]) -> d
 
 
 def _initial(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    return next(array for name, array in arrays.items() if name.endswith(".initial_bn.weight"))
+    found = [array for name, array in arrays.items() if name.endswith(".initial_bn.weight")]
+    return found[0] if found else np.zeros(0)
