@@ -11,7 +11,10 @@ _ESTIMATORS = {
     "DeepInsight": "moa_jax.estimators.deep_insight",
     "MechanismClassifier": "moa_jax.estimators.mechanism_classifier",
     "TabNetClassifier": "moa_jax.estimators.tabnet_classifier",
+    "TabNetPretrainer": "moa_jax.estimators.tabnet_pretrainer",
+    "TabNetRegressor": "moa_jax.estimators.tabnet_regressor",
 }
+__all__ = ["__version__", *_ESTIMATORS]  # noqa: PLE0604
 
 __all__ = ["DeepInsight", "MechanismClassifier", "TabNetClassifier", "__version__"]  # noqa: F822
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from moa_jax.training import reuse
+
 # Resident memory above which a module leaves nothing compiled to the next one.
 MOST_BYTES = 1500 * 2**20
 
@@ -70,10 +72,22 @@ def programs():
     yield
     if sys.platform == "linux" and resident_bytes() > MOST_BYTES:
         jax.clear_caches()
+        reuse.PROGRAMS.clear()
         gc.collect()
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others have none
         if trim:
             trim(0)
+
+
+@pytest.fixture(autouse=True)
+def own_programs(request):
+    """What a test puts in a function's place shall be in its programs, and in no other's."""
+    patches = "monkeypatch" in request.fixturenames
+    if patches:
+        reuse.PROGRAMS.clear()
+    yield
+    if patches:
+        reuse.PROGRAMS.clear()
 
 
 def resident_bytes():

@@ -118,7 +118,7 @@ def test_parameters_set_after_fit_wait_for_the_next(table):
         ({"perplexity": "5"}, "perplexity: expected above 0, found '5'"),
         ({"closing_edge": "no"}, "closing_edge: expected True or False, found 'no'"),
         ({"embedding": "pca", "perplexity": 30.0}, "perplexity: expected 5.0, as embedding='pca'"),
-        ({"embedding": "umap", "tsne": "current"}, "tsne: expected 'legacy', as embedding='umap'"),
+        ({"embedding": "umap", "tsne": "current"}, "tsne: expected 'auto', as embedding='umap'"),
         ({"embedding": "lda"}, "embedding: expected tsne, umap or pca"),
     ],
 )

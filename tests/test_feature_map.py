@@ -229,7 +229,7 @@ def test_feature_opposite_to_all_others(log):
     ("parameters", "message"),
     [
         ({"embedding": "isomap"}, "embedding: expected tsne, umap or pca, found 'isomap'"),
-        ({"tsne": "old"}, "tsne: expected legacy or current, found 'old'"),
+        ({"tsne": "old"}, "tsne: expected legacy, current, barnes_hut or auto, found 'old'"),
     ],
 )
 def test_unknown_choices(parameters, message):

@@ -12,7 +12,8 @@ BELOW = {
     },
     "prepare": {"report", "data"},
     "estimators": {
-        "answers", "data", "deepinsight", "engine", "models", "recipes", "report", "training",
+        "answers", "data", "deepinsight", "engine", "models", "pretrained", "recipes", "report",
+        "training",
     },
     "engine": {
         "answers", "blend", "configs", "data", "deepinsight", "recipes", "report", "training",

@@ -8,7 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moa_jax.estimators import checks, tabnet_classifier, tabnet_inputs
+from moa_jax.estimators import (
+    checks,
+    tabnet_classifier,
+    tabnet_inputs,
+    tabnet_supervised,
+    tabnet_targets,
+)
 from moa_jax.estimators.deep_insight import DeepInsight
 from moa_jax.training import losses
 
@@ -48,7 +54,7 @@ def factors(class_weight, rows=None):
     """Of the classes a, a, b, c."""
     targets = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
     classes = np.array(["a", "b", "c"])
-    found = tabnet_inputs.loss_weights(class_weight, rows, targets, classes, False)
+    found = tabnet_targets.loss_weights(class_weight, rows, targets, classes, False)
     return found if found is None else found[:, 0].tolist()
 
 
@@ -67,7 +73,7 @@ def test_factors_of_labels():
     targets = np.array([[1, 0], [1, 0], [1, 0], [0, 0]], np.float32)
 
     def found(class_weight, rows=None):
-        return tabnet_inputs.loss_weights(class_weight, rows, targets, np.arange(2), True)
+        return tabnet_targets.loss_weights(class_weight, rows, targets, np.arange(2), True)
 
     # The second label is never true: there is nothing to balance it with.
     np.testing.assert_allclose(found("balanced")[:, 0], [2 / 3, 2 / 3, 2 / 3, 2])
@@ -83,7 +89,7 @@ def test_factors_of_labels():
 
 def test_factors_have_mean_1_over_the_rows_of_each_part():
     weights = np.array([[1.0], [3.0], [6.0], [0.0], [0.0]])
-    found = tabnet_classifier._scaled(weights, np.array([0, 1]), np.array([2]), np.array([3, 4]))
+    found = tabnet_supervised._scaled(weights, np.array([0, 1]), np.array([2]), np.array([3, 4]))
     np.testing.assert_array_equal(found[:, 0], [0.5, 1.5, 1, 1, 1])
 
 
@@ -100,7 +106,7 @@ def test_losses_with_factors_by_hand():
     found = losses.cross_entropy(logits, targets, mask, of_row)
     np.testing.assert_allclose(found, (of_class * of_row[:2, 0]).mean(), rtol=1e-6)
     # The estimator's targets carry the factors behind the classes.
-    carried = tabnet_classifier._loss(
+    carried = tabnet_supervised._loss(
         (logits, 0.25), jnp.concatenate([targets, of_row], 1), mask, losses.cross_entropy, 2, 0.1
     )
     np.testing.assert_allclose(carried, found - 0.025, rtol=1e-6)
@@ -176,4 +182,4 @@ def test_columns_of_codes_may_be_none():
 def test_classes_without_an_order_are_named():
     for values, kinds in ((["a", None], "NoneType, str"), (["a", 1], "int, str")):
         with pytest.raises(ValueError, match=f"^y: expected classes of one type, found {kinds}$"):
-            tabnet_inputs.classes(np.array(values, object))
+            tabnet_targets.classes(np.array(values, object))

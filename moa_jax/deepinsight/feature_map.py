@@ -17,6 +17,14 @@ from moa_jax.features.factors import warnings_logged
 # Fewer points have neither neighbours to weigh nor a hull.
 MIN_FEATURES = 3
 NUM_NEIGHBORS = 15
+# Columns up to which `auto` places them as the original does.
+MOST_EXACT = 1000
+TSNES = ("legacy", "current", "barnes_hut", "auto")
+# Seconds of t-SNE for a thousand columns on one core of 2024, and the power of their number by
+# which they grow: measured at 1,000 to 5,000 columns.
+_SECONDS = {"exact": (21.5, 2.0), "barnes_hut": (3.1, 1.31)}
+# Seconds that are worth a warning, as a table of so many columns looks like one that hangs.
+_LONG = 30.0
 
 
 class FeatureMap:
@@ -49,7 +57,10 @@ class FeatureMap:
           tsne: what t-SNE with the cosine distance means. "legacy" is scikit-learn of 2020, with
             which the original was made: affinities of the distances as they are, learning rate
             200, random start. "current" is scikit-learn's own of today: affinities of squared
-            distances, learning rate by size, start at the principal components.
+            distances, learning rate by size, start at the principal components. Both take time
+            with the square of the number of columns; "barnes_hut" is "current" with the forces
+            between distant groups of columns approximated, nearly linear. "auto" is "legacy" up
+            to 1,000 columns and "barnes_hut" above.
           closing_edge: let the edge between the last and the first corner of the hull take part
             in the search for the smallest rectangle. The original leaves it out, and may miss
             the smallest one.
@@ -61,8 +72,9 @@ class FeatureMap:
         """
         if embedding not in ("tsne", "umap", "pca"):
             raise ValueError(f"embedding: expected tsne, umap or pca, found {embedding!r}")
-        if tsne not in ("legacy", "current"):
-            raise ValueError(f"tsne: expected legacy or current, found {tsne!r}")
+        if tsne not in TSNES:
+            known = ", ".join(TSNES[:-1])
+            raise ValueError(f"tsne: expected {known} or {TSNES[-1]}, found {tsne!r}")
         self.embedding, self.tsne, self.closing_edge = embedding, tsne, closing_edge
         self.perplexity, self.random_state = perplexity, random_state
 
@@ -122,8 +134,13 @@ class FeatureMap:
                 "feature map: perplexity %g instead of %g for %d features",
                 perplexity, self.perplexity, len(columns),
             )  # fmt: skip
-        model = {"perplexity": perplexity, "method": "exact", "random_state": self.random_state}
-        if self.tsne == "legacy":
+        kind = self.tsne
+        if kind == "auto":
+            kind = "legacy" if len(columns) <= MOST_EXACT else "barnes_hut"
+        method = "barnes_hut" if kind == "barnes_hut" else "exact"
+        _tell_time(method, len(columns))
+        model = {"perplexity": perplexity, "method": method, "random_state": self.random_state}
+        if kind == "legacy":
             # Today's scikit-learn squares what it is given, and 2020's did not.
             roots = np.sqrt(pairwise_distances(columns, metric="cosine"))
             return TSNE(
@@ -154,6 +171,33 @@ class FeatureMap:
             columns
         )
         return np.pad(scores, ((0, 0), (0, 2 - scores.shape[1])))
+
+
+def expected_seconds(method: str, num_columns: int) -> float:
+    """Returns about how long t-SNE takes on one core.
+
+    >>> round(expected_seconds("exact", 5000)), round(expected_seconds("barnes_hut", 5000))
+    (538, 26)
+
+    Args:
+      method: "exact" or "barnes_hut".
+      num_columns: number of columns that are placed.
+    """
+    seconds, power = _SECONDS[method]
+    return seconds * (num_columns / 1000) ** power
+
+
+def _tell_time(method: str, num_columns: int) -> None:
+    seconds = expected_seconds(method, num_columns)
+    if num_columns <= MOST_EXACT and seconds < _LONG:
+        return
+    other = expected_seconds("barnes_hut", num_columns)
+    advice = f"; tsne='barnes_hut' takes about {other:.0f} s" if method == "exact" else ""
+    tell = logging.warning if seconds >= _LONG else logging.info
+    tell(
+        "feature map: t-SNE of %d columns takes about %.0f s on one core%s",
+        num_columns, seconds, advice,
+    )  # fmt: skip
 
 
 def turn(points: np.ndarray, closing_edge: bool = False) -> np.ndarray:

@@ -19,7 +19,7 @@ from moa_jax.schema import LARGEST, shown
 from moa_jax.store import memory
 
 # What t-SNE alone looks at.
-TSNE, PERPLEXITY = "legacy", 5.0
+TSNE, PERPLEXITY = "auto", 5.0
 # The largest side of an image, as in the configuration of the image networks.
 MOST_PIXELS = 4096
 # Rows per device call, of which one program is compiled.
@@ -41,7 +41,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
     Args:
       resolution: side of the image in pixels.
       embedding, tsne, closing_edge, perplexity: see `FeatureMap`; tsne and perplexity have a use
-        with t-SNE alone.
+        with t-SNE alone. What takes longer than half a minute is told in one line before.
       random_state: seed of the embedding, generator, or None for another one each time.
 
     Attributes:

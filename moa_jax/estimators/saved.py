@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 
 from moa_jax.errors import UserError
 from moa_jax.estimators import tabnet_inputs
+from moa_jax.models import tabnet
 from moa_jax.models.hyperparameters import TABNET
 from moa_jax.models.tabnet import TabNet
 from moa_jax.store import files
@@ -40,13 +41,12 @@ def write(estimator: BaseEstimator, folder: Path) -> None:
             "class": type(estimator).__name__,
             "format": FORMAT,
             "parameters": parameters,
-            "network": {name: _plain(getattr(estimator.network_, name)) for name in _NETWORK},
-            "multi_label": estimator.multi_label_,
-            "classes": estimator.classes_.tolist(),
-            "classes_dtype": estimator.classes_.dtype.str,
+            "network": {name: _plain(getattr(estimator._encoder, name)) for name in _NETWORK},
+            **estimator._described(),
             "num_features": estimator.n_features_in_,
             "feature_names": None if names is None else names.tolist(),
-            "feature_importances": estimator.feature_importances_.tolist(),
+            "feature_importances": _numbers(estimator.feature_importances_),
+            "categories": {str(column): names for column, names in estimator.categories_.items()},
             "history": estimator.history_,
             "seed": estimator.seed_,
             "constant": {str(column): value for column, value in estimator.constant_.items()},
@@ -68,14 +68,18 @@ def read(cls: type[BaseEstimator], folder: Path) -> BaseEstimator:
         raise UserError(f"{folder / _DESCRIPTION}: expected {expected}, found {found}")
     try:
         estimator = cls(**{k: _parameter(v) for k, v in stored["parameters"].items()})
-        estimator.multi_label_ = stored["multi_label"]
-        estimator.classes_ = np.array(stored["classes"], np.dtype(stored["classes_dtype"]))
-        # Earlier versions held the parameters alone.
+        estimator._restore(stored)
+        # Earlier versions held the parameters alone, and no categories.
+        categories = stored.get("categories", {})
+        estimator.categories_ = {int(column): names for column, names in categories.items()}
         network = stored.get("network")
-        estimator.network_ = (
-            tabnet_inputs.network(estimator)
+        estimator._take_encoder(
+            tabnet.from_attributes(
+                estimator, len(stored["classes"]), **tabnet_inputs.embedding(estimator)
+            )
             if network is None
-            else TabNet(**{name: _parameter(value) for name, value in network.items()})
+            else TabNet(**{name: _parameter(value) for name, value in network.items()}),
+            stored,
         )
         estimator.n_features_in_ = stored["num_features"]
         if stored["feature_names"] is not None:
@@ -93,6 +97,11 @@ def read(cls: type[BaseEstimator], folder: Path) -> BaseEstimator:
         raise UserError(f"{path}: damaged, or not of {_DESCRIPTION} beside it")
     estimator.weights_ = weights.read(path)
     return estimator
+
+
+def _numbers(values: np.ndarray) -> list[float | None]:
+    """Returns numbers as JSON has them, None for NaN."""
+    return [None if np.isnan(value) else value for value in values.tolist()]
 
 
 def _plain(value):

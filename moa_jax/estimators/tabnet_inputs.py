@@ -1,15 +1,15 @@
-"""What TabNetClassifier is given: parameters, codes, targets, evaluation rows and weights."""
+"""What the TabNet estimators are given: parameters, codes, evaluation rows and weights."""
 
 from __future__ import annotations
 
 import dataclasses
+import types
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight
 
 from moa_jax.config import WIDEST, number
@@ -30,7 +30,12 @@ TRAINING = {
     "weight_decay": number(0.0, 0.0, 1e3),
     "validation_fraction": number(0.1, 0.0, 0.9),
 }
-BALANCED = "balanced"
+# What pretraining has beside these; a share of 0 would hide nothing, and one of 1 show nothing.
+PRETRAINING = {
+    "pretraining_ratio": number(0.5, 1e-3, 1 - 1e-3),
+    "n_shared_decoder": number(1, 0, 50),
+    "n_independent_decoder": number(1, 0, 50),
+}
 # Multiples of the precision by which equal numbers differ after a conversion.
 ROUNDING = 4
 # The largest seed of numpy's generators.
@@ -46,46 +51,38 @@ def check_parameters(estimator: Any) -> None:
     Raises:
       ValueError: naming the parameter, what was expected and what was found.
     """
-    for name, field in {**TABNET, **TRAINING}.items():
-        if "low" in field.metadata:
-            _check_number(name, getattr(estimator, name), field)
+    parameters = estimator.get_params(deep=False)
+    for name, field in {**TABNET, **TRAINING, **PRETRAINING}.items():
+        if "low" in field.metadata and name in parameters:
+            _check_number(name, parameters[name], field)
     clip = estimator.clip_value
     if clip is not None and not (is_number(clip) and 0 < clip <= LARGEST[float]):
         raise ValueError(f"clip_value: expected above 0 or None, found {shown(clip)}")
-    if estimator.mask_type not in tabnet.MASKS:
-        raise ValueError(
-            f"mask_type: expected one of {sorted(tabnet.MASKS)}, found {estimator.mask_type!r}"
-        )
-    if estimator.n_independent + estimator.n_shared < 1:
-        raise ValueError("n_independent and n_shared: expected one of them above 0")
-    embedding(estimator)
+    mask_type = estimator.mask_type
+    if not isinstance(mask_type, str) or mask_type not in tabnet.MASKS:
+        raise ValueError(f"mask_type: expected one of {sorted(tabnet.MASKS)}, found {mask_type!r}")
+    if not isinstance(estimator.warm_start, bool | np.bool_):
+        raise ValueError(f"warm_start: expected True or False, found {shown(estimator.warm_start)}")
+    for name, other in (
+        ("n_independent", "n_shared"),
+        ("n_independent_decoder", "n_shared_decoder"),
+    ):
+        if name in parameters and parameters[name] + parameters[other] < 1:
+            raise ValueError(f"{name} and {other}: expected one of them above 0")
 
 
-def network(estimator: Any) -> tabnet.TabNet:
-    """Returns the network of an estimator that has its parameters and `classes_`."""
-    return tabnet.from_attributes(estimator, len(estimator.classes_), **embedding(estimator))
-
-
-def classes(y: np.ndarray) -> np.ndarray:
-    """Returns the classes of y [N], ascending, or the numbers of the labels of y [N, L].
-
-    Raises:
-      ValueError: y holds no classes, or such as have no order.
-    """
-    try:
-        check_classification_targets(y)
-        return np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y)
-    except TypeError:
-        kinds = sorted({type(value).__name__ for value in y.flat})
-        raise ValueError(f"y: expected classes of one type, found {', '.join(kinds)}") from None
-
-
-def embedding(estimator: Any) -> dict[str, Any]:
+def embedding(
+    estimator: Any, categories: Mapping[int, Sequence[Any]] = types.MappingProxyType({})
+) -> dict[str, Any]:
     """Returns `cat_idxs`, `cat_dims` and `cat_emb_dim` as the network takes them.
+
+    Args:
+      estimator: its parameters.
+      categories: what columns of X have of themselves, which join those that are given.
 
     Raises:
       ValueError: one of the first two is given without the other, their lengths differ, a column
-        is named twice or below 0, or a number is not a whole one.
+        is named twice or below 0, a number is not a whole one, or a column has other categories.
     """
     columns, sizes = (
         () if values is None else _integers(name, values, least, most)
@@ -108,6 +105,15 @@ def embedding(estimator: Any) -> dict[str, Any]:
                 f"{name}: expected one entry for each of {other} {list(given)}, found none; "
                 "either both are given or neither"
             )
+    for column, size in zip(columns, sizes, strict=False):
+        if column in categories and len(categories[column]) != size:
+            raise ValueError(
+                f"cat_dims: expected {len(categories[column])} for column {column}, as many as it "
+                f"has categories, found {size}"
+            )
+    more = [column for column in sorted(categories) if column not in columns]
+    columns = (*columns, *more)
+    sizes = (*sizes, *(len(categories[column]) for column in more))
     counts = {len(columns), len(sizes), *([] if isinstance(width, int) else [len(width)])}
     if len(counts) > 1 or len(set(columns)) < len(columns):
         raise ValueError(
@@ -119,29 +125,28 @@ def embedding(estimator: Any) -> dict[str, Any]:
     return {"cat_idxs": columns, "cat_dims": sizes, "cat_emb_dim": width or 1}
 
 
-def check_memory(estimator: Any, X: np.ndarray, num_outputs: int) -> None:
+def check_memory(network: tabnet.TabNet, batch_size: int, num_columns: int) -> None:
     """Checks that weights and a batch fit in memory, by a lower bound of what they take.
 
     Args:
-      estimator: its parameters.
-      X: [N, columns].
-      num_outputs: number of classes or labels.
+      network: the network.
+      batch_size: rows of a batch.
+      num_columns: number of columns of X.
 
     Raises:
       ValueError: they do not.
     """
-    of = embedding(estimator)
-    tables = tabnet.embedding_tables(of["cat_idxs"], of["cat_dims"], of["cat_emb_dim"])
-    columns = X.shape[1] + sum(width - 1 for _, _, width in tables)
-    features, steps = estimator.n_d + estimator.n_a, estimator.n_steps
-    own = estimator.n_independent * (1 + steps)
+    tables = tabnet.embedding_tables(network.cat_idxs, network.cat_dims, network.cat_emb_dim)
+    columns = num_columns + sum(width - 1 for _, _, width in tables)
+    features, steps = network.n_d + network.n_a, network.n_steps
+    own = network.n_independent * (1 + steps)
     weights = (
-        2 * features * (columns + features * max(0, own + estimator.n_shared - 1))
-        + steps * estimator.n_a * columns
-        + estimator.n_d * num_outputs
+        2 * features * (columns + features * max(0, own + network.n_shared - 1))
+        + steps * network.n_a * columns
+        + network.n_d * network.output_dim
         + sum(categories * width for _, categories, width in tables)
     )
-    batch = min(estimator.batch_size, len(X)) * max(columns, 2 * features)
+    batch = batch_size * max(columns, 2 * features)
     # Weights, those of the best epoch, gradients and Adam's two moments, in float32.
     needed, there = 4 * (5 * weights + batch), memory.machine_bytes()
     if needed > there:
@@ -187,32 +192,6 @@ def check_codes(X: np.ndarray, tables: Sequence[tabnet.Table]) -> None:
             )
 
 
-def encoded(y: np.ndarray, classes: np.ndarray, multi_label: bool) -> np.ndarray:
-    """Returns y as targets [N, K] of 0 and 1, float32.
-
-    Args:
-      y: [N] or [N, 1] classes, or [N, K] labels.
-      classes: [K] what was fitted.
-      multi_label: whether these are labels.
-
-    Raises:
-      ValueError: y has another shape, or values that were not fitted.
-    """
-    if not multi_label:
-        if y.ndim > 2 or y.ndim == 2 and y.shape[1] != 1:
-            raise ValueError(f"y: expected one class per row, found shape {y.shape}")
-        y = y.reshape(-1)
-        unknown = np.setdiff1d(y, classes)
-        if unknown.size:
-            raise ValueError(f"y: expected classes {classes}, found {unknown}")
-        return (y[:, None] == classes).astype(np.float32)
-    if y.ndim != 2 or y.shape[1] != len(classes):
-        raise ValueError(f"y: expected {len(classes)} labels, found shape {y.shape}")
-    if not np.isin(y, (0, 1)).all():
-        raise ValueError(f"y: expected labels of 0 and 1, found {type_of_target(y)} values")
-    return y.astype(np.float32)
-
-
 def evaluation_pairs(eval_set: Any) -> list[tuple[Any, Any]]:
     """Returns the pairs (X, y) of an `eval_set`, which is a pair or a list of pairs.
 
@@ -236,6 +215,33 @@ def evaluation_pairs(eval_set: Any) -> list[tuple[Any, Any]]:
     return [(pair[0], pair[1]) for pair in eval_set]
 
 
+def check_same(found: dict[str, Any], earlier: dict[str, Any], what: str) -> None:
+    """Checks that weights are for the network and the data that there are.
+
+    Raises:
+      ValueError: naming what differs.
+    """
+    for name, value in found.items():
+        if value != earlier[name]:
+            raise ValueError(
+                f"{what}: expected the {name} of the weights that it starts from, "
+                f"{shown(earlier[name])}, found {shown(value)}"
+            )
+
+
+def rounded_up(count: int) -> int:
+    """Returns the next of eight sizes between a power of two and the next one.
+
+    Tables of about the same number of rows, such as those of folds, are padded to one size, for
+    which programs are compiled once.
+
+    >>> rounded_up(7), rounded_up(66), rounded_up(67), rounded_up(1000)
+    (7, 72, 72, 1024)
+    """
+    step = 1 << max(0, count.bit_length() - 4)
+    return -(-count // step) * step
+
+
 def row_weights(sample_weight: Any, X: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns the rows of a weight above 0, ascending, and their weights; None for equal ones.
 
@@ -253,48 +259,6 @@ def row_weights(sample_weight: Any, X: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return kept, None if (weights == weights[0]).all() else weights
 
 
-def loss_weights(
-    class_weight: Any,
-    rows: np.ndarray | None,
-    targets: np.ndarray,
-    classes: np.ndarray,
-    multi_label: bool,
-) -> np.ndarray | None:
-    """Returns the factors of the losses, [N, 1] of classes or [N, L] of labels; None for all 1.
-
-    Args:
-      class_weight: None; a factor for each class by name, 1 where none is given; or `balanced`, by
-        which all classes weigh alike: total / (K * what its rows weigh). For labels the classes
-        are 0 and 1 of every label, in one mapping or in a list of one for each label.
-      rows: [N] weights of the rows, or None.
-      targets: [N, K] as `encoded` returns them.
-      classes: [K].
-      multi_label: whether these are labels.
-
-    Raises:
-      ValueError: `class_weight` is something else, or names a class that is not there.
-    """
-    of_row = np.ones(len(targets)) if rows is None else rows
-    if class_weight is None:
-        return None if rows is None else of_row[:, None]
-    if isinstance(class_weight, str):
-        if class_weight != BALANCED:
-            raise _wrong_class_weight(class_weight)
-    if not multi_label:
-        factors = _factors(class_weight, of_row, targets, classes)
-        return of_row[:, None] * (targets @ factors)[:, None]
-    mappings = class_weight
-    if isinstance(class_weight, str | Mapping):
-        mappings = [class_weight] * len(classes)
-    elif not isinstance(class_weight, list | tuple) or len(class_weight) != len(classes):
-        raise _wrong_class_weight(class_weight, f", or a list of {len(classes)} mappings")
-    found = np.empty(targets.shape)
-    for label, mapping in enumerate(mappings):
-        two = np.stack([1 - targets[:, label], targets[:, label]], axis=1)
-        found[:, label] = of_row * (two @ _factors(mapping, of_row, two, np.arange(2)))
-    return found
-
-
 def seed(random_state: Any) -> int:
     """Returns the seed that an integer, a generator or None stands for.
 
@@ -305,47 +269,25 @@ def seed(random_state: Any) -> int:
         if isinstance(random_state, bool) or not 0 <= int(random_state) <= _MOST_SEED:
             raise ValueError(f"random_state: expected 0 to {_MOST_SEED}, found {random_state!r}")
         return int(random_state)
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(np.iinfo(np.int32).max))
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
-def _factors(
-    class_weight: Any, of_row: np.ndarray, targets: np.ndarray, classes: np.ndarray
-) -> np.ndarray:
-    """The factor of each class, [K]."""
-    if isinstance(class_weight, str):
-        weighs = of_row @ targets
-        there = weighs > 0
-        return np.where(there, of_row.sum() / (there.sum() * np.where(there, weighs, 1)), 1.0)
-    if not isinstance(class_weight, Mapping):
-        raise _wrong_class_weight(class_weight)
-    for name, factor in class_weight.items():
-        if name not in classes.tolist():
-            raise ValueError(f"class_weight: expected classes {classes}, found {name!r}")
-        if not is_number(factor) or not 0 <= float(factor) < np.inf:
-            raise ValueError(f"class_weight: {name!r}: expected at least 0, found {factor!r}")
-    return np.array([float(class_weight.get(name, 1.0)) for name in classes.tolist()])
-
-
-def _wrong_class_weight(found: Any, more: str = "") -> ValueError:
-    return ValueError(
-        f"class_weight: expected None, {BALANCED!r}, or factors by class{more}, found {found!r}"
-    )
+def depth(value: Any) -> int:
+    """Returns the number of axes of an array, a table, or nested lists, which may be ragged."""
+    if isinstance(value, list | tuple | range):
+        return 1 + (depth(value[0]) if value else 0)
+    return getattr(value, "ndim", 0)
 
 
 def _is_pair(value: Any) -> bool:
     """Tells a table and its targets from two such pairs, and from a table of two rows."""
-    return isinstance(value, list | tuple) and len(value) == 2 and _depth(value[0]) == 2
-
-
-def _depth(value: Any) -> int:
-    """Number of axes of an array, a table, or nested lists, which may be ragged."""
-    if isinstance(value, list | tuple):
-        return 1 + (_depth(value[0]) if value else 0)
-    return getattr(value, "ndim", 0)
+    return isinstance(value, list | tuple) and len(value) == 2 and depth(value[0]) == 2
 
 
 def _integers(name: str, values: Any, least: int, most: float) -> tuple[int, ...]:
-    if isinstance(values, str | bytes | Mapping) or np.ndim(values) != 1:
+    if depth(values) != 1:
         raise ValueError(f"{name}: expected a list of integers, found {shown(values)}")
     for value in values:
         if not is_integer(value) or value < least:

@@ -160,6 +160,12 @@ class Embedder(nn.Module):
             start = column + 1
         return jnp.concatenate([*pieces, x[:, start:]], axis=1)
 
+    def spread(self, inputs: jax.Array) -> jax.Array:
+        """Maps values of inputs [rows, inputs] to their columns [rows, columns]."""
+        widths = {column: width for column, _, width in self.tables}
+        repeats = [widths.get(column, 1) for column in range(inputs.shape[1])]
+        return jnp.repeat(inputs, np.array(repeats), axis=1, total_repeat_length=sum(repeats))
+
     def merge(self, columns: jax.Array) -> jax.Array:
         """Maps weights of columns [rows, columns] to weights of inputs [rows, inputs]."""
         pieces, start, shift = [], 0, 0
@@ -279,13 +285,31 @@ class TabNet(nn.Module):
         weights = [jnp.sum(d, axis=-1, keepdims=True) for d in decisions]
         return functools.reduce(jnp.add, map(jnp.multiply, merged, weights)), merged
 
+    def decide(self, x: jax.Array) -> jax.Array:
+        """Returns what the steps decide together [rows, n_d], of which the targets are made."""
+        return functools.reduce(jnp.add, self._steps(x, None)[1])
+
+    def normalised(self, x: jax.Array, parts: GhostParts | None) -> jax.Array:
+        """Returns inputs [slots, inputs] as columns [slots, columns]: embedded and normalised."""
+        mask = parts.mask.reshape(-1) if parts else None
+        return self.initial_norm(self.embedder(x), mask, parts is not None)
+
     def _steps(
         self, x: jax.Array, parts: GhostParts | None
     ) -> tuple[list[jax.Array], list[jax.Array]]:
-        """Returns each step's mask [slots, columns] and decision [slots, n_d]."""
-        mask = parts.mask.reshape(-1) if parts else None
-        x = self.initial_norm(self.embedder(x), mask, parts is not None)
-        prior = jnp.ones(x.shape, parameter_dtype(x))
+        columns = self.normalised(x, parts)
+        return self.steps(columns, jnp.ones(columns.shape, parameter_dtype(columns)), parts)
+
+    def steps(
+        self, x: jax.Array, prior: jax.Array, parts: GhostParts | None
+    ) -> tuple[list[jax.Array], list[jax.Array]]:
+        """Returns each step's mask [slots, columns] and decision [slots, n_d].
+
+        Args:
+          x: [slots, columns] what `normalised` returns.
+          prior: [slots, columns] how much the first step may look at each column, usually 1.
+          parts: the layout of a training batch; None to use the running statistics.
+        """
         attention = self.splitter(x, parts)[:, self.n_d :]
         masks, decisions = [], []
         for attend, transform in zip(self.attention, self.transformer, strict=True):

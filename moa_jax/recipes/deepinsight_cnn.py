@@ -54,7 +54,8 @@ class Config(Recipe):
       folds, fold_seed: number of folds and seed of their splitter, the same for every seed.
       resolution: height and width of an image in pixels.
       embedding: what places the columns in the plane: `tsne`, `umap` or `pca`.
-      tsne: `legacy` for the affinities of scikit-learn before 1.0, `current` for today's.
+      tsne: `legacy` for the affinities of scikit-learn before 1.0, `current` for today's; for
+        thousands of columns `barnes_hut`, whose time grows nearly linearly.
       perplexity: of the t-SNE.
       closing_edge: try the hull's last edge too when turning the map into the smallest rectangle.
       swap_probability, swap_portion: share of the training rows that take values of another row,
@@ -89,7 +90,7 @@ class Config(Recipe):
     fold_seed: int = number(1120, 0, 2**31 - 1)
     resolution: int = number(300, 8, 4096)
     embedding: str = choice("tsne", "tsne", "umap", "pca")
-    tsne: str = switch(choice("legacy", "legacy", "current"))
+    tsne: str = switch(choice("legacy", "legacy", "current", "barnes_hut"))
     perplexity: float = number(5.0, 1.0)
     closing_edge: bool = switch(number(False))
     swap_probability: float = number(0.1, 0.0, 1.0)

@@ -66,7 +66,7 @@ class StageRecord:
       peak_memory_bytes: the highest use up to the end of the stage.
       groups, slots: how often and how many members were trained at once.
       devices_per_member: devices that shared the batches of each.
-      compilations: programs that XLA compiled.
+      compilations: programs that it needed; XLA compiles what the process has not had before.
     """
 
     name: str

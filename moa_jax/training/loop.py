@@ -175,9 +175,10 @@ def stage_programs(stage: Stage, devices: Devices, inner: str, runs_once: bool =
       runs_once: see `Program`; a first state is made once in any case.
     """
     skip = (lambda state: ~state.active) if inner == "loop" else None
+    definition = stage.definition
     first = Program(
         f"{stage.name}: initialise",
-        initialise(stage),
+        initialise(definition),
         devices,
         runs_once=True,
         inner=inner,
@@ -186,7 +187,7 @@ def stage_programs(stage: Stage, devices: Devices, inner: str, runs_once: bool =
     train_all, validate_all = (
         Program(
             f"{stage.name}: {one.__name__}",
-            one(stage, devices.batch_axis),
+            one(definition, devices.batch_axis),
             devices,
             runs_once=runs_once,
             inner=inner,

@@ -8,6 +8,9 @@ import optax
 
 from moa_jax.training.trees import Loss
 
+# Share of a column's squares up to which its deviations are none, far above float32's rounding.
+_FLAT = 1e-10
+
 
 def smoothed(targets: jax.Array, smoothing: float) -> jax.Array:
     """Moves binary targets towards one half: y (1 - smoothing) + smoothing / 2.
@@ -71,6 +74,50 @@ def log_loss_epsilon(
     rest = jnp.where(p < 1, 1 - p + epsilon, epsilon)
     losses = targets * jnp.log(p + epsilon) + (1 - targets) * jnp.log(rest)
     return _mean(-losses, mask)
+
+
+def mean_squared_error(
+    outputs: jax.Array, targets: jax.Array, mask: jax.Array, weights: jax.Array | None = None
+) -> jax.Array:
+    """Returns the mean squared error over real rows and targets, a scalar.
+
+    Args:
+      outputs: [rows, targets].
+      targets: [rows, targets].
+      mask: [rows], true for real rows.
+      weights: [rows, 1] factors of the errors that the mean is of.
+    """
+    return _mean(jnp.square(outputs - targets), mask, weights)
+
+
+def reconstruction_error(
+    columns: jax.Array, targets: jax.Array, hidden: jax.Array, mask: jax.Array
+) -> jax.Array:
+    """Returns the loss of TabNet's self-supervised pretraining, a scalar.
+
+    It is the sum over real rows and hidden columns of the squared errors, each over the sum of
+    the column's squared deviations from its mean in the batch: the scale of a column does not
+    count, and what always says the mean gets about the number of columns hidden in a row. A column
+    without deviations in the batch has them of 1 on average.
+
+    Args:
+      columns: [rows, columns] what was reconstructed.
+      targets: [rows, columns] what the columns are.
+      hidden: [rows, columns] 1 where the network did not see it, else 0.
+      mask: [rows], true for real rows.
+
+    References:
+      Arik and Pfister (2021), TabNet: Attentive interpretable tabular learning,
+      https://arxiv.org/abs/1908.07442, section "Tabular self-supervised learning".
+    """
+    weight = mask[:, None].astype(targets.dtype)
+    count = jnp.maximum(weight.sum(), 1)
+    mean = jnp.sum(targets * weight, 0) / count
+    deviations = jnp.sum(jnp.square(targets - mean) * weight, 0)
+    # Rounding makes deviations of a column that has none.
+    flat = deviations <= _FLAT * jnp.sum(jnp.square(targets) * weight, 0)
+    errors = jnp.sum(jnp.square((columns - targets) * hidden) * weight, 0)
+    return jnp.sum(errors / jnp.where(flat, count, deviations))
 
 
 def _mean(losses: jax.Array, mask: jax.Array, weights: jax.Array | None = None) -> jax.Array:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -22,6 +22,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from moa_jax.errors import UserError
 from moa_jax.store import memory, processes
+from moa_jax.training import reuse
 from moa_jax.training.trees import Array, MemberFunction, Tree
 
 # Axes of the mesh: members, and the rows of a batch.
@@ -308,7 +309,14 @@ def map_members(
 
 
 class Program:
-    """A function of one member, lifted to all of them; compiled once per shape and listed."""
+    """A function of one member, lifted to all of them; compiled once per shape and listed.
+
+    What the process has compiled before, for the same function, name and devices, is taken from
+    there, see `reuse.identity`.
+
+    Attributes:
+      compilations: programs of different shapes that were asked for.
+    """
 
     def __init__(self, name: str, fn: MemberFunction, devices: Devices, runs_once=False, **options):
         """Describes a program.
@@ -324,6 +332,11 @@ class Program:
         self._compiler_options = {"xla_backend_optimization_level": 0} if unpolished else None
         self._mapped = map_members(fn, devices, **options)
         self._compiled: dict[Any, jax.stages.Compiled] = {}
+        self._key: Hashable | None = None
+        try:
+            self._key = (name, unpolished, devices, reuse.identity(fn), reuse.identity(options))
+        except reuse.Unnamed as error:
+            logging.debug("%s: compiled for itself: it depends on a %s", name, error)
 
     @property
     def compilations(self) -> int:
@@ -336,13 +349,19 @@ class Program:
 
     def compiled(self, state: Any, arguments: Any, shared: Any) -> jax.stages.Compiled:
         """Returns the program, compiled for arrays or for their shapes alone."""
-        leaves = jax.tree.leaves((state, arguments, shared))
+        leaves, structure = jax.tree.flatten((state, arguments, shared))
         signature = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         if signature not in self._compiled:
-            start = time.monotonic()
-            lowered = self._mapped.lower(state, arguments, shared)
-            self._compiled[signature] = lowered.compile(self._compiler_options)
-            slots = leaves[0].shape[0] * leaves[0].shape[1]
-            seconds = time.monotonic() - start
-            logging.info("%s: compiled for %d slots in %.1f s", self._name, slots, seconds)
+            key = (self._key, reuse.options(), structure, signature) if self._key else None
+            program = reuse.PROGRAMS.get(key) if key else None
+            if program is None:
+                start = time.monotonic()
+                lowered = self._mapped.lower(state, arguments, shared)
+                program = lowered.compile(self._compiler_options)
+                slots = leaves[0].shape[0] * leaves[0].shape[1]
+                seconds = time.monotonic() - start
+                logging.info("%s: compiled for %d slots in %.1f s", self._name, slots, seconds)
+                if key:
+                    reuse.PROGRAMS.put(key, program)
+            self._compiled[signature] = program
         return self._compiled[signature]

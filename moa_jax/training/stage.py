@@ -51,6 +51,11 @@ def no_keywords(state: MemberState) -> Mapping[str, jax.Array]:
     return {}
 
 
+def _at_the_same_epoch(member: Member) -> int:
+    """Stands for lengths of schedules, which no program looks at."""
+    return 0
+
+
 @dataclasses.dataclass(frozen=True)
 class Forward:
     """How rows become probabilities; all that inference needs beside the weights.
@@ -152,6 +157,29 @@ class Stage:
     restarts: Callable[[MemberState], jax.Array] | None = None
     keywords: Callable[[MemberState], Mapping[str, jax.Array]] = no_keywords
     share_init_across_folds: bool = True
+
+    @property
+    def definition(self) -> Stage:
+        """The same stage without data and members: all that its programs are made of.
+
+        Programs of equal definitions are the same, see `reuse.identity`, and none holds the arrays
+        of a stage longer than the stage does.
+        """
+        ends = _at_the_same_epoch if self.own_epochs else None
+        return dataclasses.replace(
+            self,
+            name="",
+            members=(),
+            shared=(),
+            targets=np.zeros((0, 0)),
+            member_data=(),
+            epochs=0,
+            own_epochs=ends,
+            epoch_steps=None,
+            cohorts=1,
+            start=None,
+            share_init_across_folds=True,
+        )
 
     def steps_per_epoch(self, member: Member) -> int:
         return self.epoch_steps or num_batches(len(member.train_rows), self.batch_size)
