@@ -25,9 +25,9 @@ from moa_jax.recipes import profile_nn
 
 QUICK = {"members": 12, "steps": (150, 800)}
 SMOKE = {
-    "members": 8,
+    "members": 10,
     "folds": 3,
-    "widths": (32, 32, 32, 16),
+    "widths": (32, 32, 32, 32, 16),
     "components": 20,
     "steps": (50, 200),
     "epoch_steps": 50,

@@ -195,9 +195,33 @@ MUTATIONS = (
     # Populations: draws, lengths and the choice among members.
     Mutation(
         "recipes/draws.py",
-        "np.random.default_rng([self.draw_seed, member])",
-        "np.random.default_rng([member])",
+        "np.random.default_rng([self.draw_seed, group, block])",
+        "np.random.default_rng([group, block])",
         "test_profile_nn.py::test_a_member_draws_the_same_whoever_else_there_is",
+    ),
+    Mutation(
+        "recipes/draws.py",
+        "(parts + within) / PARTS",
+        "within",
+        "test_profile_nn.py::test_eight_members_of_a_group_lie_in_the_eighths_of_every_range",
+    ),
+    Mutation(
+        "recipes/profile_nn.py",
+        "update + weight / array.shape[-1] * array",
+        "update",
+        "test_profile_nn.py::test_a_linear_members_ridge_is_that_of_a_logistic_regression",
+    ),
+    Mutation(
+        "recipes/profile_nn.py",
+        "(known.sum(1) == 1).all()",
+        "(targets.sum(1) == 1).all()",
+        "test_profile_nn.py::test_labels_that_exclude_each_other_are_found_by_a_members_rows",
+    ),
+    Mutation(
+        "models/drawn_mlp.py",
+        "jnp.where(exclusive > 0, against_others(logits), logits)",
+        "logits",
+        "test_profile_nn.py::test_the_network_computes_what_numpy_does",
     ),
     Mutation(
         "recipes/profile_nn.py",

@@ -9,11 +9,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from moa_jax.data import tables
+from moa_jax.data.dataset import ORIGINAL_LEVELS
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SCRIPT, TABNET, IMAGES, IMAGE_NETWORKS = (
     FOLDER / f"{name}.py" for name in ("simple_nn", "tabnet", "images", "image_networks")
 )
 TINY = ("--rows=96", "--features=9", "--hidden=16", "--outputs=5", "--batch=16", "--steps=2")
+
+
+@pytest.fixture
+def own_data(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    return importlib.import_module("own_data")
 
 
 def run(*command):
@@ -110,3 +119,60 @@ def test_same_results_finds_the_largest_difference(tmp_path):
     table.to_parquet(after / "model" / "test.parquet")
     found = module.largest_difference(before, after)
     assert found["model/oof.parquet"] == found["model/test.parquet"] == np.inf
+
+
+def test_own_data_hides_whole_compounds_and_every_label_of_them(own_data, tmp_path):
+    compounds = np.repeat([f"c{n}" for n in range(9)], 4)
+    numbers = np.arange(36.0)
+    table = own_data.Table(
+        np.column_stack([numbers, -numbers]), (numbers % 2 == 1)[:, None].astype(int), compounds
+    )
+    train, hidden = own_data.cut(table, 0)
+    assert sorted([*train, *hidden]) == list(range(36)) and len(set(compounds[hidden])) == 3
+    assert not set(compounds[train]) & set(compounds[hidden])
+    assert set(own_data.cut(table, 1)[1]) != set(hidden)
+    own_data.write(tmp_path, table, train, hidden)
+    found = tables.load(tmp_path, ORIGINAL_LEVELS)
+    np.testing.assert_array_equal(found.features, table.columns[train])
+    np.testing.assert_array_equal(found.scored.values, table.labels[train])
+    np.testing.assert_array_equal(found.drug_id, compounds[train])
+    np.testing.assert_array_equal(found.test.features, table.columns[hidden])
+    assert {path.stem for path in tmp_path.iterdir()} == {
+        "train_features", "train_targets_scored", "train_drug", "test_features",
+        "sample_submission",
+    }  # fmt: skip
+
+
+def test_own_data_chooses_baselines_by_inner_folds(own_data, monkeypatch):
+    """Of two settings the better one out of fold is taken; classes add up to one."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(90, 3))
+    classes = own_data.Table(x, np.eye(3, dtype=int)[x.argmax(1)])
+    several = own_data.Table(x, (x > 0).astype(int))
+    monkeypatch.setattr(own_data, "STRENGTHS", (1e-6, 1.0))
+    for table in (classes, several):
+        train, hidden = own_data.cut(table, 0)
+        weak, strong = own_data.logistic(x[train], table.labels[train], x[hidden])
+        assert np.allclose(strong.sum(1), 1) == own_data.is_exclusive(table.labels)
+        monkeypatch.setattr(own_data, "trees", lambda x, labels, new, p=weak: [p[: len(new)]])
+        monkeypatch.setattr(own_data, "mlp", lambda x, labels, new: [np.full((len(new), 3), 0.5)])
+        found = own_data.baselines(table, train, hidden)
+        expected = own_data.mean_log_loss(table.labels[hidden], strong)
+        assert found["logistic"] == pytest.approx(expected) and found["mlp"] > 0.69
+        assert found["logistic"] < min(found["mean"], found["prior"])
+
+
+def test_own_data_shows_the_spread_over_seeds(own_data):
+    found = {"a": [{"prior": 0.5, "seconds": 9.6}, {"prior": 0.7, "seconds": 10.4}]}
+    head, _, row = own_data.lines(found)
+    assert head == "| set | prior | seconds |" and row == "| a | 0.6000 ± 0.1414 | 10 ± 1 |"
+
+
+@pytest.mark.slow
+def test_own_data_runs_a_configuration(tmp_path):
+    command = ("--sets=wine", "--config=profiles:smoke", f"--folder={tmp_path}")
+    found = run(str(FOLDER / "own_data.py"), *command)
+    assert found.returncode == 0, found.stderr
+    *_, head, _, row = found.stdout.splitlines()
+    values = dict(zip(head.split(" | "), row.split(" | "), strict=True))
+    assert float(values["profile_nn"]) < float(values["prior"])

@@ -202,10 +202,10 @@ select_on              | "fold"
 PROFILE_NN = """
 field                  | only
 recipe                 | "profile_nn"
-members                | 24
-inputs                 | ["standard", "rank_gauss", "components", "components"]
-widths                 | [256, 256, 256, 64]
-depths                 | [2, 2, 2, 2]
+members                | 40
+inputs                 | ["standard", "standard", "rank_gauss", "components", "components"]
+widths                 | [128, 128, 128, 128, 256]
+depths                 | [0, 1, 1, 1, 2]
 components             | 100
 folds                  | 5
 split                  | "auto"
@@ -216,12 +216,13 @@ split_seed             | 0
 draw_seed              | 0
 choices                | 30
 batch_size             | 64
-epoch_steps            | 100
+epoch_steps            | 50
 pct_start              | 0.1
 patience               | 0
-steps                  | [150, 3000]
+steps                  | [60, 2000]
 learning_rate          | [3e-4, 1e-2]
 weight_decay           | [1e-5, 1e-1]
+ridge                  | [1e-1, 3e2]
 dropout                | [0.0, 0.6]
 input_dropout          | [0.0, 0.5]
 input_noise            | [0.0, 0.5]

@@ -188,7 +188,7 @@ RECIPES = {
     ),
     "two_heads_resnet": two_heads_resnet.Config(seeds=(0, 1), folds=2),
     "baseline": baseline.Config(folds=3, model="viability", split="stratified"),
-    "profile_nn": profile_nn.Config(members=4, folds=3, depths=(1, 2, 2, 3), split="stratified"),
+    "profile_nn": profile_nn.Config(members=4, folds=3, depths=(0, 1, 2, 2, 3), split="stratified"),
     "deepinsight_cnn": deepinsight_cnn.Config(seeds=(0, 1), folds=2),
 }
 

@@ -49,7 +49,7 @@ class Ranges:
     """
 
     draw_seed: int = number(0, 0, 2**31 - 1)
-    steps: tuple[int, ...] = number((150, 3000), 1, length=2)
+    steps: tuple[int, ...] = number((60, 2000), 1, length=2)
     learning_rate: tuple[float, ...] = number((3e-4, 1e-2), 1e-12, 1e3, length=2)
     weight_decay: tuple[float, ...] = number((1e-5, 1e-1), 1e-12, 1e3, length=2)
     ridge: tuple[float, ...] = number((1e-1, 3e2), 1e-12, 1e3, length=2)

@@ -77,12 +77,12 @@ class Config(Recipe, Ranges):
     """
 
     recipe: str = "profile_nn"
-    members: int = number(24, 1, 256)
+    members: int = number(40, 1, 256)
     inputs: tuple[str, ...] = choice(
-        ("standard", "rank_gauss", "components", "components"), *INPUTS
+        ("standard", "standard", "rank_gauss", "components", "components"), *INPUTS
     )
-    widths: tuple[int, ...] = number((256, 256, 256, 64), 1, WIDEST)
-    depths: tuple[int, ...] = number((2, 2, 2, 2), 0, 100)
+    widths: tuple[int, ...] = number((128, 128, 128, 128, 256), 1, WIDEST)
+    depths: tuple[int, ...] = number((0, 1, 1, 1, 2), 0, 100)
     components: int = number(100, 1)
     split: str = switch(choice("auto", *SPLITS))
     frequent_above: int = switch(number(0, 0))
@@ -91,7 +91,7 @@ class Config(Recipe, Ranges):
     split_seed: int = number(0, 0, 2**31 - 1)
     choices: int = number(30, 1, 1000)
     batch_size: int = number(64, 2, 2**20)
-    epoch_steps: int = number(100, 1)
+    epoch_steps: int = number(50, 1)
     pct_start: float = number(0.1, 0.0, 1.0)
     patience: int = number(0, 0)
 
