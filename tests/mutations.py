@@ -1760,19 +1760,19 @@ MUTATIONS = (
     Mutation(
         "recipes/explained.py",
         "self._sets[list(group)] if",
-        "self._sets[list(group)] * 0 if",
+        "0 * self._sets[list(group)] if",
         "test_attribution.py::test_rows_sum_to_the_log_odds_of_the_networks",
     ),
     Mutation(
         "recipes/explained.py",
-        "Lines(padded, table[-1])",
-        "Lines(padded, table[0])",
+        "Lines(ends, table[-1],",
+        "Lines(ends, table[0],",
         "test_attribution.py::test_rows_sum_to_the_log_odds_of_the_networks",
     ),
     Mutation(
         "recipes/explained.py",
-        "share * of[of > 0] / of.sum()",
-        "of[of > 0] / of.sum()",
+        "(share or 1.0) * of[of > 0] / of.sum()",
+        "(share or 1.0) * of[of > 0] / of.max()",
         "test_attribution.py::test_rows_sum_to_the_log_odds_of_the_networks",
     ),
     Mutation(

@@ -8,6 +8,7 @@ control rows: the attributions of all features sum to the difference of the log 
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,8 +27,11 @@ from moa_jax.store.predictions import Predictions
 
 # What attributions are means over: the columns of a table that say which rows they are of.
 UNITS = {"mechanism": None, "compound": "compound", "row": "sig_id"}
-# A mean error above this share of the mean difference is told as a warning.
-LARGE_ERROR = 0.02
+# A mean error above this share of the mean difference is told as a warning, unless it is as small
+# as rounding in float32 may be.
+LARGE_ERROR, ROUNDING = 0.05, 1e-4
+# Time between lines of the log.
+TELL_SECONDS = 15.0
 
 
 @dataclasses.dataclass
@@ -92,8 +96,9 @@ def attributions(
       `compound` too, missing in the rows that are means over all compounds; by row `sig_id`.
       Features are columns of the data, `cp_time` and `cp_dose`; what is made of columns and cannot
       be told apart by them has a name of its own: statistics of a row, clusters, coordinates of an
-      embedding, predictions of an earlier stage. `attrs` has, as JSON takes it, the `model`, the
-      `baseline`, the numbers of `rows` and `steps`, and the `completeness`, see `Completeness`.
+      embedding, and what cannot be led back of the predictions of an earlier stage. `attrs` has,
+      as JSON takes it, the `model`, the `baseline`, the numbers of `rows` and `steps`, and the
+      `completeness`, see `Completeness`.
 
     Raises:
       UserError: an unknown mechanism; no row to explain, or no compound; a file of the model is
@@ -108,9 +113,16 @@ def attributions(
     means, completeness = _Means(rows, scored, pairs, by), Completeness()
     start = attribution_baseline.read(context, rows)
     explain = Explainer(recipe, context, start, steps)
+    told_at = time.monotonic()
     for found in explain(rows, pairs):
         means.add(found)
         completeness.add(found)
+        if time.monotonic() - told_at > TELL_SECONDS:
+            told_at = time.monotonic()
+            logging.info(
+                "%s: explained %d of %d pairs of a row and a mechanism",
+                context.model, completeness.count, len(pairs),
+            )  # fmt: skip
     table, told = means.table(), completeness.record()
     table.attrs = {
         "model": context.model,
@@ -119,12 +131,13 @@ def attributions(
         "steps": steps,
         "completeness": told,
     }
+    is_large = told["mean_error"] > max(LARGE_ERROR * told["mean_change"], ROUNDING)
     logging.log(
-        logging.WARNING if told["relative_error"] > LARGE_ERROR else logging.INFO,
+        logging.WARNING if is_large else logging.INFO,
         "%s: attributions: %d mechanisms, %d rows against the %s; with %d steps their sums miss "
-        "log odds by %.2g of %.3g in the mean, at most by %.2g",
+        "log odds by %.2g of %.3g in the mean, at most by %.2g%s",
         context.model, len(chosen), table.attrs["rows"], start, steps, told["mean_error"],
-        told["mean_change"], told["largest_error"],
+        told["mean_change"], told["largest_error"], "; more steps miss less" * is_large,
     )  # fmt: skip
     return table
 

@@ -14,17 +14,21 @@ from moa_jax.recipes.attribution_baseline import Baseline, Ends
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign
 from moa_jax.recipes.features import Passage
+from moa_jax.recipes.origins import PREDICTION
+from moa_jax.recipes.outcome import alike
 from moa_jax.recipes.recipe import Recipe
 from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.recipes.stored import StoredSets
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
-from moa_jax.training.attribution import Found, Lines, mean_gradients
+from moa_jax.training.attribution import Found, Lines, logits_of, mean_gradients
 from moa_jax.training.members import MemberId, num_batches
 from moa_jax.training.predict import Predictor
 
 # What the gradients of one call may take, and how many batches it has at most.
 MOST_BYTES, MOST_STEPS = 256 * 2**20, 4
+# A prediction that differs by a smaller share of itself does not differ.
+SMALLEST_CHANGE = 1e-3
 
 
 class Explained(NamedTuple):
@@ -42,7 +46,7 @@ class Explained(NamedTuple):
 
 
 class Explainer:
-    """The networks of a finished model whose logits make its predictions, ready to explain."""
+    """The networks of a finished model, ready to explain its predictions."""
 
     def __init__(self, recipe: Recipe, context: Context, baseline: Baseline, steps: int):
         """Loads them.
@@ -58,44 +62,45 @@ class Explainer:
         """
         outcome = system.finished_outcome(recipe, context)
         self._context, self._baseline = context, baseline
-        self._earlier = None
-        if any(design.features.predictions_of for design in outcome.designs):
-            self._earlier = system.trained(outcome.designs, context, outcome.weights)
         none = {design.name: np.zeros((1, 1)) for design in outcome.designs}
-        shares = {
-            design.name: float(outcome.of({**none, design.name: np.ones((1, 1))}).item())
-            for design in outcome.designs
-        }
-        last = [design for design in outcome.designs if shares[design.name]]
-        self._networks = [
-            _Networks(design, context, outcome.weights, shares[design.name], steps, len(last))
-            for design in last
-        ]
+        self._last: list[_Networks] = []
+        self._earlier: list[_Networks] = []
+        for design in outcome.designs:
+            share = outcome.of({**none, design.name: np.ones((1, 1))}).item()
+            of = outcome.weights if share else alike
+            networks = _Networks(design, context, of, share, steps, len(outcome.designs))
+            (self._last if share else self._earlier).append(networks)
+        self._predict = None
+        if self._earlier:
+            self._predict = system.trained(outcome.designs, context, outcome.weights)
 
     def __call__(self, rows: Dataset, pairs: np.ndarray) -> Iterator[Explained]:
         """Yields the attributions of pairs [P, 2] of a row and a target, part by part."""
         order = np.argsort(pairs[:, 0], kind="stable")
-        size = min(networks.pairs_at_once(len(pairs)) for networks in self._networks)
+        every = [*self._last, *self._earlier]
+        size = min(networks.pairs_at_once(len(pairs)) for networks in every)
         for start in range(0, len(pairs), size):
             own = order[start : start + size]
             kept, numbers = np.unique(pairs[own, 0], return_inverse=True)
             ends = Ends(rows.take(kept), self._baseline)
             passage = Passage(ends.every)
-            if self._earlier is not None:
+            if self._predict is not None:
                 passage.predictions.update(self._predicted(passage.rows))
-            features: dict[str, np.ndarray] = {}
+            part = _Part(ends, passage, numbers, size, {})
             change = np.zeros(len(own))
-            for networks in self._networks:
-                of_stage = np.stack([numbers, pairs[own, 1]], axis=1)
-                change += networks.add(features, ends, passage, of_stage, size)
-            yield Explained(own, features, change)
+            for networks in self._last:
+                wanted = np.eye(networks.num_outputs)[pairs[own, 1]]
+                change += networks.add(part, wanted)
+            for networks in reversed(self._earlier):
+                networks.lead_back(part)
+            yield Explained(own, part.features, change)
 
     def _predicted(self, rows: Dataset) -> dict[str, StagePredictions]:
         """Returns what earlier stages predict of any number of rows."""
-        assert self._earlier is not None
+        assert self._predict is not None
         size = self._context.parallel.predict_rows
         parts = [
-            self._earlier(rows.take(np.arange(start, min(start + size, len(rows)))))
+            self._predict(rows.take(np.arange(start, min(start + size, len(rows)))))
             for start in range(0, len(rows), size)
         ]
 
@@ -110,8 +115,26 @@ class Explainer:
         return {name: joined(name) for name in parts[0]}
 
 
+class _Part(NamedTuple):
+    """Pairs that are explained together.
+
+    Attributes:
+      ends: their rows, and the baseline.
+      passage: the same rows, with what earlier stages predict of them.
+      rows: [P] the row of each pair.
+      size: pairs that every call is padded to.
+      features: [P] attributions so far, by the feature's name.
+    """
+
+    ends: Ends
+    passage: Passage
+    rows: np.ndarray
+    size: int
+    features: dict[str, np.ndarray]
+
+
 class _Networks:
-    """The networks of one stage that have a say in a model's predictions."""
+    """The networks of one stage, with their weights in what they predict together."""
 
     def __init__(
         self,
@@ -122,16 +145,25 @@ class _Networks:
         steps: int,
         num_stages: int,
     ):
-        every, outputs = finished.trained_members(context, design)
+        """Loads those that have a weight.
+
+        Args:
+          design: the stage.
+          context: where it was fitted.
+          weights: of the members in its mean.
+          share: its share in the model's predictions; 0 where others read its predictions.
+          steps: nodes of the integral.
+          num_stages: stages that share the memory.
+        """
+        every, self.num_outputs = finished.trained_members(context, design)
         of = weights(design.name, every)
         every = [member for member, weight in zip(every, of, strict=True) if weight]
-        self._weights = share * of[of > 0] / of.sum()
+        self._weights = (share or 1.0) * of[of > 0] / of.sum()
         self._design, self._stored = design, StoredSets(design, context, every)
         self._sets = self._stored.numbers(every)
-        forward = design.forward(outputs)
+        forward = design.forward(self.num_outputs)
         self._batch, path = forward.rows_at_once, context.folder / design.name / finished.METRICS
         self._width = files.read_json(path)["inputs"]
-        reading = design.reading(forward.network)
         name = f"{context.model}/{design.name}: attributions"
         self._predictor = Predictor(
             name,
@@ -143,13 +175,16 @@ class _Networks:
                 design.features.member_data(self._stored(design.name), self._sets, ()), every
             ),
             share=1 / num_stages,
-            program=mean_gradients(forward.network, reading, steps),
+            program=mean_gradients(
+                forward.network,
+                design.reading(forward.network),
+                steps,
+                logits_of if share else forward.probabilities,
+            ),
         )
-        self._predicted: Sequence[str] = ()
-        if design.features.predictions_of:
-            path = context.folder / design.features.predictions_of / finished.OOF
-            context.manifest.verify(path)
-            self._predicted = Predictions.read(path).targets
+        self._targets = _targets(context, design.name)
+        earlier = design.features.predictions_of
+        self._predicted = _targets(context, earlier) if earlier else ()
         logging.info("%s: %d networks, %d steps", name, len(every), steps)
 
     def pairs_at_once(self, num_pairs: int) -> int:
@@ -158,50 +193,68 @@ class _Networks:
         wanted = num_batches(num_pairs, self._batch)
         return self._batch * max(1, min(wanted, most, MOST_STEPS))
 
-    def add(
-        self,
-        features: dict[str, np.ndarray],
-        ends: Ends,
-        passage: Passage,
-        pairs: np.ndarray,
-        size: int,
-    ) -> np.ndarray:
-        """Adds the attributions of pairs to `features`, and returns the change of log odds [P].
+    def add(self, part: _Part, wanted: np.ndarray) -> np.ndarray:
+        """Adds attributions of sums of outputs, and returns how these change, [P].
 
         Args:
-          features: [P] by the feature's name.
-          ends: rows, and the baseline.
-          passage: the rows of `ends`, with what earlier stages predict of them.
-          pairs: [P, 2] at most `size`.
-          size: pairs that every call is padded to.
+          part: the pairs.
+          wanted: [P, targets] weights of the outputs.
         """
-        design = self._design
-        table = ends.joined(design.features.table(passage, design.name, self._stored))
-        origins = design.features.origins(ends, table, design.name, self._stored, self._predicted)
-        padded = np.concatenate([table[:-1], np.repeat(table[:1], size - len(ends.rows), axis=0)])
-        flat = np.zeros((size, 2), np.int32)
-        flat[: len(pairs)] = pairs
-        every = flat.reshape(-1, self._batch, 2)
-        width = padded.shape[-1]
-        gradients = np.zeros((len(origins), len(pairs), width))
-        change = np.zeros(len(pairs))
+        design, count = self._design, len(part.rows)
+        table = part.ends.joined(design.features.table(part.passage, design.name, self._stored))
+        origins = design.features.origins(
+            part.ends, table, design.name, self._stored, self._predicted
+        )
+        # All calls are of one size: rows and weights that no pair asks for are zeros.
+        ends = _padded(table[:-1], part.size)
+        lines = Lines(ends, table[-1], _padded(wanted, part.size).astype(table.dtype))
+        numbers = np.stack([part.rows, np.arange(count)], axis=1).astype(np.int32)
+        pairs = _padded(numbers, part.size).reshape(-1, self._batch, 2)
+        gradients = np.zeros((len(origins), count, table.shape[-1]))
+        change = np.zeros(count)
         found: Found
         for group, found in self._predictor(
-            Lines(padded, table[-1]), lambda group: np.stack([every] * len(group)), len(every)
+            lines, lambda group: np.stack([pairs] * len(group)), len(pairs)
         ):
-            by_member = found.gradients.reshape(len(group), size, -1)[:, : len(pairs)]
-            changes = found.change.reshape(len(group), size)[:, : len(pairs)]
+            by_member = found.gradients.reshape(len(group), part.size, -1)[:, :count]
             weights = self._weights[list(group)]
-            change += weights @ changes.astype(np.float64)
-            number = self._sets[list(group)] if len(origins) > 1 else np.zeros(len(group), int)
-            for index in range(len(origins)):
-                own = number == index
-                if own.any():
-                    gradients[index] += np.einsum(
-                        "m,mpf->pf", weights[own], by_member[own].astype(np.float64)
-                    )
+            change += weights @ found.change.reshape(len(group), -1)[:, :count].astype(np.float64)
+            sets = self._sets[list(group)] if len(origins) > 1 else np.zeros(len(group), int)
+            for index in np.unique(sets):
+                own = sets == index
+                gradients[index] += np.tensordot(weights[own], by_member[own], axes=1)
         for columns, of_set in zip(origins, gradients, strict=True):
             kept = of_set[:, : columns.shape[1]]
-            for name, values in columns.carry(kept, pairs[:, 0]).items():
-                features[name] = features.get(name, 0.0) + values
+            for name, values in columns.carry(kept, part.rows).items():
+                part.features[name] = part.features.get(name, 0.0) + values
         return change
+
+    def lead_back(self, part: _Part) -> None:
+        """Leads the attributions of this stage's predictions back to what it reads itself.
+
+        A prediction's attribution is shared as its difference between the row and the baseline is
+        explained. What of it that leaves, because predictions at the mean treatment are not the
+        mean of those at all treatments, or hardly differ, keeps a name of its own.
+        """
+        predicted = part.passage.predictions[self._design.name]
+        if predicted.nested:  # each later network reads those of others
+            return
+        values = part.ends.joined(predicted.whole)
+        ends, start = values[:-1][part.rows], values[-1]
+        names = [PREDICTION.format(name) for name in self._targets]
+        none = np.zeros(len(part.rows))
+        told = np.stack([part.features.pop(name, none) for name in names], axis=1)
+        differs = np.abs(ends - start) > SMALLEST_CHANGE * np.maximum(ends, start)
+        slopes = np.divide(told, ends - start, out=np.zeros_like(told), where=differs)
+        change = self.add(part, slopes)
+        part.features[f"predictions of stage {self._design.name}"] = told.sum(axis=1) - change
+
+
+def _targets(context: Context, stage: str) -> tuple[str, ...]:
+    path = context.folder / stage / finished.OOF
+    context.manifest.verify(path)
+    return Predictions.read(path).targets
+
+
+def _padded(array: np.ndarray, size: int) -> np.ndarray:
+    return np.concatenate([array, np.zeros((size - len(array), *array.shape[1:]), array.dtype)])

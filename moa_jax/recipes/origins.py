@@ -19,6 +19,8 @@ from moa_jax.recipes.profile import Steps
 BY_COLUMN = (StandardScale, RankGauss)
 SELECTING = (ChosenColumns, VarianceSelection)
 LINEAR = (PrincipalComponents, FactorScores)
+# The name of a prediction of an earlier stage.
+PREDICTION = "prediction of {}"
 # A sum's difference is rounding below this share of its terms'.
 SMALLEST_SHARE = 1e-12
 # By so much may a sum be missed that is one.

@@ -15,7 +15,7 @@ from moa_jax.features.rank_gauss import holding
 from moa_jax.recipes import profile
 from moa_jax.recipes.attribution_baseline import Ends
 from moa_jax.recipes.features import Arrays, Features, Known, Passage, Stored, Transforms
-from moa_jax.recipes.origins import Direct, Origins, Traced
+from moa_jax.recipes.origins import PREDICTION, Direct, Origins, Traced
 from moa_jax.recipes.profile import Profile
 from moa_jax.store.transform_files import Transform
 from moa_jax.training.members import Member, MemberId
@@ -134,7 +134,7 @@ class ProfileFeatures(Features):
             is_earlier = (places >= width) & (places < width + earlier)
             rest[:, places[is_earlier] - width] = values[:, : len(places)][:, is_earlier]
             parts = [
-                Direct(rest, np.array([f"prediction of {name}" for name in predicted], object)),
+                Direct(rest, np.array([PREDICTION.format(name) for name in predicted], object)),
                 Direct(
                     values[:, : len(places)][:, places >= width + earlier].astype(np.float64),
                     np.array(treatments, object),

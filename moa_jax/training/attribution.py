@@ -32,18 +32,20 @@ class Lines(NamedTuple):
     Attributes:
       table: [N, ...] what all members read, by row, where lines end.
       baseline: [...] the same of the baseline, where all begin.
+      weights: [W, targets] what is explained: sums of the outputs with a row's weights.
     """
 
     table: Array
     baseline: Array
+    weights: Array
 
 
 class Found(NamedTuple):
-    """What one member tells of pairs of a row and a target.
+    """What one member tells of pairs of a row and a sum of outputs.
 
     Attributes:
-      gradients: [..., F] mean gradient of the target's logit by the columns that the member reads.
-      change: [...] logit at the row less that at the baseline.
+      gradients: [..., F] mean gradient of the sum by the columns that the member reads.
+      change: [...] the sum at the row less that at the baseline.
     """
 
     gradients: Array
@@ -83,47 +85,51 @@ def quadrature(steps: int) -> tuple[np.ndarray, np.ndarray]:
     return (nodes + 1) / 2, weights / 2
 
 
-def mean_gradients(network: nn.Module, reading: Reading, steps: int) -> MemberFunction:
+def mean_gradients(
+    network: nn.Module,
+    reading: Reading,
+    steps: int,
+    outputs_of: Callable[[Outputs], jax.Array] = logits_of,
+) -> MemberFunction:
     """Returns the program that attributes with one member.
 
     `program((), own: Prediction, shared: PredictionShared) -> ((), Found)`. The rows of `own` are
-    pairs [steps, batch, 2] of a row and a target, the shared inputs a `Lines`. A pair costs as many
-    gradients as the rule has nodes, whatever the number of targets.
+    pairs [steps, batch, 2] of a row of the table and one of the weights, the shared inputs `Lines`.
+    A pair costs as many gradients as the rule has nodes, whatever the number of targets.
 
     Args:
       network: the network.
       reading: how a row becomes its inputs.
       steps: nodes of the quadrature.
+      outputs_of: from what the network returns to what is explained, [rows, targets].
     """
-    points, shares = quadrature(steps)
+    rule = quadrature(steps)
 
     def program(state: tuple, own: Prediction, shared: PredictionShared) -> tuple[tuple, Found]:
         (variables, data), pairs = own
-        path: Any = shared.inputs
-        ends = reading.columns(path.table, data)
-        start = reading.columns(path.baseline[None], data)
-        nodes = jnp.asarray(points, ends.dtype)
-        weights = jnp.asarray(shares, ends.dtype)
+        lines: Any = shared.inputs
+        ends = reading.columns(lines.table, data)
+        start = reading.columns(lines.baseline[None], data)
+        nodes, shares = (jnp.asarray(values, ends.dtype) for values in rule)
         is_held = np.isin(np.arange(ends.shape[1]), reading.held)
 
-        def logit(columns: jax.Array, targets: jax.Array) -> jax.Array:
+        def sums(columns: jax.Array, weights: jax.Array) -> jax.Array:
             outputs = network.apply(variables, *reading.inputs(columns, data), train=False)
-            return jnp.take_along_axis(logits_of(outputs), targets[:, None], axis=1)[:, 0]
+            return (outputs_of(outputs) * weights).sum(axis=1)
 
-        def total(columns: jax.Array, targets: jax.Array) -> jax.Array:
-            return logit(columns, targets).sum()
+        def total(columns: jax.Array, weights: jax.Array) -> jax.Array:
+            return sums(columns, weights).sum()
 
         def batch(chosen: jax.Array) -> Found:
-            rows, targets = chosen[:, 0], chosen[:, 1]
-            end = ends[rows]
+            end, weights = ends[chosen[:, 0]], lines.weights[chosen[:, 1]]
             begin = jnp.where(is_held, end, start)
 
             def add(index, gradients):
                 columns = begin + nodes[index] * (end - begin)
-                return gradients + weights[index] * jax.grad(total)(columns, targets)
+                return gradients + shares[index] * jax.grad(total)(columns, weights)
 
             gradients = jax.lax.fori_loop(0, steps, add, jnp.zeros_like(end))
-            return Found(gradients, logit(end, targets) - logit(begin, targets))
+            return Found(gradients, sums(end, weights) - sums(begin, weights))
 
         def step(index, found):
             return jax.tree.map(lambda a, new: a.at[index].set(new), found, batch(pairs[index]))
