@@ -213,7 +213,7 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/profile_nn.py",
-        "(known.sum(1) == 1).all()",
+        "(targets[own].sum(1) == 1).all()",
         "(targets.sum(1) == 1).all()",
         "test_profile_nn.py::test_labels_that_exclude_each_other_are_found_by_a_members_rows",
     ),

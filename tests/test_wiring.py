@@ -46,7 +46,7 @@ CHANGES = {
 }  # fmt: skip
 # Other fields without which one is not read.
 WITH = {
-    "components": {"model": "logistic"},
+    "baseline.components": {"model": "logistic"},
     "frequent_above": {"split": "compound"},
     **dict.fromkeys(
         ("rounds", "tree_rate", "leaves", "leaf_rows", "tree_columns"), {"model": "trees"}
@@ -188,7 +188,7 @@ RECIPES = {
     ),
     "two_heads_resnet": two_heads_resnet.Config(seeds=(0, 1), folds=2),
     "baseline": baseline.Config(folds=3, model="viability", split="stratified"),
-    "profile_nn": profile_nn.Config(members=4, folds=3, depths=(0, 1, 2, 2, 3), split="stratified"),
+    "profile_nn": profile_nn.Config(members=4, folds=3, depths=(1, 0, 2, 2, 3), split="stratified"),
     "deepinsight_cnn": deepinsight_cnn.Config(seeds=(0, 1), folds=2),
 }
 
@@ -238,7 +238,7 @@ def test_facts_are_those_of_the_configuration(name):
 @pytest.mark.parametrize(("name", "path"), EVERY, ids=[f"{n}.{'.'.join(p)}" for n, p in EVERY])
 def test_every_field_counts(name, path):
     recipe, expected_facts = RECIPES[name], usual(name)
-    if others := WITH.get(path[-1]):
+    if others := WITH.get(f"{name}.{path[-1]}", WITH.get(path[-1])):
         recipe = dataclasses.replace(recipe, **others)
         expected_facts = list(facts(recipe))
     changed = facts(another(recipe, path))
