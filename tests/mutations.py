@@ -305,8 +305,8 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/host_stage.py",
-        "self.targets[rows],",
-        "self.targets[: len(rows)],",
+        "labels[rows],",
+        "labels[: len(rows)],",
         "test_baseline.py::test_a_row_is_predicted_by_the_model_of_its_fold",
     ),
     Mutation(

@@ -304,6 +304,7 @@ def test_a_run_with_unknown_labels(tmp_path):
     table = pd.read_csv(tmp_path / "run" / "blend" / "targets.csv")
     treated = data.targets.take(~data.is_control)
     assert sorted(table["known"]) == sorted(treated.known.sum(0))
+    run.report(workdir)
     page = (tmp_path / "run" / "blend" / "report.html").read_text()
     assert f"Not measured: {(~treated.known).sum()} labels of scored targets." in page
     assert workdir.read()["data"]["not_measured"] == {"scored": int((~treated.known).sum())}
