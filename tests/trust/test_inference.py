@@ -303,7 +303,7 @@ def test_long_names_of_files(tmp_path, name):
 
 def test_predictions_that_are_no_probabilities_are_never_written(case, monkeypatch):
     monkeypatch.setattr(
-        inference.system,
+        prediction.system,
         "load",
         lambda model, context, targets, num_stages: (
             lambda rows: Predictions(rows.ids, targets, np.full((len(rows), len(targets)), 1.5))
