@@ -14,7 +14,7 @@ from moa_jax.config import BlendConfig, DataConfig, RunConfig
 from moa_jax.data import simulate, tables
 from moa_jax.engine import prediction
 from moa_jax.errors import UserError
-from moa_jax.recipes import simple_nn, system, three_stage_nn
+from moa_jax.recipes import simple_nn, three_stage_nn
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
@@ -303,7 +303,7 @@ def test_long_names_of_files(tmp_path, name):
 
 def test_predictions_that_are_no_probabilities_are_never_written(case, monkeypatch):
     monkeypatch.setattr(
-        system,
+        prediction.system,
         "load",
         lambda model, context, targets, num_stages: (
             lambda rows: Predictions(rows.ids, targets, np.full((len(rows), len(targets)), 1.5))
