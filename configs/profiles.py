@@ -10,8 +10,8 @@ the networks were worth it is in the report. The blend weighs all by out-of-fold
 Compounds stay whole in folds where they are known; to predict new wells of known compounds set
 `split=stratified` for every model, or `--config.data.groups`.
 
-Variants: `:networks` without the baselines; `:quick` for half of the members and shorter ones, a
-fifth of the work; `:smoke` for a size that ends within a minute on the embedded data.
+Variants: `:networks` without the baselines; `:quick` for fewer members and shorter ones; `:smoke`
+for a size that ends within a minute on the embedded data.
 """
 
 from __future__ import annotations
