@@ -11,8 +11,8 @@ Compounds stay whole in folds where they are known; to predict new wells of know
 `split=stratified` for every model, or `--config.data.groups`. Times, doses and types are those that
 the data have.
 
-Variants: `:networks` without the baselines; `:quick` for half of the members and shorter ones, a
-fifth of the work; `:smoke` for a size that ends within a minute on the embedded data.
+Variants: `:networks` without the baselines; `:quick` for fewer members and shorter ones; `:smoke`
+for a size that ends within a minute on the embedded data.
 """
 
 from __future__ import annotations

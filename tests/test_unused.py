@@ -11,6 +11,7 @@ from moa_jax.engine import configurations, unused
 from moa_jax.errors import UserError
 from moa_jax.recipes import (
     RECIPES,
+    baseline,
     deepinsight_cnn,
     nn_tabnet,
     simple_nn,
@@ -24,6 +25,7 @@ MODELS = {
     "tabnet": nn_tabnet.Config(),
     "heads": two_heads_resnet.Config(),
     "image": deepinsight_cnn.Config(),
+    "known": baseline.Config(),
 }
 
 
@@ -35,6 +37,7 @@ def model(name, **fields):
     return RunConfig(MODELS | {name: dataclasses.replace(MODELS[name], **fields)})
 
 
+TREES = RunConfig({"known": baseline.Config(model="trees")})
 UMAP = three_stage_nn.FeaturesConfig(umap=False)
 REFUSED = {
     "data.rows": (run(), "data.source=simulated, found folder"),
@@ -67,6 +70,15 @@ REFUSED = {
         model("heads", freeze_loop="off"),
         "models.heads.freeze_loop=faithful or intended, found off",
     ),
+    "models.known.rounds": (run(), "models.known.model=trees, found logistic"),
+    "models.known.c": (
+        TREES,
+        "models.known.model=logistic or viability, found trees",
+    ),
+    "models.known.components": (
+        model("known", model="viability"),
+        "models.known.model=logistic, found viability",
+    ),
     "models.three.features.gene_umap": (
         model("three", features=UMAP),
         "models.three.features.umap=true, found False",
@@ -93,6 +105,8 @@ def test_a_field_that_its_section_does_not_read(name):
         (run(blend=BlendConfig("tpe")), "blend.trials"),
         (run(), "blend.files.theirs.oof"),
         (run(), "models.simple.pct_start"),
+        (run(), "models.known.c"),
+        (TREES, "models.known.tree_columns"),
         (run(), "models.image.perplexity"),
         (run(), "models.three.features.gene_umap"),
         (run(), "models.three.nonscored.epochs"),

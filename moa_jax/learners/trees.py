@@ -13,8 +13,6 @@ from moa_jax.errors import UserError, first_line
 from moa_jax.learners.learner import is_known, share
 
 NEEDED = "trees need LightGBM: pip install 'moa-jax[lightgbm]'"
-# Tables of fewer cells are done before threads have met.
-CELLS_FOR_THREADS = 2**20
 
 
 def is_installed() -> bool:
@@ -103,7 +101,8 @@ class Trees:
             "seed": 0,
             "deterministic": True,
             "force_col_wise": True,
-            "num_threads": 0 if x.size >= CELLS_FOR_THREADS else 1,
+            # A tree of so few columns is grown before threads have met.
+            "num_threads": 1,
             "verbosity": -1,
         }
 
