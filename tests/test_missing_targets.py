@@ -144,10 +144,19 @@ def test_searched_weights_are_those_without_the_cells():
     assert search.log_loss(weights, P, Y, KNOWN) == pytest.approx(loss, rel=1e-12)
     rows, none = np.arange(40) % 4, KNOWN & (np.arange(5) != 2)
     assert search.per_target(P, Y, none)[:, 2].tolist() == [0.5, 0.5]
+    assert search.slsqp(P, Y, np.zeros_like(KNOWN)).tolist() == [0.5, 0.5]
     nested = search.nested(search.slsqp, P, Y, rows, KNOWN)
     changed = search.nested(search.slsqp, P, np.where(KNOWN, Y, 1 - Y), rows, KNOWN)
     assert nested[0] == changed[0] == metrics.mean_log_loss(Y, nested[2], KNOWN)
     np.testing.assert_array_equal(nested[1], changed[1])
+
+
+def test_tpe_finds_weights_without_the_cells():
+    pytest.importorskip("optuna")
+    find = search.method("tpe", 8, 0)
+    changed = find(P, np.where(KNOWN, Y, 1 - Y), KNOWN)
+    np.testing.assert_array_equal(find(flat(P), flat(Y)), changed)
+    assert find(P, Y, np.zeros_like(KNOWN)).tolist() == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("method", ["slsqp", "per_target", "fixed"])

@@ -218,6 +218,8 @@ def tpe(
     import optuna
 
     predictions, targets = known_cells(predictions, targets, known)
+    if not targets.size:
+        return np.full(len(predictions), 1 / len(predictions))
     names = [f"w{index}" for index in range(len(predictions))]
 
     def objective(trial: optuna.Trial) -> float:
