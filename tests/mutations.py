@@ -1539,6 +1539,48 @@ MUTATIONS = (
         "test_tabnet_inputs.py::test_parameters_set_after_fit_wait_for_the_next",
     ),
     Mutation(
+        "training/loop.py",
+        "one(definition, devices.batch_axis)",
+        "one(stage, devices.batch_axis)",
+        "test_reuse.py::test_a_second_run_of_a_stage_compiles_nothing",
+    ),
+    Mutation(
+        "training/parallel.py",
+        "reuse.identity(fn), reuse.identity(options)",
+        "reuse.identity(fn)",
+        "test_reuse.py::test_a_program_is_compiled_once_in_a_process",
+    ),
+    Mutation(
+        "training/reuse.py",
+        "return kind, repr(value)",
+        "return kind, value",
+        "test_reuse.py::test_equal_functions_are_one",
+    ),
+    Mutation(
+        "estimators/tabnet_estimator.py",
+        "_padded(tabnet_inputs.held(X, self.constant_), size)",
+        "tabnet_inputs.held(X, self.constant_)",
+        "test_tabnet_estimators.py::test_tables_of_about_one_size_share_their_programs",
+    ),
+    Mutation(
+        "estimators/tabnet_estimator.py",
+        "self._start(X[train]) if start is None else start",
+        "self._start(X[train])",
+        "test_tabnet_estimators.py::test_a_warm_start_goes_on_with_the_weights",
+    ),
+    Mutation(
+        "estimators/tabnet_supervised.py",
+        "self._learn_scale(targets[train])",
+        "self._learn_scale(targets[:1])",
+        "test_tabnet_estimators.py::test_one_target_is_a_vector_and_a_column_a_column_and_rows_weigh",
+    ),
+    Mutation(
+        "models/tabnet_autoencoder.py",
+        "seen = 1 - unseen",
+        "seen = 1 - 0 * unseen",
+        "test_tabnet_estimators.py::test_hidden_columns_are_not_seen",
+    ),
+    Mutation(
         "pretrained/tensors.py",
         "if not np.isfinite(found).all()",
         "if np.isinf(found).all()",

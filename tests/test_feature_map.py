@@ -9,6 +9,7 @@ from scipy.spatial import ConvexHull
 from sklearn.manifold import TSNE
 from sklearn.metrics import pairwise_distances
 
+from moa_jax.deepinsight import feature_map as feature_maps
 from moa_jax.deepinsight.feature_map import FeatureMap, digitize, turn
 
 FOLDER = Path(__file__).parent / "reference"
@@ -145,6 +146,24 @@ def test_current_tsne(descents):
     assert model.init == "pca"
 
 
+def test_many_columns_are_placed_approximately_and_the_time_is_told(descents, log):
+    """What takes long says so before; the default's time grows nearly linearly."""
+    FeatureMap(tsne="auto").fit(AFFINITIES["X"])
+    assert descents.pop()[0].method == "exact" and "t-SNE of" not in log.text
+    many = np.random.default_rng(0).random((4, 1001))
+    FeatureMap(tsne="auto").fit(many)
+    [(model, _, _)] = descents
+    assert (model.method, model.metric, model.init) == ("barnes_hut", "cosine", "pca")
+    assert "t-SNE of 1001 columns takes about 3 s on one core\n" in log.text
+    FeatureMap().fit(many)
+    assert descents[1][0].method == "exact"
+    expected = (
+        "t-SNE of 1001 columns takes about 22 s on one core; tsne='barnes_hut' takes about 3 s"
+    )
+    assert expected in log.text
+    assert feature_maps.expected_seconds("exact", 2000) == 86
+
+
 @pytest.mark.parametrize(("features", "perplexity"), [(3, 1), (7, 2), (15, 14 / 3), (16, 5)])
 def test_few_features_bound_the_perplexity(features, perplexity, descents, log):
     FeatureMap().fit(np.random.default_rng(0).random((20, features)))
@@ -157,6 +176,7 @@ def test_few_features_bound_the_perplexity(features, perplexity, descents, log):
     [
         {},
         {"tsne": "current"},
+        {"tsne": "barnes_hut"},
         pytest.param({"embedding": "umap"}, marks=pytest.mark.slow),
         {"embedding": "pca"},
     ],
