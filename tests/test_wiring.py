@@ -176,7 +176,7 @@ RECIPES = {
         scored=nn_tabnet.TabNetConfig(seeds=(0, 1)),
     ),
     "two_heads_resnet": two_heads_resnet.Config(seeds=(0, 1), folds=2),
-    "profile_nn": profile_nn.Config(members=4, folds=3, depths=(0, 1, 2, 2, 3), split="stratified"),
+    "profile_nn": profile_nn.Config(members=4, folds=3, depths=(1, 0, 2, 2, 3), split="stratified"),
     "deepinsight_cnn": deepinsight_cnn.Config(seeds=(0, 1), folds=2),
 }
 
