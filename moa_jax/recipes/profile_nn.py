@@ -183,8 +183,14 @@ class Config(Recipe, Ranges):
         if self.depths[group]:
             return drawn
         # What is left is convex: the highest rate gets to its minimum soonest.
-        rates = dict.fromkeys(Draw._fields[Draw._fields.index("dropout") :], 0.0)
-        return drawn._replace(learning_rate=self.learning_rate[1], weight_decay=0.0, **rates)
+        return drawn._replace(
+            learning_rate=self.learning_rate[1],
+            weight_decay=0.0,
+            dropout=0.0,
+            input_dropout=0.0,
+            input_noise=0.0,
+            label_smoothing=0.0,
+        )
 
     def dealt(self, group: int) -> list[int]:
         """Returns the numbers of a group's members, those with the most steps first."""
