@@ -219,10 +219,10 @@ batch_size             | 64
 epoch_steps            | 50
 pct_start              | 0.1
 patience               | 0
-steps                  | [60, 2000]
-learning_rate          | [3e-4, 1e-2]
+steps                  | [60, 3000]
+learning_rate          | [1e-3, 1e-2]
 weight_decay           | [1e-5, 1e-1]
-ridge                  | [1e-1, 3e2]
+ridge                  | [3e-2, 3e2]
 dropout                | [0.0, 0.6]
 input_dropout          | [0.0, 0.5]
 input_noise            | [0.0, 0.5]

@@ -49,10 +49,10 @@ class Ranges:
     """
 
     draw_seed: int = number(0, 0, 2**31 - 1)
-    steps: tuple[int, ...] = number((60, 2000), 1, length=2)
-    learning_rate: tuple[float, ...] = number((3e-4, 1e-2), 1e-12, 1e3, length=2)
+    steps: tuple[int, ...] = number((60, 3000), 1, length=2)
+    learning_rate: tuple[float, ...] = number((1e-3, 1e-2), 1e-12, 1e3, length=2)
     weight_decay: tuple[float, ...] = number((1e-5, 1e-1), 1e-12, 1e3, length=2)
-    ridge: tuple[float, ...] = number((1e-1, 3e2), 1e-12, 1e3, length=2)
+    ridge: tuple[float, ...] = number((3e-2, 3e2), 1e-12, 1e3, length=2)
     dropout: tuple[float, ...] = number((0.0, 0.6), 0.0, 0.999, length=2)
     input_dropout: tuple[float, ...] = number((0.0, 0.5), 0.0, 0.999, length=2)
     input_noise: tuple[float, ...] = number((0.0, 0.5), 0.0, 1e3, length=2)

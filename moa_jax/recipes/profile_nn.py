@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -185,8 +185,14 @@ class Config(Recipe, Ranges):
         if self.depths[group]:
             return drawn
         # What is left is convex: the highest rate gets to its minimum soonest.
-        rates: dict[str, Any] = dict.fromkeys(Draw._fields[Draw._fields.index("dropout") :], 0.0)
-        return drawn._replace(learning_rate=self.learning_rate[1], weight_decay=0.0, **rates)
+        return drawn._replace(
+            learning_rate=self.learning_rate[1],
+            weight_decay=0.0,
+            dropout=0.0,
+            input_dropout=0.0,
+            input_noise=0.0,
+            label_smoothing=0.0,
+        )
 
     def dealt(self, group: int) -> list[int]:
         """Returns the numbers of a group's members, those with the most steps first."""
