@@ -334,7 +334,7 @@ MUTATIONS = (
         "test_baseline.py::test_columns_are_components_scaled_columns_or_viability",
     ),
     Mutation(
-        "command/participation.py",
+        "engine/participation.py",
         'reason = "" if name in made_with else reason or WITHOUT',
         'reason = reason if name in made_with else ""',
         "test_baseline.py::test_what_does_not_apply_is_left_out_with_a_note",

@@ -20,7 +20,8 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 import moa_jax
 from moa_jax import MechanismClassifier
 from moa_jax.command import inference
-from moa_jax.config import LEVELS_OF_FILES, DataConfig, config_dict
+from moa_jax.config import LEVELS_OF_FILES, DataConfig, config_dict, merged_models
+from moa_jax.configs import simple_nn, three_stage_nn
 from moa_jax.data import simulate
 from moa_jax.engine import configurations, run, settings
 from moa_jax.errors import UserError
@@ -239,7 +240,8 @@ def test_groups_of_models_that_cut_rows_otherwise():
     fields = {"data.groups": "none"}
     assert settings.resolved("simple_nn:old,smoke", fields, grouped=True).data.groups == "none"
     with pytest.raises(UserError, match="groups: expected the compound of each row"):
-        MechanismClassifier("quickstart").fit(np.zeros((8, 2)), np.eye(8, 2, dtype=int))
+        whole = MechanismClassifier(CONFIG, overrides={"data.groups": "compound"})
+        whole.fit(np.zeros((8, 2)), np.eye(8, 2, dtype=int))
 
 
 def test_controls_times_and_doses_reach_the_networks(fitted, wells):
@@ -444,9 +446,9 @@ def test_configurations(tmp_path):
 
 
 def test_fields_are_set_where_they_are():
-    found = settings.resolved("quickstart", {"data.groups": "none", "epochs": np.int64(4),
-                              "models.three_stage_nn.folds": 3, "blend.unlike_splits": "allow"},
-                              seeds=3, folds=4, seed=7)  # fmt: skip
+    several = merged_models(simple_nn.get_config("sample"), three_stage_nn.get_config("sample"))
+    fields = {"epochs": np.int64(4), "models.three_stage_nn.folds": 3, "data.groups": "compound"}
+    found = settings.resolved(config_dict(several), fields, seeds=3, folds=4, seed=7)
     assert found.seed == 7
     assert found.models["simple_nn_old"].seeds == (0, 1, 2)
     assert found.models["simple_nn_old"].folds == 4
@@ -471,8 +473,14 @@ def test_fields_are_set_where_they_are():
         ({"overrides": {"milestones": (1,)}}, "milestones: expected a field of the configuration"),
         ({"overrides": {"patience": 2, "pct_start": 0.1, "trials": 3}}, "trials: expected a field"),
         ({"config": "simple_nn:old", "overrides": {"frequent_above": 3}}, "given, but read only"),
-        ({"folds": 1}, "config.models.profile_nn.folds: expected between 2 and 1000"),
-        ({"folds": "a"}, "config.models.profile_nn.folds: expected int, found 'a'"),
+        (
+            {"config": CONFIG, "folds": 1},
+            "config.models.profile_nn.folds: expected between 2 and 1000",
+        ),
+        (
+            {"config": CONFIG, "folds": "a"},
+            "config.models.profile_nn.folds: expected int, found 'a'",
+        ),
         ({"seeds": "a"}, "seeds: expected a number of networks or their seeds, found 'a'"),
         ({"config": CONFIG, "seeds": [3, 1]}, "seeds: expected a number for profile_nn"),
         ({"seed": 2.5}, "config.seed: expected int, found 2.5"),

@@ -256,7 +256,7 @@ def blend(
         baselines = {name for name, model in config.models.items() if model.recipe == BASELINE}
         learned = answers.learn(
             config.answers, dataset, known, weighed.oof, record["splits"], baselines, config.seed,
-            labels.known,
+            known=labels.known,
         )  # fmt: skip
     predicted = submission = None
     if tests:

@@ -47,7 +47,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
     >>> wells = generator.normal(size=(40, 4))
     >>> small = {"members": 2, "inputs": ["standard"], "widths": [8], "depths": [1],
     ...          "steps": [20, 20], "epoch_steps": 20, "explain.model": "none"}
-    >>> model = MechanismClassifier("profiles:smoke", folds=2, overrides=small)
+    >>> model = MechanismClassifier("profiles:networks,smoke", folds=2, overrides=small)
     >>> model = model.fit(wells, np.where(wells[:, 0] > 0, "agonist", "antagonist"))
     >>> model.classes_.tolist(), model.predict_proba(wells[:3]).shape, model.oof_.shape
     (['agonist', 'antagonist'], (3, 2), (40, 2))
