@@ -1843,8 +1843,8 @@ MUTATIONS = (
     ),
     Mutation(
         "command/repair.py",
-        "ensemble.FILE, baseline.FILE)",
-        "ensemble.FILE)",
+        "        attribution_baseline.FILE,\n",
+        "",
         "test_attribution.py::test_a_damaged_baseline_is_told_and_repaired",
     ),
     Mutation(
