@@ -66,7 +66,7 @@ def test_regressors_and_files_of_another_kind(tmp_path):
     path = saved(theirs, tmp_path)
     found = TabNetRegressor.from_pytorch_tabnet(path)
     np.testing.assert_allclose(found.predict(x), theirs.predict(x), rtol=1e-5, atol=1e-5)
-    with pytest.raises(UserError, match="expected a classifier, found one for TabNetRegressor"):
+    with pytest.raises(UserError, match="expected a classifier, found a regressor"):
         TabNetClassifier.from_pytorch_tabnet(path)
     found.save(tmp_path / "ours")
     again = TabNetRegressor.load(tmp_path / "ours")

@@ -23,8 +23,8 @@ from moa_jax.estimators import pytorch_tabnet, tabnet_inputs
 from moa_jax.pretrained import tabnet_from_torch
 from moa_jax.training import losses, reuse
 
-# Eight epochs are too few for what a check asks of regressors.
-REGRESSION = TINY | {"max_epochs": 40, "random_state": 2}
+# One step and eight epochs are too few for what a check asks of regressors.
+REGRESSION = TINY | {"n_steps": 2, "max_epochs": 60}
 PRETRAINING = TINY | {"n_shared_decoder": 1, "n_independent_decoder": 0}
 # Checks that train little; the others are slow.
 QUICK = {
@@ -454,8 +454,8 @@ def test_models_of_pytorch_tabnet_by_their_arrays(monkeypatch):
         TabNetRegressor.from_pytorch_tabnet("regressor").predict(x), logits, rtol=1e-4, atol=1e-5
     )
     for kind, path, message in (
-        (TabNetClassifier, "regressor", "regressor: expected a classifier, found one for TabNetR"),
-        (TabNetRegressor, "new", "new: expected a regressor, found one for TabNetClassifier"),
+        (TabNetClassifier, "regressor", "regressor: expected a classifier, found a regressor: see"),
+        (TabNetRegressor, "new", "new: expected a regressor, found a classifier: see TabNet"),
         (TabNetRegressor, "grouped", "grouped: expected attention to columns, found grouped_feat"),
         (TabNetClassifier, "few", "few: expected 20 classes, found 1"),
         (TabNetClassifier, "none", "none: expected the parameters of a model, found list"),

@@ -101,7 +101,7 @@ def read(path: str | Path) -> SavedModel:
     """
     arrays, stored = read_tabnet_zip(path)
     # From 3.0 on the arguments stand beside the names of the classes.
-    given = stored.get("init_params", stored) if isinstance(stored, Mapping) else None
+    given = stored.get("init_params", stored) if isinstance(stored, Mapping) else stored
     if not isinstance(given, Mapping):
         raise UserError(f"{path}: expected the parameters of a model, found {type(given).__name__}")
     if any(name.startswith(_OLD_ENCODER) for name in arrays):
