@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from moa_jax.errors import UserError
@@ -100,7 +101,7 @@ def read(path: str | Path) -> SavedModel:
     """
     arrays, stored = read_tabnet_zip(path)
     # From 3.0 on the arguments stand beside the names of the classes.
-    given = stored.get("init_params", stored) if isinstance(stored, Mapping) else None
+    given = stored.get("init_params", stored) if isinstance(stored, Mapping) else stored
     if not isinstance(given, Mapping):
         raise UserError(f"{path}: expected the parameters of a model, found {type(given).__name__}")
     if any(name.startswith(_OLD_ENCODER) for name in arrays):
@@ -119,7 +120,10 @@ def read(path: str | Path) -> SavedModel:
         parameters = {name: given[name] for name in TABNET if name in given}
         parameters |= _embeddings(arrays, given)
         model = TabNet(arrays[_HEAD].shape[0], **parameters)
-        variables = tabnet_from_torch(arrays, model)
+        # Whatever it was kept in, an estimator computes in float32.
+        variables = jax.tree.map(
+            lambda array: array.astype(np.float32), tabnet_from_torch(arrays, model)
+        )
         widths = _widths(arrays)
         num_columns = _initial(arrays).size - sum(width - 1 for _, width in widths)
         if "lambda_sparse" in given:

@@ -37,8 +37,8 @@ class TabNetPretrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TabNet
     >>> table = np.random.default_rng(0).normal(size=(64, 2)).repeat(2, axis=1)
     >>> small = {"n_steps": 1, "n_shared": 1, "n_independent": 0, "momentum": 0.3}
     >>> pretrainer = TabNetPretrainer(max_epochs=3, n_d=4, **small).fit(table)
-    >>> pretrainer.transform(table).shape, pretrainer.reconstruct(table).shape
-    ((64, 4), (64, 4))
+    >>> pretrainer.transform(table).shape
+    (64, 4)
 
     Args:
       pretraining_ratio: share of the columns that is hidden.
