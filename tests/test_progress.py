@@ -3,9 +3,12 @@
 import time
 
 import pytest
+import toy
+from test_loop import fit
 
-from moa_jax.training import progress, waiting
+from moa_jax.training import loop, progress, waiting
 from moa_jax.training.progress import StageProgress
+from moa_jax.training.reuse import LastUsed
 
 
 @pytest.fixture
@@ -26,6 +29,21 @@ def test_the_time_left_is_without_compilation(lines, monkeypatch):
     stage.call(100, 0, 5)
     stage.close()
     assert lines == ["stage: epoch 1/5 under way; 20 rows/s, 45 s left"]
+
+
+def test_a_stage_knows_what_it_compiled(tmp_path, monkeypatch):
+    made = []
+
+    class Noted(StageProgress):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            made.append((self, self._compile_seconds()))
+
+    monkeypatch.setattr(loop, "StageProgress", Noted)
+    monkeypatch.setattr("moa_jax.training.reuse.PROGRAMS", LastUsed(10))
+    fit(tmp_path, toy.stage(epochs=1))
+    ((stage, before),) = made
+    assert before == 0 < stage._compile_seconds()
 
 
 def test_what_takes_long_is_told_until_it_ends(lines, monkeypatch):

@@ -147,7 +147,7 @@ def test_nothing_to_predict_and_nothing_called(folder, tmp_path):
         html.write(tmp_path / "report.html", records.collect(tmp_path))
         return " ".join(Page((tmp_path / "report.html").read_text(encoding="utf-8")).text.split())
 
-    assert "it takes at least 10 calls without a false one." in text()
+    assert "call anything, which takes at least 10 calls without a false one." in text()
     lines.write_text(lines.read_text(encoding="utf-8").partition("\n")[0] + "\n")
     found = text()
     assert "There is no treated well to predict." in found
