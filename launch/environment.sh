@@ -13,14 +13,26 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
   exit 1
 fi
 
-# What is installed is written down, so that later runs start at once; new requirements, extras or
-# constraints install again.
-wanted="$(cat setup.cfg pyproject.toml ${constraints:+"$constraints"}) $extras"
+# What is installed is written down, extras first, so that later runs start at once; new
+# requirements or constraints, and extras that are not there yet, install.
+record=.venv/installed
+requirements="$(cat setup.cfg pyproject.toml ${constraints:+"$constraints"})"
 if [ ! -x .venv/bin/python ]; then
   "$python" -m venv .venv
 fi
-if [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then
+if [ "$(tail -n +2 "$record" 2>/dev/null)" = "$requirements" ]; then
+  there="$(head -n 1 "$record")" missing=
+else
+  there="" missing=all
+fi
+for extra in ${extras//,/ }; do
+  if [[ ",$there," != *",$extra,"* ]]; then
+    there="${there:+$there,}$extra" missing=some
+  fi
+done
+if [ -n "$missing" ]; then
+  rm -f "$record"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check \
     ${constraints:+--constraint "$constraints"} -e ".${extras:+[$extras]}"
-  printf '%s' "$wanted" > .venv/installed
+  printf '%s\n%s' "$there" "$requirements" > "$record"
 fi

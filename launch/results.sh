@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains both best blends on the embedded data, at sizes that suit it, and prints the tables of
 # the README's results; takes about forty minutes on two CPU cores.
-source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh" ""
 
 for blend in best_cv best_lb; do
   .venv/bin/python -m moa_jax.launch --config="configs/$blend.py:sample" \

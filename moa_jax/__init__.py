@@ -16,8 +16,6 @@ _ESTIMATORS = {
 }
 __all__ = ["__version__", *_ESTIMATORS]  # noqa: PLE0604
 
-__all__ = ["DeepInsight", "MechanismClassifier", "TabNetClassifier", "__version__"]  # noqa: F822
-
 
 def __getattr__(name: str):
     if name in _ESTIMATORS:

@@ -18,6 +18,10 @@ class UserError(Exception):
         return one_line(super().__str__())
 
 
+class UnsupportedSystem(ImportError):
+    """A module that the system lacks. The launcher prints it as it does a `UserError`."""
+
+
 def one_line(text: str) -> str:
     r"""Returns a text without line breaks and other control characters, and long words cut.
 

@@ -91,9 +91,39 @@ MUTATIONS = (
     ),
     Mutation(
         "estimators/mechanism_inputs.py",
-        "        _check_order(index, Y.index)\n",
+        '        _check_order("Y", index, Y)\n',
         "        pass\n",
         "test_mechanism_classifier.py::test_mistakes_in_data",
+    ),
+    Mutation(
+        "estimators/mechanism_inputs.py",
+        '    _check_order("groups", X.index, groups)\n',
+        "",
+        "test_mechanism_classifier.py::test_mistakes_in_data",
+    ),
+    Mutation(
+        "estimators/mechanism_inputs.py",
+        "    for column, text in checks.texts(values):\n",
+        "    for column, text in ():\n",
+        "test_mechanism_classifier.py::test_mistakes_in_data",
+    ),
+    Mutation(
+        "report/answers_record.py",
+        "self.hits is None or not self.hits.count",
+        "self.hits is None",
+        "answers/test_answer_page.py::test_nothing_to_predict_and_nothing_called",
+    ),
+    Mutation(
+        "training/progress.py",
+        " - self._start - self._compile_seconds()",
+        " - self._start",
+        "test_progress.py::test_the_time_left_is_without_compilation",
+    ),
+    Mutation(
+        "training/loop.py",
+        "lambda: sum(program.compile_seconds for program in self.programs),",
+        "",
+        "test_progress.py::test_a_stage_knows_what_it_compiled",
     ),
     Mutation(
         "estimators/mechanism_inputs.py",

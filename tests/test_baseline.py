@@ -108,7 +108,7 @@ def test_models_have_the_same_folds_as_networks(dataset):
 def test_models_of_a_configuration_compare(dataset, name, known):
     """Of any data: no field is set for compounds that are there or not."""
     made = importlib.import_module(f"moa_jax.configs.{name}").get_config()
-    config = configuration.parse(made.to_dict(), RECIPES)
+    config = run.settled(configuration.parse(made.to_dict(), RECIPES))
     data = dataset if known else dataclasses.replace(dataset, drug_id=None)
     run.check(config, data)
     assert run.unlike_splits(config, data).keys() == {"compounds" if known else "rows"}
@@ -204,6 +204,7 @@ def test_what_does_not_apply_is_left_out_with_a_note(dataset, tmp_path, monkeypa
     assert workdir.read()["config"]["models"].keys() == {"logistic"}
     record = json.loads((tmp_path / "blend" / "weights.json").read_text())
     assert record["left_out"].keys() == {"trees", "viability"}
+    run.report(workdir)
     page = (tmp_path / "blend" / "report.html").read_text()
     assert "The model trees is left out: trees need LightGBM" in page
     assert "The model viability is left out: there are no columns of viability" in page

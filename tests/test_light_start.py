@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import moa_jax
+
 ROOT = Path(__file__).parents[1]
 HEAVY = {"flax", "iterstrat", "jax", "numba", "optax", "orbax", "pandas", "pyarrow", "scipy",
          "sklearn", "umap"}  # fmt: skip
@@ -99,6 +101,27 @@ print(json.dumps(sorted(sys.modules)), file=sys.stderr)
     result, modules, _ = run(program, *LIGHT)
     assert result.returncode == 0, result.stderr
     assert modules & HEAVY == set()
+
+
+@pytest.mark.parametrize("module", ["launch", "prepare"])
+def test_a_system_without_posix(module):
+    """Windows has neither of both modules, nor the signal."""
+    program = f"""
+import runpy, signal, sys
+sys.modules["fcntl"] = sys.modules["resource"] = None
+del signal.SIGUSR1
+import moa_jax
+print(moa_jax.__version__)
+runpy.run_module("moa_jax.{module}", run_name="__main__")
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program, "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert result.stdout.splitlines() == [moa_jax.__version__]
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("moa-jax: expected Linux or macOS")
+    assert "on Windows use WSL" in result.stderr
 
 
 @pytest.mark.parametrize(

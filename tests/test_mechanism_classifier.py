@@ -433,7 +433,10 @@ def test_clone_mirrors_every_parameter():
         random_state=4, verbose=True,
     )  # fmt: skip
     assert clone(changed).get_params() == changed.get_params()
-    assert set(moa_jax.__all__) >= {"MechanismClassifier", "TabNetClassifier", "DeepInsight"}
+    assert {*moa_jax.__all__} == {
+        "DeepInsight", "MechanismClassifier", "TabNetClassifier", "TabNetPretrainer",
+        "TabNetRegressor", "__version__",
+    }  # fmt: skip
     assert all(hasattr(moa_jax, name) for name in moa_jax.__all__)
 
 
@@ -523,12 +526,27 @@ def test_mistakes_in_data():
         (("groups", (None, *range(59))),): "groups: row 0: expected a name, found None",
         (("X", "same"),): "X: expected columns of different names, found several of 'a'",
         (("X", "huge"),): "X: column a, row 0: expected a number between",
+        (("X", "mixed"),): "X: expected columns whose names are all texts, found int, str",
+        (("X", "text"),): "X: column maker: expected numbers, found 'A'; leave it out, or name",
+        (("X", "nan"),): "X: column c, row 3: expected a number, found NaN; fill in",
+        (("X", "inf"),): "X: column c, row 3: expected a number, found inf; fill in",
+        (("X", "array"),): "X: column g-2, row 3: expected a number, found NaN; fill in",
+        (("Y", "unknown"),): "Y: row 3: expected a label in every column, found NaN; overrides",
+        (("Y", "nameless"),): "Y: row 3: expected a class, found NaN; leave out rows",
+        (("groups", "drugs"),): r"groups: rows are those of X .* order; give groups.loc\[X.index\]",
     }.items():
         others = {
             "other": labels.iloc[::-1], "three": labels.replace(1, 3), "short": labels[:50],
             "twice": labels.set_axis(["x", "x"], axis=1),
             "same": frame.set_axis([*"aacd"], axis=1),
             "huge": frame.assign(a=np.where(np.arange(60) == 0, 1e16, 1.0)),
+            "mixed": frame.set_axis([0, *"bcd"], axis=1), "text": frame.assign(maker=[*"AB"] * 30),
+            "nan": frame.assign(c=frame["c"].where(frame.index != 3)),
+            "inf": frame.assign(c=frame["c"].where(frame.index != 3, np.inf)),
+            "array": frame.assign(c=frame["c"].where(frame.index != 3)).to_numpy(),
+            "unknown": labels.assign(x=labels["x"].where(labels.index != 3)),
+            "nameless": pd.Series([*"ab"] * 30).where(labels.index != 3),
+            "drugs": pd.Series([*"ab"] * 30).iloc[::-1],
         }  # fmt: skip
         arguments = {"X": frame, "Y": labels}
         for name, value in given:

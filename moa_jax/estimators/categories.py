@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from moa_jax.estimators import checks
 from moa_jax.schema import shown
 
 # What JSON keeps as it is; intervals, periods and their like go by how they are written.
@@ -86,23 +87,12 @@ def _codes(column: Any, known: Sequence[Any], name: str) -> np.ndarray:
 
 def _check_numbers(X: Any, categories: Mapping[int, Any]) -> None:
     """Names a column of text, which would be told without its name."""
-    for number, dtype in enumerate(_dtypes(X)):
-        if number in categories or getattr(dtype, "kind", "O") != "O":
-            continue
-        for value in X.iloc[:, number]:
-            if isinstance(value, str) and not _is_number(value):
-                raise ValueError(
-                    f"X: column {_name(X, number)}: expected numbers, found {value!r}; where it "
-                    "holds categories, say so: X.astype({...: 'category'})"
-                )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    for number, text in checks.texts(X):
+        if number not in categories:
+            raise ValueError(
+                f"X: column {_name(X, number)}: expected numbers, found {text!r}; where it "
+                "holds categories, say so: X.astype({...: 'category'})"
+            )
 
 
 def _dtypes(X: Any) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any
 
@@ -28,6 +30,17 @@ def no_dates(X: Any) -> None:
         )
 
 
+def texts(X: Any) -> Iterator[tuple[int, str]]:
+    """Yields the number of each column of a data frame that holds texts, and its first one.
+
+    Texts that are numbers are none. Of what is no data frame of pandas nothing is yielded.
+    """
+    for number, dtype in enumerate(X.dtypes if hasattr(X, "isetitem") else ()):
+        if getattr(dtype, "kind", "O") == "O":
+            found = (v for v in X.iloc[:, number] if isinstance(v, str) and not _is_numeric(v))
+            yield from ((number, text) for text in itertools.islice(found, 1))
+
+
 def is_integer(value: Any) -> bool:
     """Tells whether a value is an integer, numpy's too; truth is none."""
     return isinstance(value, Integral) and not isinstance(value, bool)
@@ -36,6 +49,14 @@ def is_integer(value: Any) -> bool:
 def is_number(value: Any) -> bool:
     """Tells whether a value is a real number, numpy's too; truth is none."""
     return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+
+
+def _is_numeric(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_date(kind: Any) -> bool:

@@ -324,7 +324,12 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
         if "Y" in labels and labels["Y"] is None:
             validate_data(self, table, None, reset=reset, skip_check_array=True)
         return validate_data(
-            self, table, dtype=np.float64, reset=reset, ensure_min_samples=2 if reset else 1
+            self,
+            table,
+            dtype=np.float64,
+            reset=reset,
+            ensure_min_samples=2 if reset else 1,
+            ensure_all_finite=False,  # which is told with row and column
         )
 
     def _check_weights(self, sample_weight: Any, X: np.ndarray) -> None:

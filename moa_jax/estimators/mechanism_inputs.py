@@ -18,6 +18,7 @@ from moa_jax.data.columns import LARGEST_NUMBER, Columns
 from moa_jax.data.dataset import LEVELLED, TREATMENT, Dataset, Levels, Targets
 from moa_jax.data.names import Prefixes, is_missing, level_key, ordered_levels
 from moa_jax.errors import UserError
+from moa_jax.estimators import checks
 from moa_jax.schema import shown, suggestion
 
 if TYPE_CHECKING:
@@ -74,6 +75,12 @@ def given(X: Any, groups: Any = None) -> GivenRows:
         X = X.to_pandas()
     if hasattr(X, "columns"):
         _check_names("X", "columns", [str(name) for name in X.columns])
+        kinds = sorted({type(name).__name__ for name in X.columns})
+        if "str" in kinds and len(kinds) > 1:
+            raise ValueError(
+                f"X: expected columns whose names are all texts, found {', '.join(kinds)}; see "
+                "X.columns.astype(str)"
+            )
     if not hasattr(X, "columns") or not hasattr(X, "iloc"):
         if isinstance(groups, str):
             raise ValueError(
@@ -82,6 +89,7 @@ def given(X: Any, groups: Any = None) -> GivenRows:
             )
         return GivenRows(X, None, found)
     ids = X.index.to_numpy()
+    _check_order("groups", X.index, groups)
     if isinstance(groups, str):
         if groups not in X.columns:
             near = suggestion(groups, map(str, X.columns))
@@ -156,7 +164,22 @@ def rows(
     place = {name: index for index, name in enumerate(names)}
     kept = [place[name] for name in (*genes, *cells)]
     values = table.iloc[:, kept] if hasattr(table, "iloc") else table[:, kept]
-    values = check_array(values, dtype=np.float64, estimator=estimator, input_name="X", order="C")
+    for column, text in checks.texts(values):
+        raise ValueError(
+            f"X: column {(*genes, *cells)[column]}: expected numbers, found {text!r}; leave it "
+            "out, or name it by groups where it holds compounds"
+        )
+    values = check_array(
+        values, dtype=np.float64, estimator=estimator, input_name="X", order="C",
+        ensure_all_finite=False,
+    )  # fmt: skip
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        found = "NaN" if np.isnan(values[row, column]) else "inf"
+        raise ValueError(
+            f"X: column {(*genes, *cells)[column]}, row {row}: expected a number, found {found}; "
+            "fill in what is missing, such as by the column's median, or leave out row or column"
+        )
     if (beyond := np.abs(values) > LARGEST_NUMBER).any():
         row, column = np.argwhere(beyond)[0]
         raise ValueError(
@@ -212,25 +235,22 @@ def labels(Y: Any, X: Any, missing: str = "error") -> GivenLabels:
     if hasattr(Y, "toarray"):  # a sparse matrix of labels
         Y = Y.toarray()
     index = getattr(X, "index", None)
-    if index is not None and hasattr(Y, "index") and not callable(Y.index):
-        _check_order(index, Y.index)
+    if index is not None:
+        _check_order("Y", index, Y)
     names = None
     if hasattr(Y, "columns"):
         Y = Y.drop(columns=ID) if ID in Y.columns else Y
         names = [str(name) for name in Y.columns]
         _check_names("Y", "labels", names)
-    if missing == "mask" and getattr(Y, "ndim", 0) == 2:
-        allowed: Any = "allow-nan"
-    else:
-        allowed = True
     values = check_array(
         Y,
         ensure_2d=False,
         dtype=None,
         input_name="Y",
         ensure_min_features=0,
-        ensure_all_finite=allowed,
+        ensure_all_finite="allow-nan",
     )
+    _check_known(values, missing == "mask" and values.ndim == 2)
     if values.ndim == 2 and values.shape[1] == 0:
         raise ValueError("Y: expected labels, found no column")
     if values.ndim == 2 and (values.shape[1] > 1 or _are_labels(values)):
@@ -239,6 +259,19 @@ def labels(Y: Any, X: Any, missing: str = "error") -> GivenLabels:
     classes = _classes(values)
     of_class = (values[:, None] == classes).astype(np.uint8)
     return GivenLabels(Targets(tuple(str(name) for name in classes.tolist()), of_class), classes)
+
+
+def _check_known(values: np.ndarray, is_masked: bool) -> None:
+    """Checks that every row has its class or labels, which may be NaN where they are masked."""
+    import pandas as pd
+
+    if is_masked or not (empty := pd.isna(values)).any():
+        return
+    row, kind, remedy = int(np.argwhere(empty)[0][0]), "class", "leave out rows without one"
+    if values.ndim == 2:
+        kind = "label in every column"
+        remedy = "overrides={'data.missing_targets': 'mask'} leaves out labels that are not known"
+    raise ValueError(f"Y: row {row}: expected a {kind}, found NaN; {remedy}")
 
 
 def _check_names(where: str, kind: str, names: Sequence[str]) -> None:
@@ -291,11 +324,15 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
 
 
-def _check_order(index: pd.Index, other: pd.Index) -> None:
+def _check_order(name: str, index: pd.Index, given: Any) -> None:
+    """Checks that rows which have names are in the order of those of X."""
+    other = getattr(given, "index", None)
+    if other is None or callable(other):
+        return
     if len(index) != len(other) or index.equals(other) or not index.is_unique:
         return
     if other.is_unique and index.isin(other).all():
-        raise ValueError("Y: rows are those of X in another order; give Y.loc[X.index]")
+        raise ValueError(f"{name}: rows are those of X in another order; give {name}.loc[X.index]")
 
 
 def _ids(found: np.ndarray | None, num_rows: int) -> np.ndarray:

@@ -14,11 +14,15 @@ from typing import NoReturn
 
 from absl import logging as absl_logging
 
-from moa_jax.errors import UserError
+from moa_jax.errors import UnsupportedSystem, UserError
 from moa_jax.prepare.options import ROLES, Options
 from moa_jax.prepare.presets import PRESETS
-from moa_jax.store import ending
-from moa_jax.store.signals import Interrupted
+
+try:
+    from moa_jax.store import ending
+    from moa_jax.store.signals import Interrupted
+except UnsupportedSystem as error:
+    sys.exit(f"moa-jax: {error}")
 
 _EXAMPLES = """\
 examples:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from moa_jax.recipes.host_stage import HostPredictor, HostStage, HostTraining, r
 from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.recipes.stored import StoredSets
 from moa_jax.store import files
+from moa_jax.store.posix import resource
 from moa_jax.store.predictions import Predictions
 from moa_jax.training import weights
 from moa_jax.training.layout import Settings, members_that_fit

@@ -16,6 +16,7 @@ from moa_jax.learners import learner as learners
 from moa_jax.learners.learner import Learner, Model
 from moa_jax.store import arrays, processes, signals
 from moa_jax.store.manifest import Manifest
+from moa_jax.training import waiting
 from moa_jax.training.members import Member, MemberId
 from moa_jax.training.predict import MemberPredictor
 
@@ -70,11 +71,12 @@ class HostStage:
         Raises:
           UserError: a file cannot be written.
         """
-        with signals.watched():
+        with signals.watched(), waiting.told(self.name) as begin:
             for number, member in enumerate(self.members):
                 path = folder / "members" / f"{member.name}.npz"
                 if manifest.is_whole(path):
                     continue
+                begin(f"fitting {member.name}, {number + 1} of {len(self.members)}")
                 fit = self._fitted(number, member)
                 record = {"chosen": fit.chosen, "loss": fit.loss}
                 arrays.write(path, KIND, fit.model.arrays(), record)

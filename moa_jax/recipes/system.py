@@ -28,7 +28,7 @@ from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.recipes.stored import StoredSets
 from moa_jax.store import files, transform_files
 from moa_jax.store.predictions import Predictions
-from moa_jax.training import metrics
+from moa_jax.training import metrics, waiting
 from moa_jax.training.members import Blocks, MemberId
 from moa_jax.training.stage import Stage
 
@@ -238,10 +238,15 @@ class Fitting:
         missing = [name for name, two in files_of.items() if not all(map(context.is_whole, two))]
         if missing:
             which = ", ".join(missing) if len(missing) <= 10 else f"{len(missing)} sets"
-            logging.info("%s/%s: fitting transforms: %s", context.model, design.name, which)
-            for name, fitted in features.fit(known, missing):
-                transform_files.save(folder / name, fitted)
-                context.manifest.add(files_of[name])
+            what = f"{context.model}/{design.name}: fitting transforms"
+            logging.info("%s: %s", what, which)
+            with waiting.told(what) as begin:
+                begin(f"{missing[0]}, set 1 of {len(missing)}")
+                for number, (name, fitted) in enumerate(features.fit(known, missing), 1):
+                    transform_files.save(folder / name, fitted)
+                    context.manifest.add(files_of[name])
+                    if number < len(missing):
+                        begin(f"{missing[number]}, set {number + 1} of {len(missing)}")
         stored = StoredSets(design, context, [member.id for member in every])
         train_rows = [member.train_rows for member in every]
         arrays = Arrays(

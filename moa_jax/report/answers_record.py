@@ -94,7 +94,7 @@ class Answers:
 
     def asked(self) -> str:
         """Returns of what mechanisms are to be predicted, in a few words."""
-        if self.hits is None:
+        if self.hits is None or not self.hits.count:
             return "new wells"
         wells = f"{self.hits.wells:,} wells"
         is_known = self.hits.kind == "compound"

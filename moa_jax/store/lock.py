@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import socket
@@ -13,6 +12,7 @@ from typing import BinaryIO
 
 from moa_jax.errors import UserError
 from moa_jax.store import files
+from moa_jax.store.posix import fcntl
 
 NAME = ".lock"
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)

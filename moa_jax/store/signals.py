@@ -20,8 +20,10 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
+from moa_jax.store.posix import SIGUSR1
+
 # SIGUSR1 is what Slurm sends some time before its limit when it is told to.
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, SIGUSR1)
 # What a run may take from the signal to its end, before it is ended; Slurm kills after so long.
 GRACE_SECONDS = 30.0
 

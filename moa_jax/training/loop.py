@@ -274,7 +274,11 @@ class StageRun:
         """
         stage, shared, calls = self.stage, self._put_shared(), self.layout.calls_per_epoch
         calls_per_group = stage.epochs * calls
-        progress = StageProgress(stage.name, len(self.groups) * calls_per_group)
+        progress = StageProgress(
+            stage.name,
+            len(self.groups) * calls_per_group,
+            lambda: sum(program.compile_seconds for program in self.programs),
+        )
         with Checkpoints(self.folder / "checkpoints", self._origin) as checkpoints:
             position, state = self._restore(checkpoints)
             if self.log:

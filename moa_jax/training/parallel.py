@@ -316,6 +316,7 @@ class Program:
 
     Attributes:
       compilations: programs of different shapes that were asked for.
+      compile_seconds: time that compiling them took.
     """
 
     def __init__(self, name: str, fn: MemberFunction, devices: Devices, runs_once=False, **options):
@@ -332,6 +333,7 @@ class Program:
         self._compiler_options = {"xla_backend_optimization_level": 0} if unpolished else None
         self._mapped = map_members(fn, devices, **options)
         self._compiled: dict[Any, jax.stages.Compiled] = {}
+        self.compile_seconds = 0.0
         self._key: Hashable | None = None
         try:
             self._key = (name, unpolished, devices, reuse.identity(fn), reuse.identity(options))
@@ -360,6 +362,7 @@ class Program:
                 program = lowered.compile(self._compiler_options)
                 slots = leaves[0].shape[0] * leaves[0].shape[1]
                 seconds = time.monotonic() - start
+                self.compile_seconds += seconds
                 logging.info("%s: compiled for %d slots in %.1f s", self._name, slots, seconds)
                 if key:
                     reuse.PROGRAMS.put(key, program)

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -192,12 +192,23 @@ def epoch_records(
 class StageProgress:
     """Tells a person how far a stage is: a line per epoch or half minute, a bar on a terminal.
 
-    Both are of the log's level INFO.
+    Both are of the log's level INFO. Rates and the time left are of training without compilation,
+    which is over after the first epoch.
     """
 
-    def __init__(self, stage: str, total_calls: int):
-        self._stage, self._total = stage, total_calls
-        self._start = self._last_line = time.monotonic()
+    def __init__(
+        self, stage: str, total_calls: int, compile_seconds: Callable[[], float] = lambda: 0.0
+    ):
+        """Begins a stage.
+
+        Args:
+          stage: its name.
+          total_calls: device calls that it takes.
+          compile_seconds: returns the time that compiling its programs has taken so far.
+        """
+        self._stage, self._total, self._compile_seconds = stage, total_calls, compile_seconds
+        self._last_line = time.monotonic()
+        self._start = self._last_line - compile_seconds()
         self._calls_here = 0
         self._rows_here = 0
         self._bar = tqdm(
@@ -229,7 +240,7 @@ class StageProgress:
 
     def _line(self, text: str) -> None:
         self._last_line = time.monotonic()
-        seconds = self._last_line - self._start
+        seconds = self._last_line - self._start - self._compile_seconds()
         left = seconds / max(self._calls_here, 1) * (self._total - self._calls_here)
         logging.info(
             "%s: %s; %.0f rows/s, %.0f s left",

@@ -112,6 +112,49 @@ def test_mechanisms_scores_and_drivers_are_shown(folder, text):
     assert page.headed("Features, and their attributions")[1][1] == "g-2 -0.75 g-1 +0.5 g-3 +0.01"
 
 
+@pytest.mark.parametrize(
+    ("whole", "known", "other"),
+    [
+        ("compounds", "the score says how new compounds are predicted", "split=stratified"),
+        ("compounds of at most 18 rows", "how new compounds of at most 18 wells are", "stratified"),
+        ("rows", "the score says how new wells of known compounds", "data.groups=compound"),
+    ],
+)
+def test_what_the_score_does_not_say_is_said_with_the_way_to_it(
+    folder, tmp_path, whole, known, other
+):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "blend" / "answers.json"
+    stored = files.read_json(path)
+    stored["scores"][0]["whole"] = whole
+    files.write_json(path, stored)
+    html.write(tmp_path / "report.html", records.collect(tmp_path))
+    text = " ".join(Page((tmp_path / "report.html").read_text(encoding="utf-8")).text.split())
+    assert known in text
+    assert other in text.partition("with a work folder of its own")[0]
+
+
+def test_nothing_to_predict_and_nothing_called(folder, tmp_path):
+    """Test rows may all be controls, and few wells allow no call."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    path, lines = tmp_path / "blend" / "answers.json", tmp_path / "blend" / "predictions.csv"
+    stored = files.read_json(path)
+    for rule in stored["rules"].values():
+        rule |= {"calls": 0.0, "false_calls": 0.0, "share": 1.0}
+    files.write_json(path, stored)
+
+    def text():
+        html.write(tmp_path / "report.html", records.collect(tmp_path))
+        return " ".join(Page((tmp_path / "report.html").read_text(encoding="utf-8")).text.split())
+
+    assert "call anything, which takes at least 10 calls without a false one." in text()
+    lines.write_text(lines.read_text(encoding="utf-8").partition("\n")[0] + "\n")
+    found = text()
+    assert "There is no treated well to predict." in found
+    assert "Which of 5 mechanisms do new wells have" in found
+    assert "Likeliest" not in found
+
+
 def test_the_page_needs_nothing_else(text):
     assert text.count("<script>") == 1
     assert not re.search(r"//|@import|url\(|src=|<[^>]* on\w+=", text)
