@@ -13,7 +13,7 @@ from moa_jax.config import DataConfig, RunConfig
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Dataset
 from moa_jax.engine import run
 from moa_jax.errors import UserError
-from moa_jax.recipes import simple_nn, system
+from moa_jax.recipes import fitting, simple_nn, system
 from moa_jax.recipes.context import Context
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
@@ -71,9 +71,9 @@ def test_a_run_on_csv_predicts_parquet(trained):
 
 def test_stages_of_all_models_share_the_memory(trained, monkeypatch):
     config, workdir = trained
-    shares, predictor = [], system.Predictor
+    shares, predictor = [], fitting.Predictor
     monkeypatch.setattr(
-        system, "Predictor", lambda *a, share: shares.append(share) or predictor(*a, share=share)
+        fitting, "Predictor", lambda *a, share: shares.append(share) or predictor(*a, share=share)
     )
     context = Context("tiny", workdir, Devices.available("vmap"), config)
     for beside in ((), (5,)):

@@ -93,7 +93,9 @@ def narrow(recipe, stage, **changes):
 
 def built(design, folder, members, table, member_data, targets, **start):
     arrays = Arrays(table, member_data)
-    names = type("Targets", (), {"names": range(targets.shape[1]), "values": targets})
+    names = type(
+        "Targets", (), {"names": range(targets.shape[1]), "values": targets, "known": None}
+    )
     return design.stage(context(folder), [design.rows(m) for m in members], arrays, names, **start)
 
 

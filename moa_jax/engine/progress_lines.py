@@ -27,24 +27,38 @@ class _Lines(logging.Handler):
 @contextlib.contextmanager
 def shown(verbose: bool) -> Iterator[None]:
     """Shows lines and bars on stderr within, or warnings alone, where the program has its log."""
-    logger, before = logging.getLogger("absl"), absl_logging.get_verbosity()
-    if not verbose:
-        absl_logging.set_verbosity(min(before, absl_logging.WARNING))
-        try:
+    logger = logging.getLogger("absl")
+    with _verbosity_restored(logger):
+        if not verbose:
+            absl_logging.set_verbosity(min(absl_logging.get_verbosity(), absl_logging.WARNING))
             yield
-        finally:
-            absl_logging.set_verbosity(before)
-        return
+            return
+        with _lines_of(logger):
+            absl_logging.set_verbosity(absl_logging.INFO)
+            yield
+
+
+@contextlib.contextmanager
+def _verbosity_restored(logger: logging.Logger) -> Iterator[None]:
+    # Setting absl's verbosity sets its logger's level, too, which may have been the root's.
+    before, level = absl_logging.get_verbosity(), logger.level
+    try:
+        yield
+    finally:
+        absl_logging.set_verbosity(before)
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _lines_of(logger: logging.Logger) -> Iterator[None]:
     handler, propagates = _Lines(), logger.propagate
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_is_told)
     logger.addHandler(handler)
     logger.propagate = False
-    absl_logging.set_verbosity(absl_logging.INFO)
     try:
         yield
     finally:
-        absl_logging.set_verbosity(before)
         logger.propagate = propagates
         logger.removeHandler(handler)
 

@@ -139,7 +139,7 @@ def predictor_of(
         every,
         context.devices_for(forward, len(every)),
         design.member_data(data, every),
-        share,
+        share=share,
     )
 
 

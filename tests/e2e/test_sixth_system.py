@@ -42,6 +42,7 @@ def train_and_blend(config, folder):
     workdir, dataset = Workdir(folder), run.load_data(config)
     run.train(config, workdir, dataset)
     run.blend(config, workdir, dataset, {})
+    run.report(workdir)
     return workdir
 
 

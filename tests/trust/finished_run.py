@@ -25,7 +25,14 @@ import toy_system
 
 from moa_jax import config as configuration
 from moa_jax.command import console, entry, stored_config
-from moa_jax.config import BlendConfig, CheckpointConfig, DataConfig, ParallelConfig, RunConfig
+from moa_jax.config import (
+    BlendConfig,
+    CheckpointConfig,
+    DataConfig,
+    ExplainConfig,
+    ParallelConfig,
+    RunConfig,
+)
 from moa_jax.data import simulate
 from moa_jax.deepinsight import inputs
 from moa_jax.deepinsight.inputs import Placement
@@ -124,6 +131,7 @@ class FinishedRun:
             blend=BlendConfig("slsqp", nested_folds=2),
             parallel=ParallelConfig(strategy="vmap", members_at_once=2, predict_rows=128),
             checkpoint=CheckpointConfig(seconds=0.0),
+            explain=ExplainConfig("best", most_rows=2, steps=2),
         )
 
     def command(self, folder: Path, mode: str, repair: bool = False) -> Outcome:

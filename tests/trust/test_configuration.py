@@ -209,7 +209,7 @@ def test_a_configuration_of_ones_own(tmp_path):
         ("folder", "expected a file whose name ends in .py, found a folder; packaged are"),
         ("folder.py", "expected a file whose name ends in .py, found a folder; packaged are"),
         ("dangling.py", "expected a file whose name ends in .py, found another file; packaged are"),
-        ("absent.py", "not found; packaged are best_cv, "),
+        ("absent.py", "not found; packaged are baseline, best_cv, "),
         ("quickstat", "not found; packaged are .*; did you mean quickstart?"),
         ("", "not found; packaged are"),
         ("x" * 300 + ".py", "not found; packaged are"),

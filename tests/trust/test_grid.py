@@ -93,7 +93,7 @@ def test_what_is_believed_unchecked_is_told_by_the_grid(damaged, rng, monkeypatc
     """Without checksums numbers change, so that the grid can fail."""
     monkeypatch.setattr(Manifest, "_damage", lambda self, name: None)
     other = Damage("of another artefact", MEMBER)
-    found = {damaged.trial([other], "infer", rng).result for _ in range(8)}
+    found = {damaged.trial([other], "infer", rng).result for _ in range(16)}
     assert "silent" in found
 
 
