@@ -1546,15 +1546,33 @@ MUTATIONS = (
     ),
     Mutation(
         "training/parallel.py",
-        "reuse.identity(fn), reuse.identity(options)",
-        "reuse.identity(fn)",
+        "self._made_of = fn, options",
+        "self._made_of = fn, {}",
         "test_reuse.py::test_a_program_is_compiled_once_in_a_process",
     ),
     Mutation(
-        "training/reuse.py",
+        "training/parallel.py",
+        "if key and key == self._key(called):",
+        "if key:",
+        "test_reuse.py::test_what_changes_before_or_while_it_is_traced",
+    ),
+    Mutation(
+        "training/identity.py",
         "return kind, repr(value)",
         "return kind, value",
         "test_reuse.py::test_equal_functions_are_one",
+    ),
+    Mutation(
+        "training/identity.py",
+        "return _compact((walk.of(value), *walk.named()))",
+        "return _compact(walk.of(value))",
+        "test_reuse.py::test_what_was_defined_anew_is_another_function",
+    ),
+    Mutation(
+        "training/identity.py",
+        "placed = array.aval.weak_type, array.sharding",
+        "placed = (array.sharding,)",
+        "test_reuse.py::test_arrays_that_promote_otherwise_are_others",
     ),
     Mutation(
         "estimators/tabnet_estimator.py",
