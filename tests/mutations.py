@@ -1545,6 +1545,18 @@ MUTATIONS = (
         "test_reuse.py::test_a_second_run_of_a_stage_compiles_nothing",
     ),
     Mutation(
+        "recipes/profile_nn.py",
+        "rows = known.sum() / known.shape[1]",
+        "rows = known.shape[0]",
+        "test_profile_nn.py::test_a_ridge_is_weighed_against_known_labels_alone",
+    ),
+    Mutation(
+        "training/predict.py",
+        "stored(alone.pop(member.seed))",
+        "stored(alone[member.seed])",
+        "test_ensemble.py::test_sums_of_one_seed_at_a_time_are_in_memory",
+    ),
+    Mutation(
         "training/parallel.py",
         "self._made_of = fn, options",
         "self._made_of = fn, {}",

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +20,8 @@ from moa_jax.recipes.selection import greedy
 from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
-from moa_jax.training.members import MemberId
+from moa_jax.training import predict
+from moa_jax.training.members import MemberId, Nesting, cross_validation
 from moa_jax.training.metrics import mean_log_loss
 
 RNG = np.random.default_rng(0)
@@ -242,3 +245,37 @@ def test_a_damaged_choice_is_repaired(finished, tmp_path):
     assert not path.exists()
     run.train(config, Workdir(tmp_path / "run"), data)
     assert path.read_bytes() == whole
+
+
+def test_sums_of_one_seed_at_a_time_are_in_memory(monkeypatch):
+    """Each is twice as large as the mean that is kept of it."""
+    alive, most = weakref.WeakSet(), []
+
+    class Mean(predict._Mean):
+        def __init__(self, shape):
+            super().__init__(shape)
+            alive.add(self)
+            most.append(len(alive))
+
+    class Alike(predict.MemberPredictor):
+        rows_at_once = 4
+
+        def __call__(self, inputs, rows, steps):
+            for number in range(len(members)):
+                (table,) = rows([number])
+                yield [number], np.full((1, *table.shape, 2), 0.1 * number)
+
+    monkeypatch.setattr(predict, "_Mean", Mean)
+    fold_of_row = np.arange(9) % 3
+    members = cross_validation(dict.fromkeys(range(4), fold_of_row), 0, nesting=Nesting(3, 2))
+    stage = SimpleNamespace(members=members, shared=(), known=None)
+    found = predict.out_of_fold(stage, Alike(), np.zeros((9, 2), int), by_seed=True)
+    # The mean of all, for each of three blocks, and both of a seed.
+    assert max(most) == 2 * (1 + 3)
+    assert list(found.by_seed) == [0, 1, 2, 3]
+    for seed, views in found.by_seed.items():
+        assert views.keys() == {(), (0,), (1,), (2,)}
+        # Members leave out blocks 0 and 1, 0 and 2, 1 and 2; the first two have not seen block 0.
+        np.testing.assert_allclose(views[()][0], 0.1 * (3 * seed + 0.5), rtol=1e-6)
+        np.testing.assert_allclose(views[0,][2], 0.1 * (3 * seed + 1), rtol=1e-6)
+    np.testing.assert_allclose(found.values[0], 0.1 * (3 * 1.5 + 0.5))
