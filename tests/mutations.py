@@ -1545,6 +1545,12 @@ MUTATIONS = (
         "test_reuse.py::test_a_second_run_of_a_stage_compiles_nothing",
     ),
     Mutation(
+        "learners/trees.py",
+        "[both[first::workers] for first in range(workers)]",
+        "[both]",
+        "test_learners.py::test_labels_side_by_side_are_those_one_after_another",
+    ),
+    Mutation(
         "recipes/profile_nn.py",
         "rows = known.sum() / known.shape[1]",
         "rows = known.shape[0]",
