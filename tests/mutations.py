@@ -1570,7 +1570,7 @@ MUTATIONS = (
     ),
     Mutation(
         "training/parallel.py",
-        "if key and key == self._key(called):",
+        "if key and key == self._key(called, kinds):",
         "if key:",
         "test_reuse.py::test_what_changes_before_or_while_it_is_traced",
     ),
@@ -1585,6 +1585,12 @@ MUTATIONS = (
         "return _compact((walk.of(value), *walk.named()))",
         "return _compact(walk.of(value))",
         "test_reuse.py::test_what_was_defined_anew_is_another_function",
+    ),
+    Mutation(
+        "training/parallel.py",
+        "identity((*self._made_of, kinds))",
+        "identity(self._made_of)",
+        "test_reuse.py::test_a_method_of_what_is_given_that_was_defined_anew",
     ),
     Mutation(
         "training/identity.py",

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+from typing import NamedTuple
 from unittest import mock
 
 import flax
@@ -14,7 +15,7 @@ import pytest
 import toy
 from test_loop import fit
 
-from moa_jax.models import drawn_mlp
+from moa_jax.models import drawn_mlp, efficientnet
 from moa_jax.models.drawn_mlp import DrawnMLP
 from moa_jax.models.tabnet import TabNet
 from moa_jax.recipes import profile_nn
@@ -50,6 +51,13 @@ def helper(x):
 
 def calling(state, own, shared):
     return state, helper(own)
+
+
+class Given(NamedTuple):
+    number: jax.Array | float
+
+    def halved(self):
+        return self.number / 2
 
 
 class Counter:
@@ -111,6 +119,8 @@ def test_equal_functions_are_one(make, others):
         (Settings(1.0, {}).scaled, Settings, "scaled", lambda self, x: x),
         (nn.Dropout(0.5), jax.random, "bernoulli", lambda key, p, shape: jnp.ones(shape, bool)),
         (losses.smoothed, losses.smoothed, "__code__", helper.__code__),
+        (efficientnet.swish, efficientnet, "_swish_cotangent", helper),
+        (scaling(Given(1.0)), Given, "halved", lambda self: self.number),
     ],
 )
 def test_what_was_defined_anew_is_another_function(monkeypatch, value, owner, name, new):
@@ -126,6 +136,16 @@ def test_what_was_defined_anew_is_another_function(monkeypatch, value, owner, na
     assert identity(value) != before
     monkeypatch.undo()
     assert identity(value) == before
+
+
+def test_a_method_of_what_is_given_that_was_defined_anew(monkeypatch):
+    def halved():
+        return program(lambda state, own, shared: (state, own.halved()))((), given, ())[1]
+
+    given = Given(jnp.ones((1, 3)))
+    np.testing.assert_array_equal(halved(), 0.5)
+    monkeypatch.setattr(Given, "halved", lambda self: self.number / 4)
+    np.testing.assert_array_equal(halved(), 0.25)
 
 
 def test_arrays_that_promote_otherwise_are_others():

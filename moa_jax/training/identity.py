@@ -73,6 +73,16 @@ def identity(value: Any) -> Hashable:
     return _compact((walk.of(value), *walk.named()))
 
 
+def kinds_of_nodes(structure: jax.tree_util.PyTreeDef) -> dict[type, None]:
+    """Returns the classes of a tree's nodes, in their order: a function may call their methods."""
+    found: dict[type, None] = {}
+    if node := structure.node_data():
+        found[node[0]] = None
+        for child in structure.children():
+            found |= kinds_of_nodes(child)
+    return found
+
+
 class _Walk:
     """One walk through all that a value depends on."""
 
@@ -122,7 +132,7 @@ class _Walk:
         if kind is np.ndarray or isinstance(value, np.generic | jax.Array):
             return kind, *_content(value)
         if kind in (tuple, list) or (isinstance(value, tuple) and _is_bare(value)):
-            return kind, self._parts(value)
+            return self._taken(kind), self._parts(value)
         if kind in _MAPPINGS:
             return kind, self._parts(value), self._parts(value.values())
         if kind in _PARTIAL:
@@ -161,7 +171,9 @@ class _Walk:
             return itself, tuple(
                 (name, self._taken(attributes[name])) for attributes in own for name in attributes
             )
-        return itself, self._taken(getattr(value, "__wrapped__", None))
+        # What a decorator has made of a function, such as one with a derivative of its held.
+        held = [getattr(value, "__wrapped__", None), *getattr(value, "__dict__", {}).values()]
+        return itself, tuple(map(self._taken, held))
 
     def _function(self, value: Any, part: Callable[[Any], Hashable]) -> Hashable:
         try:

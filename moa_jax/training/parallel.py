@@ -23,7 +23,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from moa_jax.errors import UserError
 from moa_jax.store import memory, processes
 from moa_jax.training import reuse
-from moa_jax.training.identity import Unnamed, identity
+from moa_jax.training.identity import Unnamed, identity, kinds_of_nodes
 from moa_jax.training.trees import Array, MemberFunction, Tree
 
 # Axes of the mesh: members, and the rows of a batch.
@@ -351,8 +351,8 @@ class Program:
         signature = tuple((a.shape, a.dtype, getattr(a, "weak_type", False)) for a in leaves)
         if signature not in self._compiled:
             places = tuple(getattr(a, "sharding", None) for a in leaves)
-            called = structure, signature, places
-            key = self._key(called)
+            called, kinds = (structure, signature, places), tuple(kinds_of_nodes(structure))
+            key = self._key(called, kinds)
             program = reuse.PROGRAMS.get(key) if key else None
             if program is None:
                 start = time.monotonic()
@@ -362,20 +362,21 @@ class Program:
                 seconds = time.monotonic() - start
                 logging.info("%s: compiled for %d slots in %.1f s", self._name, slots, seconds)
                 # What has changed while it was traced is not known to be in the program.
-                if key and key == self._key(called):
+                if key and key == self._key(called, kinds):
                     reuse.PROGRAMS.put(key, program)
             self._compiled[signature] = program
         return self._compiled[signature]
 
-    def _key(self, called: Hashable) -> Hashable | None:
+    def _key(self, called: Hashable, kinds: tuple[type, ...]) -> Hashable | None:
         """Returns what is equal for equal programs as things are now; None where nothing can be.
 
         Args:
           called: what tells of the arguments.
+          kinds: the classes of their trees.
         """
         how = self._name, self._compiler_options is None, self._devices
         try:
-            return (*how, identity(self._made_of), reuse.options(), called)
+            return (*how, identity((*self._made_of, kinds)), reuse.options(), called)
         except Unnamed as error:
             logging.debug("%s: compiled for itself: it depends on a %s", self._name, error)
             return None
