@@ -5,6 +5,7 @@ import json
 import shutil
 import weakref
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from moa_jax.data import simulate
 from moa_jax.data.dataset import Targets
 from moa_jax.engine import run
 from moa_jax.errors import UserError
-from moa_jax.recipes import ensemble, system
+from moa_jax.recipes import ensemble, stage_predictions, system
 from moa_jax.recipes.selection import greedy
 from moa_jax.recipes.stage_predictions import StagePredictions
+from moa_jax.store import arrays
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
 from moa_jax.training import predict
@@ -245,6 +247,30 @@ def test_a_damaged_choice_is_repaired(finished, tmp_path):
     assert not path.exists()
     run.train(config, Workdir(tmp_path / "run"), data)
     assert path.read_bytes() == whole
+
+
+def test_predictions_of_seeds_are_read_when_they_are_looked_up(tmp_path):
+    generator = np.random.default_rng(0)
+    written = {
+        seed: {blocks: generator.random((3, 2), np.float32) for blocks in ((), (0,), (1, 2))}
+        for seed in (12, 3)
+    }
+    stage_predictions.write_seeds(tmp_path, written)
+    with mock.patch.object(arrays, "_read_entry", wraps=arrays._read_entry) as entries:
+        found = stage_predictions.read_seeds(tmp_path)
+        assert [call.args[1] for call in entries.call_args_list] == [arrays.DESCRIPTION]
+        np.testing.assert_array_equal(found[3][1, 2], written[3][1, 2])
+        read = [call.args[1] for call in entries.call_args_list]
+    assert read == [arrays.DESCRIPTION, arrays.DESCRIPTION, "3/1-2"]
+    assert list(found) == [12, 3]
+    for seed, views in found.items():
+        assert list(views) == list(written[seed]) and len(views) == 3
+        assert (0,) in views and (2,) not in views
+        for blocks, values in views.items():
+            assert values.dtype == np.float32
+            np.testing.assert_array_equal(values, written[seed][blocks])
+    with pytest.raises(KeyError):
+        found[3][2,]
 
 
 def test_sums_of_one_seed_at_a_time_are_in_memory(monkeypatch):

@@ -171,7 +171,7 @@ class _Walk:
             return itself, tuple(
                 (name, self._taken(attributes[name])) for attributes in own for name in attributes
             )
-        # What a decorator has made of a function, such as one with a derivative of its held.
+        # What a decorator has made of a function, such as one with a derivative of its own.
         held = [getattr(value, "__wrapped__", None), *getattr(value, "__dict__", {}).values()]
         return itself, tuple(map(self._taken, held))
 

@@ -377,6 +377,6 @@ class Program:
         how = self._name, self._compiler_options is None, self._devices
         try:
             return (*how, identity((*self._made_of, kinds)), reuse.options(), called)
-        except Unnamed as error:
+        except (Unnamed, RecursionError) as error:
             logging.debug("%s: compiled for itself: it depends on a %s", self._name, error)
             return None
