@@ -243,7 +243,7 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/ensemble.py",
-        "view.get((fold,), view[()])",
+        "view[(fold,) if (fold,) in view else ()]",
         "view[()]",
         "test_ensemble.py::test_a_nested_choice_reads_what_has_not_seen_the_fold "
         "test_honest.py::test_labels_of_a_fold_change_nothing_that_predicts_it[profile_nn]",
@@ -1555,6 +1555,12 @@ MUTATIONS = (
         "rows = known.sum() / known.shape[1]",
         "rows = known.shape[0]",
         "test_profile_nn.py::test_a_ridge_is_weighed_against_known_labels_alone",
+    ),
+    Mutation(
+        "recipes/stage_predictions.py",
+        "arrays.read_array(self._path, SEEDS_KIND, self._names[blocks])",
+        "read_nested(self._path.parent)[blocks]",
+        "test_ensemble.py::test_predictions_of_seeds_are_read_when_they_are_looked_up",
     ),
     Mutation(
         "training/predict.py",
