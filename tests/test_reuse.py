@@ -296,6 +296,8 @@ def test_a_program_is_compiled_once_in_a_process():
     assert second.compiled(*arguments(3)) is not found
     with jax.default_matmul_precision("highest"):
         assert program(scaling(5.0)).compiled(*arguments()) is not found
+    deep = functools.reduce(lambda inner, _: (inner,), range(3000), ())
+    assert program(scaling(5.0, lambda x: x * len(deep))).compiled(*arguments()) is not found
     # Two functions of which one has a state are never the same.
     counting = [program(scaling(5.0, Counter())) for _ in range(2)]
     assert counting[0].compiled(*arguments()) is not counting[1].compiled(*arguments())
