@@ -273,7 +273,7 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/ensemble.py",
-        "view.get((fold,), view[()])",
+        "view[(fold,) if (fold,) in view else ()]",
         "view[()]",
         "test_ensemble.py::test_a_nested_choice_reads_what_has_not_seen_the_fold "
         "test_honest.py::test_labels_of_a_fold_change_nothing_that_predicts_it[profile_nn]",
@@ -1575,16 +1575,64 @@ MUTATIONS = (
         "test_reuse.py::test_a_second_run_of_a_stage_compiles_nothing",
     ),
     Mutation(
+        "learners/trees.py",
+        "[both[first::workers] for first in range(workers)]",
+        "[both]",
+        "test_learners.py::test_labels_side_by_side_are_those_one_after_another",
+    ),
+    Mutation(
+        "recipes/profile_nn.py",
+        "rows = known.sum() / known.shape[1]",
+        "rows = known.shape[0]",
+        "test_profile_nn.py::test_a_ridge_is_weighed_against_known_labels_alone",
+    ),
+    Mutation(
+        "recipes/stage_predictions.py",
+        "arrays.read_array(self._path, SEEDS_KIND, self._names[blocks])",
+        "read_nested(self._path.parent)[blocks]",
+        "test_ensemble.py::test_predictions_of_seeds_are_read_when_they_are_looked_up",
+    ),
+    Mutation(
+        "training/predict.py",
+        "stored(alone.pop(member.seed))",
+        "stored(alone[member.seed])",
+        "test_ensemble.py::test_sums_of_one_seed_at_a_time_are_in_memory",
+    ),
+    Mutation(
         "training/parallel.py",
-        "reuse.identity(fn), reuse.identity(options)",
-        "reuse.identity(fn)",
+        "self._made_of = fn, options",
+        "self._made_of = fn, {}",
         "test_reuse.py::test_a_program_is_compiled_once_in_a_process",
     ),
     Mutation(
-        "training/reuse.py",
+        "training/parallel.py",
+        "if key and key == self._key(called, kinds):",
+        "if key:",
+        "test_reuse.py::test_what_changes_before_or_while_it_is_traced",
+    ),
+    Mutation(
+        "training/identity.py",
         "return kind, repr(value)",
         "return kind, value",
         "test_reuse.py::test_equal_functions_are_one",
+    ),
+    Mutation(
+        "training/identity.py",
+        "return _compact((walk.of(value), *walk.named()))",
+        "return _compact(walk.of(value))",
+        "test_reuse.py::test_what_was_defined_anew_is_another_function",
+    ),
+    Mutation(
+        "training/parallel.py",
+        "identity((*self._made_of, kinds))",
+        "identity(self._made_of)",
+        "test_reuse.py::test_a_method_of_what_is_given_that_was_defined_anew",
+    ),
+    Mutation(
+        "training/identity.py",
+        "placed = array.aval.weak_type, array.sharding",
+        "placed = (array.sharding,)",
+        "test_reuse.py::test_arrays_that_promote_otherwise_are_others",
     ),
     Mutation(
         "estimators/tabnet_estimator.py",

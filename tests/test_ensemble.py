@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import shutil
+import weakref
+from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,12 +16,14 @@ from moa_jax.data import simulate
 from moa_jax.data.dataset import Targets
 from moa_jax.engine import run
 from moa_jax.errors import UserError
-from moa_jax.recipes import ensemble, system
+from moa_jax.recipes import ensemble, stage_predictions, system
 from moa_jax.recipes.selection import greedy
 from moa_jax.recipes.stage_predictions import StagePredictions
+from moa_jax.store import arrays
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
-from moa_jax.training.members import MemberId
+from moa_jax.training import predict
+from moa_jax.training.members import MemberId, Nesting, cross_validation
 from moa_jax.training.metrics import mean_log_loss
 
 RNG = np.random.default_rng(0)
@@ -242,3 +247,61 @@ def test_a_damaged_choice_is_repaired(finished, tmp_path):
     assert not path.exists()
     run.train(config, Workdir(tmp_path / "run"), data)
     assert path.read_bytes() == whole
+
+
+def test_predictions_of_seeds_are_read_when_they_are_looked_up(tmp_path):
+    generator = np.random.default_rng(0)
+    written = {
+        seed: {blocks: generator.random((3, 2), np.float32) for blocks in ((), (0,), (1, 2))}
+        for seed in (12, 3)
+    }
+    stage_predictions.write_seeds(tmp_path, written)
+    with mock.patch.object(arrays, "_read_entry", wraps=arrays._read_entry) as entries:
+        found = stage_predictions.read_seeds(tmp_path)
+        assert [call.args[1] for call in entries.call_args_list] == [arrays.DESCRIPTION]
+        np.testing.assert_array_equal(found[3][1, 2], written[3][1, 2])
+        read = [call.args[1] for call in entries.call_args_list]
+    assert read == [arrays.DESCRIPTION, arrays.DESCRIPTION, "3/1-2"]
+    assert list(found) == [12, 3]
+    for seed, views in found.items():
+        assert list(views) == list(written[seed]) and len(views) == 3
+        assert (0,) in views and (2,) not in views
+        for blocks, values in views.items():
+            assert values.dtype == np.float32
+            np.testing.assert_array_equal(values, written[seed][blocks])
+    with pytest.raises(KeyError):
+        found[3][2,]
+
+
+def test_sums_of_one_seed_at_a_time_are_in_memory(monkeypatch):
+    """Each is twice as large as the mean that is kept of it."""
+    alive, most = weakref.WeakSet(), []
+
+    class Mean(predict._Mean):
+        def __init__(self, shape):
+            super().__init__(shape)
+            alive.add(self)
+            most.append(len(alive))
+
+    class Alike(predict.MemberPredictor):
+        rows_at_once = 4
+
+        def __call__(self, inputs, rows, steps):
+            for number in range(len(members)):
+                (table,) = rows([number])
+                yield [number], np.full((1, *table.shape, 2), 0.1 * number)
+
+    monkeypatch.setattr(predict, "_Mean", Mean)
+    fold_of_row = np.arange(9) % 3
+    members = cross_validation(dict.fromkeys(range(4), fold_of_row), 0, nesting=Nesting(3, 2))
+    stage = SimpleNamespace(members=members, shared=(), known=None)
+    found = predict.out_of_fold(stage, Alike(), np.zeros((9, 2), int), by_seed=True)
+    # The mean of all, for each of three blocks, and both of a seed.
+    assert max(most) == 2 * (1 + 3)
+    assert list(found.by_seed) == [0, 1, 2, 3]
+    for seed, views in found.by_seed.items():
+        assert views.keys() == {(), (0,), (1,), (2,)}
+        # Members leave out blocks 0 and 1, 0 and 2, 1 and 2; the first two have not seen block 0.
+        np.testing.assert_allclose(views[()][0], 0.1 * (3 * seed + 0.5), rtol=1e-6)
+        np.testing.assert_allclose(views[0,][2], 0.1 * (3 * seed + 1), rtol=1e-6)
+    np.testing.assert_allclose(found.values[0], 0.1 * (3 * 1.5 + 0.5))

@@ -1,6 +1,7 @@
 """Tests of what libraries fit: models, labels that are unknown or of one class, strengths."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -52,6 +53,31 @@ def test_the_first_trees_of_many_are_those_of_few():
     assert one.partition(b"end of trees")[0] == two.partition(b"end of trees")[0]
     # What is learned is learned: rows with the label are told from those without.
     assert np.corrcoef(last(TREES, x, y).predict(x)[:, 0], y[:, 0])[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_labels_side_by_side_are_those_one_after_another(monkeypatch, unknown):
+    x, _ = table()
+    y = (x @ np.random.default_rng(1).normal(size=(6, 7)) > 0.3).astype(np.float64)
+    if unknown:
+        y[:20, 4] = np.nan
+    found, tables = [], []
+    binned = trees._table
+
+    def watched(rows, parameters):
+        tables.append(len(rows))
+        return binned(rows, parameters)
+
+    monkeypatch.setattr(trees, "_table", watched)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    for most in (1, 8):
+        monkeypatch.setattr(trees, "MOST_WORKERS", most)
+        tables.clear()
+        found.append(last(TREES, x, y).arrays()["trees"])
+        assert tables.count(len(x)) == min(most, 3)
+    assert list(found[0]) == list(found[1]) == [str(label) for label in range(7)]
+    for label, text in found[0].items():
+        np.testing.assert_array_equal(text, found[1][label])
 
 
 @EVERY

@@ -47,6 +47,11 @@ def float64():
         yield
 
 
+def test_a_softmax_takes_no_mask_of_cells():
+    with pytest.raises(ValueError, match="mask: expected one of rows"):
+        losses.cross_entropy(jnp.zeros((40, 5)), jnp.asarray(Y, float), jnp.asarray(KNOWN))
+
+
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", losses.LOSSES)
 def test_a_loss_and_its_gradient_are_those_without_the_cells(name):

@@ -1,10 +1,12 @@
 """Tests of the population of dense networks: draws, lengths, networks, profiles, one alone."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import systems
 import toy
@@ -319,7 +321,7 @@ def test_members_have_their_own_rates(tmp_path, dataset):
 
 
 def test_a_linear_members_ridge_is_that_of_a_logistic_regression(tmp_path, dataset):
-    """Trained long, it is scikit-learn's with C = 1 / (ridge rows)."""
+    """Trained long, it is scikit-learn's with C = all rows / (ridge training rows)."""
     recipe = small(
         inputs=("standard",), widths=(8,), depths=(0,), members=1, steps=(1000, 1000),
         epoch_steps=1000, learning_rate=(1e-2, 3e-2), ridge=(10, 10), batch_size=64,
@@ -337,6 +339,27 @@ def test_a_linear_members_ridge_is_that_of_a_logistic_regression(tmp_path, datas
     for label, labels in enumerate(stage.targets[rows].T):
         fitted = LogisticRegression(C=strength, tol=1e-8).fit(x[rows], labels)
         np.testing.assert_allclose(found[:, label], fitted.predict_proba(x)[:, 1], atol=0.01)
+
+
+def test_a_ridge_is_weighed_against_known_labels_alone():
+    recipe, known = profile_nn.Config(), np.ones((8, 3), bool)
+    known[::2] = False
+    of = {
+        name: recipe.stage((), np.zeros(cells.shape), name="", forward=None, shared=None, known=k)
+        for name, cells, k in (("masked", known, known), ("half", known[1::2], None))
+    }
+    draws = {"learning_rate": 0.1, "weight_decay": 0.0, "ridge": 2.0}
+    params = {"output": {"kernel": jnp.ones((2, 3))}}
+    added = []
+    for stage in of.values():
+        own = SimpleNamespace(draws=jax.tree.map(jnp.float32, draws))
+        optimizer = stage.optimizer(jnp.int32(10), jnp.float32(1), own)
+        _, state = optimizer.update(
+            jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params
+        )
+        added.append(np.asarray(optax.tree_utils.tree_get(state, "mu")["output"]["kernel"]))
+    np.testing.assert_allclose(added[1], 0.1 * 2.0 / 4 / 3, rtol=1e-6)
+    np.testing.assert_array_equal(*added)
 
 
 def test_the_loss_smooths_by_the_member():

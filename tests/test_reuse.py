@@ -1,9 +1,13 @@
 """Reuse of programs: what is the same function, and what is not compiled a second time."""
 
+import collections
 import dataclasses
 import functools
+from typing import NamedTuple
 from unittest import mock
 
+import flax
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,11 +15,15 @@ import pytest
 import toy
 from test_loop import fit
 
+from moa_jax.models import drawn_mlp, efficientnet
+from moa_jax.models.drawn_mlp import DrawnMLP
 from moa_jax.models.tabnet import TabNet
-from moa_jax.training import loop, reuse, rules
+from moa_jax.recipes import profile_nn
+from moa_jax.training import loop, losses, reuse, rules
+from moa_jax.training.identity import Unnamed, identity
 from moa_jax.training.initial import initialise
 from moa_jax.training.parallel import Devices, Program
-from moa_jax.training.reuse import LastUsed, Unnamed, identity
+from moa_jax.training.reuse import LastUsed
 
 
 def scaling(factor, inner=None):
@@ -32,6 +40,24 @@ class Settings:
 
     def scaled(self, x):
         return x * self.factor
+
+
+FACTOR = 2.0
+
+
+def helper(x):
+    return x * FACTOR
+
+
+def calling(state, own, shared):
+    return state, helper(own)
+
+
+class Given(NamedTuple):
+    number: jax.Array | float
+
+    def halved(self):
+        return self.number / 2
 
 
 class Counter:
@@ -80,9 +106,62 @@ def test_equal_functions_are_one(make, others):
         assert identity(other) != expected
 
 
+@pytest.mark.parametrize(
+    ("value", "owner", "name", "new"),
+    [
+        (calling, None, "FACTOR", 3.0),
+        (calling, None, "helper", lambda x: x),
+        (scaling(1, calling), None, "helper", lambda x: x),
+        # Found by an import within the function, and by the name of a module.
+        (profile_nn._smoothed_loss, losses, "smoothed", lambda y, rate: y),
+        (DrawnMLP((3,), 2), drawn_mlp, "EPSILON", 0.1),
+        (DrawnMLP((3,), 2), DrawnMLP, "_dropped", lambda self, x, rate: x),
+        (Settings(1.0, {}).scaled, Settings, "scaled", lambda self, x: x),
+        (nn.Dropout(0.5), jax.random, "bernoulli", lambda key, p, shape: jnp.ones(shape, bool)),
+        (losses.smoothed, losses.smoothed, "__code__", helper.__code__),
+        (efficientnet.swish, efficientnet, "_swish_cotangent", helper),
+        (scaling(Given(1.0)), Given, "halved", lambda self: self.number),
+    ],
+)
+def test_what_was_defined_anew_is_another_function(monkeypatch, value, owner, name, new):
+    before = identity(value)
+    assert identity(value) == before
+    if owner is None:
+        monkeypatch.setitem(globals(), name, new)
+    elif name == "__code__":
+        new = new.replace(co_argcount=2, co_varnames=("x", "y"), co_nlocals=2)
+        monkeypatch.setattr(owner, name, new)
+    else:
+        monkeypatch.setattr(owner, name, new)
+    assert identity(value) != before
+    monkeypatch.undo()
+    assert identity(value) == before
+
+
+def test_a_method_of_what_is_given_that_was_defined_anew(monkeypatch):
+    def halved():
+        return program(lambda state, own, shared: (state, own.halved()))((), given, ())[1]
+
+    given = Given(jnp.ones((1, 3)))
+    np.testing.assert_array_equal(halved(), 0.5)
+    monkeypatch.setattr(Given, "halved", lambda self: self.number / 4)
+    np.testing.assert_array_equal(halved(), 0.25)
+
+
+def test_arrays_that_promote_otherwise_are_others():
+    weak = jnp.sin(1.0)
+    assert weak.weak_type
+    assert identity(scaling(weak)) != identity(scaling(jnp.array(weak, weak.dtype)))
+    double = program(lambda state, own, shared: (state, own * shared))
+    half = np.ones((1, 3), np.float16)
+    (same, other) = (double((), half, array)[1].dtype for array in (weak, np.asarray(weak)))
+    assert (same, other) == (np.float16, np.float32)
+
+
 def test_data_makes_no_other_program_and_stays_out():
     stage = toy.stage()
     other = dataclasses.replace(stage, name="other", shared=np.ones(3), members=stage.members[:2])
+    other = dataclasses.replace(other, known=np.ones(stage.targets.shape, bool))
     for one in (loop.train, loop.validate, initialise):
         assert identity(one(stage.definition)) == identity(one(other.definition))
     definition = stage.definition
@@ -96,6 +175,101 @@ def test_what_has_a_state_of_its_own_is_not_named():
     for value in (Counter(), scaling(Counter()), functools.partial(Counter()), recursive, iter(())):
         with pytest.raises(Unnamed):
             identity(value)
+
+
+class Flagged(int):
+    """A number with more to it."""
+
+
+@dataclasses.dataclass
+class Holding:
+    number: int
+    later: int = dataclasses.field(init=False)
+
+
+@dataclasses.dataclass
+class Table(dict):
+    number: int = 1
+
+
+def holding(**attributes):
+    made = Holding(1)
+    vars(made).update(attributes)
+    return made
+
+
+def without_value():
+    def unset():
+        return later
+
+    if unset is None:
+        later = 1
+    return unset
+
+
+def test_what_holds_more_than_it_shows_is_not_named():
+    network = nn.Dense(2)
+    bound = network.bind({"params": {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}})
+    identity(network)
+    assert identity(holding(later=2)) != identity(holding(later=3)) != identity(holding())
+    for value in (
+        np.ma.array([1, 2], mask=[True, False]),
+        jax.random.key(0),
+        collections.defaultdict(int),
+        Flagged(1),
+        holding(beside=1),
+        Table(),
+        bound,
+        without_value(),
+    ):
+        with pytest.raises(Unnamed):
+            identity(scaling(value))
+
+
+def test_attributes_of_functions_count():
+    functions = [scaling(1) for _ in range(3)]
+    functions[1].rate, functions[2].rate = 1, 2
+    assert len({identity(function) for function in functions}) == 3
+
+
+def test_any_setting_makes_another_program():
+    usual, quick = reuse.options(), jax.config.values["jax_disable_most_optimizations"]
+    for setting in (
+        jax.enable_x64(not jax.config.jax_enable_x64),
+        jax.threefry_partitionable(not jax.config.jax_threefry_partitionable),
+        jax.debug_nans(True),
+        jax.numpy_dtype_promotion("strict"),
+        jax.default_device(jax.devices()[-1]),
+        flax.config.temp_flip_flag("fix_rng_separator", True),
+    ):
+        with setting:
+            assert reuse.options() != usual
+        assert reuse.options() == usual
+    # This one is no context.
+    try:
+        jax.config.update("jax_disable_most_optimizations", not quick)
+        assert reuse.options() != usual
+    finally:
+        jax.config.update("jax_disable_most_optimizations", quick)
+
+
+def test_what_changes_before_or_while_it_is_traced():
+    factors = np.full(1, 2.0)
+    late = program(scaling(factors))
+    factors[:] = 3
+    np.testing.assert_array_equal(late(*arguments())[1], -3.0)
+    np.testing.assert_array_equal(program(scaling(np.full(1, 2.0)))(*arguments())[1], -2.0)
+
+    def counting(traces):
+        def count(state, own, shared):
+            traces.append(1)
+            return state, own * len(traces)
+
+        return count
+
+    for _ in range(2):
+        traces = []
+        assert program(counting(traces))(*arguments())[1].max() == len(traces) > 0
 
 
 def program(fn, name="reused"):
@@ -122,6 +296,8 @@ def test_a_program_is_compiled_once_in_a_process():
     assert second.compiled(*arguments(3)) is not found
     with jax.default_matmul_precision("highest"):
         assert program(scaling(5.0)).compiled(*arguments()) is not found
+    deep = functools.reduce(lambda inner, _: (inner,), range(3000), ())
+    assert program(scaling(5.0, lambda x: x * len(deep))).compiled(*arguments()) is not found
     # Two functions of which one has a state are never the same.
     counting = [program(scaling(5.0, Counter())) for _ in range(2)]
     assert counting[0].compiled(*arguments()) is not counting[1].compiled(*arguments())
@@ -149,7 +325,7 @@ def test_the_program_that_was_not_used_for_longest_goes():
 def test_a_second_run_of_a_stage_compiles_nothing(tmp_path):
     with mock.patch.object(reuse.PROGRAMS, "put", wraps=reuse.PROGRAMS.put) as put:
         first = fit(tmp_path / "first", toy.stage(epochs=1, lr=0.0123))
-        names = sorted(call.args[0][0][0] for call in put.call_args_list)
+        names = sorted(call.args[0][0] for call in put.call_args_list)
         assert names == [f"toy/first: {k}" for k in ("initialise", "train", "validate")]
         second = fit(tmp_path / "second", toy.stage(epochs=1, lr=0.0123, seeds=(3, 5)))
     assert put.call_count == 3 and first.compilations == second.compilations == 3

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,8 @@ import numpy as np
 from moa_jax.errors import UserError, first_line
 from moa_jax.learners.learner import is_known, share
 
+# Labels that are fitted side by side, at most: each has a table of its own in memory.
+MOST_WORKERS = 8
 NEEDED = "trees need LightGBM: pip install 'moa-jax[lightgbm]'"
 
 
@@ -78,15 +83,19 @@ class Trees:
     ) -> Iterator[TreesModel]:
         """Yields the models, whose trees are the first of the last one's. See `Learner`.
 
-        A label without both classes gets its share, whatever the row.
+        A label without both classes gets its share, whatever the row. A label's trees are the same
+        however many labels are fitted side by side.
         """
-        known, labels = is_known(y), range(y.shape[1])
-        whole = _table(x, self._parameters(x))
-        boosters = {
-            label: self._booster(x, y[:, label], known[:, label], whole, int(max(strengths)))
-            for label in labels
-            if len(np.unique(y[known[:, label], label])) == 2
-        }
+        known = is_known(y)
+        both = [
+            label for label in range(y.shape[1]) if len(np.unique(y[known[:, label], label])) == 2
+        ]
+        workers = max(1, min(MOST_WORKERS, os.cpu_count() or 1, len(both)))
+        grow = functools.partial(self._grown, x, y, known, int(max(strengths)))
+        with ThreadPoolExecutor(workers) as pool:
+            grown = pool.map(grow, [both[first::workers] for first in range(workers)])
+            found = {label: booster for part in grown for label, booster in part.items()}
+        boosters = {label: found[label] for label in both}
         shares = np.array([share(own) for own in y.T])
         for rounds in strengths:
             yield TreesModel(shares, boosters, int(rounds))
@@ -101,21 +110,29 @@ class Trees:
             "seed": 0,
             "deterministic": True,
             "force_col_wise": True,
-            # A tree of so few columns is grown before threads have met.
+            # A tree of so few columns is grown before threads have met; labels have threads.
             "num_threads": 1,
             "verbosity": -1,
         }
 
-    def _booster(
-        self, x: np.ndarray, y: np.ndarray, known: np.ndarray, whole: Any, rounds: int
-    ) -> Any:
+    def _grown(
+        self, x: np.ndarray, y: np.ndarray, known: np.ndarray, rounds: int, labels: Sequence[int]
+    ) -> dict[int, Any]:
+        """Returns the boosters of some labels, by a table of their own: it has one at a time."""
         import lightgbm
 
         parameters = self._parameters(x)
-        # A table is binned once for all labels that are known of every row.
-        data = whole if known.all() else _table(x[known], parameters)
-        data.set_label(y[known].astype(np.float64))
-        return lightgbm.train(parameters, data, num_boost_round=rounds)
+        whole, boosters = None, {}
+        for label in labels:
+            own = known[:, label]
+            # A table is binned once for all labels that are known of every row.
+            if not own.all():
+                data = _table(x[own], parameters)
+            else:
+                data = whole = _table(x, parameters) if whole is None else whole
+            data.set_label(y[own, label].astype(np.float64))
+            boosters[label] = lightgbm.train(parameters, data, num_boost_round=rounds)
+        return boosters
 
     def restored(self, arrays: Mapping[str, Any]) -> TreesModel:
         """Returns the model, see `Learner`.

@@ -75,8 +75,12 @@ def choose(
     views = [predictions[stage].by_seed[seed] for stage, seed in places]
     found, by_fold = np.zeros(targets.shape), {}
     for fold in np.unique(fold_of_row).tolist():
-        unseen = [view.get((fold,), view[()]) for view in views]
-        counts = greedy(unseen, targets, most, np.flatnonzero(fold_of_row != fold), known)
+        others = np.flatnonzero(fold_of_row != fold)
+        # Those of one fold at a time are in memory.
+        counts = greedy(
+            [view[(fold,) if (fold,) in view else ()] for view in views],
+            targets, most, others, known,
+        )  # fmt: skip
         own = fold_of_row == fold
         for place in np.flatnonzero(counts):
             found[own] += counts[place] * views[place][()][own]

@@ -120,7 +120,7 @@ def read_back(
                 f"{path}: damaged, expected arrays of the shape {oof.values.shape}; "
                 f"{context.manifest.remedy}"
             )
-    by_seed: dict[int, dict[tuple[int, ...], np.ndarray]] = {}
+    by_seed: dict[int, stage_predictions.SeedPredictions] = {}
     if design.by_seed:
         context.manifest.verify(folder / stage_predictions.SEEDS_FILE)
         by_seed = stage_predictions.read_seeds(folder)

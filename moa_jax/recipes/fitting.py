@@ -70,8 +70,10 @@ def fit_stage(
     oof.write(folder / "oof.parquet")
     if found.nested:
         stage_predictions.write_nested(folder, found.nested)
+    apart: dict[int, stage_predictions.SeedPredictions] = {}
     if by_seed:
         stage_predictions.write_seeds(folder, found.by_seed)
+        apart = stage_predictions.read_seeds(folder)
     score = mean_log_loss(targets.values, found.values, targets.known)
     logging.info("%s: out-of-fold log loss %.5f", stage.name, score)
     files.write_json(
@@ -103,7 +105,7 @@ def fit_stage(
             **made.of_training(),
         },
     )
-    return oof, StagePredictions(found.values, found.nested, found.by_seed)
+    return oof, StagePredictions(found.values, found.nested, apart)
 
 
 def predictor_of(

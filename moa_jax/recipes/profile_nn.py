@@ -247,6 +247,10 @@ class Config(Recipe, Ranges):
             }
 
         known = parts.get("known")
+        # The ridge is added to a mean over known cells, and weighed against so many rows.
+        rows = 1.0 if targets is None else len(targets)
+        if known is not None:
+            rows = known.sum() / known.shape[1]
         best = self.select_on == "holdout"
         most_rows = max((len(member.train_rows) for member in members), default=0)
         return Stage(
@@ -256,7 +260,7 @@ class Config(Recipe, Ranges):
             loss=_smoothed_loss,
             valid_loss=_loss,
             valid_weights=by_row,
-            optimizer=functools.partial(self.optimizer, 1 if targets is None else len(targets)),
+            optimizer=functools.partial(self.optimizer, rows),
             epochs=max(map(length, members), default=self.whole_epochs(self.steps[1])),
             own_epochs=length,
             epoch_steps=self.epoch_steps,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -57,14 +57,45 @@ def write_seeds(folder: Path, by_seed: Mapping[int, Mapping[Blocks, np.ndarray]]
     arrays.write(folder / SEEDS_FILE, SEEDS_KIND, named, {})
 
 
-def read_seeds(folder: Path) -> dict[int, dict[Blocks, np.ndarray]]:
-    """Returns what `write_seeds` wrote.
+class SeedPredictions(Mapping[Blocks, np.ndarray]):
+    """Predictions of training rows by one seed, read whenever they are looked up.
+
+    Those of a whole population are some gigabytes, of which a choice looks at a part at a time.
+    """
+
+    def __init__(self, path: Path, names: Mapping[Blocks, str]):
+        """Describes the file, where arrays have these names."""
+        self._path, self._names = path, names
+
+    def __getitem__(self, blocks: Blocks) -> np.ndarray:
+        """Returns [N, L] probabilities.
+
+        Raises:
+          UserError: the file is missing or damaged.
+        """
+        return arrays.read_array(self._path, SEEDS_KIND, self._names[blocks])
+
+    def __contains__(self, blocks: object) -> bool:
+        return blocks in self._names
+
+    def __iter__(self) -> Iterator[Blocks]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def read_seeds(folder: Path) -> dict[int, SeedPredictions]:
+    """Returns what `write_seeds` wrote, of each seed.
 
     Raises:
       UserError: the file is missing or damaged.
     """
-    named, _ = arrays.read(folder / SEEDS_FILE, SEEDS_KIND)
-    return {int(seed): _by_blocks(views) for seed, views in named.items()}
+    path, names = folder / SEEDS_FILE, dict[int, dict[Blocks, str]]()
+    for name in arrays.read_names(path, SEEDS_KIND):
+        seed, blocks = name.split(arrays.SEPARATOR)
+        names.setdefault(int(seed), {})[_blocks_of(blocks)] = name
+    return {seed: SeedPredictions(path, own) for seed, own in names.items()}
 
 
 def _named(views: Mapping[Blocks, np.ndarray]) -> dict[str, np.ndarray]:
@@ -72,7 +103,8 @@ def _named(views: Mapping[Blocks, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _by_blocks(named: Mapping[str, np.ndarray]) -> dict[Blocks, np.ndarray]:
-    return {
-        () if name == WHOLE else tuple(map(int, name.split("-"))): values
-        for name, values in named.items()
-    }
+    return {_blocks_of(name): values for name, values in named.items()}
+
+
+def _blocks_of(name: str) -> Blocks:
+    return () if name == WHOLE else tuple(map(int, name.split("-")))

@@ -93,6 +93,18 @@ def read_record(path: str | Path, kind: str) -> dict[str, Any]:
         return described["record"]
 
 
+def read_names(path: str | Path, kind: str) -> list[str]:
+    """Returns the paths of the arrays alone; raises what `read` raises."""
+    with _opened(path, kind) as (_, described):
+        return described["arrays"]
+
+
+def read_array(path: str | Path, kind: str, name: str) -> np.ndarray:
+    """Returns one array, by its path, without reading the others; raises what `read` raises."""
+    with _opened(path, kind) as (archive, _):
+        return _read_entry(archive, name)
+
+
 def num_bytes(path: str | Path) -> int:
     """Returns how large the file is, which is about the memory that its arrays take.
 

@@ -51,7 +51,12 @@ def cross_entropy(
       targets: [rows, classes] probabilities, or 1 for the class and 0 elsewhere.
       mask: [rows], true for real rows.
       weights: [rows, 1] factors of the losses that the mean is of.
+
+    Raises:
+      ValueError: the mask is one of cells, of which a softmax over all classes knows nothing.
     """
+    if mask.ndim != 1:
+        raise ValueError(f"mask: expected one of rows, found the shape {mask.shape}")
     return _mean(optax.softmax_cross_entropy(logits, targets)[:, None], mask, weights)
 
 

@@ -23,6 +23,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from moa_jax.errors import UserError
 from moa_jax.store import memory, processes
 from moa_jax.training import reuse
+from moa_jax.training.identity import Unnamed, identity, kinds_of_nodes
 from moa_jax.training.trees import Array, MemberFunction, Tree
 
 # Axes of the mesh: members, and the rows of a batch.
@@ -312,7 +313,7 @@ class Program:
     """A function of one member, lifted to all of them; compiled once per shape and listed.
 
     What the process has compiled before, for the same function, name and devices, is taken from
-    there, see `reuse.identity`.
+    there, see `identity`.
 
     Attributes:
       compilations: programs of different shapes that were asked for.
@@ -334,11 +335,7 @@ class Program:
         self._mapped = map_members(fn, devices, **options)
         self._compiled: dict[Any, jax.stages.Compiled] = {}
         self.compile_seconds = 0.0
-        self._key: Hashable | None = None
-        try:
-            self._key = (name, unpolished, devices, reuse.identity(fn), reuse.identity(options))
-        except reuse.Unnamed as error:
-            logging.debug("%s: compiled for itself: it depends on a %s", name, error)
+        self._made_of = fn, options
 
     @property
     def compilations(self) -> int:
@@ -352,9 +349,12 @@ class Program:
     def compiled(self, state: Any, arguments: Any, shared: Any) -> jax.stages.Compiled:
         """Returns the program, compiled for arrays or for their shapes alone."""
         leaves, structure = jax.tree.flatten((state, arguments, shared))
-        signature = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        # Types that are weak give way to others.
+        signature = tuple((a.shape, a.dtype, getattr(a, "weak_type", False)) for a in leaves)
         if signature not in self._compiled:
-            key = (self._key, reuse.options(), structure, signature) if self._key else None
+            places = tuple(getattr(a, "sharding", None) for a in leaves)
+            called, kinds = (structure, signature, places), tuple(kinds_of_nodes(structure))
+            key = self._key(called, kinds)
             program = reuse.PROGRAMS.get(key) if key else None
             if program is None:
                 start = time.monotonic()
@@ -364,7 +364,22 @@ class Program:
                 seconds = time.monotonic() - start
                 self.compile_seconds += seconds
                 logging.info("%s: compiled for %d slots in %.1f s", self._name, slots, seconds)
-                if key:
+                # What has changed while it was traced is not known to be in the program.
+                if key and key == self._key(called, kinds):
                     reuse.PROGRAMS.put(key, program)
             self._compiled[signature] = program
         return self._compiled[signature]
+
+    def _key(self, called: Hashable, kinds: tuple[type, ...]) -> Hashable | None:
+        """Returns what is equal for equal programs as things are now; None where nothing can be.
+
+        Args:
+          called: what tells of the arguments.
+          kinds: the classes of their trees.
+        """
+        how = self._name, self._compiler_options is None, self._devices
+        try:
+            return (*how, identity((*self._made_of, kinds)), reuse.options(), called)
+        except (Unnamed, RecursionError) as error:
+            logging.debug("%s: compiled for itself: it depends on a %s", self._name, error)
+            return None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import collections
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -256,10 +258,17 @@ def out_of_fold(
     """
     members, batch = stage.members, predictor.rows_at_once
     steps = num_batches(max(len(member.valid_rows) for member in members), batch)
-    everywhere = _Mean(hard_targets.shape)
-    nested: dict[Blocks, _Mean] = {}
+    new = functools.partial(_Mean, hard_targets.shape)
+    everywhere, nested = new(), collections.defaultdict[Blocks, _Mean](new)
     alone: dict[int, dict[Blocks, _Mean]] = {}
+    apart: dict[int, dict[Blocks, np.ndarray]] = {}
+    left = collections.Counter(member.seed for member in members)
     scores = []
+    # In the precision of the networks that read them: half a file of float64.
+    dtype = jnp.result_type(float)
+
+    def stored(means: Mapping[Blocks, _Mean]) -> dict[Blocks, np.ndarray]:
+        return {blocks: mean.values().astype(dtype) for blocks, mean in means.items()}
 
     def rows(group):
         return stacked_tables([members[i].valid_rows for i in group], batch, steps)[0]
@@ -274,10 +283,14 @@ def out_of_fold(
             if len(member.blocks) > 1:
                 views = [*itertools.combinations(member.blocks, len(member.blocks) - 1)]
             for blocks in views:
-                nested.setdefault(blocks, _Mean(hard_targets.shape)).add(own, values)
+                nested[blocks].add(own, values)
             for blocks in [(), *views] if by_seed else ():
-                seed = alone.setdefault(member.seed, {})
-                seed.setdefault(blocks, _Mean(hard_targets.shape)).add(own, values)
+                of_seed = alone.setdefault(member.seed, collections.defaultdict(new))
+                of_seed[blocks].add(own, values)
+            left[member.seed] -= 1
+            if by_seed and not left[member.seed]:
+                # Of one seed at a time the sums are in memory, which are twice as large.
+                apart[member.seed] = stored(alone.pop(member.seed))
             known = None if stage.known is None else stage.known[own]
             scores.append(
                 {
@@ -288,13 +301,6 @@ def out_of_fold(
                     "score": mean_log_loss(hard_targets[own], values, known),
                 }
             )
-    # In the precision of the networks that read them: half a file of float64.
-    dtype = jnp.result_type(float)
-
-    def stored(means: Mapping[Blocks, _Mean]) -> dict[Blocks, np.ndarray]:
-        return {blocks: mean.values().astype(dtype) for blocks, mean in means.items()}
-
-    apart = {seed: stored(means) for seed, means in alone.items()}
     return OutOfFold(everywhere.values(), scores, stored(nested), apart)
 
 

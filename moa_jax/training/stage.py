@@ -162,7 +162,7 @@ class Stage:
     def definition(self) -> Stage:
         """The same stage without data and members: all that its programs are made of.
 
-        Programs of equal definitions are the same, see `reuse.identity`, and none holds the arrays
+        Programs of equal definitions are the same, see `identity`, and none holds the arrays
         of a stage longer than the stage does.
         """
         ends = _at_the_same_epoch if self.own_epochs else None
@@ -172,6 +172,7 @@ class Stage:
             members=(),
             shared=(),
             targets=np.zeros((0, 0)),
+            known=None,
             member_data=(),
             epochs=0,
             own_epochs=ends,
