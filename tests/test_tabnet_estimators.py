@@ -268,12 +268,17 @@ def test_kinds_of_parameters_are_checked_before_training(kind, parameters, messa
         model.fit(x, y[:, 0] > 0 if kind is TabNetClassifier else y)
 
 
-def test_tables_of_about_one_size_share_their_programs(regressor):
+def test_tables_of_about_one_size_share_their_programs():
     x, y = numbers()
+
+    def fit(rows, state):
+        parameters = TINY | {"max_epochs": 2, "patience": 0, "random_state": state}
+        TabNetRegressor(**parameters).fit(x[:rows], y[:rows])
+
+    fit(120, 2)
     with mock.patch.object(reuse.PROGRAMS, "put") as put:
         for rows, state in ((119, 0), (118, 5)):
-            parameters = TINY | {"max_epochs": 2, "patience": 0, "random_state": state}
-            TabNetRegressor(**parameters).fit(x[:rows], y[:rows])
+            fit(rows, state)
     assert not put.called
 
 
