@@ -100,8 +100,8 @@ def table(folder, stem):
 
 
 def read(path):
-    """A CSV file whose numbers are those that were written, in every version of pandas."""
-    return pd.read_csv(path, float_precision="round_trip")
+    """A submission, whose numbers are those that were written in every version of pandas."""
+    return pd.read_csv(path, dtype=str).set_index("sig_id").map(float)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_numbers_are_those_of_the_command_line(folder, fitted, wells, commanded)
     np.testing.assert_array_equal(fitted.oof_[treated], oof.aligned(X.index[treated]).values)
     assert (fitted.oof_[~treated] == 0).all() and (~treated).any()
     test = table(folder, "test_features")
-    submission = read(inferred / "submission.csv").set_index("sig_id")
+    submission = read(inferred / "submission.csv")
     np.testing.assert_array_equal(fitted.predict_proba(test), submission.loc[test.index, Y.columns])
     assert fitted.scores_["log_loss"] == files.read_json(there / "blend/weights.json")["score"]
 
@@ -336,7 +336,7 @@ def test_save_load_and_copies(tmp_path, fitted, wells, folder):
     data = dataclasses.replace(config.data, test_features=str(folder / "test_features.csv"))
     made = inference.infer(dataclasses.replace(config, data=data), Workdir(tmp_path / "model"))
     np.testing.assert_array_equal(
-        read(made).drop(columns="sig_id"),
+        read(made),
         loaded.predict_proba(table(folder, "test_features")),
     )
     with pytest.raises(UserError, match="expected a new, an empty or a saved folder"):
