@@ -1908,6 +1908,12 @@ MUTATIONS = (
         "test_attribution.py::test_what_is_no_function_of_columns_keeps_a_name",
     ),
     Mutation(
+        "engine/explanation.py",
+        "if not model.has_networks(context.levels):",
+        "if not any(model.stages(context.levels, True)):",
+        "test_baseline.py::test_what_does_not_apply_is_left_out_with_a_note",
+    ),
+    Mutation(
         "recipes/attribution_baseline.py",
         "dataset.is_control | (not of_controls)",
         "~dataset.is_control | (not of_controls)",

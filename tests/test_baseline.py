@@ -196,12 +196,18 @@ def test_the_plan_says_what_the_host_fits(dataset, tmp_path):
 
 def test_what_does_not_apply_is_left_out_with_a_note(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(trees, "is_installed", lambda: False)
-    config, data, workdir = tiny(), without_cells(dataset), Workdir(tmp_path)
+    config, data, workdir = (
+        tiny(explain={"model": "best"}),
+        without_cells(dataset),
+        Workdir(tmp_path),
+    )
     said = plan.report(config, data, workdir)
     assert "`viability` is left out: there are no columns of viability" in said
     run.train(config, workdir, data)
     run.blend(config, workdir, data, {})
     assert workdir.read()["config"]["models"].keys() == {"logistic"}
+    # The best model is one of a library, which has no gradients to explain it by.
+    assert not (tmp_path / "blend" / "attributions.parquet").exists()
     record = json.loads((tmp_path / "blend" / "weights.json").read_text())
     assert record["left_out"].keys() == {"trees", "viability"}
     run.report(workdir)

@@ -59,7 +59,7 @@ def explained(config: RunConfig, workdir: Workdir) -> Context | None:
     devices, losses = Devices.available(config.parallel.strategy), {}
     for name, model in config.models.items():
         context = Context(name, workdir, devices, config)
-        if not any(model.stages(context.levels, True)):
+        if not model.has_networks(context.levels):
             continue
         if not context.manifest.lists(context.folder / attribution_baseline.FILE):
             logging.warning(

@@ -81,6 +81,15 @@ class Recipe(Splitting, abc.ABC):
         """
         return ""
 
+    def has_networks(self, levels: Levels) -> bool:
+        """Tells whether every stage is of networks, which have gradients, as a library's have not.
+
+        Args:
+          levels: levels of time, dose and type.
+        """
+        stages = self.stages(levels, False)
+        return bool(stages) and all(design.network is not None for design in stages)
+
     def honest_split(self) -> dict[str, Any]:
         """Returns the fields by which an honest run keeps compounds whole where they are known.
 
