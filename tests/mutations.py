@@ -144,15 +144,15 @@ MUTATIONS = (
         "test_mechanism_classifier.py::test_nothing_stays",
     ),
     Mutation(
-        "engine/finished_run.py",
+        "engine/explanation.py",
         "most_rows=explain.most_rows,",
         "most_rows=1,",
         "test_mechanism_classifier.py::test_explanations_are_those_of_the_command_line",
     ),
     Mutation(
         "engine/prediction.py",
-        "answering.add(drugs[treated], blended, parts)",
-        "answering.add(drugs[treated][::-1], blended, parts)",
+        "answering.add(drugs[~rows.is_control], blended, parts)",
+        "answering.add(drugs[~rows.is_control][::-1], blended, parts)",
         "test_mechanism_classifier.py::test_answers_of_compounds_and_scores",
     ),
     Mutation(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from moa_jax.answers import mechanism_scores
 from moa_jax.config import BlendConfig
 from moa_jax.data import simulate
 from moa_jax.deepinsight.feature_map import FeatureMap
@@ -40,7 +41,7 @@ def test_targets_are_sorted_by_the_loss_of_the_blend():
 def test_calibration_by_half_decades():
     probabilities = np.array([[0.0, 0.002], [0.003, 0.004], [0.5, 1.0]])
     labels = np.array([[0, 0], [1, 0], [0, 1]])
-    bins = analysis.calibration(labels, probabilities)
+    bins = mechanism_scores.reliability(labels, probabilities)
     assert [part["cells"] for part in bins] == [1, 2, 1, 2]
     assert [part["positives"] for part in bins] == [0, 1, 0, 1]
     np.testing.assert_allclose([part["predicted"] for part in bins], [0, 0.0025, 0.004, 0.75])
@@ -48,7 +49,7 @@ def test_calibration_by_half_decades():
 
 
 def test_a_blend_above_1_counts_as_1():
-    (part,) = analysis.calibration(np.array([[1]]), np.array([[1.2]]))
+    (part,) = mechanism_scores.reliability(np.array([[1]]), np.array([[1.2]]))
     assert part["cells"] == 1
 
 

@@ -11,6 +11,7 @@ import systems
 import toy
 from data_folders import frames, write
 
+from moa_jax.answers import mechanism_scores
 from moa_jax.blend import search, weighing
 from moa_jax.config import BlendConfig
 from moa_jax.data import simulate, tables
@@ -174,7 +175,7 @@ def test_a_weighing_and_its_analysis_see_known_cells_alone(method):
         weighed = weighing.weigh(config, oof, labels, 3, 0, False, known=KNOWN)
         without = weighing.losses_without(config, oof, labels, KNOWN)
         table = analysis.targets_table(labels, weighed.oof, oof, KNOWN)
-        bins = analysis.calibration(labels, weighed.oof.values, KNOWN)
+        bins = mechanism_scores.reliability(labels, weighed.oof.values, KNOWN)
         seen.append((weighed.record, without, table.to_dict(), bins))
         assert table["known"].sum() == sum(one["cells"] for one in bins) == KNOWN.sum()
         assert table["positives"].sum() == Y[KNOWN].sum()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from moa_jax.answers.compounds import log_odds, of_log_odds
-from moa_jax.training.metrics import EPSILON
+from moa_jax.answers.mechanism_scores import row_losses
 
 METHODS = ("none", "temperature", "isotonic")
 # Parts of the compounds that a method is judged on, each by what the other parts taught.
@@ -143,10 +143,9 @@ def choose(
 
 
 def _loss(labels: np.ndarray, probabilities: np.ndarray, cells: np.ndarray) -> float:
-    """Returns the mean log loss over known cells, 0 where there are none."""
-    p = np.clip(probabilities, EPSILON, 1 - EPSILON)[cells]
-    losses = -np.where(labels[cells] != 0, np.log(p), np.log1p(-p))
-    return float(losses.mean()) if len(losses) else 0.0
+    """Returns the mean over mechanisms of their mean log loss over known cells."""
+    losses, counts = row_losses(labels, probabilities, cells).sum(0), cells.sum(0)
+    return float((losses[counts > 0] / counts[counts > 0]).mean()) if counts.any() else 0.0
 
 
 def _binned(

@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
-import sys
 import threading
 import warnings
 from pathlib import Path
 
 from absl import logging as absl_logging
-from tqdm import tqdm
 
-import moa_jax
-from moa_jax.errors import UserError, one_line
+from moa_jax.engine.progress_lines import Line, Terminal, is_ours, is_told
+from moa_jax.errors import UserError
 from moa_jax.store import disk, files, processes
 
-_PACKAGE = Path(moa_jax.__file__).parent
 _CACHE_WARNING = re.compile(
     r"Error (reading|writing) persistent compilation cache entry for .*?: \w+: (.*)", re.DOTALL
 )
-
-
-class Line(logging.Formatter):
-    """Messages of one line each; a traceback that follows keeps its own."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        return one_line(super().formatMessage(record))
-
-
-class _Console(logging.Handler):
-    """Lines above the progress bar, where there is one.
-
-    Nobody may read them any longer, or they may go to a file on a full disk: that stops nothing.
-    """
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(OSError):
-            tqdm.write(self.format(record), file=sys.stderr)
 
 
 class _File(logging.Handler):
@@ -61,7 +39,7 @@ class _File(logging.Handler):
         except UserError:
             # Once, for lines about the end of the run may follow.
             is_main = threading.current_thread() is threading.main_thread()
-            if is_main and not self._told and _is_ours(record):
+            if is_main and not self._told and is_ours(record):
                 self._told = True
                 raise
 
@@ -70,23 +48,6 @@ class _File(logging.Handler):
             os.close(self._descriptor)
             self._descriptor = -1
         super().close()
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    return Path(record.pathname).is_relative_to(_PACKAGE)
-
-
-def _is_told(record: logging.LogRecord) -> bool:
-    """Tells whether a line is for the reader: all of ours, and the warnings of libraries.
-
-    What fails in orbax's threads is raised where a checkpoint is waited for, and told there.
-    """
-    if _is_ours(record):
-        return True
-    raised_too = record.levelno >= logging.ERROR and (
-        "orbax" in Path(record.pathname).parts or record.name == "asyncio"
-    )
-    return record.levelno > logging.INFO and not raised_too
 
 
 class _Once(logging.Filter):
@@ -107,7 +68,7 @@ class _Once(logging.Filter):
 
 def start_log(path: Path) -> None:
     """Sends log lines to the terminal and to a file; of several processes those of the first."""
-    handlers: list[logging.Handler] = [_Console()]
+    handlers: list[logging.Handler] = [Terminal()]
     if processes.is_first():
         handlers.append(_File(path))
     else:
@@ -115,8 +76,8 @@ def start_log(path: Path) -> None:
     root = logging.getLogger()
     root.handlers.clear()
     for handler in handlers:
-        handler.setFormatter(Line("%(asctime)s %(message)s", "%H:%M:%S"))
-        handler.addFilter(_is_told)
+        handler.setFormatter(Line())
+        handler.addFilter(is_told)
         handler.addFilter(_Once())
         root.addHandler(handler)
     absl_logging.set_verbosity(absl_logging.INFO)

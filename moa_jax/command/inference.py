@@ -12,15 +12,13 @@ import numpy as np
 from absl import logging
 
 from moa_jax import schema
-from moa_jax.blend import combination
 from moa_jax.command import inference_record
 from moa_jax.command.inference_record import InputFile
 from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig
 from moa_jax.data import formats, tables
-from moa_jax.data.dataset import Levels
 from moa_jax.data.names import Prefixes
 from moa_jax.engine import answers, explanation, participation, prediction
-from moa_jax.engine.prediction import Chosen, Predict
+from moa_jax.engine.prediction import LoadedEnsemble
 from moa_jax.errors import UserError
 from moa_jax.prepare import new_rows
 from moa_jax.store.predictions import Predictions
@@ -97,9 +95,9 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
             "inference: %s, made earlier of the same content; nothing to do", folder / SUBMISSION
         )
         return folder / SUBMISSION
-    predicts = prediction.loaded(config, contexts, targets)
+    ensemble = LoadedEnsemble.of(config, stored["data"], chosen, contexts)
     with inference_record.removing_if_empty(folder):
-        rows = _write(config, stored["data"], source, predicts, chosen, folder, seen)
+        rows = _write(config, stored["data"], source, ensemble, folder, seen)
         if seen is not None:
             seen.write(folder)
         inference_record.write(folder, source, made_by, rows, outputs)
@@ -111,19 +109,18 @@ def _write(
     config: RunConfig,
     data: Mapping[str, Any],
     source: InputFile,
-    predicts: Mapping[str, Predict],
-    chosen: Chosen,
+    ensemble: LoadedEnsemble,
     folder: Path,
     seen: explanation.MostLikely | None,
 ) -> int:
     """Writes the models' predictions, their blend and answers; returns the number of rows."""
-    levels, columns, count = Levels.of(config.data, config.treatment.encoding), data["columns"], 0
+    columns, chosen, count = data["columns"], ensemble.chosen, 0
     with contextlib.ExitStack() as stack:
         # What is entered first appears last.
         submit = stack.enter_context(Predictions.writer(folder / SUBMISSION))
         append = {
             name: stack.enter_context(Predictions.writer(folder / f"{name}.parquet"))
-            for name in predicts
+            for name in ensemble.predicts
         }
         compounds: dict[str, str] = {}
         answer = stack.enter_context(
@@ -136,22 +133,19 @@ def _write(
             file,
             tuple(columns["genes"]),
             tuple(columns["cells"]),
-            levels,
+            ensemble.levels,
             config.parallel.predict_rows,
             Prefixes.of(config.data),
             columns["treatment"],
         ):
-            rows = rows.at_trained_levels(levels, data["levels"])
-            found = {name: predict(rows) for name, predict in predicts.items()}
+            rows = ensemble.levelled(rows)
+            blended, found = ensemble.predict(rows)
             for name, predictions in found.items():
                 append[name](predictions)
             if seen is not None:
                 seen.add(rows, found[seen.model])
-            blended = combination.bounded(combination.combine(found, chosen.weights))
             submit(blended)
-            treated = blended.aligned(rows.ids[~rows.is_control])
-            parts = answers.weighed(found, chosen.weights)
-            parts = {name: part.aligned(treated.ids) for name, part in parts.items()}
+            treated, parts = ensemble.of_treated(rows, blended, found)
             for lines in answering.wells(treated, parts):
                 answer(lines)
             if compounds:

@@ -92,8 +92,9 @@ def of_training_rows(
         files.remove(path)
         return
     rows = dataset.take(np.flatnonzero(~dataset.is_control))
-    table = _table(context, rows, oof[context.model], config.explain.per_compound)
-    _write_table(path, table)
+    by = "compound" if config.explain.per_compound else "mechanism"
+    found = table(context, rows, oof[context.model], by, config.explain.mechanisms or None)
+    _write_table(path, found)
 
 
 def new_rows(config: RunConfig, workdir: Workdir, scored: Sequence[str]) -> MostLikely | None:
@@ -151,22 +152,28 @@ class MostLikely:
         """Writes the rows' attributions to the folder of their predictions."""
         if self._explain.per_compound:
             logging.info("attributions: the compounds of new rows are not known")
-        table = attribution.nothing()
+        found = attribution.nothing()
         if self.rows is not None and self.predictions is not None and len(self.rows):
-            table = _table(self._context, self.rows, self.predictions, False)
-        _write_table(folder / FILE, table)
+            targets = self._explain.mechanisms or None
+            found = table(self._context, self.rows, self.predictions, "mechanism", targets)
+        _write_table(folder / FILE, found)
 
 
-def _table(
-    context: Context, rows: Dataset, predictions: Predictions, per_compound: bool
+def table(
+    context: Context,
+    rows: Dataset,
+    predictions: Predictions | None,
+    by: str,
+    targets: Sequence[str] | None,
 ) -> pd.DataFrame:
+    """Returns the attributions of rows, as far as the configuration asks; see `attributions`."""
     explain = context.config.explain
     return attribution.attributions(
         context.config.models[context.model],
         context,
         rows,
-        explain.mechanisms or None,
-        by="compound" if per_compound else "mechanism",
+        targets,
+        by=by,
         predictions=predictions,
         most_rows=explain.most_rows,
         steps=explain.steps,

@@ -23,7 +23,7 @@ from moa_jax.data.dataset import Dataset
 from moa_jax.engine import explanation, run
 from moa_jax.engine.prediction import LoadedEnsemble
 from moa_jax.errors import UserError
-from moa_jax.recipes import RECIPES, attribution
+from moa_jax.recipes import RECIPES
 from moa_jax.report import html, records
 from moa_jax.store import files, lock
 from moa_jax.store.predictions import Predictions
@@ -70,7 +70,7 @@ class FinishedRun:
     def predict(self, rows: Dataset) -> Predictions:
         """Returns the blended predictions of rows, which have the columns of the training rows."""
         with computing(self.config):
-            return self._ensemble.predict(rows)[0]
+            return self._ensemble.predict(self._ensemble.levelled(rows))[0]
 
     def compounds(self, rows: Dataset, drugs: np.ndarray) -> pd.DataFrame:
         """Returns the answers about compounds [N] of rows, see `LoadedEnsemble.compounds`."""
@@ -96,18 +96,9 @@ class FinishedRun:
             if context is None:
                 raise UserError("explain: expected a model with networks, found none")
             ensemble = self._ensemble
-            rows = rows.at_trained_levels(ensemble.levels, ensemble.trained)
+            rows = ensemble.levelled(rows)
             predictions = None if by == "row" else ensemble.predicts[context.model](rows)
-            return attribution.attributions(
-                config.models[context.model],
-                context,
-                rows,
-                targets,
-                by=by,
-                predictions=predictions,
-                most_rows=explain.most_rows,
-                steps=explain.steps,
-            )
+            return explanation.table(context, rows, predictions, by, targets)
 
     def load(self) -> None:
         """Reads what predicts, so that nothing damaged is found later.

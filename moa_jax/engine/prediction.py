@@ -72,14 +72,37 @@ class LoadedEnsemble:
         """
         data = workdir.read()["data"]
         targets = tuple(data["columns"]["scored"])
-        found, contexts = chosen(config, workdir, targets), finished(config, workdir)
-        predicts = loaded(config, contexts, targets)
+        return cls.of(config, data, chosen(config, workdir, targets), finished(config, workdir))
+
+    @classmethod
+    def of(
+        cls,
+        config: RunConfig,
+        data: Mapping[str, Any],
+        found: Chosen,
+        contexts: Mapping[str, Context],
+    ) -> LoadedEnsemble:
+        """Reads the models of what was found to be finished.
+
+        Args:
+          config: the run.
+          data: what the work folder tells of its training rows.
+          found: what the blend found.
+          contexts: where each model was fitted.
+
+        Raises:
+          UserError: see `system.load`.
+        """
+        predicts = loaded(config, contexts, tuple(data["columns"]["scored"]))
         levels = Levels.of(config.data, config.treatment.encoding)
         return cls(found, predicts, levels, data["levels"])
 
+    def levelled(self, rows: Dataset) -> Dataset:
+        """Returns rows at times and doses that training rows have, as all that predicts wants."""
+        return rows.at_trained_levels(self.levels, self.trained)
+
     def predict(self, rows: Dataset) -> tuple[Predictions, dict[str, Predictions]]:
-        """Returns the blend's predictions of rows, and those of each model."""
-        rows = rows.at_trained_levels(self.levels, self.trained)
+        """Returns the blend's predictions of levelled rows, and those of each model."""
         found = {name: predict(rows) for name, predict in self.predicts.items()}
         return combination.bounded(combination.combine(found, self.chosen.weights)), found
 
@@ -92,14 +115,19 @@ class LoadedEnsemble:
         """
         import pandas as pd
 
-        blended, found = self.predict(rows)
-        treated = ~rows.is_control
-        blended = blended.aligned(rows.ids[treated])
-        parts = answers.weighed(found, self.chosen.weights)
-        parts = {name: part.aligned(blended.ids) for name, part in parts.items()}
+        rows = self.levelled(rows)
+        blended, parts = self.of_treated(rows, *self.predict(rows))
         answering = answers.Answering(self.chosen.rules, blended.targets)
-        answering.add(drugs[treated], blended, parts)
+        answering.add(drugs[~rows.is_control], blended, parts)
         return pd.concat(list(answering.compounds()), ignore_index=True)
+
+    def of_treated(
+        self, rows: Dataset, blended: Predictions, found: Mapping[str, Predictions]
+    ) -> tuple[Predictions, dict[str, Predictions]]:
+        """Returns what answers are made of: predictions of treated rows, by blend and its parts."""
+        ids = rows.ids[~rows.is_control]
+        parts = answers.weighed(found, self.chosen.weights)
+        return blended.aligned(ids), {name: part.aligned(ids) for name, part in parts.items()}
 
 
 def finished(config: RunConfig, workdir: Workdir) -> dict[str, Context]:

@@ -1,4 +1,4 @@
-"""Lines about a run's progress for who calls it from Python, or none."""
+"""Lines about a run's progress: what they are, and those of who calls it from Python, or none."""
 
 from __future__ import annotations
 
@@ -12,16 +12,48 @@ from absl import logging as absl_logging
 from tqdm import tqdm
 
 import moa_jax
+from moa_jax.errors import one_line
 
 _PACKAGE = Path(moa_jax.__file__).parent
 
 
-class _Lines(logging.Handler):
-    """Lines above the progress bar, where there is one."""
+class Line(logging.Formatter):
+    """The time and a message of one line; a traceback that follows keeps its own lines."""
+
+    def __init__(self, form: str = "%(asctime)s %(message)s"):
+        super().__init__(form, "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return one_line(super().formatMessage(record))
+
+
+class Terminal(logging.Handler):
+    """Lines on stderr, above the progress bar where there is one.
+
+    Nobody may read them any longer, or they may go to a file on a full disk: that stops nothing.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(OSError):
             tqdm.write(self.format(record), file=sys.stderr)
+
+
+def is_ours(record: logging.LogRecord) -> bool:
+    """Tells whether a line comes from this package."""
+    return Path(record.pathname).is_relative_to(_PACKAGE)
+
+
+def is_told(record: logging.LogRecord) -> bool:
+    """Tells whether a line is for the reader: all of ours, and the warnings of libraries.
+
+    What fails in orbax's threads is raised where a checkpoint is waited for, and told there.
+    """
+    if is_ours(record):
+        return True
+    raised_too = record.levelno >= logging.ERROR and (
+        "orbax" in Path(record.pathname).parts or record.name == "asyncio"
+    )
+    return record.levelno > logging.INFO and not raised_too
 
 
 @contextlib.contextmanager
@@ -51,9 +83,9 @@ def _verbosity_restored(logger: logging.Logger) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _lines_of(logger: logging.Logger) -> Iterator[None]:
-    handler, propagates = _Lines(), logger.propagate
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    handler.addFilter(_is_told)
+    handler, propagates = Terminal(), logger.propagate
+    handler.setFormatter(Line())
+    handler.addFilter(is_told)
     logger.addHandler(handler)
     logger.propagate = False
     try:
@@ -61,8 +93,3 @@ def _lines_of(logger: logging.Logger) -> Iterator[None]:
     finally:
         logger.propagate = propagates
         logger.removeHandler(handler)
-
-
-def _is_told(record: logging.LogRecord) -> bool:
-    """Tells whether a line is for the reader: all of ours, and the warnings of libraries."""
-    return record.levelno > logging.INFO or Path(record.pathname).is_relative_to(_PACKAGE)

@@ -187,11 +187,8 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
           ValueError: X or compounds is not what is expected.
         """
         check_is_fitted(self)
-        rows = self._rows(X, self._column(X) if compounds is None else compounds)
-        if rows.drug_id is None:
-            raise ValueError("compounds: expected the compound of each row, found none")
-        if rows.is_control.all():
-            raise ValueError("X: expected treated rows, found controls alone")
+        rows = self._to_answer(X, compounds, True)
+        assert rows.drug_id is not None
         return self._run.compounds(rows, rows.drug_id)
 
     def explain(self, X, target=None, *, by="mechanism", compounds=None) -> pd.DataFrame:
@@ -221,11 +218,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
             if name not in self.mechanisms_:
                 near = suggestion(name, self.mechanisms_)
                 raise ValueError(f"target: expected mechanisms, found no {name!r}{near}")
-        rows = self._rows(X, self._column(X) if compounds is None else compounds)
-        if by == "compound" and rows.drug_id is None:
-            raise ValueError("compounds: expected the compound of each row, found none")
-        if rows.is_control.all():
-            raise ValueError("X: expected treated rows, found controls alone")
+        rows = self._to_answer(X, compounds, by == "compound")
         with progress_lines.shown(self.verbose):
             return self._run.explain(rows, names, by)
 
@@ -283,6 +276,15 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
         given = mechanism_inputs.given(X, groups)
         table = self._checked(given.table, reset=False)
         return mechanism_inputs.rows(table, given, self._run.config, True, self)
+
+    def _to_answer(self, X, compounds: Any, by_compound: bool) -> Dataset:
+        """Returns rows, some of them treated, and with their compounds where these are needed."""
+        rows = self._rows(X, self._column(X) if compounds is None else compounds)
+        if by_compound and rows.drug_id is None:
+            raise ValueError("compounds: expected the compound of each row, found none")
+        if rows.is_control.all():
+            raise ValueError("X: expected treated rows, found controls alone")
+        return rows
 
     def _configuration(self, grouped: bool) -> RunConfig:
         state = self.random_state

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from moa_jax.answers import mechanism_scores
 from moa_jax.blend import diversity, weighing
 from moa_jax.config import BlendConfig
 from moa_jax.data.dataset import Dataset
@@ -21,7 +22,6 @@ METHODS = ("pearson", "spearman")
 EXAMPLES, IMAGE_SIDE = 3, 40
 # Half decades: with one positive in 300 cells, bins of equal width or of equal counts would hold
 # nearly all positives in one.
-CALIBRATION_EDGES = np.concatenate([[0], np.logspace(-5, 0, 11)])
 
 
 def targets_table(
@@ -59,29 +59,6 @@ def targets_table(
         }
     )
     return table.sort_values("loss", ascending=False, kind="stable", ignore_index=True)
-
-
-def calibration(
-    labels: np.ndarray, probabilities: np.ndarray, known: np.ndarray | None = None
-) -> list[dict[str, Any]]:
-    """Returns how often cells predicted alike are positive.
-
-    Args:
-      labels: [N, L] labels, 0 or 1.
-      probabilities: [N, L] predictions.
-      known: [N, L] bool, the cells that are counted; None for all.
-
-    Returns:
-      For each half decade of probability that has cells: `predicted`, their mean prediction;
-      `observed`, the share that is positive; `cells` and `positives`, their numbers.
-    """
-    counted = slice(None) if known is None else known.ravel()
-    columns = {"predicted": probabilities.ravel(), "observed": labels.ravel()}
-    cells = pd.DataFrame({name: cells[counted] for name, cells in columns.items()})
-    bins = pd.cut(cells["predicted"].clip(0, 1), CALIBRATION_EDGES, include_lowest=True)
-    groups = cells.groupby(bins, observed=True)
-    table = groups.mean().assign(cells=groups.size(), positives=groups["observed"].sum())
-    return table.to_dict("records")
 
 
 def correlations(models: Mapping[str, Predictions], ids: np.ndarray) -> dict[str, Any]:
@@ -173,7 +150,7 @@ def analyse(
             labels, p.values, num_controls, of_controls, known
         )
     if blended is not None:
-        found["calibration"] = calibration(labels, blended.values, known)
+        found["calibration"] = mechanism_scores.reliability(labels, blended.values, known)
     if len(oof) > 1:
         found["oof"] = correlations(oof, dataset.ids[treated])
         if blended is not None:

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moa_jax.report import drivers, hits
-from moa_jax.report.charts import Axis, Chart
+from moa_jax.report import charts, drivers, hits
+from moa_jax.report.charts import Chart
 from moa_jax.report.drivers import Driver
 from moa_jax.report.hits import Hits
 from moa_jax.store import files
@@ -127,20 +127,11 @@ class Answers:
     def reliability_chart(self) -> Chart:
         """Returns the share of positive cells by predicted probability, before and after."""
         before, after = ([(p["predicted"], p["observed"]) for p in of] for of in self._bins())
-        known = [value for point in before + after for value in point if value > 0]
-        low = 10.0 ** math.floor(math.log10(min(known, default=0.1)))
-        positive = [point for point in after if point[1] > 0]
-        return Chart(
+        return charts.reliability(
             "Reliability: share of wells that have a mechanism by its predicted probability",
-            Axis(low, 1, True, "Predicted probability"),
-            Axis(low, 1, True, "Share of wells that have it"),
-            {
-                "guide": [(low, low), (1, 1)],
-                "line second": [point for point in before if point[1] > 0],
-                "line": positive,
-                "dot": positive,
-                "dot hollow": [point for point in after if point[1] == 0],
-            },
+            "Share of wells that have it",
+            after,
+            before,
         )
 
     def _bins(self) -> tuple[Sequence[Mapping[str, float]], Sequence[Mapping[str, float]]]:

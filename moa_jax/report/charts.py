@@ -113,6 +113,34 @@ class Chart:
         return _svg(self.title, WIDTH, HEIGHT, parts)
 
 
+def reliability(title: str, vertical: str, points: Points, before: Points = ()) -> Chart:
+    """Returns the share of positive cells by predicted probability, both on logarithmic axes.
+
+    Shares of 0 are hollow dots at the lower end, which stands for everything below it.
+
+    Args:
+      title, vertical: what is shown, and what the shares are of.
+      points: prediction and share of each bin.
+      before: those of another line behind it.
+    """
+    known = [value for point in (*before, *points) for value in point if value > 0]
+    low = 10.0 ** math.floor(math.log10(min(known, default=0.1)))
+    positive = [point for point in points if point[1] > 0]
+    behind = {"line second": [point for point in before if point[1] > 0]} if before else {}
+    return Chart(
+        title,
+        Axis(low, 1, True, "Predicted probability"),
+        Axis(low, 1, True, vertical),
+        {
+            "guide": [(low, low), (1, 1)],
+            **behind,
+            "line": positive,
+            "dot": positive,
+            "dot hollow": [point for point in points if point[1] == 0],
+        },
+    )
+
+
 def feature_map(title: str, positions: np.ndarray, groups: Sequence[str]) -> Markup:
     """Draws where a DeepInsight map places the columns.
 

@@ -169,24 +169,11 @@ class Findings:
         return tuple(ordered[:SHOWN_TARGETS])
 
     def calibration_chart(self) -> Chart:
-        """Returns the share of positive cells by predicted probability.
-
-        Shares of 0 are hollow dots at the lower end, which stands for everything below it.
-        """
-        points = [(part.predicted, part.observed) for part in self.calibration]
-        known = [value for point in points for value in point if value > 0]
-        low = 10.0 ** math.floor(math.log10(min(known, default=0.1)))
-        positive = [point for point in points if point[1] > 0]
-        return Chart(
+        """Returns the share of positive cells by predicted probability."""
+        return charts.reliability(
             "Calibration of the blend: share of positive cells by predicted probability",
-            Axis(low, 1, True, "Predicted probability"),
-            Axis(low, 1, True, "Share positive"),
-            {
-                "guide": [(low, low), (1, 1)],
-                "line": positive,
-                "dot": positive,
-                "dot hollow": [point for point in points if point[1] == 0],
-            },
+            "Share positive",
+            [(part.predicted, part.observed) for part in self.calibration],
         )
 
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from moa_jax.command import console, entry, flags, inference
+from moa_jax.command import entry, flags, inference
 from moa_jax.config import BlendConfig, DataConfig, PredictionFiles, RunConfig
 from moa_jax.data import formats, prepared
-from moa_jax.engine import configurations
+from moa_jax.engine import configurations, progress_lines
 from moa_jax.errors import UserError
 from moa_jax.store import leftovers
 from moa_jax.store.workdir import Workdir
@@ -26,7 +26,7 @@ def test_a_message_is_one_line_of_bounded_length():
 
 def test_a_log_line_is_one_line():
     record = logging.LogRecord("a", logging.INFO, "p", 1, "%s: not read", ("a\nb.csv",), None)
-    assert console.Line("%(message)s").format(record) == r"a\nb.csv: not read"
+    assert progress_lines.Line("%(message)s").format(record) == r"a\nb.csv: not read"
 
 
 @pytest.mark.parametrize(
