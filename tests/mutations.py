@@ -147,7 +147,7 @@ MUTATIONS = (
         "engine/explanation.py",
         "most_rows=explain.most_rows,",
         "most_rows=1,",
-        "test_mechanism_classifier.py::test_explanations_are_those_of_the_command_line",
+        "test_attribution.py::test_new_rows_are_explained_by_the_work_folder_alone",
     ),
     Mutation(
         "engine/prediction.py",
