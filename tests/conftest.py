@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import logging
 import os
 import signal
 import sys
@@ -77,6 +78,17 @@ def programs():
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others have none
         if trim:
             trim(0)
+
+
+@pytest.fixture(autouse=True)
+def own_log():
+    """absl's logger as it is at the start, whatever the tests before it in this process set.
+
+    A run sets its level, and a test that reads lines of the log would find none below it.
+    """
+    log = logging.getLogger("absl")
+    log.setLevel(logging.NOTSET)
+    log.propagate = True
 
 
 @pytest.fixture(autouse=True)
