@@ -1,5 +1,6 @@
 """Tests of the combination: weights by name, and the weighted sum of predictions."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,24 @@ def test_combine_joins_rows_and_columns_by_name():
     assert blended.targets == ("x", "y")
     # 2 * one + two: neither renormalised nor clipped at 1.
     np.testing.assert_allclose(blended.values, [[0.7, 1.0], [1.3, 1.6]], rtol=1e-15)
+
+
+def test_the_spread_of_a_blend_is_that_within_its_models():
+    """The weighted mean of their variances, of those that have one; by name as the values."""
+    models = {
+        "one": table(["a", "b"], ["x", "y"], [[0.1, 0.2], [0.3, 0.4]]),
+        "two": table(["b", "a"], ["y", "x"], [[0.8, 0.7], [0.6, 0.5]]),
+        "file": table(["a", "b"], ["x", "y"], [[0.5, 0.5], [0.5, 0.5]]),
+    }
+    assert combination.combine(models, dict.fromkeys(models, 1.0)).spread is None
+    spreads = {"one": [[1.0, 2.0], [np.nan, np.nan]], "two": [[5.0, np.nan], [7.0, 3.0]]}
+    for name, spread in spreads.items():
+        models[name] = dataclasses.replace(models[name], spread=np.array(spread))
+    weights = {"one": 0.5, "two": {"x": 0.25, "y": 0.0}, "file": 0.25}
+    blended = combination.bounded(combination.combine(models, weights))
+    expected = [[np.sqrt((0.5 * 1 + 0.25 * 9) / 0.75), 2.0], [np.nan, np.nan]]
+    np.testing.assert_allclose(blended.spread, expected, rtol=1e-12)
+    np.testing.assert_allclose(blended.aligned(["b"]).spread, [[np.nan, np.nan]])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import systems
 
+from moa_jax.blend import sources
 from moa_jax.command import repair
 from moa_jax.data import simulate
 from moa_jax.data.dataset import Targets
@@ -182,13 +183,40 @@ def test_new_rows_are_predicted_by_the_choice(finished):
     for design in outcome.designs:
         for seed in outcome.counts[design.name]:
             weights = lambda _, every, s=seed: np.array([m.seed == s for m in every], float)  # noqa: E731
-            found = system.predict_rows(
+            found, _ = system.predict_rows(
                 data.test, context, system.trained([design], context, weights)
             )
             alone[design.name, seed] = found[design.name]
     counts = {place: outcome.counts[place[0]][place[1]] for place in alone}
     expected = sum(n * alone[place] for place, n in counts.items()) / sum(counts.values())
     np.testing.assert_allclose(stored, expected, atol=1e-6)
+
+
+def test_the_spread_over_members_is_that_of_each_one_alone(finished):
+    """Of all that are in the mean, of every stage, fold and seed, as often as they are."""
+    folder, config, data = finished
+    context = context_of(folder, config)
+    outcome = system.finished_outcome(config.models["profile_nn"], context)
+    odds, counts = [], []
+    for design in outcome.designs:
+        for seed, count in outcome.counts[design.name].items():
+            for fold in range(config.models["profile_nn"].folds):
+                weights = lambda _, every, own=(seed, fold): np.array(  # noqa: E731
+                    [(m.seed, m.fold) == own for m in every], float
+                )
+                found = system.trained([design], context, weights)(data.test)[design.name].whole
+                odds.append(np.log(found) - np.log1p(-found))
+                counts.append(count)
+    assert len(odds) > 2
+    mean = np.average(odds, axis=0, weights=counts)
+    squares = np.tensordot(counts, (np.array(odds) - mean) ** 2, 1)
+    expected = np.sqrt(squares / (sum(counts) - np.square(counts).sum() / sum(counts)))
+    expected[data.test.is_control] = np.nan
+    test = sources.of_model(Workdir(folder).manifest("profile_nn"), data).test
+    np.testing.assert_allclose(test.spread, expected, rtol=1e-4)
+    predict = system.load(config.models["profile_nn"], context, data.targets.names)
+    np.testing.assert_allclose(predict(data.test).spread, expected, rtol=1e-4)
+    assert np.nanmin(test.spread) > 0
 
 
 def test_a_stages_mean_has_the_weights_of_its_members(finished):
@@ -203,7 +231,7 @@ def test_a_stages_mean_has_the_weights_of_its_members(finished):
             return np.array([weight_of(member.seed) for member in every], float)
 
         trained = system.trained([design], context, weights)
-        return system.predict_rows(data.test, context, trained)[design.name]
+        return system.predict_rows(data.test, context, trained)[0][design.name]
 
     alone = {seed: predicted(lambda other, s=seed: other == s) for seed in shares}
     expected = sum(share * alone[seed] for seed, share in shares.items()) / 4

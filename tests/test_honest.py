@@ -17,6 +17,7 @@ from moa_jax.recipes import stage_predictions, system
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
 from moa_jax.training import weights
+from moa_jax.training.log_odds import MemberSpread
 
 MODELS = (
     "simple_nn_old",
@@ -170,7 +171,9 @@ def check_nested(recipe, dataset, context):
     rows = recipe.rows(dataset)
     designs = list(systems.designs(recipe).values())
     block = designs[-1].split(rows).folds[0] % recipe.nested_blocks
-    again = system.trained(designs, context)(rows)
+    spread = MemberSpread()
+    again = system.trained(designs, context)(rows, spread)
+    assert spread.values().shape == again[designs[-1].name].whole.shape
     for design in designs[:-1]:
         stored = stage_predictions.read_nested(context.folder / design.name)
         made = again[design.name].nested

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from moa_jax.answers.compounds import log_odds, of_log_odds
 from moa_jax.answers.mechanism_scores import row_losses
+from moa_jax.training.log_odds import log_odds, of_log_odds
 
 METHODS = ("none", "temperature", "isotonic")
 # Parts of the compounds that a method is judged on, each by what the other parts taught.

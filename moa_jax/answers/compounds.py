@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Probabilities nearer to 0 or 1 count as this near: beyond, log odds say nothing of replicates.
-NEAREST = 1e-7
+from moa_jax.training.log_odds import log_odds, of_log_odds
 
 
 class Combined(NamedTuple):
@@ -18,18 +17,21 @@ class Combined(NamedTuple):
       probabilities: [C, L] probabilities.
       counts: [C] number of wells.
       spread: [C, L] standard deviation of the wells' log odds; NaN for a single well.
+      member_spread: [C, L] root of the mean square of the wells' spread over members; NaN where
+        that of a well is not known.
     """
 
     names: np.ndarray
     probabilities: np.ndarray
     counts: np.ndarray
     spread: np.ndarray
+    member_spread: np.ndarray
 
 
 def combined(probabilities: np.ndarray, compounds: np.ndarray) -> Combined:
     """Returns one probability per compound and mechanism: that of the mean log odds of its wells.
 
-    A compound of one well keeps the well's probability, within `NEAREST` of 0 and 1.
+    A compound of one well keeps the well's probability, within 1e-7 of 0 and 1.
 
     Args:
       probabilities: [N, L] probabilities of the wells.
@@ -71,19 +73,24 @@ class Sums:
         # Mean and sum of squared deviations, which do not cancel as squares would.
         self._means = np.zeros((0, num_mechanisms))
         self._squares = np.zeros((0, num_mechanisms))
+        self._of_members = np.zeros((0, num_mechanisms))
 
-    def add(self, probabilities: np.ndarray, units: np.ndarray) -> None:
+    def add(
+        self, probabilities: np.ndarray, units: np.ndarray, spread: np.ndarray | None = None
+    ) -> None:
         """Adds wells.
 
         Args:
           probabilities: [n, L] their probabilities.
           units: [n] number of each one's compound.
+          spread: [n, L] standard deviation of each one's log odds over members; None for unknown.
         """
         count = max(len(self._counts), int(units.max(initial=-1)) + 1)
         grown = count - len(self._counts)
         self._counts = np.pad(self._counts, (0, grown))
         self._means = np.pad(self._means, ((0, grown), (0, 0)))
         self._squares = np.pad(self._squares, ((0, grown), (0, 0)))
+        self._of_members = np.pad(self._of_members, ((0, grown), (0, 0)))
         # Wells of a compound one after another, one of each compound at a time.
         order = np.argsort(units, kind="stable")
         sorted_units = units[order]
@@ -97,30 +104,12 @@ class Sums:
             change = odds[wells] - self._means[of]
             self._means[of] += change / self._counts[of, None]
             self._squares[of] += change * (odds[wells] - self._means[of])
+            self._of_members[of] += np.nan if spread is None else np.square(spread[wells])
 
     def combined(self, names: np.ndarray) -> Combined:
         """Returns what `combined` does of all wells that were added, of compounds by number."""
         several = np.where(self._counts > 1, self._counts - 1, np.nan)
         spread = np.sqrt(self._squares / several[:, None])
-        return Combined(names, of_log_odds(self._means), self._counts.copy(), spread)
-
-
-def log_odds(probabilities: np.ndarray) -> np.ndarray:
-    """Returns log(p / (1 - p)), p within `NEAREST` of 0 and 1.
-
-    >>> log_odds(np.array([0.5, 0.0])).round(3).tolist()
-    [0.0, -16.118]
-    """
-    p = np.clip(np.asarray(probabilities, np.float64), NEAREST, 1 - NEAREST)
-    return np.log(p) - np.log1p(-p)
-
-
-def of_log_odds(odds: np.ndarray) -> np.ndarray:
-    """Returns 1 / (1 + exp(-odds)).
-
-    >>> of_log_odds(np.array([0.0, -800.0])).tolist()
-    [0.5, 0.0]
-    """
-    # By exp(-|odds|), which does not overflow.
-    small = np.exp(-np.abs(odds))
-    return np.where(odds >= 0, 1.0, small) / (1 + small)
+        of_members = np.sqrt(self._of_members / self._counts[:, None])
+        counts = self._counts.copy()
+        return Combined(names, of_log_odds(self._means), counts, spread, of_members)

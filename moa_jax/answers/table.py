@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moa_jax.answers.compounds import log_odds
 from moa_jax.answers.rule import AnswerRule
+from moa_jax.training.log_odds import log_odds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,13 +28,14 @@ def long_table(
     replicates: np.ndarray | None = None,
     spread: np.ndarray | None = None,
     model_spread: np.ndarray | None = None,
+    member_spread: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Returns a line per name and mechanism, names in their order, mechanisms by rank.
 
     Columns: `sig_id` or `compound`, as `kind` says; `mechanism`; `probability`; `rank`, 1 for the
     likeliest mechanism of the name, equal ones in the order of `mechanisms`; `confident`;
-    `replicates`; `spread`, of replicates, and `model_spread`, of the blended models: standard
-    deviations of log odds, NaN where there is one of them only.
+    `replicates`; and standard deviations of log odds, NaN where there is one only: `spread` of
+    replicates, `model_spread` of the blended models, `member_spread` of the members of a model.
 
     Args:
       names: [M] ids of wells, or compounds.
@@ -44,7 +45,7 @@ def long_table(
       kind: `sig_id` or `compound`.
       scores: [M, L] what mechanisms are ranked by; None for the probabilities.
       replicates: [M] number of wells; None for 1.
-      spread, model_spread: [M, L] standard deviations; None for unknown.
+      spread, model_spread, member_spread: [M, L] standard deviations; None for unknown.
     """
     import pandas as pd
 
@@ -69,6 +70,7 @@ def long_table(
             "replicates": np.repeat(counts, shape[1]),
             "spread": lined(spread),
             "model_spread": lined(model_spread),
+            "member_spread": lined(member_spread),
         }
     )
 
@@ -82,6 +84,7 @@ def answer(
     replicates: np.ndarray | None = None,
     spread: np.ndarray | None = None,
     by_model: Sequence[np.ndarray] = (),
+    member_spread: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Returns the long table of what a rule says of scores.
 
@@ -89,7 +92,7 @@ def answer(
 
     Args:
       rule: the rule, of wells or of compounds.
-      names, mechanisms, kind, replicates, spread: see `long_table`.
+      names, mechanisms, kind, replicates, spread, member_spread: see `long_table`.
       scores: [M, L] blended probabilities.
       by_model: [M, L] probabilities of each blended model, for `model_spread`.
     """
@@ -98,7 +101,7 @@ def answer(
         between = np.std([log_odds(values) for values in by_model], axis=0, ddof=1)
     return long_table(
         names, mechanisms, rule.calibrated(scores), rule.confident(scores), kind, scores,
-        replicates, spread, between,
+        replicates, spread, between, member_spread,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -43,7 +44,9 @@ def combine(models: Mapping[str, Predictions], weights: Mapping[str, Weight]) ->
     """Returns the weighted sum of the models' predictions, in the first model's order.
 
     Rows are joined on `sig_id` and columns on the target's name. The sum is neither clipped nor
-    renormalised; `bounded` takes off what rounding leaves beyond 1.
+    renormalised; `bounded` takes off what rounding leaves beyond 1. The spread is that within
+    models: the root of the weighted mean of their variances over members, of the models whose
+    spread is known; None where that of none is.
 
     Args:
       models: predictions by model.
@@ -67,13 +70,22 @@ def combine(models: Mapping[str, Predictions], weights: Mapping[str, Weight]) ->
             raise UserError(f"blend.weights: expected a weight for {name}, found none")
     (first, reference), *_ = models.items()
     blended = np.zeros_like(reference.values)
+    variances, known = np.zeros_like(blended), np.zeros_like(blended)
     for name, predictions in models.items():
         _check_same("sig_ids", first, reference.ids, name, predictions.ids)
         _check_same("targets", first, reference.targets, name, predictions.targets)
         columns = pd.Index(predictions.targets).get_indexer(reference.targets)
-        values = predictions.aligned(reference.ids, name).values[:, columns]
-        blended += _row(name, weights[name], reference.targets) * values
-    return Predictions(reference.ids, reference.targets, blended)
+        aligned = predictions.aligned(reference.ids, name)
+        weight = _row(name, weights[name], reference.targets)
+        blended += weight * aligned.values[:, columns]
+        if aligned.spread is not None:
+            within = aligned.spread[:, columns]
+            variances += weight * np.nan_to_num(within) ** 2
+            known += weight * ~np.isnan(within)
+    spread = None
+    if any(predictions.spread is not None for predictions in models.values()):
+        spread = np.sqrt(variances / np.where(known > 0, known, np.nan))
+    return Predictions(reference.ids, reference.targets, blended, spread)
 
 
 def bounded(blended: Predictions) -> Predictions:
@@ -97,7 +109,7 @@ def bounded(blended: Predictions) -> Predictions:
             f"for sig_id {blended.ids[row]!r} and target {blended.targets[column]!r}; are the "
             "models' predictions damaged?"
         )
-    return Predictions(blended.ids, blended.targets, np.clip(blended.values, 0, 1))
+    return dataclasses.replace(blended, values=np.clip(blended.values, 0, 1))
 
 
 def _row(name: str, weight: Weight, targets: Sequence[str]) -> float | np.ndarray:

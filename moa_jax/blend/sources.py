@@ -50,6 +50,9 @@ def of_model(manifest: Manifest, dataset: Dataset) -> Source:
     oof = _finished(manifest, "oof.parquet", dataset)
     oof = oof.aligned(treated, str(folder / "oof.parquet"))
     test = _finished(manifest, "test.parquet", dataset) if dataset.test else None
+    spread = folder / "test_spread.parquet"
+    if test is not None and manifest.lists(spread):
+        test = test.with_spread(spread)
     every = _finished(manifest, f"{read_json(metrics)['reported']}/oof.parquet", dataset)
     return Source(oof, test, every.if_any(controls))
 

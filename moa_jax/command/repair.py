@@ -60,6 +60,7 @@ def _repair_model(context: Context, designs: Sequence[StageDesign]) -> None:
         finished.METRICS,
         finished.OOF,
         finished.TEST,
+        finished.TEST_SPREAD,
         ensemble.FILE,
         attribution_baseline.FILE,
     )

@@ -254,7 +254,7 @@ class Answering:
         """
         numbers = [self._numbers.setdefault(drug, len(self._numbers)) for drug in drugs.tolist()]
         units = np.array(numbers, np.int64)
-        self._blend.add(blended.values, units)
+        self._blend.add(blended.values, units, blended.spread)
         for name, found in by_model.items():
             sums = self._models.setdefault(name, compounds.Sums(len(self.mechanisms)))
             sums.add(found.values, units)
@@ -267,6 +267,7 @@ class Answering:
             yield table.answer(
                 self.rules[WELLS], blended.ids[part], self.mechanisms, blended.values[part],
                 "sig_id", by_model=[found.values[part] for found in by_model.values()],
+                member_spread=None if blended.spread is None else blended.spread[part],
             )  # fmt: skip
 
     def compounds(self) -> Iterator[pd.DataFrame]:
@@ -279,6 +280,7 @@ class Answering:
             yield table.answer(
                 main, names[part], self.mechanisms, found.probabilities[part], "compound",
                 found.counts[part], found.spread[part], [of_one[part] for of_one in by_model],
+                found.member_spread[part],
             )  # fmt: skip
 
 
@@ -342,6 +344,7 @@ def _schema(with_compounds: bool) -> pa.Schema:
             ("replicates", pa.int32()),
             ("spread", pa.float64()),
             ("model_spread", pa.float64()),
+            ("member_spread", pa.float64()),
         ]
     )
 

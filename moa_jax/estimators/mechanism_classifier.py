@@ -180,8 +180,8 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
 
         Returns:
           Columns `compound`, `mechanism`, `probability`, `rank`, `confident`, `replicates`,
-          `spread` and `model_spread`, see `moa_jax.answers.table.long_table`; compounds in the
-          order of their first wells, mechanisms by rank.
+          `spread`, `model_spread` and `member_spread`, see `moa_jax.answers.table.long_table`;
+          compounds in the order of their first wells, mechanisms by rank.
 
         Raises:
           ValueError: X or compounds is not what is expected.

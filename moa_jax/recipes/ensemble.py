@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -34,6 +34,10 @@ class Ensemble:
 
     def weights(self, stage: str, every: Sequence[MemberId]) -> np.ndarray:
         return np.array([self.counts[stage].get(member.seed, 0) for member in every], float)
+
+    @property
+    def predicting(self) -> Collection[str]:
+        return self.counts.keys()
 
     def of(self, found: Mapping[str, np.ndarray]) -> np.ndarray:
         sizes = {name: sum(seeds.values()) for name, seeds in self.counts.items()}

@@ -19,6 +19,7 @@ from moa_jax.store.predictions import Predictions
 from moa_jax.training.members import Member, MemberId
 
 METRICS, OOF, TEST, FOLDS = "metrics.json", "oof.parquet", "test.parquet", "folds.csv"
+TEST_SPREAD = "test_spread.parquet"
 
 
 def is_finished(context: Context, stage: str = "") -> bool:

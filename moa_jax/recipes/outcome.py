@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +20,10 @@ class Outcome(Protocol):
 
     def weights(self, stage: str, every: Sequence[MemberId]) -> np.ndarray:
         """Returns the weight of each member in its stage's mean, [M]."""
+
+    @property
+    def predicting(self) -> Collection[str]:
+        """The stages whose members' predictions are what the model's are a mean of."""
 
     def of(self, found: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns the model's predictions [N, L] from those of each stage."""
@@ -48,6 +52,10 @@ class LastStage:
 
     def weights(self, stage: str, every: Sequence[MemberId]) -> np.ndarray:
         return alike(stage, every)
+
+    @property
+    def predicting(self) -> Collection[str]:
+        return [self.designs[-1].name]
 
     def of(self, found: Mapping[str, np.ndarray]) -> np.ndarray:
         return found[self.designs[-1].name]

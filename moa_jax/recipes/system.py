@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from moa_jax.recipes import attribution_baseline, ensemble, finished, notes
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign, has_nonscored, scored
 from moa_jax.recipes.features import Arrays, Passage, known_of
-from moa_jax.recipes.finished import METRICS, OOF, TEST, is_finished
+from moa_jax.recipes.finished import METRICS, OOF, TEST, TEST_SPREAD, is_finished
 from moa_jax.recipes.fitting import fit_stage, predictor_of
 from moa_jax.recipes.host_stage import HostStage
 from moa_jax.recipes.outcome import LastStage, Outcome, alike
@@ -29,6 +29,7 @@ from moa_jax.recipes.stored import StoredSets
 from moa_jax.store import files, transform_files
 from moa_jax.store.predictions import Predictions
 from moa_jax.training import metrics, waiting
+from moa_jax.training.log_odds import MemberSpread
 from moa_jax.training.members import Blocks, MemberId
 from moa_jax.training.stage import Stage
 
@@ -82,12 +83,13 @@ def fit(recipe: Recipe, dataset: Dataset, context: Context) -> RecipeResult:
     test, written = None, []
     if dataset.test is not None:
         rows = dataset.test.at_trained_levels(context.levels, dataset.trained_levels())
-        found = predict_rows(rows, context, trained(outcome.designs, context, outcome.weights))
+        members = trained(outcome.designs, context, outcome.weights, predicting=outcome.predicting)
+        found, spread = predict_rows(rows, context, members)
         for design in outcome.designs:
             names = training.oof[design.name].targets
             written.append(context.folder / design.name / TEST)
             Predictions(dataset.test.ids, names, found[design.name]).write(written[-1])
-        test = Predictions(dataset.test.ids, oof.targets, outcome.of(found))
+        test = Predictions(dataset.test.ids, oof.targets, outcome.of(found), spread)
     own_notes = recipe.notes(training.passage.rows, context)
     for note in own_notes:
         logging.info("%s: %s", context.model, note)
@@ -119,10 +121,11 @@ def load(
       UserError: a file is missing, or is not as it was written.
     """
     outcome = finished_outcome(recipe, context)
-    members = trained(outcome.designs, context, outcome.weights, num_stages)
+    members = trained(outcome.designs, context, outcome.weights, num_stages, outcome.predicting)
 
     def predict(rows: Dataset) -> Predictions:
-        return Predictions(rows.ids, targets, outcome.of(predict_rows(rows, context, members)))
+        found, spread = predict_rows(rows, context, members)
+        return Predictions(rows.ids, targets, outcome.of(found), spread)
 
     return predict
 
@@ -266,8 +269,8 @@ class Fitting:
         return self._splits[design.name]
 
 
-# From at most `predict_rows` rows to each stage's predictions.
-Trained = Callable[[Dataset], Mapping[str, StagePredictions]]
+# From at most `predict_rows` rows, and what takes the members' spread, to each stage's predictions.
+Trained = Callable[..., Mapping[str, StagePredictions]]
 
 
 def trained(
@@ -275,6 +278,7 @@ def trained(
     context: Context,
     weights: Callable[[str, Sequence[MemberId]], np.ndarray] = alike,
     num_stages: int | None = None,
+    predicting: Collection[str] = (),
 ) -> Trained:
     """Returns what predicts at most `predict_rows` rows by the members of finished stages.
 
@@ -283,8 +287,10 @@ def trained(
       context: where they were fitted, and how many rows are predicted together.
       weights: of the members in a stage's mean, see `Outcome`.
       num_stages: as for `load`.
+      predicting: the stages whose members a spread takes; empty for the last one.
     """
     chunk_rows, loaded = context.parallel.predict_rows, []
+    counted = predicting or [designs[-1].name]
     known: list[Blocks] = []  # blocks that the members of the stage after this one leave out
     for design in reversed(designs):
         every, outputs = finished.trained_members(context, design)
@@ -301,11 +307,14 @@ def trained(
         read = design.features.predictions_of is not None
         known = sorted({member.blocks for member in every if member.blocks}) if read else []
 
-    def predict(rows: Dataset) -> Mapping[str, StagePredictions]:
+    def predict(
+        rows: Dataset, spread: MemberSpread | None = None
+    ) -> Mapping[str, StagePredictions]:
         passage = Passage(rows)
         for design, stored, predictor, views, of in reversed(loaded):
             table = design.features.table(passage, design.name, stored)
-            whole, *nested = predictor.means(table, len(rows), chunk_rows, of)
+            own = spread if design.name in counted else None
+            whole, *nested = predictor.means(table, len(rows), chunk_rows, of, own)
             found = StagePredictions(whole, dict(zip(views, nested, strict=True)))
             passage.predictions[design.name] = found
         return passage.predictions
@@ -313,25 +322,29 @@ def trained(
     return predict
 
 
-def predict_rows(dataset: Dataset, context: Context, predict: Trained) -> dict[str, np.ndarray]:
-    """Returns each stage's predictions of all rows, chunk by chunk; controls get exactly 0.
+def predict_rows(
+    dataset: Dataset, context: Context, predict: Trained
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Returns each stage's predictions of all rows, chunk by chunk, and their members' spread.
+
+    Controls get exactly 0, and NaN for the spread.
 
     Args:
       dataset: rows to predict.
       context: how many rows a chunk has.
       predict: from at most so many rows to the predictions of each stage.
     """
-    chunk_rows = context.parallel.predict_rows
-    starts = range(0, len(dataset), chunk_rows)
-    chunks = [
-        predict(dataset.take(np.arange(start, min(start + chunk_rows, len(dataset)))))
-        for start in starts
-    ]
+    chunk_rows, chunks, spreads = context.parallel.predict_rows, [], []
+    for start in range(0, len(dataset), chunk_rows):
+        rows, spread = np.arange(start, min(start + chunk_rows, len(dataset))), MemberSpread()
+        chunks.append(predict(dataset.take(rows), spread))
+        spreads.append(spread.values())
     treated = ~dataset.is_control[:, None]
-    return {
+    found = {
         stage: np.concatenate([chunk[stage].whole for chunk in chunks]) * treated
         for stage in chunks[0]
     }
+    return found, np.where(treated, np.concatenate(spreads), np.nan)
 
 
 def _zeros(shape: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -356,7 +369,8 @@ def _write(
     result.oof.write(context.folder / OOF)
     if result.test is not None:
         result.test.write(context.folder / TEST)
-        written = [*written, context.folder / TEST]
+        result.test.write_spread(context.folder / TEST_SPREAD)
+        written = [*written, context.folder / TEST, context.folder / TEST_SPREAD]
     files.write_json(
         context.folder / METRICS,
         {

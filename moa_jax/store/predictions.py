@@ -24,11 +24,13 @@ class Predictions:
       ids: [N] unique `sig_id` strings.
       targets: L target names, the columns of `values`.
       values: [N, L] float64 probabilities.
+      spread: [N, L] standard deviation over members of the log odds; None where it is not known.
     """
 
     ids: np.ndarray
     targets: tuple[str, ...]
     values: np.ndarray
+    spread: np.ndarray | None = None
 
     def __post_init__(self):
         if self.values.shape != (len(self.ids), len(self.targets)):
@@ -48,7 +50,8 @@ class Predictions:
                 f"{source}: {missing.sum()} of {len(missing)} expected sig_ids are missing, "
                 f"the first is {np.asarray(ids)[missing][0]!r}"
             )
-        return Predictions(np.asarray(ids), self.targets, self.values[position])
+        spread = None if self.spread is None else self.spread[position]
+        return Predictions(np.asarray(ids), self.targets, self.values[position], spread)
 
     def if_any(self, ids: np.ndarray) -> Predictions | None:
         """Returns the rows `ids`, in that order; None where the predictions are of none of them.
@@ -57,6 +60,23 @@ class Predictions:
           UserError: they are of some of them.
         """
         return self.aligned(ids) if np.isin(ids, self.ids).any() else None
+
+    def write_spread(self, path: Path) -> None:
+        """Writes the spread as `write` does the probabilities; nothing where it is not known."""
+        if self.spread is not None:
+            Predictions(self.ids, self.targets, self.spread).write(path)
+
+    def with_spread(self, path: Path) -> Predictions:
+        """Returns the predictions with the spread that `write_spread` wrote.
+
+        Raises:
+          UserError: the file is missing, damaged, or of other rows or targets.
+        """
+        with _reading(path):
+            found = _table(pa.parquet.read_table(path, page_checksum_verification=True), path)
+        if found.targets != self.targets or (found.values < 0).any():
+            raise UserError(f"{path}: damaged: expected the spread of {len(self.targets)} targets")
+        return dataclasses.replace(self, spread=found.aligned(self.ids, str(path)).values)
 
     def write(self, path: str | Path) -> None:
         """Writes `sig_id` and one column per target; CSV or parquet by the suffix."""
@@ -85,33 +105,39 @@ class Predictions:
         path = Path(path)
         with _reading(path):
             table = pa.parquet.read_table(path, page_checksum_verification=True)
-            predictions = cls._from_table(table, path)
+            predictions = _table(table, path)
+            _check_range(predictions, path)
         if len(set(predictions.ids)) != len(predictions.ids):
             raise UserError(f"{path}: sig_id: expected unique ids, found repeated ones")
         return predictions
 
-    @classmethod
-    def _from_table(cls, table: pa.Table, path: str | Path) -> Predictions:
-        if "sig_id" not in table.column_names:
-            raise UserError(f"{path}: expected a column sig_id, found {table.column_names[:3]}")
-        if table.column("sig_id").null_count:
-            raise UserError(f"{path}: sig_id: expected ids, found an empty one")
-        ids = table.column("sig_id").cast(pa.string()).to_numpy()
-        table = table.drop_columns("sig_id")
-        values = np.empty((len(ids), table.num_columns))
-        for index, name in enumerate(table.column_names):
-            column = table.column(index)
-            if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
-                raise UserError(f"{path}: column {name}: expected numbers, found {column.type}")
-            values[:, index] = column.to_numpy()
-        # NaN is not within the range either.
-        if not (within := (values >= 0) & (values <= 1)).all():
-            row, column = np.argwhere(~within)[0]
-            raise UserError(
-                f"{path}: column {table.column_names[column]}: sig_id {ids[row]}: expected a "
-                f"probability between 0 and 1, found {values[row, column]:g}"
-            )
-        return cls(ids, tuple(table.column_names), values)
+
+def _table(table: pa.Table, path: str | Path) -> Predictions:
+    """Returns the numbers of a table of `sig_id` and columns of numbers, whatever they are."""
+    if "sig_id" not in table.column_names:
+        raise UserError(f"{path}: expected a column sig_id, found {table.column_names[:3]}")
+    if table.column("sig_id").null_count:
+        raise UserError(f"{path}: sig_id: expected ids, found an empty one")
+    ids = table.column("sig_id").cast(pa.string()).to_numpy()
+    table = table.drop_columns("sig_id")
+    values = np.empty((len(ids), table.num_columns))
+    for index, name in enumerate(table.column_names):
+        column = table.column(index)
+        if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+            raise UserError(f"{path}: column {name}: expected numbers, found {column.type}")
+        values[:, index] = column.to_numpy()
+    return Predictions(ids, tuple(table.column_names), values)
+
+
+def _check_range(predictions: Predictions, path: Path) -> None:
+    values = predictions.values
+    # NaN is not within the range either.
+    if not (within := (values >= 0) & (values <= 1)).all():
+        row, column = np.argwhere(~within)[0]
+        raise UserError(
+            f"{path}: column {predictions.targets[column]}: sig_id {predictions.ids[row]}: "
+            f"expected a probability between 0 and 1, found {values[row, column]:g}"
+        )
 
 
 @contextlib.contextmanager

@@ -61,7 +61,7 @@ def make():
 def predicted(labels, names, ids, seed):
     """Predictions that know the labels, but not well."""
     noise = np.random.default_rng(seed).normal(size=labels.shape)
-    return Predictions(ids, names, 1 / (1 + np.exp(3.5 - 8 * labels - noise)))
+    return Predictions(ids, names, 1 / (1 + np.exp(3.5 - 8 * labels - noise)), np.abs(noise))
 
 
 def mean(of):

@@ -65,6 +65,15 @@ def test_the_parquet_file_has_every_well_and_compound(folder, dataset, models, l
     assert counts[combined.names].tolist() == combined.counts.tolist()
     assert of_compounds["spread"].notna().sum() == 5 * (combined.counts > 1).sum()
     assert table["model_spread"].notna().all()
+    found = wells.pivot(index="sig_id", columns="mechanism", values="member_spread")
+    found = found.loc[dataset.test.ids[treated], list(dataset.targets.names)]
+    np.testing.assert_array_equal(found, models[3].spread[treated])
+    found = of_compounds.pivot(index="compound", columns="mechanism", values="member_spread")
+    first = dataset.test.drug_id == combined.names[0]
+    expected = np.sqrt((models[3].spread[treated & first] ** 2).mean(0))
+    np.testing.assert_allclose(
+        found.loc[combined.names[0], list(dataset.targets.names)], expected, rtol=1e-12
+    )
 
 
 def test_mechanisms_come_by_rank(folder):
@@ -85,7 +94,7 @@ def test_the_csv_lists_the_first_ranks_and_all_that_is_confident(folder):
     pd.testing.assert_frame_equal(table, listed, check_dtype=False, rtol=1e-5)
     assert table.columns.tolist() == [
         "compound", "sig_id", "mechanism", "probability", "rank", "confident", "replicates",
-        "spread", "model_spread",
+        "spread", "model_spread", "member_spread",
     ]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from moa_jax.answers import calibration
 from moa_jax.answers.calibration import Calibration
-from moa_jax.answers.compounds import log_odds, of_log_odds
+from moa_jax.training.log_odds import log_odds, of_log_odds
 
 
 def drawn(rows=3000, seed=0):

@@ -40,6 +40,17 @@ def test_parts_in_any_cut_give_what_all_wells_give():
     assert found.counts.tolist() == whole.counts.tolist()
 
 
+def test_the_spread_over_members_is_the_root_mean_square_of_the_wells():
+    values, names = np.full((5, 1), 0.5), np.array(list("abaab"))
+    units, order = compounds.numbered(names)
+    sums, spread = compounds.Sums(1), np.array([[3.0], [1.0], [4.0], [5.0], [7.0]])
+    for part in (slice(0, 2), slice(2, 5)):
+        sums.add(values[part], units[part], spread[part])
+    expected = [[np.sqrt((9 + 16 + 25) / 3)], [5.0]]
+    np.testing.assert_allclose(sums.combined(order).member_spread, expected, rtol=1e-12)
+    assert np.isnan(compounds.combined(values, names).member_spread).all()
+
+
 def test_equal_wells_have_no_spread():
     found = compounds.combined(np.full((9, 1), 1e-6), np.zeros(9))
     assert found.spread[0, 0] == 0

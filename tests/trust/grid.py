@@ -52,7 +52,7 @@ ARTEFACTS = {
     "folds": r".*/folds\.csv",
     "model metrics": r"\w+/metrics\.json",
     "model predictions": r"\w+/oof\.parquet",
-    "model test predictions": r"\w+/test\.parquet",
+    "model test predictions": r"\w+/test(_spread)?\.parquet",
 }
 # Of this no repair is known: the folder is bound by it.
 UNREPAIRABLE = "configuration"
