@@ -1356,6 +1356,12 @@ MUTATIONS = (
         "test_log_odds.py::test_weights_say_how_much_a_member_counts_but_not_their_scale",
     ),
     Mutation(
+        "report/macros.html.j2",
+        "rows > 500",
+        "rows > 100",
+        "answers/test_answer_page.py::test_long_tables_alone_are_laid_out_late",
+    ),
+    Mutation(
         "blend/combination.py",
         ".values[:, columns]",
         ".values",

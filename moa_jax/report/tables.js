@@ -33,6 +33,8 @@
       });
     });
   };
+  /* As many as the style shows of a folded table. */
+  const FIRST = 200;
   const filterable = (box, table) => {
     const tools = document.createElement("div");
     tools.className = "tools";
@@ -52,17 +54,31 @@
     const status = document.createElement("span");
     status.setAttribute("role", "status");
     tools.append(status);
+    let isWhole = !box.classList.contains("folded");
+    const more = document.createElement("button");
+    more.type = "button";
+    more.textContent = "Show all";
+    tools.append(more);
     const texts = rows.map((row) => row.textContent.toLowerCase());
     const show = () => {
       const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const isFolded = !isWhole && words.length === 0 && !only.checked;
       let count = 0;
       rows.forEach((row, index) => {
         const fits = words.every((word) => texts[index].includes(word));
         row.hidden = !fits || (only.checked && !row.dataset.confident);
         count += row.hidden ? 0 : 1;
       });
-      status.textContent = `${count} of ${rows.length} shown`;
+      box.classList.toggle("folded", isFolded);
+      more.hidden = !isFolded;
+      const shown = isFolded ? `the first ${FIRST}` : count;
+      status.textContent = `${shown} of ${rows.length} shown`;
     };
+    more.addEventListener("click", () => {
+      isWhole = true;
+      show();
+      input.focus();
+    });
     input.addEventListener("input", show);
     only.addEventListener("change", show);
     box.before(tools);

@@ -1,5 +1,6 @@
 """Tests of the report's answers: what the page shows, its size, and how a browser behaves."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -24,6 +25,9 @@ const table = document.querySelector(".sortable table");
 const shown = () => [...table.tBodies[0].rows].filter((row) => !row.hidden);
 const names = () => shown().map((row) => row.cells[0].textContent);
 const found = { before: names(), width: document.documentElement.scrollWidth };
+const status = box.querySelector("[role=status]");
+const laid = () => shown().filter((row) => getComputedStyle(row).display !== "none").length;
+found.first = [laid(), status.textContent];
 const button = table.querySelectorAll("thead button")[0];
 button.click();
 found.ascending = names();
@@ -37,7 +41,12 @@ found.filtered = names();
 search.value = "";
 only.click();
 found.confident = names();
-found.status = box.querySelector("[role=status]").textContent;
+found.status = status.textContent;
+found.every = laid();
+only.click();
+found.again = laid();
+box.querySelector("button").click();
+found.last = [laid(), status.textContent, box.querySelector("button").hidden];
 found.errors = window.errors;
 parent.postMessage("PROBE" + JSON.stringify(found) + "END", "*");
 </script>
@@ -97,6 +106,21 @@ def test_a_long_list_is_cut_and_says_so(folder, monkeypatch):
     page = Page((folder / "short.html").read_text(encoding="utf-8"))
     assert len(page.headed("Likeliest")) == 5
     assert "Listed are the 4 with confident mechanisms" in page.text
+
+
+def test_long_tables_alone_are_laid_out_late(folder, text):
+    """A browser that skips a short table would show a gap of a long one's height."""
+    assert 'many"' not in text
+    report = records.collect(folder)
+    found = report.answers.hits
+    for count, shape in ((101, "named many"), (501, "named many folded")):
+        many = dataclasses.replace(found, shown=found.shown[:1] * count)
+        answers = dataclasses.replace(report.answers, hits=many)
+        html.write(folder / "long.html", dataclasses.replace(report, answers=answers))
+        shapes = re.findall(
+            'class="scroll (.* many.*?)"', (folder / "long.html").read_text("utf-8")
+        )
+        assert shapes == [f"sortable tall {shape}"]
 
 
 def test_mechanisms_scores_and_drivers_are_shown(folder, text):
@@ -175,6 +199,21 @@ def probed(page, width):
     return json.loads(re.search("PROBE(.*)END", result.stdout)[1])
 
 
+def opened(page, width):
+    """Milliseconds from the start until a page is loaded and laid out, the best of three times."""
+    clock = """<script>onload = () => {
+      document.documentElement.scrollHeight;
+      document.body.textContent = "CLOCK" + Math.round(performance.now()) + "END";
+    };</script>"""
+    text, path = page.read_text(encoding="utf-8"), page.with_name("clocked.html")
+    path.write_text(text.replace("<head>", f"<head>{clock}"), encoding="utf-8")
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
+               f"--window-size={width},900", f"--user-data-dir={page.parent / 'profile'}",
+               f"file://{path}"]  # fmt: skip
+    runs = [subprocess.run(command, capture_output=True, text=True, timeout=120) for _ in range(3)]  # noqa: PLW1510
+    return min(int(re.search(r"CLOCK(\d+)END", run.stdout)[1]) for run in runs)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="needs chromium")
 @pytest.mark.parametrize("width", [390, 1400])
@@ -188,6 +227,8 @@ def test_in_a_browser(folder, text, width):
     total = len(found["before"])
     assert found["status"] == f"{len(found['confident'])} of {total} shown"
     assert 0 < len(found["confident"]) < total
+    whole = [total, f"{total} of {total} shown"]
+    assert found["first"] == whole and found["last"] == [*whole, True]
 
 
 @pytest.mark.slow
@@ -205,6 +246,7 @@ def test_a_large_run_has_a_small_page(folder, tmp_path):
             "replicates": 1,
             "spread": np.nan,
             "model_spread": 0.5,
+            "member_spread": 0.5,
         }
     )
     shutil.copytree(folder, tmp_path / "run")
@@ -217,5 +259,10 @@ def test_a_large_run_has_a_small_page(folder, tmp_path):
     assert page.stat().st_size < 10e6
     if BROWSER:
         start = time.monotonic()
-        assert probed(page, 390)["width"] <= 390
+        found = probed(page, 390)
         assert time.monotonic() - start < 30  # a browser's start and three sorts included
+        assert found["width"] <= 390 and found["errors"] == []
+        assert found["first"] == [200, "the first 200 of 2000 shown"] and found["again"] == 200
+        assert len(found["confident"]) == found["every"] > 200
+        assert found["last"] == [2000, "2000 of 2000 shown", True]
+        assert max(opened(page, width) for width in (390, 1400)) < 3000
