@@ -1356,10 +1356,22 @@ MUTATIONS = (
         "test_log_odds.py::test_weights_say_how_much_a_member_counts_but_not_their_scale",
     ),
     Mutation(
-        "report/macros.html.j2",
-        "rows > 500",
-        "rows > 100",
-        "answers/test_answer_page.py::test_long_tables_alone_are_laid_out_late",
+        "command/inference.py",
+        "stack.enter_context(drugs.unchanged())",
+        "drugs.check()",
+        "trust/test_inference.py::test_compounds_that_change_meanwhile_leave_nothing",
+    ),
+    Mutation(
+        "command/inference.py",
+        'made_by["compounds"] = drugs.record',
+        "pass",
+        "trust/test_inference.py::test_compounds_of_new_rows_stand_in_a_file_beside_them",
+    ),
+    Mutation(
+        "data/tables.py",
+        "dataclasses.replace(found, drug_id=drugs)",
+        "found",
+        "trust/test_inference.py::test_compounds_of_new_rows_stand_in_a_column",
     ),
     Mutation(
         "blend/combination.py",

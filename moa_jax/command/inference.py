@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import logging
 
 from moa_jax import schema
-from moa_jax.command import inference_record
+from moa_jax.command import inference_record, new_compounds
 from moa_jax.command.inference_record import InputFile
+from moa_jax.command.new_compounds import NewCompounds
 from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig
 from moa_jax.data import formats, tables
 from moa_jax.data.names import Prefixes
@@ -85,6 +85,9 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
     manifests = {name: context.manifest.path for name, context in contexts.items()}
     made_by = inference_record.made_by(stored, manifests, chosen.weights, chosen.record)
     outputs = [*(f"{name}.parquet" for name in contexts), *answers.PREDICTIONS, SUBMISSION]
+    drugs = new_compounds.beside(source.path)
+    if drugs is not None:
+        made_by["compounds"] = drugs.record
     seen = explanation.new_rows(config, workdir, targets)
     if seen is not None:
         made_by["explain"] = seen.question
@@ -97,7 +100,7 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
         return folder / SUBMISSION
     ensemble = LoadedEnsemble.of(config, stored["data"], chosen, contexts)
     with inference_record.removing_if_empty(folder):
-        rows = _write(config, stored["data"], source, ensemble, folder, seen)
+        rows = _write(config, stored["data"], source, drugs, ensemble, folder, seen)
         if seen is not None:
             seen.write(folder)
         inference_record.write(folder, source, made_by, rows, outputs)
@@ -109,6 +112,7 @@ def _write(
     config: RunConfig,
     data: Mapping[str, Any],
     source: InputFile,
+    drugs: InputFile | None,
     ensemble: LoadedEnsemble,
     folder: Path,
     seen: explanation.MostLikely | None,
@@ -122,13 +126,17 @@ def _write(
             name: stack.enter_context(Predictions.writer(folder / f"{name}.parquet"))
             for name in ensemble.predicts
         }
-        compounds: dict[str, str] = {}
+        compounds = NewCompounds(drugs)
         answer = stack.enter_context(
-            answers.writing(folder, chosen.listed, lambda: bool(compounds))
+            answers.writing(folder, chosen.listed, lambda: bool(compounds.are_known))
         )
         answering = answers.Answering(chosen.rules, columns["scored"])
         stack.enter_context(source.unchanged())
-        file = stack.enter_context(new_rows.in_layout(source.path, data.get("prepared"), compounds))
+        if drugs is not None:
+            stack.enter_context(drugs.unchanged())
+        file = stack.enter_context(
+            new_rows.in_layout(source.path, data.get("prepared"), compounds.by_id)
+        )
         for rows in tables.stream(
             file,
             tuple(columns["genes"]),
@@ -145,13 +153,14 @@ def _write(
             if seen is not None:
                 seen.add(rows, found[seen.model])
             submit(blended)
+            names = compounds.of(rows)
             treated, parts = ensemble.of_treated(rows, blended, found)
             for lines in answering.wells(treated, parts):
                 answer(lines)
-            if compounds:
-                drugs = np.array([compounds[name] for name in treated.ids], object)
-                answering.add(drugs, treated, parts)
+            if names is not None:
+                answering.add(names, treated, parts)
             count += len(rows)
         for lines in answering.compounds():
             answer(lines)
+        compounds.tell()
     return count

@@ -15,13 +15,14 @@ from moa_jax.data import formats, packed
 from moa_jax.errors import UserError
 from moa_jax.store import files
 
+TEST_DRUG = "test_drug"
 STEMS = (
     "train_features",
     "train_targets_scored",
     "train_targets_nonscored",
     "train_drug",
     "test_features",
-    "test_drug",
+    TEST_DRUG,
     "sample_submission",
 )
 # What tables, and archives of them, have among their suffixes.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from moa_jax.data import columns, folder, prepared
+from moa_jax.data import columns, compound_names, folder, prepared
 from moa_jax.data.cells import MISSING_MARK
 from moa_jax.data.columns import Columns
 from moa_jax.data.dataset import LEVELLED, ORIGINAL_LEVELS, TREATMENT, Dataset, Levels, Targets
@@ -173,7 +173,9 @@ def stream(
 ) -> Iterator[Dataset]:
     """Yields the rows of a features file, `rows` at a time, in the file's order.
 
-    A column of the treatment that is left out counts as one level, the first, or as treated.
+    A column of the treatment that is left out counts as one level, the first, or as treated. Rows
+    for trained models may name their compounds in a column `drug_id` or `compound`; one without a
+    name is its own.
 
     Args:
       file: a .csv, .csv.gz, .csv.zip or .parquet file.
@@ -191,6 +193,7 @@ def stream(
     """
     had: tuple[str, ...] = ()
     ignored: list[str] = []
+    compound: str | None = None
     is_marked = False
     if treatment is not None:
         largest = min(largest, columns.LARGEST_NUMBER)
@@ -198,7 +201,10 @@ def stream(
         part = dataclasses.replace(part, is_trained=treatment is not None)
         if not number:
             had = tuple(name for name in TREATMENT if name in part.names)
-            of = {name: prefixes.group(name) for name in part.names if name not in had}
+            if treatment is not None:
+                compound = compound_names.column(part.names, {*(genes or ()), *(cells or ())})
+            named = (*had, compound)
+            of = {name: prefixes.group(name) for name in part.names if name not in named}
             kept = [name for name, group in of.items() if group != "ignored"]
             columns.check_numbering(part, kept)
             tell_alike(part.path, kept)
@@ -216,9 +222,11 @@ def stream(
                 raise _no_features(part.path, of, prefixes)
             ignored = [n for n in of if of[n] == "ignored" and n not in {*genes, *cells}]
         expected = tuple(genes or ()), tuple(cells or ())
-        part = part.without(ignored)
+        drugs = None if compound is None else compound_names.of(part, compound)
+        part = part.without(ignored if compound is None else [*ignored, compound])
         part.expect([*had, *expected[0], *expected[1]], _of_unknown(part, had, expected))
         found = _dataset(part, *expected, had, levels, largest)
+        found = dataclasses.replace(found, drug_id=drugs)
         if not is_marked and (found.features == MISSING_MARK).any():
             is_marked = True
             _tell_mark(part, found)

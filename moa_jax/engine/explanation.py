@@ -151,7 +151,7 @@ class MostLikely:
     def write(self, folder: Path) -> None:
         """Writes the rows' attributions to the folder of their predictions."""
         if self._explain.per_compound:
-            logging.info("attributions: the compounds of new rows are not known")
+            logging.info("attributions: those of new rows are not told by compound")
         found = attribution.nothing()
         if self.rows is not None and self.predictions is not None and len(self.rows):
             targets = self._explain.mechanisms or None

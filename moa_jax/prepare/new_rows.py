@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import logging
 
-from moa_jax.data import formats
+from moa_jax.data import compound_names, formats
 from moa_jax.data.dataset import TREATMENT
 from moa_jax.errors import UserError
 from moa_jax.prepare import layout, record, side_tables, sources, wells
@@ -109,7 +109,7 @@ class _NewRows:
         if self.rows.compound is None:
             return {}
         pairs = zip(self.rows.ids.tolist(), self.rows.compound.tolist(), strict=True)
-        return {name: compound or f"unknown_{name}" for name, compound in pairs}
+        return {name: compound or compound_names.own(name) for name, compound in pairs}
 
 
 def _opened(table: Path, described: Mapping[str, Any]) -> _NewRows:

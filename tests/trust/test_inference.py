@@ -6,6 +6,7 @@ import os
 import socket
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from moa_jax.blend import stored_weights
@@ -107,6 +108,60 @@ def test_the_record_says_what_was_made_of_what(case):
         assert record["outputs"][name]["sha256"] == files.sha256(folder / name)
     manifest = case.workdir.manifest("a").path
     assert record["models"]["a"]["sha256"] == files.sha256(manifest)
+
+
+def of_compounds(submission):
+    """Numbers of wells of the compounds in the answers beside a submission."""
+    table = pd.read_parquet(submission.parent / "predictions.parquet")
+    assert table["sig_id"].notna().sum() == 2 * (table["sig_id"].nunique())
+    of = table[table["compound"].notna()] if "compound" in table else table[:0]
+    return {} if of.empty else of.groupby("compound")["replicates"].first().to_dict()
+
+
+def named(case):
+    """Makes up compounds of the treated rows, one of which has no name; returns their sizes."""
+    rows = pd.read_csv(case.file)
+    rows["drug_id"] = [f"d{i % 7}" for i in range(len(rows))]
+    rows.loc[rows["cp_type"] == "ctl_vehicle", "drug_id"] = None
+    lone = rows.index[rows["drug_id"].notna()][-1]
+    rows.loc[lone, "drug_id"] = None
+    sizes = rows["drug_id"].value_counts().to_dict() | {f"unknown_{rows['sig_id'][lone]}": 1}
+    return rows, sizes
+
+
+@pytest.mark.parametrize("column", ["drug_id", "compound"])
+def test_compounds_of_new_rows_stand_in_a_column(case, column, caplog):
+    rows, sizes = named(case)
+    rows.rename(columns={"drug_id": column}).to_csv(case.file, index=False)
+    assert of_compounds(case.infer()) == sizes
+    assert "no compound is named for 1 rows: each counts as its own" in caplog.text
+
+
+def test_compounds_of_new_rows_stand_in_a_file_beside_them(case, caplog):
+    caplog.set_level("INFO", "absl")
+    assert of_compounds(case.infer()) == {}
+    assert "a column drug_id or compound, or a file test_drug beside them" in caplog.text
+    rows, sizes = named(case)
+    beside = case.file.with_name("test_drug.csv")
+    rows[["sig_id", "drug_id"]].dropna().to_csv(beside, index=False)
+    first = case.infer()
+    assert case.calls and of_compounds(first) == sizes  # made again, as the compounds are new
+    assert case.infer() == first and case.calls == []
+    pd.DataFrame({"sig_id": ["other"], "drug_id": ["d0"]}).to_csv(beside, index=False)
+    assert of_compounds(case.infer()) == {} and "it names none of the new rows" in caplog.text
+    beside.with_suffix(".parquet").write_bytes(b"")
+    with pytest.raises(UserError, match="one file test_drug, found test_drug.csv and test_drug.p"):
+        case.infer()
+
+
+def test_compounds_that_change_meanwhile_leave_nothing(case):
+    rows, _ = named(case)
+    beside = case.file.with_name("test_drug.csv")
+    rows[["sig_id", "drug_id"]].dropna().to_csv(beside, index=False)
+    case.meanwhile = lambda: beside.write_text("sig_id,drug_id\n")
+    with pytest.raises(UserError, match="test_drug.csv: another file than when it was first read"):
+        case.infer()
+    assert not (case.workdir.path / "infer").exists()
 
 
 def test_what_was_made_is_not_made_again(case):
