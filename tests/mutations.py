@@ -1374,6 +1374,12 @@ MUTATIONS = (
         "trust/test_inference.py::test_compounds_of_new_rows_stand_in_a_column",
     ),
     Mutation(
+        "training/checkpoints.py",
+        "(array.shape, array.dtype) != (empty.shape, empty.dtype)",
+        "array.dtype != empty.dtype",
+        "trust/test_checkpoints.py::test_arrays_of_another_shape_are_left_out",
+    ),
+    Mutation(
         "blend/combination.py",
         ".values[:, columns]",
         ".values",

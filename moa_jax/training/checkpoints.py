@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -42,6 +42,22 @@ def _crc32(arrays: dict[str, np.ndarray], described: str) -> int:
     for name in sorted(arrays):
         checksum = zlib.crc32(np.ascontiguousarray(arrays[name]).data.cast("B"), checksum)
     return checksum
+
+
+def _read_each(folder: Path, like: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the arrays of a checkpoint, one read after another.
+
+    Of arrays that are read together the first that fails closes the event loop that the others
+    report to, and each of them prints that.
+    """
+    with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
+        found = {}
+        for name, empty in like.items():
+            part = ocp.args.PyTreeRestore(item={name: empty}, partial_restore=True)
+            found[name] = array = handler.restore(folder, args=part)[name]
+            if (array.shape, array.dtype) != (empty.shape, empty.dtype):
+                raise ValueError(f"{name}: expected shape {empty.shape}, found {array.shape}")
+        return found
 
 
 class Checkpoints:
@@ -147,8 +163,7 @@ class Checkpoints:
         empty = {
             jax.tree_util.keystr(path): np.empty(leaf.shape, leaf.dtype) for path, leaf in leaves
         }
-        part = ocp.args.Composite(state=ocp.args.StandardRestore(empty))
-        arrays = self._manager.restore(number, args=part).state
+        arrays = _read_each(self._folder.absolute() / str(number) / "state", empty)
         if _crc32(arrays, self._described(position)) != meta["crc32"]:
             raise ValueError("its checksum differs, or it is of another run")
         return position, jax.tree.unflatten(structure, [arrays[name] for name in empty])

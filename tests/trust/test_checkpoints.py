@@ -1,6 +1,7 @@
 """Checkpoints: one that is damaged, or of something else, is left out or told in one line."""
 
 import json
+import time
 
 import jax
 import numpy as np
@@ -38,6 +39,30 @@ def test_a_changed_position_is_noticed(folder, caplog):
     position, state = restored(folder)
     assert position == Position(0, 1, 0) and "damaged checkpoint is left out" in caplog.text
     np.testing.assert_array_equal(state["weight"], STATE["weight"])
+
+
+def test_damaged_arrays_are_one_line(tmp_path, monkeypatch):
+    """Reads of other arrays, which a failed one leaves behind, have nothing to add."""
+    state = {str(i): np.random.default_rng(i).random((50, 20)) for i in range(30)}
+    like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), state)
+    with Checkpoints(tmp_path) as saved:
+        saved.save(1, Position(0, 1, 0), state)
+    folder = tmp_path / "1" / "state"
+    largest = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    largest.write_bytes(bytes(largest.stat().st_size))
+    told = []
+    monkeypatch.setattr("sys.unraisablehook", lambda unraisable: told.append(unraisable.exc_value))
+    with Checkpoints(tmp_path) as saved:
+        assert saved.restore(lambda position: like) is None
+    time.sleep(0.2)  # until what was left behind has ended
+    assert told == []
+
+
+def test_arrays_of_another_shape_are_left_out(folder):
+    """Their bytes are the same."""
+    with Checkpoints(folder, mine) as saved:
+        other = {"weight": jax.ShapeDtypeStruct((3, 1), np.float32)}
+        assert saved.restore(lambda position: other) is None
 
 
 def test_checkpoints_of_another_run_are_left_out(folder):

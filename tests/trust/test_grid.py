@@ -107,8 +107,6 @@ def test_a_sample_of_repairs(damaged, rng):
     check(damaged.trial([Damage("changed", str(name))], "repair", rng) for name in names)
 
 
-# The reads that Orbax has begun beside the one that failed end when nobody waits for them.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_sample_of_damaged_checkpoints(interrupted, rng):
     check(interrupted.of_artefact("checkpoint", 2, ("train",), rng, whole=()))
 
