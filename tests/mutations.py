@@ -1144,6 +1144,24 @@ MUTATIONS = (
     ),
     # Features.
     Mutation(
+        "features/rank_gauss_search.py",
+        "0.5 * (references[at] + references[lowest])",
+        "references[at]",
+        "test_rank_gauss.py::test_many_values_have_scikit_learns_bits",
+    ),
+    Mutation(
+        "features/rank_gauss.py",
+        'self.__dict__.pop("_search", None)',
+        "pass",
+        "test_rank_gauss.py::test_many_values_have_scikit_learns_bits",
+    ),
+    Mutation(
+        "learners/trees.py",
+        "x[:, columns].ravel()",
+        "x[:, columns].T.ravel()",
+        "test_learners.py::test_trees_of_few_columns_predict_as_of_all",
+    ),
+    Mutation(
         "features/rank_gauss.py",
         "subsample=None",
         "subsample=10_000",
