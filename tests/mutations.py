@@ -1144,6 +1144,48 @@ MUTATIONS = (
     ),
     # Features.
     Mutation(
+        "features/factor_gram.py",
+        "if (noise < LEAST_NOISE * variance).any():",
+        "if (noise < 0).any():",
+        "test_factors.py::test_factors_of_columns_without_noise_are_scikit_learns",
+    ),
+    Mutation(
+        "features/factor_gram.py",
+        "loadings * np.sign(largest)[:, None]",
+        "loadings",
+        "test_factors.py::test_factors_of_many_rows_are_scikit_learns_within_rounding",
+    ),
+    Mutation(
+        "features/kmeans.py",
+        "others -= _largest_but(shifts)[labels]",
+        "others -= shifts[labels]",
+        "test_factors.py::test_clusters_of_many_rows_are_scikit_learns_within_rounding",
+    ),
+    Mutation(
+        "features/kmeans.py",
+        "found.inertia < best.inertia and not found.is_like(best)",
+        "found.inertia < best.inertia",
+        "test_factors.py::test_starts_that_end_alike_are_one",
+    ),
+    Mutation(
+        "features/rank_gauss_search.py",
+        "0.5 * (references[at] + references[lowest])",
+        "references[at]",
+        "test_rank_gauss.py::test_many_values_have_scikit_learns_bits",
+    ),
+    Mutation(
+        "features/rank_gauss.py",
+        'self.__dict__.pop("_search", None)',
+        "pass",
+        "test_rank_gauss.py::test_many_values_have_scikit_learns_bits",
+    ),
+    Mutation(
+        "learners/trees.py",
+        "x[:, columns].ravel()",
+        "x[:, columns].T.ravel()",
+        "test_learners.py::test_trees_of_few_columns_predict_as_of_all",
+    ),
+    Mutation(
         "features/rank_gauss.py",
         "subsample=None",
         "subsample=10_000",

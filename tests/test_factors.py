@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.exceptions import ConvergenceWarning
 
 from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
 
@@ -150,3 +151,55 @@ def test_both_ways_to_principal_components_lead_there(shape):
     np.testing.assert_allclose(one.transform(values), other.transform(values), atol=1e-10)
     again = PrincipalComponents.restore(other.parameters(), other.state())
     assert again.solver == "by_shape" and one.parameters() == {"num_components": 7}
+
+
+@pytest.fixture
+def many():
+    """More rows than `factors.MANY_ROWS`, of three factors and noise of several sizes."""
+    generator = np.random.default_rng(0)
+    loadings, noise = generator.normal(size=(3, 20)), generator.normal(size=(2100, 20))
+    table = generator.normal(size=(2100, 3)) @ loadings + noise * generator.uniform(0.3, 2, 20)
+    return table + generator.normal(size=20)
+
+
+@pytest.mark.parametrize("count", [3, 11])
+def test_factors_of_many_rows_are_scikit_learns_within_rounding(many, count):
+    expected = FactorAnalysis(count, random_state=1903).fit(many)
+    scores = FactorScores(count).fit(many)
+    assert (scores.components_ != expected.components_).any()
+    for name in ("components_", "mean_", "noise_variance_"):
+        np.testing.assert_allclose(getattr(scores, name), getattr(expected, name), atol=1e-9)
+    np.testing.assert_allclose(scores.transform(many), expected.transform(many), atol=1e-9)
+
+
+def test_factors_of_columns_without_noise_are_scikit_learns(many):
+    few = many[:, :6].copy()
+    few[:, 1] = few[:, 0] + 1e-5 * few[:, 2]
+    expected = FactorAnalysis(2, random_state=1903).fit(few)
+    np.testing.assert_array_equal(FactorScores(2).fit(few).components_, expected.components_)
+
+
+@pytest.mark.parametrize(("count", "algorithm"), [(1, "lloyd"), (18, "lloyd"), (7, "elkan")])
+def test_clusters_of_many_rows_are_scikit_learns_within_rounding(many, count, algorithm):
+    model = KMeans(count, n_init=10, random_state=123, algorithm=algorithm).fit(many)
+    clusters = ClusterOneHot(count, algorithm=algorithm).fit(many)
+    np.testing.assert_allclose(clusters.centers_, model.cluster_centers_, atol=1e-12)
+    np.testing.assert_array_equal(clusters.transform(many), np.eye(count)[model.predict(many)])
+
+
+def test_starts_that_end_alike_are_one(many):
+    """Six clouds that every start finds: the first one numbers them."""
+    many[:, :6] += 60 * np.eye(6)[np.arange(len(many)) % 6]
+    for seed in range(3):
+        model = KMeans(6, n_init=10, random_state=seed).fit(many)
+        np.testing.assert_allclose(
+            ClusterOneHot(6, seed).fit(many).centers_, model.cluster_centers_, atol=1e-9
+        )
+
+
+def test_many_rows_with_few_values_are_scikit_learns(many, log):
+    many[:] = many[np.arange(len(many)) % 3]
+    with pytest.warns(ConvergenceWarning):
+        model = KMeans(5, n_init=10, random_state=123).fit(many)
+    np.testing.assert_array_equal(ClusterOneHot(5).fit(many).centers_, model.cluster_centers_)
+    assert "clusters: Number of distinct clusters (3)" in log.text

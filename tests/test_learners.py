@@ -43,6 +43,19 @@ def test_logistic_regression_is_scikit_learns():
         assert model.num_parameters == 7 * 3
 
 
+def test_trees_of_few_columns_predict_as_of_all():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(80, 40)), rng.random((80, 2)) < 0.5
+    x[:, 3] = 0
+    model = last(TREES, x, y)
+    new = np.concatenate([rng.normal(size=(9, 40)), np.zeros((1, 40))])
+    found = model.predict(new)
+    for label, booster in model.boosters.items():
+        assert 0 < len(model._read[label]) < 40
+        expected = booster.predict(new, num_iteration=model.rounds, num_threads=1)
+        np.testing.assert_array_equal(found[:, label], expected)
+
+
 def test_the_first_trees_of_many_are_those_of_few():
     x, y = table()
     (alone,) = TREES.fits(x, y, [8])

@@ -7,6 +7,7 @@ import pytest
 from scipy.special import ndtri
 from sklearn.preprocessing import QuantileTransformer
 
+from moa_jax.features import rank_gauss
 from moa_jax.features.rank_gauss import RankGauss
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -116,4 +117,66 @@ def test_one_row():
     assert fitted.quantiles_.tolist() == [[1, 2]]
     np.testing.assert_allclose(
         fitted.transform(np.array([[1.0, 3.0]])), [[LOWEST, HIGHEST]], rtol=0, atol=1e-12
+    )
+
+
+@pytest.fixture
+def awkward(table):
+    """Beside the table's: huge and tiny columns, almost equal numbers, half of a column one."""
+    generator = np.random.default_rng(1)
+    columns = [
+        generator.standard_t(2, 700) * 1e12,
+        generator.standard_t(2, 700) * 1e-12,
+        1e12 + generator.integers(0, 3, 700),
+        np.where(generator.random(700) < 0.5, 5, generator.normal(size=700)),
+        np.sign(generator.normal(size=700)) * 1e300,
+    ]
+    return np.concatenate([table, np.stack(columns, axis=1)], axis=1)
+
+
+@pytest.mark.parametrize("rows", [2, 3, 100, 700])
+def test_many_values_have_scikit_learns_bits(awkward, rows, monkeypatch):
+    one = QuantileTransformer(n_quantiles=min(rows, 100), output_distribution="normal")
+    one.set_params(subsample=None).fit(awkward[:rows])
+    ends = one.quantiles_
+    values = np.concatenate(
+        [
+            awkward, ends, ends - 5e-8, ends + 5e-8, ends * (1 + 1e-7), awkward * 10,
+            np.nextafter(ends, np.inf), np.nextafter(ends, -np.inf), -awkward,
+        ]
+    )  # fmt: skip
+    monkeypatch.setattr(rank_gauss, "WORTH", -1)
+    fitted = RankGauss().fit(awkward[:rows])
+    found = fitted.transform(values)
+    assert "_search" in vars(fitted)
+    np.testing.assert_array_equal(found, one.transform(values))
+    held = RankGauss(holds_constant=True).fit(awkward[:rows])
+    monkeypatch.setattr(rank_gauss, "WORTH", np.inf)
+    slow = RankGauss.restore({}, held.state()).transform(values)
+    monkeypatch.setattr(rank_gauss, "WORTH", -1)
+    np.testing.assert_array_equal(held.transform(values), slow)
+    # What is fitted anew has other landmarks.
+    np.testing.assert_array_equal(
+        fitted.fit(values).transform(values), RankGauss().fit(values).transform(values)
+    )
+
+
+def test_what_the_loop_is_not_made_for_is_scikit_learns(table, monkeypatch):
+    monkeypatch.setattr(rank_gauss, "WORTH", -1)
+    one = QuantileTransformer(n_quantiles=100, output_distribution="normal", subsample=None)
+    one.fit(table)
+    fitted, values = RankGauss().fit(table), table[:3].copy()
+    values[1, 2] = np.nan
+    np.testing.assert_array_equal(fitted.transform(values), one.transform(values))
+    single = values[[0, 2]].astype(np.float32)
+    found = fitted.transform(single)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, one.transform(single))
+    with pytest.raises(ValueError, match="infinity"):
+        fitted.transform(np.where(np.isnan(values), np.inf, values))
+    with pytest.raises(ValueError, match="features"):
+        fitted.transform(table[:, :3])
+    first = QuantileTransformer(n_quantiles=1, output_distribution="normal").fit(table[:1])
+    np.testing.assert_array_equal(
+        RankGauss().fit(table[:1]).transform(table), first.transform(table)
     )

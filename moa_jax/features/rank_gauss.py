@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,12 @@ from moa_jax.features.constant import is_constant
 
 if TYPE_CHECKING:
     from sklearn.preprocessing import QuantileTransformer
+
+    from moa_jax.features.rank_gauss_search import Search
+
+# The compiled loop takes two seconds to be there, in which scikit-learn transforms so many values.
+WORTH = 4_000_000
+_seen = 0
 
 
 class RankGauss:
@@ -44,6 +51,7 @@ class RankGauss:
         """Learns the quantiles of [N, columns]; at most N landmarks are used."""
         fitted = self._transformer(min(self.num_quantiles, len(values))).fit(values)
         self.quantiles_, self.references_ = fitted.quantiles_, fitted.references_
+        self.__dict__.pop("_search", None)
         self.held_ = is_constant(self.quantiles_) & self.holds_constant
         return self
 
@@ -52,13 +60,19 @@ class RankGauss:
         return shape[1]
 
     def transform(self, values: np.ndarray) -> np.ndarray:
-        """Returns the transformed [N, columns]."""
+        """Returns the transformed [N, columns].
+
+        Many values go through a compiled loop, which gives scikit-learn's bits.
+        """
+        if self.held_.any():
+            values = np.where(self.held_, self.quantiles_[0], values)
+        search = self._search if _is_loop_worth(values, self.quantiles_) else None
+        if search is not None:
+            return search.normal_scores(values)
         transformer = self._transformer(len(self.references_))
         transformer.quantiles_, transformer.references_ = self.quantiles_, self.references_
         transformer.n_quantiles_ = len(self.references_)
         transformer.n_features_in_ = self.quantiles_.shape[1]
-        if self.held_.any():
-            values = np.where(self.held_, self.quantiles_[0], values)
         return transformer.transform(values)
 
     def parameters(self) -> dict[str, Any]:
@@ -75,6 +89,12 @@ class RankGauss:
         restored.held_ = state.get("held", restored.held_)
         return restored
 
+    @functools.cached_property
+    def _search(self) -> Search | None:
+        from moa_jax.features.rank_gauss_search import Search
+
+        return Search.of(self.quantiles_, self.references_)
+
     @staticmethod
     def _transformer(num_quantiles: int) -> QuantileTransformer:
         from sklearn.preprocessing import QuantileTransformer
@@ -82,6 +102,21 @@ class RankGauss:
         return QuantileTransformer(
             n_quantiles=num_quantiles, output_distribution="normal", subsample=None
         )
+
+
+def _is_loop_worth(values: np.ndarray, quantiles: np.ndarray) -> bool:
+    """Tells whether enough has been transformed by now, and the loop is made for these values.
+
+    The others, among them what scikit-learn refuses, are left to it.
+    """
+    global _seen
+    _seen += values.size
+    return (
+        _seen > WORTH
+        and values.dtype == np.float64
+        and values.shape == (len(values), quantiles.shape[1])
+        and bool(np.isfinite(values).all())
+    )
 
 
 def holding() -> RankGauss:

@@ -30,7 +30,9 @@ class StandardScale:
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Returns the scaled [N, columns]."""
-        return (values - self.mean_) / self.scale_
+        scaled = values - self.mean_
+        scaled /= self.scale_
+        return scaled
 
     def parameters(self) -> dict[str, int]:
         return {}

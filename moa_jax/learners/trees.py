@@ -50,10 +50,30 @@ class TreesModel:
         return {"shares": self.shares, "trees": texts}
 
     def predict(self, x: np.ndarray) -> np.ndarray:
+        from scipy import sparse
+
         found = np.tile(self.shares, (len(x), 1))
         for label, booster in self.boosters.items():
-            found[:, label] = booster.predict(x, num_iteration=self.rounds, num_threads=1)
+            # LightGBM spends its time on the columns of a row: it is given those that trees read.
+            columns = self._read[label]
+            read = sparse.csr_matrix(
+                (
+                    x[:, columns].ravel(),
+                    np.tile(columns, len(x)),
+                    np.arange(len(x) + 1) * len(columns),
+                ),
+                x.shape,
+            )
+            found[:, label] = booster.predict(read, num_iteration=self.rounds, num_threads=1)
         return found
+
+    @functools.cached_property
+    def _read(self) -> dict[int, np.ndarray]:
+        """The columns that each booster's trees read."""
+        return {
+            label: np.flatnonzero(booster.feature_importance("split", self.rounds)).astype(np.int32)
+            for label, booster in self.boosters.items()
+        }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,138 @@
+"""Ranks of values among a column's landmarks: the compiled loop, and what it looks up.
+
+Only transforms of many values import this file, because numba takes a second. Nothing is compiled
+with `fastmath`: the bits are those of numpy's `interp` in both directions.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Self
+
+import numba
+import numpy as np
+from scipy import special
+
+# Values this near to the ends count as beyond them, as in scikit-learn.
+SNAP = 1e-7
+# Parts of equal width that a column's range is cut into, each of which knows its first landmark.
+BUCKETS = 1024
+# Columns whose landmarks fit into the nearest cache together.
+BLOCK = 8
+
+
+class Search(NamedTuple):
+    """Landmarks of columns, ready to be searched.
+
+    Attributes:
+      knots: [columns, Q + 1] landmarks, in ascending order, and infinity.
+      slopes: [columns, Q - 1] ranks per unit between them; not finite between equal ones.
+      references: [Q] their ranks.
+      starts: [columns, BUCKETS] a landmark near the lower end of each part of the range.
+      scales: [columns] parts per unit; 0 for a column without a range.
+    """
+
+    knots: np.ndarray
+    slopes: np.ndarray
+    references: np.ndarray
+    starts: np.ndarray
+    scales: np.ndarray
+
+    @classmethod
+    def of(cls, quantiles: np.ndarray, references: np.ndarray) -> Self | None:
+        """Returns what is looked up for landmarks [Q, columns] and their ranks [Q].
+
+        None for those that the loop is not made for: fewer than two, many, in another precision, or
+        so close that a slope between them overflows.
+        """
+        count = len(references)
+        if not 2 <= count < 2**15 or quantiles.dtype != np.float64:
+            return None
+        knots = np.ascontiguousarray(quantiles.T)
+        gaps = np.diff(knots, axis=1)
+        with np.errstate(all="ignore"):
+            slopes = np.diff(references) / gaps
+            scales = BUCKETS / (knots[:, -1] - knots[:, 0])
+        if not np.isfinite(knots).all() or not np.isfinite(slopes[gaps > 0]).all():
+            return None
+        scales[~np.isfinite(scales)] = 0
+        starts = first_knots(knots, BUCKETS)
+        knots = np.pad(knots, ((0, 0), (0, 1)), constant_values=np.inf)
+        return cls(knots, slopes, references, starts, scales)
+
+    def normal_scores(self, values: np.ndarray) -> np.ndarray:
+        """Returns finite values [N, columns] float64 through their ranks to a standard normal."""
+        out = np.empty(values.shape)
+        ends = [special.ndtri(end) for end in (SNAP - np.spacing(1), 1 - (SNAP - np.spacing(1)))]
+
+        def fill(first: int, last: int) -> None:
+            part = slice(first, last)
+            own = out[:, part]
+            find_ranks(
+                values[:, part], self.knots[part], self.slopes[part], self.references,
+                self.starts[part], self.scales[part], SNAP, own,
+            )  # fmt: skip
+            special.ndtri(own, out=own)
+            np.clip(own, *ends, out=own)
+
+        columns = values.shape[1]
+        workers = max(1, min(os.cpu_count() or 1, columns // BLOCK))
+        edges = np.linspace(0, columns, workers + 1).astype(int).tolist()
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(fill, edges[:-1], edges[1:]))
+        return out
+
+
+@numba.njit(nogil=True)
+def first_knots(knots, buckets):
+    """Returns the last landmark at or below the lower end of each part, [columns, buckets]."""
+    columns, count = knots.shape
+    starts = np.zeros((columns, buckets), np.int16)
+    for column in range(columns):
+        low = knots[column, 0]
+        width = (knots[column, count - 1] - low) / buckets
+        at = 0
+        for bucket in range(buckets):
+            while at + 1 < count and knots[column, at + 1] <= low + bucket * width:
+                at += 1
+            starts[column, bucket] = at
+    return starts
+
+
+@numba.njit(nogil=True)
+def find_ranks(values, knots, slopes, references, starts, scales, snap, out):
+    """Writes the mean of the ranks by upward and by downward interpolation, [N, columns]."""
+    rows, columns = values.shape
+    last = knots.shape[1] - 2
+    most = np.int32(starts.shape[1] - 1)
+    for begin in range(0, columns, BLOCK):
+        for i in range(rows):
+            for c in range(begin, min(begin + BLOCK, columns)):
+                x = values[i, c]
+                if x - snap < knots[c, 0]:
+                    out[i, c] = 0.0
+                    continue
+                if x + snap > knots[c, last]:
+                    out[i, c] = 1.0
+                    continue
+                # The part that is computed may be a neighbour of the right one.
+                at = np.int64(starts[c, min(np.int32((x - knots[c, 0]) * scales[c]), most)])
+                while knots[c, at] > x:
+                    at -= 1
+                # Most are at most two landmarks off; to ask is slower than to add.
+                at += np.int64(knots[c, at + 1] <= x)
+                at += np.int64(knots[c, at + 1] <= x)
+                while knots[c, at + 1] <= x:
+                    at += 1
+                below = knots[c, at]
+                if below == x:
+                    lowest = at
+                    while lowest > 0 and knots[c, lowest - 1] == x:
+                        lowest -= 1
+                    out[i, c] = 0.5 * (references[at] + references[lowest])
+                else:
+                    slope = slopes[c, at]
+                    upward = slope * (x - below) + references[at]
+                    downward = slope * (knots[c, at + 1] - x) - references[at + 1]
+                    out[i, c] = 0.5 * (upward - downward)
