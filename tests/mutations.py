@@ -889,6 +889,18 @@ MUTATIONS = (
     # Training: the loop.
     Mutation(
         "training/loop.py",
+        "jnp.where(state.active, jnp.sum(batches.counts > 0), 0)",
+        "jnp.sum(batches.counts > 0)",
+        "test_loop.py::test_steps_without_rows_and_stopped_members_leave_the_state_untouched",
+    ),
+    Mutation(
+        "training/loop.py",
+        "train(definition, devices.batch_axis, inner)",
+        "train(definition, devices.batch_axis)",
+        "test_loop.py::test_members_in_a_loop_take_their_real_steps_and_none_is_a_branch",
+    ),
+    Mutation(
+        "training/loop.py",
         "jax.random.split(jax.random.fold_in(key, step_number))",
         "jax.random.split(key)",
         "test_loop.py::test_members_agree_with_plain_loops_in_float64",
@@ -1570,8 +1582,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/loop.py",
-        "one(definition, devices.batch_axis)",
-        "one(stage, devices.batch_axis)",
+        "validate(definition, devices.batch_axis)",
+        "validate(stage, devices.batch_axis)",
         "test_reuse.py::test_a_second_run_of_a_stage_compiles_nothing",
     ),
     Mutation(

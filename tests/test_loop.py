@@ -517,15 +517,43 @@ def test_a_group_steps_like_a_run(tmp_path):
     np.testing.assert_allclose(found[:, 0], every[4:, 0, :ROWS], rtol=1e-6)
 
 
-def test_steps_without_rows_leave_the_state_untouched():
+@pytest.mark.parametrize("inner", ["vmap", "loop"])
+def test_steps_without_rows_and_stopped_members_leave_the_state_untouched(inner):
     stage = toy.stage()
     shared = Shared(stage.shared, stage.targets)
     own = Own(jax.tree.map(lambda a: a[0], stage.member_data), np.int32(10))
-    batches = Batches(np.zeros((2, stage.batch_size), np.int32), np.zeros(2, np.int32))
+    rows = np.zeros((2, stage.batch_size), np.int32)
     key = jax.random.key_data(jax.random.key(0))
     state, _ = initial.initialise(stage)(key, own, shared)
-    after, _ = jax.jit(loop.train(stage))(state, Training(own, batches), shared)
-    jax.tree.map(np.testing.assert_array_equal, state, after)
+    stopped = state._replace(active=jnp.zeros((), bool))
+    program = jax.jit(loop.train(stage, inner=inner))
+    for before, counts in ((state, [0, 0]), (stopped, [9, 9])):
+        own_batches = Training(own, Batches(rows, np.array(counts, np.int32)))
+        after, _ = program(before, own_batches, shared)
+        jax.tree.map(np.testing.assert_array_equal, before, after)
+    after, _ = program(state, Training(own, Batches(rows, np.array([9, 0], np.int32))), shared)
+    assert int(after.step) == 1
+
+
+def test_members_in_a_loop_take_their_real_steps_and_none_is_a_branch(tmp_path):
+    taken = []
+
+    def loss(*arguments):
+        jax.debug.callback(lambda: taken.append(1))
+        return toy.loss(*arguments)
+
+    stage = dataclasses.replace(toy.stage(seeds=(0,), inner="loop"), loss=loss)
+    run = StageRun(stage, tmp_path, settings(steps_per_call=4), None)
+    group = run.group(0)
+    state = group.init()
+    batches = group.put(group.batches(0, 0))
+    program = run.programs.train.compiled(state, Training(group.own, batches), group.shared)
+    # XLA copies what goes into a branch and comes out of it: the whole state, at every step.
+    assert " while(" in program.as_text() and " conditional(" not in program.as_text()
+    jax.block_until_ready(group.train_steps(state, 0))
+    jax.effects_barrier()
+    steps = [stage.steps_per_epoch(member) for member in stage.members]
+    assert len(set(steps)) > 1 and len(taken) == sum(steps)
 
 
 def test_members_that_fit_follow_memory():

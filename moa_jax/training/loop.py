@@ -31,15 +31,20 @@ from moa_jax.training.stage import MemberState, Selected, Stage
 from moa_jax.training.trees import EpochReport, MemberFunction, Shared, Training, Tree, Validation
 
 
-def train(stage: Stage, axis_name: str | None = None) -> MemberFunction:
+def train(stage: Stage, axis_name: str | None = None, inner: str = "vmap") -> MemberFunction:
     """Returns the program that takes the optimiser steps of an index table, for one member.
 
     `program(state: MemberState, own: Training, shared: Shared) -> (state, ())`. Steps without real
-    rows, and all steps of a stopped member, leave the state untouched.
+    rows, and all steps of a stopped member, leave the state untouched. No step is a branch, of
+    which XLA would copy the whole state. In a `loop` over members each takes its own steps and no
+    more. Under `vmap` all take those of the table, and a member that has fewer keeps its state by
+    selection: a number of steps that is data would be read back by the host at every step, and
+    one for each member would make every index a gather.
 
     Args:
       stage: the stage.
       axis_name: the mapped axis over which devices share a batch, see `Forward.network_on`.
+      inner: how members are lifted, see `parallel.map_members`.
     """
     network = stage.forward.network_on(axis_name)
 
@@ -77,16 +82,15 @@ def train(stage: Stage, axis_name: str | None = None) -> MemberFunction:
             new_params = optax.apply_updates(params, updates)
             return new_params, new_stats, new_opt, step_number + 1, epoch_loss + loss
 
-        def step(carry, batch):
-            rows, count = batch
-            # A branch where members train one after another; batched, it becomes a selection.
-            carry = jax.lax.cond(
-                state.active & (count > 0), take_step, lambda carry, *_: carry, carry, rows, count
-            )
-            return carry, None
+        real_steps = jnp.where(state.active, jnp.sum(batches.counts > 0), 0)
+
+        def step(index, carry):
+            taken = take_step(carry, batches.rows[index], batches.counts[index])
+            return taken if inner == "loop" else _keep_if(index < real_steps, taken, carry)
 
         carry = (state.params, state.batch_stats, state.opt, state.step, state.epoch_loss)
-        carry, _ = jax.lax.scan(step, carry, tuple(batches))
+        steps = real_steps if inner == "loop" else len(batches.counts)
+        carry = jax.lax.fori_loop(0, steps, step, carry)
         params, batch_stats, opt, step_number, epoch_loss = carry
         state = state._replace(
             params=params,
@@ -171,10 +175,9 @@ def stage_programs(stage: Stage, devices: Devices, inner: str, runs_once: bool =
 
     Args:
       stage: the stage.
-      devices, inner: see `parallel.map_members`; where members loop, stopped ones are skipped.
+      devices, inner: see `parallel.map_members`; in a loop over members stopped ones cost nothing.
       runs_once: see `Program`; a first state is made once in any case.
     """
-    skip = (lambda state: ~state.active) if inner == "loop" else None
     definition = stage.definition
     first = Program(
         f"{stage.name}: initialise",
@@ -184,16 +187,20 @@ def stage_programs(stage: Stage, devices: Devices, inner: str, runs_once: bool =
         inner=inner,
         donate=False,
     )
-    train_all, validate_all = (
-        Program(
-            f"{stage.name}: {one.__name__}",
-            one(definition, devices.batch_axis),
-            devices,
-            runs_once=runs_once,
-            inner=inner,
-            skip=skip,
-        )
-        for one in (train, validate)
+    train_all = Program(
+        f"{stage.name}: train",
+        train(definition, devices.batch_axis, inner),
+        devices,
+        runs_once=runs_once,
+        inner=inner,
+    )
+    validate_all = Program(
+        f"{stage.name}: validate",
+        validate(definition, devices.batch_axis),
+        devices,
+        runs_once=runs_once,
+        inner=inner,
+        skip=(lambda state: ~state.active) if inner == "loop" else None,
     )
     predict_all = predict.lifted(stage.name, stage.forward, devices, inner)
     return Programs(first, train_all, validate_all, predict_all)
@@ -335,19 +342,28 @@ class StageRun:
             checkpoints.save(number, position, group.slots.unpad(state))
             last_save = time.monotonic()
 
-        def look_up(position: Position, at_end: bool = False) -> None:
+        def look_up(position: Position) -> None:
             """Saves a checkpoint if one is due or a signal has come, which ends the run then."""
-            due = not at_end and time.monotonic() - last_save >= self.settings.checkpoint_seconds
+            due = time.monotonic() - last_save >= self.settings.checkpoint_seconds
             due, signal = processes.agree(due, signals.received())
             if signal:
                 with signals.saving():
-                    if not at_end:
-                        save(position)
+                    save(position)
                     checkpoints.wait()
-                epoch = min(position.epoch + 1, epochs)
-                raise signals.Interrupted(signal, f"{self.stage.name}, epoch {epoch}/{epochs}")
-            if due and position.epoch < epochs:
+                raise interrupted(signal, position.epoch + 1)
+            if due:
                 save(position)
+
+        def close() -> None:
+            """Ends the run if a signal has come, when the end of the group is saved."""
+            _, signal = processes.agree(False, signals.received())
+            if signal:
+                with signals.saving():
+                    checkpoints.wait()
+                raise interrupted(signal, epochs)
+
+        def interrupted(signal: int, epoch: int) -> signals.Interrupted:
+            return signals.Interrupted(signal, f"{self.stage.name}, epoch {epoch}/{epochs}")
 
         first_call = start.call
         with signals.watched():
@@ -368,9 +384,10 @@ class StageRun:
                 if not active.any():
                     progress.skip((epochs - epoch - 1) * calls)
                     break
-                look_up(Position(group.number, epoch + 1, 0))
+                if epoch + 1 < epochs:
+                    look_up(Position(group.number, epoch + 1, 0))
                 first_call = 0
             if start.epoch < epochs:
                 save(Position(group.number, epochs, 0))
-            look_up(Position(group.number, epochs, 0), at_end=True)
+            close()
         return state
