@@ -121,7 +121,7 @@ MUTATIONS = (
     ),
     Mutation(
         "training/loop.py",
-        "lambda: sum(program.compile_seconds for program in self.programs),",
+        "lambda: sum(program.compile_seconds for program in self._every_program()),",
         "",
         "test_progress.py::test_a_stage_knows_what_it_compiled",
     ),
@@ -304,8 +304,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/layout.py",
-        "min(members_at_once, -(-len(stage.members) // stage.cohorts))",
-        "members_at_once",
+        "min(at_once, -(-len(stage.members) // stage.cohorts))",
+        "at_once",
         "test_loop.py::test_cohorts_train_one_after_another",
     ),
     # Baselines: what libraries fit, and which models take part.
@@ -994,6 +994,24 @@ MUTATIONS = (
         "stage.epoch_rows(base_seed, member, epoch)",
         "stage.epoch_rows(base_seed, member, 0)",
         "test_loop.py::test_members_agree_with_plain_loops_in_float64",
+    ),
+    Mutation(
+        "training/layout.py",
+        "change = COMPILATION if devices > before else 0.0",
+        "change = 0.0",
+        "test_loop.py::test_waves_end_soonest",
+    ),
+    Mutation(
+        "training/layout.py",
+        "devices.sharing_batches(self.waves[number].devices_each) if self.waves else devices",
+        "devices",
+        "test_loop.py::test_groups_of_waves_use_the_devices_as_their_members_do",
+    ),
+    Mutation(
+        "recipes/context.py",
+        "(Wave(size, self._devices_each(forward, size)) for size in at_once)",
+        "(Wave(size, 1) for size in at_once)",
+        "test_deepinsight_cnn.py::test_a_last_wave_of_few_members_shares_all_devices",
     ),
     Mutation(
         "training/layout.py",

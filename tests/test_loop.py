@@ -556,6 +556,58 @@ def test_members_in_a_loop_take_their_real_steps_and_none_is_a_branch(tmp_path):
     assert len(set(steps)) > 1 and len(taken) == sum(steps)
 
 
+@pytest.mark.parametrize(
+    ("members", "devices", "expected"),
+    [
+        (10, 8, [8, 2]),
+        (25, 16, [16, 8, 1]),
+        (5, 8, [4, 1]),
+        (7, 4, [4, 3]),
+        (1, 8, [1]),
+        (3, 8, [3]),
+        (16, 8, [8, 8]),
+        (3, 1, [1, 1, 1]),
+        (4, 6, [2, 2]),
+    ],
+)
+def test_waves_end_soonest(members, devices, expected):
+    """The cheapest of all ways, found by trying them, whose cost is written out here."""
+    found = layout.wave_sizes(members, devices, 48)
+    assert found == expected
+
+    def time(sizes):
+        each = [max(d for d in shares if devices // d >= size) for size in sizes]
+        changes = sum(a != b for a, b in itertools.pairwise(each))
+        return 0.1 * changes + sum(0.1 + 0.9 * -(-48 // d) / 48 for d in each)
+
+    shares = [d for d in range(1, devices + 1) if devices % d == 0]
+
+    def ways(left, largest):
+        if not left:
+            yield ()
+        for size in range(min(left, largest), 0, -1):
+            yield from ((size, *rest) for rest in ways(left - size, size))
+
+    assert time(found) == pytest.approx(min(map(time, ways(members, devices))))
+
+
+def test_waves_of_a_batch_that_devices_cannot_share():
+    """Two rows: more than two devices each would add nothing but a compilation."""
+    assert layout.wave_sizes(3, 8, 2) == [3]
+    assert layout.wave_sizes(9, 8, 1) == [8, 1]
+
+
+def test_groups_of_waves_use_the_devices_as_their_members_do(tmp_path):
+    waves = (layout.Wave(3, 1), layout.Wave(1, 2))
+    stage = toy.stage(folds=4, seeds=(0,), inner="loop")
+    devices = dataclasses.replace(Devices.available("shard_map"), devices=tuple(jax.devices()[:2]))
+    cut = layout.Layout.of(stage, 2, waves, 9)
+    assert [len(group) for group in cut.groups] == [3, 1]
+    assert [cut.devices(number, devices).per_member for number in range(2)] == [1, 2]
+    slots = [cut.slots(number, cut.devices(number, devices)) for number in range(2)]
+    assert [(s.num_members, s.num_shards, s.per_shard) for s in slots] == [(3, 2, 2), (1, 1, 1)]
+
+
 def test_members_that_fit_follow_memory():
     stage = toy.stage()
     assert layout.members_that_fit(stage, num_shards=1, memory_bytes=2**30) == 8

@@ -7,6 +7,7 @@ group: calls, epochs, validation, checkpoints, weights.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,11 +36,10 @@ def train(stage: Stage, axis_name: str | None = None, inner: str = "vmap") -> Me
     """Returns the program that takes the optimiser steps of an index table, for one member.
 
     `program(state: MemberState, own: Training, shared: Shared) -> (state, ())`. Steps without real
-    rows, and all steps of a stopped member, leave the state untouched. No step is a branch, of
-    which XLA would copy the whole state. In a `loop` over members each takes its own steps and no
-    more. Under `vmap` all take those of the table, and a member that has fewer keeps its state by
-    selection: a number of steps that is data would be read back by the host at every step, and
-    one for each member would make every index a gather.
+    rows, and all steps of a stopped member, leave the state untouched. No step is a branch: XLA
+    would copy the whole state. In a `loop` each member takes its own number of steps. Under `vmap`
+    all take those of the table, and what a member has not is selected away: a GPU's host reads a
+    number of steps that is data back at every step.
 
     Args:
       stage: the stage.
@@ -233,10 +233,10 @@ class StageRun:
             raise UserError(f"JAX_DEFAULT_PRNG_IMPL: expected threefry2x32, found {implementation}")
         self.stage, self.folder, self.settings, self.log = stage, folder, settings, log
         devices = settings.devices
-        self.layout = Layout.of(
-            stage, devices.num_shards, settings.members_at_once, settings.steps_per_call
-        )
+        at_once = settings.waves or settings.members_at_once
+        self.layout = Layout.of(stage, devices.num_shards, at_once, settings.steps_per_call)
         self.programs = stage_programs(stage, devices, devices.inner(stage.forward.inner))
+        self._of_waves: dict[Devices, Programs] = {}
 
     @property
     def groups(self) -> list[Sequence[Member]]:
@@ -255,7 +255,18 @@ class StageRun:
 
     @property
     def compilations(self) -> int:
-        return sum(program.compilations for program in self.programs)
+        return sum(program.compilations for program in self._every_program())
+
+    def _every_program(self) -> list[Program]:
+        return [p for programs in (self.programs, *self._of_waves.values()) for p in programs]
+
+    def _programs_on(self, devices: Devices) -> Programs:
+        if devices == self.settings.devices:
+            return self.programs
+        if devices not in self._of_waves:
+            inner = devices.inner(self.stage.forward.inner)
+            self._of_waves[devices] = stage_programs(self.stage, devices, inner)
+        return self._of_waves[devices]
 
     def group(self, number: int, shared: Shared | None = None) -> Group:
         """Returns a group of members, for those who train step by step.
@@ -265,7 +276,8 @@ class StageRun:
           shared: what all members read, where it lies on the devices already.
         """
         shared = self._put_shared() if shared is None else shared
-        return Group(self.stage, self.settings, self.layout, number, self.programs, shared)
+        programs = self._programs_on(self.layout.devices(number, self.settings.devices))
+        return Group(self.stage, self.settings, self.layout, number, programs, shared)
 
     def _put_shared(self) -> Shared:
         stage = self.stage
@@ -284,7 +296,7 @@ class StageRun:
         progress = StageProgress(
             stage.name,
             len(self.groups) * calls_per_group,
-            lambda: sum(program.compile_seconds for program in self.programs),
+            lambda: sum(program.compile_seconds for program in self._every_program()),
         )
         with Checkpoints(self.folder / "checkpoints", self._origin) as checkpoints:
             position, state = self._restore(checkpoints)
@@ -346,24 +358,17 @@ class StageRun:
             """Saves a checkpoint if one is due or a signal has come, which ends the run then."""
             due = time.monotonic() - last_save >= self.settings.checkpoint_seconds
             due, signal = processes.agree(due, signals.received())
-            if signal:
-                with signals.saving():
+            with signals.saving() if signal else contextlib.nullcontext():
+                if due or signal:
                     save(position)
-                    checkpoints.wait()
-                raise interrupted(signal, position.epoch + 1)
-            if due:
-                save(position)
+                end(signal, position.epoch + 1)
 
-        def close() -> None:
-            """Ends the run if a signal has come, when the end of the group is saved."""
-            _, signal = processes.agree(False, signals.received())
+        def end(signal: int, epoch: int) -> None:
+            """Ends the run if a signal has come, when what was saved is written."""
             if signal:
                 with signals.saving():
                     checkpoints.wait()
-                raise interrupted(signal, epochs)
-
-        def interrupted(signal: int, epoch: int) -> signals.Interrupted:
-            return signals.Interrupted(signal, f"{self.stage.name}, epoch {epoch}/{epochs}")
+                raise signals.Interrupted(signal, f"{self.stage.name}, epoch {epoch}/{epochs}")
 
         first_call = start.call
         with signals.watched():
@@ -389,5 +394,5 @@ class StageRun:
                 first_call = 0
             if start.epoch < epochs:
                 save(Position(group.number, epochs, 0))
-            close()
+            end(processes.agree(False, signals.received())[1], epochs)
         return state
