@@ -121,7 +121,7 @@ MUTATIONS = (
     ),
     Mutation(
         "training/loop.py",
-        "lambda: sum(program.compile_seconds for program in self.programs),",
+        "lambda: sum(program.compile_seconds for program in self._every_program()),",
         "",
         "test_progress.py::test_a_stage_knows_what_it_compiled",
     ),
@@ -304,8 +304,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/layout.py",
-        "min(members_at_once, -(-len(stage.members) // stage.cohorts))",
-        "members_at_once",
+        "min(at_once, -(-len(stage.members) // stage.cohorts))",
+        "at_once",
         "test_loop.py::test_cohorts_train_one_after_another",
     ),
     # Baselines: what libraries fit, and which models take part.
@@ -889,6 +889,18 @@ MUTATIONS = (
     # Training: the loop.
     Mutation(
         "training/loop.py",
+        "jnp.where(state.active, jnp.sum(batches.counts > 0), 0)",
+        "jnp.sum(batches.counts > 0)",
+        "test_loop.py::test_steps_without_rows_and_stopped_members_leave_the_state_untouched",
+    ),
+    Mutation(
+        "training/loop.py",
+        "train(definition, devices.batch_axis, inner)",
+        "train(definition, devices.batch_axis)",
+        "test_loop.py::test_members_in_a_loop_take_their_real_steps_and_none_is_a_branch",
+    ),
+    Mutation(
+        "training/loop.py",
         "jax.random.split(jax.random.fold_in(key, step_number))",
         "jax.random.split(key)",
         "test_loop.py::test_members_agree_with_plain_loops_in_float64",
@@ -982,6 +994,24 @@ MUTATIONS = (
         "stage.epoch_rows(base_seed, member, epoch)",
         "stage.epoch_rows(base_seed, member, 0)",
         "test_loop.py::test_members_agree_with_plain_loops_in_float64",
+    ),
+    Mutation(
+        "training/layout.py",
+        "change = COMPILATION if devices > before else 0.0",
+        "change = 0.0",
+        "test_loop.py::test_waves_end_soonest",
+    ),
+    Mutation(
+        "training/layout.py",
+        "devices.sharing_batches(self.waves[number].devices_each) if self.waves else devices",
+        "devices",
+        "test_loop.py::test_groups_of_waves_use_the_devices_as_their_members_do",
+    ),
+    Mutation(
+        "recipes/context.py",
+        "(Wave(size, self._devices_each(forward, size)) for size in at_once)",
+        "(Wave(size, 1) for size in at_once)",
+        "test_deepinsight_cnn.py::test_a_last_wave_of_few_members_shares_all_devices",
     ),
     Mutation(
         "training/layout.py",
@@ -1684,8 +1714,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/loop.py",
-        "one(definition, devices.batch_axis)",
-        "one(stage, devices.batch_axis)",
+        "validate(definition, devices.batch_axis)",
+        "validate(stage, devices.batch_axis)",
         "test_reuse.py::test_a_second_run_of_a_stage_compiles_nothing",
     ),
     Mutation(

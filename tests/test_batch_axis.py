@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from moa_jax.training import weights
+from moa_jax.training.layout import wave_sizes
+from moa_jax.training.parallel import choose_per_member
 
 FOLDER = Path(__file__).parent
 # Six members of unequal folds that stop at different epochs; 16 rows to a batch, the last ones
@@ -48,11 +50,12 @@ class Network(nn.Module):
 job = json.loads(sys.argv[1])
 folder = pathlib.Path(job["folder"])
 folder.mkdir(exist_ok=True)
-stage = toy.stage(folds=3, inner="loop", epochs=8, stop=rules.patience(2), lr=0.3)
+stage = toy.stage(folds=job["folds"], inner="loop", epochs=8, stop=rules.patience(2), lr=0.3)
 forward = dataclasses.replace(stage.forward, network=Network(), shares_batches=True)
 stage = dataclasses.replace(stage, forward=forward)
 devices = Devices.available("auto").sharing_batches(job["per_member"])
-settings = layout.Settings(devices, members_at_once=job["at_once"], steps_per_call=3)
+waves = tuple(layout.Wave(*wave) for wave in job["waves"])
+settings = layout.Settings(devices, members_at_once=job["at_once"], waves=waves, steps_per_call=3)
 run = loop.StageRun(stage, folder, settings, MetricsLog(folder, False))
 run.fit()
 ids = [m.id for m in stage.members]
@@ -62,15 +65,17 @@ if processes.is_first():
     np.save(folder / "values.npy", values)
 groups = [
     re.findall(r"(?:all-reduce|all-gather|reduce-scatter)\(.*replica_groups=([^ ]*), ", text)
-    for compiled in run.programs.train._compiled.values()
+    for programs in (run.programs, *run._of_waves.values())
+    for compiled in programs.train._compiled.values()
     for text in [compiled.as_text()]
 ]
 print(json.dumps({"strategy": devices.strategy, "groups": sorted(set(sum(groups, [])))}))
 """
 
 
-def start(folder, devices, per_member, at_once, **environment):
+def start(folder, devices, per_member, at_once, waves=(), folds=3, **environment):
     job = {"folder": str(folder), "per_member": per_member, "at_once": at_once}
+    job |= {"waves": waves, "folds": folds}
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, json.dumps(job)],
         env=os.environ
@@ -120,6 +125,18 @@ def test_sharing_batches_changes_rounding_alone(
     # Devices of one member exchange statistics and gradients, and none with another's.
     assert told == {"strategy": "shard_map", "groups": [groups]}
     agree(folder, alone)
+
+
+@pytest.mark.slow
+def test_waves_have_as_many_devices_for_each_member_as_leave_a_place_for_all(tmp_path):
+    """Ten members on eight devices: a wave of eight, and one of two with four devices each."""
+    sizes = wave_sizes(num_members=10, num_devices=8, batch_size=16)
+    waves = [(size, choose_per_member(0, "auto", True, 8, size)) for size in sizes]
+    assert waves == [(8, 1), (2, 4)]
+    train(tmp_path / "alone", 1, 1, 10, (), 5)
+    told = train(tmp_path / "waves", 8, 1, 8, waves, 5)
+    assert told["groups"] == ["{{0,1,2,3},{4,5,6,7}}"]
+    agree(tmp_path / "waves", tmp_path / "alone")
 
 
 @pytest.mark.slow

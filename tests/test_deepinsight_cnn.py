@@ -9,7 +9,7 @@ import pytest
 from systems import built, context
 
 from moa_jax.command import plan
-from moa_jax.config import RunConfig, switches
+from moa_jax.config import ParallelConfig, RunConfig, switches
 from moa_jax.data import folds, simulate
 from moa_jax.engine import run
 from moa_jax.errors import UserError
@@ -19,6 +19,7 @@ from moa_jax.pretrained import architectures, weight_files
 from moa_jax.recipes.deepinsight_cnn import ORIGINAL, Config
 from moa_jax.store.workdir import Workdir
 from moa_jax.training.layout import members_that_fit
+from moa_jax.training.parallel import Devices
 
 TINY = Config(
     network="efficientnet_b0", folds=3, resolution=32, embedding="pca", head_width=8, epochs=2,
@@ -130,6 +131,43 @@ def test_members_train_in_waves_of_one_per_device(rows, tmp_path):
     np.testing.assert_array_equal(found, expected)
     honest = built(TINY.honest(), rows, tmp_path, "scored").members[0]
     assert not np.isin(honest.select_rows, [*honest.valid_rows, *honest.train_rows]).any()
+
+
+@pytest.mark.parametrize(
+    ("devices", "parallel", "expected"),
+    [
+        (8, {}, (8, ((8, 1), (2, 4)))),
+        (8, {"strategy": "shard_map"}, (8, ((8, 1), (2, 4)))),
+        (8, {"strategy": "pmap"}, (8, ())),
+        (8, {"members_at_once": 5}, (5, ())),
+        (8, {"devices_per_member": 2}, (4, ())),
+        (5, {}, (5, ())),
+        (1, {}, (1, ())),
+    ],
+)
+def test_a_last_wave_of_few_members_shares_all_devices(rows, tmp_path, devices, parallel, expected):
+    """Members of ten, and the devices of each, of a wave where waves differ."""
+    stage = built(TINY, rows, tmp_path, "scored")
+    ten = dataclasses.replace(stage, members=(stage.members * 4)[:10])
+    config = RunConfig({}, parallel=ParallelConfig(**parallel))
+    several = Devices("pmap", (jax.devices()[0],) * devices)
+    where = dataclasses.replace(context(tmp_path), config=config, devices=several)
+    assert where.cut(ten) == expected
+    # Groups that were recorded stay the same on other devices.
+    recorded = dataclasses.replace(where, workdir=Recorded([8, 2]))
+    few = dataclasses.replace(recorded, devices=Devices("pmap", several.devices[:2]))
+    if not parallel:
+        assert few.cut(ten) == (8, ((8, 1), (2, 1)))
+
+
+class Recorded:
+    """A work folder that has a value for everything."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def resolved(self, name, value):
+        return self.value
 
 
 def test_folds_do_not_depend_on_the_order_of_the_file(rows):

@@ -517,15 +517,95 @@ def test_a_group_steps_like_a_run(tmp_path):
     np.testing.assert_allclose(found[:, 0], every[4:, 0, :ROWS], rtol=1e-6)
 
 
-def test_steps_without_rows_leave_the_state_untouched():
+@pytest.mark.parametrize("inner", ["vmap", "loop"])
+def test_steps_without_rows_and_stopped_members_leave_the_state_untouched(inner):
     stage = toy.stage()
     shared = Shared(stage.shared, stage.targets)
     own = Own(jax.tree.map(lambda a: a[0], stage.member_data), np.int32(10))
-    batches = Batches(np.zeros((2, stage.batch_size), np.int32), np.zeros(2, np.int32))
+    rows = np.zeros((2, stage.batch_size), np.int32)
     key = jax.random.key_data(jax.random.key(0))
     state, _ = initial.initialise(stage)(key, own, shared)
-    after, _ = jax.jit(loop.train(stage))(state, Training(own, batches), shared)
-    jax.tree.map(np.testing.assert_array_equal, state, after)
+    stopped = state._replace(active=jnp.zeros((), bool))
+    program = jax.jit(loop.train(stage, inner=inner))
+    for before, counts in ((state, [0, 0]), (stopped, [9, 9])):
+        own_batches = Training(own, Batches(rows, np.array(counts, np.int32)))
+        after, _ = program(before, own_batches, shared)
+        jax.tree.map(np.testing.assert_array_equal, before, after)
+    after, _ = program(state, Training(own, Batches(rows, np.array([9, 0], np.int32))), shared)
+    assert int(after.step) == 1
+
+
+def test_members_in_a_loop_take_their_real_steps_and_none_is_a_branch(tmp_path):
+    taken = []
+
+    def loss(*arguments):
+        jax.debug.callback(lambda: taken.append(1))
+        return toy.loss(*arguments)
+
+    stage = dataclasses.replace(toy.stage(seeds=(0,), inner="loop"), loss=loss)
+    run = StageRun(stage, tmp_path, settings(steps_per_call=4), None)
+    group = run.group(0)
+    state = group.init()
+    batches = group.put(group.batches(0, 0))
+    program = run.programs.train.compiled(state, Training(group.own, batches), group.shared)
+    # XLA copies what goes into a branch and comes out of it: the whole state, at every step.
+    assert " while(" in program.as_text() and " conditional(" not in program.as_text()
+    jax.block_until_ready(group.train_steps(state, 0))
+    jax.effects_barrier()
+    steps = [stage.steps_per_epoch(member) for member in stage.members]
+    assert len(set(steps)) > 1 and len(taken) == sum(steps)
+
+
+@pytest.mark.parametrize(
+    ("members", "devices", "expected"),
+    [
+        (10, 8, [8, 2]),
+        (25, 16, [16, 8, 1]),
+        (5, 8, [4, 1]),
+        (7, 4, [4, 3]),
+        (1, 8, [1]),
+        (3, 8, [3]),
+        (16, 8, [8, 8]),
+        (3, 1, [1, 1, 1]),
+        (4, 6, [2, 2]),
+    ],
+)
+def test_waves_end_soonest(members, devices, expected):
+    """The cheapest of all ways, found by trying them, whose cost is written out here."""
+    found = layout.wave_sizes(members, devices, 48)
+    assert found == expected
+
+    def time(sizes):
+        each = [max(d for d in shares if devices // d >= size) for size in sizes]
+        changes = sum(a != b for a, b in itertools.pairwise(each))
+        return 0.1 * changes + sum(0.1 + 0.9 * -(-48 // d) / 48 for d in each)
+
+    shares = [d for d in range(1, devices + 1) if devices % d == 0]
+
+    def ways(left, largest):
+        if not left:
+            yield ()
+        for size in range(min(left, largest), 0, -1):
+            yield from ((size, *rest) for rest in ways(left - size, size))
+
+    assert time(found) == pytest.approx(min(map(time, ways(members, devices))))
+
+
+def test_waves_of_a_batch_that_devices_cannot_share():
+    """Two rows: more than two devices each would add nothing but a compilation."""
+    assert layout.wave_sizes(3, 8, 2) == [3]
+    assert layout.wave_sizes(9, 8, 1) == [8, 1]
+
+
+def test_groups_of_waves_use_the_devices_as_their_members_do(tmp_path):
+    waves = (layout.Wave(3, 1), layout.Wave(1, 2))
+    stage = toy.stage(folds=4, seeds=(0,), inner="loop")
+    devices = dataclasses.replace(Devices.available("shard_map"), devices=tuple(jax.devices()[:2]))
+    cut = layout.Layout.of(stage, 2, waves, 9)
+    assert [len(group) for group in cut.groups] == [3, 1]
+    assert [cut.devices(number, devices).per_member for number in range(2)] == [1, 2]
+    slots = [cut.slots(number, cut.devices(number, devices)) for number in range(2)]
+    assert [(s.num_members, s.num_shards, s.per_shard) for s in slots] == [(3, 2, 2), (1, 1, 1)]
 
 
 def test_members_that_fit_follow_memory():

@@ -80,6 +80,7 @@ def workdir(tmp_path):
                 "groups": 2,
                 "slots": 16,
                 "devices_per_member": 2,
+                "waves": [] if name == "plain" else [[8, 1], [2, 4]],
                 "compilations": 3,
             },
         )
@@ -227,6 +228,7 @@ def test_networks_members_time_and_memory(workdir):
     expected = ["scored", "MLP", "1,091", "206", "7,654,321", "2", "2",
                 "16, 2 devices each", "3", "0.01612"]  # fmt: skip
     assert networks[2] == expected
+    assert networks[4][7] == "8 with 1 device each, 2 with 4 devices each"
     assert cost[2] == ["scored", "1.5 s", "1 min 23 s", "0.2 s", "1 min 25 s", "1.50 GiB"]
     assert "1 h 02 min from start to end" in page.text
     members = next(rows for rows in page.tables if rows[0][0] == "Member")

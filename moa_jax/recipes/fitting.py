@@ -23,7 +23,7 @@ from moa_jax.store import files
 from moa_jax.store.posix import resource
 from moa_jax.store.predictions import Predictions
 from moa_jax.training import weights
-from moa_jax.training.layout import Settings, members_that_fit
+from moa_jax.training.layout import Settings
 from moa_jax.training.loop import StageRun
 from moa_jax.training.members import MemberId
 from moa_jax.training.metrics import mean_log_loss
@@ -165,19 +165,17 @@ class _Made(NamedTuple):
 
 def _networks(context: Context, stage: Stage, folder: Path) -> _Made:
     """Trains the networks of a stage."""
-    devices = context.devices_for(stage.forward, len(stage.members))
-    members_at_once = context.workdir.resolved(
-        f"{stage.name}: members_at_once",
-        context.parallel.members_at_once
-        or members_that_fit(stage, devices.num_shards, devices.memory_bytes()),
-    )
-    devices = context.devices_for(stage.forward, min(members_at_once, len(stage.members)))
-    if devices.per_member > 1:
+    members_at_once, waves = context.cut(stage)
+    devices = context.devices_for(stage.forward, members_at_once)
+    for wave in waves:
+        logging.info("%s: %d members with %d devices each", stage.name, *wave)
+    if devices.per_member > 1 and not waves:
         logging.info("%s: %d devices share each batch", stage.name, devices.per_member)
     settings = Settings(
         devices=devices,
         base_seed=context.config.seed,
         members_at_once=members_at_once,
+        waves=waves,
         steps_per_call=context.parallel.steps_per_call,
         checkpoint_seconds=context.config.checkpoint.seconds,
         manifest=context.manifest,
@@ -200,6 +198,7 @@ def _networks(context: Context, stage: Stage, folder: Path) -> _Made:
             "groups": len(run.groups),
             "slots": run.slots_per_shard * devices.num_shards,
             "devices_per_member": devices.per_member,
+            "waves": waves,
             "compilations": run.compilations + predictor.compilations,
         }
 

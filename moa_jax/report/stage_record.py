@@ -65,7 +65,8 @@ class StageRecord:
       seconds: time for `features`, `train` and `predict`.
       peak_memory_bytes: the highest use up to the end of the stage.
       groups, slots: how often and how many members were trained at once.
-      devices_per_member: devices that shared the batches of each.
+      devices_per_member: devices that shared the batches of each; of the first of `waves`.
+      waves: where groups differ, the members of each and the devices that shared their batches.
       compilations: programs that it needed; XLA compiles what the process has not had before.
     """
 
@@ -82,6 +83,7 @@ class StageRecord:
     groups: int | None = None
     slots: int | None = None
     devices_per_member: int = 1
+    waves: Sequence[Sequence[int]] = ()
     compilations: int | None = None
 
     @property

@@ -12,7 +12,7 @@ from moa_jax.training import members as member_tables
 from moa_jax.training import shapes, weights
 from moa_jax.training.layout import Layout, Settings
 from moa_jax.training.members import member_key
-from moa_jax.training.parallel import Program, Slots, stack
+from moa_jax.training.parallel import Program, stack
 from moa_jax.training.stage import MemberState, Stage
 from moa_jax.training.trees import (
     Batches,
@@ -46,7 +46,7 @@ class Group:
     Attributes:
       stage, settings, layout: the stage, how it is run, and how it is cut.
       number, members: which of the layout's groups this is, and who is in it.
-      slots: their places on the devices.
+      devices, slots: the devices as this group uses them, and the members' places there.
       shared, own, validation: what all members read, what is each one's, and what validates it.
     """
 
@@ -62,9 +62,9 @@ class Group:
         """Uploads what members read; `loop.StageRun.group` gives all of the arguments."""
         self.stage, self.settings, self.layout = stage, settings, layout
         self.number, self.members = number, layout.groups[number]
-        self.shared, self._programs = shared, programs
-        shards, per_shard = settings.devices.num_shards, layout.slots_per_shard
-        self.slots = Slots(len(self.members), shards, per_shard)
+        self.devices = layout.devices(number, settings.devices)
+        self.slots = layout.slots(number, self.devices)
+        self.shared, self._programs = self.devices.put_shared(shared), programs
         first = sum(len(group) for group in layout.groups[:number])
         data = jax.tree.map(
             lambda a: np.asarray(a)[first : first + len(self.members)], stage.member_data
@@ -82,7 +82,7 @@ class Group:
 
     def put(self, tree: Tree) -> Tree:
         """Uploads arrays [members, ...], each device its own part."""
-        return self.settings.devices.put_members(self.slots.pad(tree))
+        return self.devices.put_members(self.slots.pad(tree))
 
     def init(self) -> MemberState:
         """Returns the state that members start from."""
@@ -150,7 +150,7 @@ class Group:
             Finished(kept, self.own.data), self.put(np.stack([table] * len(self.members)))
         )
         shared = PredictionShared(self.shared.inputs, np.int32(steps))
-        shared = self.settings.devices.put_shared(shared)
+        shared = self.devices.put_shared(shared)
         found = self.slots.unpad(self._programs.predict((), own, shared)[1])
         found = found.reshape(len(self.members), steps * width, -1)[:, : rows.size]
         return found.reshape(len(self.members), *rows.shape, -1)

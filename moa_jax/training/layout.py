@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from moa_jax.config import CheckpointConfig, ParallelConfig, RunConfig
 from moa_jax.store.manifest import Manifest
 from moa_jax.training import shapes
 from moa_jax.training.members import Member
-from moa_jax.training.parallel import MEMORY_SHARE, Devices
+from moa_jax.training.parallel import MEMORY_SHARE, Devices, Slots
 from moa_jax.training.stage import Stage
 
 T = TypeVar("T")
+
+# Share of the time of a member's step that stays when devices share its batch: starting its
+# thousands of kernels, exchanging gradients, moving all weights. Assumed; more where devices are
+# joined slowly.
+FIXED_SHARE = 0.1
+# What compiling a stage's programs for another number of devices each takes, of the training of a
+# member. Assumed: two minutes of twenty.
+COMPILATION = 0.1
+
+
+class Wave(NamedTuple):
+    """Members that train together, `devices_each` of the devices sharing the batches of each."""
+
+    members: int
+    devices_each: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +40,7 @@ class Settings:
       devices: devices and strategy.
       base_seed: the run's seed, from which every key and permutation derives.
       members_at_once: members trained together; see `members_that_fit`.
+      waves: groups of their own sizes, in the place of those; see `wave_sizes`.
       steps_per_call: at most this many optimiser steps per device call.
       checkpoint_seconds: time between checkpoints; 0 saves after every call.
       manifest: lists the weights of finished members; what is not as it lists is made again.
@@ -33,6 +50,7 @@ class Settings:
     devices: Devices
     base_seed: int = RunConfig.seed
     members_at_once: int = 1
+    waves: tuple[Wave, ...] = ()
     steps_per_call: int = ParallelConfig.steps_per_call
     checkpoint_seconds: float = CheckpointConfig.seconds
     manifest: Manifest | None = None
@@ -54,6 +72,45 @@ def members_that_fit(stage: Stage, num_shards: int, memory_bytes: int) -> int:
     return min(count, len(stage.members))
 
 
+def wave_sizes(num_members: int, num_devices: int, batch_size: int) -> list[int]:
+    """Returns how many members train in each wave, so that the last one ends soonest.
+
+    In a wave as many devices share the batches of each member as leave a place for all of it. A
+    member that has d devices takes, of its time on one, `FIXED_SHARE` and the rest in proportion
+    to the rows that a device has of a batch, ceil(batch_size / d). Waves come one after another,
+    those of fewer devices each first, and `COMPILATION` before each that has more than the one
+    before it. Members are taken to train equally long.
+
+    Args:
+      num_members: members of a stage, one per place.
+      num_devices: devices that there are.
+      batch_size: rows of a batch.
+
+    >>> wave_sizes(10, 8, 48)  # 1 + 0.1 + 0.325 of a member's time, in the place of 2
+    [8, 2]
+    """
+    shares = [d for d in range(1, num_devices + 1) if num_devices % d == 0]
+
+    def seconds(devices: int) -> float:
+        rows = -(-batch_size // devices)
+        return FIXED_SHARE + (1 - FIXED_SHARE) * rows / batch_size
+
+    # For members that are left and devices that each had before: the time that these take, and
+    # the waves that take it.
+    best: dict[tuple[int, int], tuple[float, list[int]]] = {(0, d): (0.0, []) for d in shares}
+    for left in range(1, num_members + 1):
+        for before in shares:
+            options = []
+            for devices in (d for d in shares if d >= before):
+                size = min(left, num_devices // devices)
+                after, waves = best[left - size, devices]
+                change = COMPILATION if devices > before else 0.0
+                options.append((seconds(devices) + change + after, -size, waves))
+            total, size, waves = min(options)
+            best[left, before] = total, [-size, *waves]
+    return min(best[num_members, d] for d in shares)[1]
+
+
 def even_groups(members: Sequence[T], members_at_once: int) -> list[Sequence[T]]:
     """Cuts members into the fewest groups of at most `members_at_once`, as equal as can be.
 
@@ -73,22 +130,48 @@ class Layout:
 
     Attributes:
       groups: the members that train together.
-      slots_per_shard: members that one shard has of a group, padding included.
+      slots_per_shard: members that one shard has of a group, padding included; of its first wave.
       calls_per_epoch, steps_per_call: device calls of an epoch, and optimiser steps of each.
+      waves: what each group is where they differ, else none.
     """
 
     groups: list[Sequence[Member]]
     slots_per_shard: int
     calls_per_epoch: int
     steps_per_call: int
+    waves: tuple[Wave, ...] = ()
 
     @classmethod
-    def of(cls, stage: Stage, num_shards: int, members_at_once: int, steps_per_call: int) -> Layout:
-        """Returns the layout with at most so many members and steps at once."""
-        at_most = min(members_at_once, -(-len(stage.members) // stage.cohorts))
-        groups = even_groups(stage.members, at_most)
+    def of(
+        cls,
+        stage: Stage,
+        num_shards: int,
+        at_once: int | tuple[Wave, ...],
+        steps_per_call: int,
+    ) -> Layout:
+        """Returns the layout with at most so many members, or these waves, and steps at once."""
+        waves: tuple[Wave, ...] = ()
+        if isinstance(at_once, int):
+            at_most = min(at_once, -(-len(stage.members) // stage.cohorts))
+            groups = even_groups(stage.members, at_most)
+        else:
+            left = iter(stage.members)
+            waves, groups = at_once, [[*itertools.islice(left, w.members)] for w in at_once]
         steps = max(stage.steps_per_epoch(member) for member in stage.members)
         calls_per_epoch = -(-steps // steps_per_call)
         return cls(
-            groups, -(-len(groups[0]) // num_shards), calls_per_epoch, -(-steps // calls_per_epoch)
+            groups,
+            -(-len(groups[0]) // num_shards),
+            calls_per_epoch,
+            -(-steps // calls_per_epoch),
+            waves,
         )
+
+    def devices(self, number: int, devices: Devices) -> Devices:
+        """Returns the devices as a group uses them."""
+        return devices.sharing_batches(self.waves[number].devices_each) if self.waves else devices
+
+    def slots(self, number: int, devices: Devices) -> Slots:
+        """Returns the places of a group's members on `devices`, as the group uses them."""
+        count, shards = len(self.groups[number]), devices.num_shards
+        return Slots(count, shards, -(-count // shards) if self.waves else self.slots_per_shard)

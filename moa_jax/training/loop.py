@@ -7,6 +7,7 @@ group: calls, epochs, validation, checkpoints, weights.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,15 +32,19 @@ from moa_jax.training.stage import MemberState, Selected, Stage
 from moa_jax.training.trees import EpochReport, MemberFunction, Shared, Training, Tree, Validation
 
 
-def train(stage: Stage, axis_name: str | None = None) -> MemberFunction:
+def train(stage: Stage, axis_name: str | None = None, inner: str = "vmap") -> MemberFunction:
     """Returns the program that takes the optimiser steps of an index table, for one member.
 
     `program(state: MemberState, own: Training, shared: Shared) -> (state, ())`. Steps without real
-    rows, and all steps of a stopped member, leave the state untouched.
+    rows, and all steps of a stopped member, leave the state untouched. No step is a branch: XLA
+    would copy the whole state. In a `loop` each member takes its own number of steps. Under `vmap`
+    all take those of the table, and what a member has not is selected away: a GPU's host reads a
+    number of steps that is data back at every step.
 
     Args:
       stage: the stage.
       axis_name: the mapped axis over which devices share a batch, see `Forward.network_on`.
+      inner: how members are lifted, see `parallel.map_members`.
     """
     network = stage.forward.network_on(axis_name)
 
@@ -77,16 +82,15 @@ def train(stage: Stage, axis_name: str | None = None) -> MemberFunction:
             new_params = optax.apply_updates(params, updates)
             return new_params, new_stats, new_opt, step_number + 1, epoch_loss + loss
 
-        def step(carry, batch):
-            rows, count = batch
-            # A branch where members train one after another; batched, it becomes a selection.
-            carry = jax.lax.cond(
-                state.active & (count > 0), take_step, lambda carry, *_: carry, carry, rows, count
-            )
-            return carry, None
+        real_steps = jnp.where(state.active, jnp.sum(batches.counts > 0), 0)
+
+        def step(index, carry):
+            taken = take_step(carry, batches.rows[index], batches.counts[index])
+            return taken if inner == "loop" else _keep_if(index < real_steps, taken, carry)
 
         carry = (state.params, state.batch_stats, state.opt, state.step, state.epoch_loss)
-        carry, _ = jax.lax.scan(step, carry, tuple(batches))
+        steps = real_steps if inner == "loop" else len(batches.counts)
+        carry = jax.lax.fori_loop(0, steps, step, carry)
         params, batch_stats, opt, step_number, epoch_loss = carry
         state = state._replace(
             params=params,
@@ -171,10 +175,9 @@ def stage_programs(stage: Stage, devices: Devices, inner: str, runs_once: bool =
 
     Args:
       stage: the stage.
-      devices, inner: see `parallel.map_members`; where members loop, stopped ones are skipped.
+      devices, inner: see `parallel.map_members`; in a loop over members stopped ones cost nothing.
       runs_once: see `Program`; a first state is made once in any case.
     """
-    skip = (lambda state: ~state.active) if inner == "loop" else None
     definition = stage.definition
     first = Program(
         f"{stage.name}: initialise",
@@ -184,16 +187,20 @@ def stage_programs(stage: Stage, devices: Devices, inner: str, runs_once: bool =
         inner=inner,
         donate=False,
     )
-    train_all, validate_all = (
-        Program(
-            f"{stage.name}: {one.__name__}",
-            one(definition, devices.batch_axis),
-            devices,
-            runs_once=runs_once,
-            inner=inner,
-            skip=skip,
-        )
-        for one in (train, validate)
+    train_all = Program(
+        f"{stage.name}: train",
+        train(definition, devices.batch_axis, inner),
+        devices,
+        runs_once=runs_once,
+        inner=inner,
+    )
+    validate_all = Program(
+        f"{stage.name}: validate",
+        validate(definition, devices.batch_axis),
+        devices,
+        runs_once=runs_once,
+        inner=inner,
+        skip=(lambda state: ~state.active) if inner == "loop" else None,
     )
     predict_all = predict.lifted(stage.name, stage.forward, devices, inner)
     return Programs(first, train_all, validate_all, predict_all)
@@ -226,10 +233,10 @@ class StageRun:
             raise UserError(f"JAX_DEFAULT_PRNG_IMPL: expected threefry2x32, found {implementation}")
         self.stage, self.folder, self.settings, self.log = stage, folder, settings, log
         devices = settings.devices
-        self.layout = Layout.of(
-            stage, devices.num_shards, settings.members_at_once, settings.steps_per_call
-        )
+        at_once = settings.waves or settings.members_at_once
+        self.layout = Layout.of(stage, devices.num_shards, at_once, settings.steps_per_call)
         self.programs = stage_programs(stage, devices, devices.inner(stage.forward.inner))
+        self._of_waves: dict[Devices, Programs] = {}
 
     @property
     def groups(self) -> list[Sequence[Member]]:
@@ -248,7 +255,18 @@ class StageRun:
 
     @property
     def compilations(self) -> int:
-        return sum(program.compilations for program in self.programs)
+        return sum(program.compilations for program in self._every_program())
+
+    def _every_program(self) -> list[Program]:
+        return [p for programs in (self.programs, *self._of_waves.values()) for p in programs]
+
+    def _programs_on(self, devices: Devices) -> Programs:
+        if devices == self.settings.devices:
+            return self.programs
+        if devices not in self._of_waves:
+            inner = devices.inner(self.stage.forward.inner)
+            self._of_waves[devices] = stage_programs(self.stage, devices, inner)
+        return self._of_waves[devices]
 
     def group(self, number: int, shared: Shared | None = None) -> Group:
         """Returns a group of members, for those who train step by step.
@@ -258,7 +276,8 @@ class StageRun:
           shared: what all members read, where it lies on the devices already.
         """
         shared = self._put_shared() if shared is None else shared
-        return Group(self.stage, self.settings, self.layout, number, self.programs, shared)
+        programs = self._programs_on(self.layout.devices(number, self.settings.devices))
+        return Group(self.stage, self.settings, self.layout, number, programs, shared)
 
     def _put_shared(self) -> Shared:
         stage = self.stage
@@ -277,7 +296,7 @@ class StageRun:
         progress = StageProgress(
             stage.name,
             len(self.groups) * calls_per_group,
-            lambda: sum(program.compile_seconds for program in self.programs),
+            lambda: sum(program.compile_seconds for program in self._every_program()),
         )
         with Checkpoints(self.folder / "checkpoints", self._origin) as checkpoints:
             position, state = self._restore(checkpoints)
@@ -335,19 +354,21 @@ class StageRun:
             checkpoints.save(number, position, group.slots.unpad(state))
             last_save = time.monotonic()
 
-        def look_up(position: Position, at_end: bool = False) -> None:
+        def look_up(position: Position) -> None:
             """Saves a checkpoint if one is due or a signal has come, which ends the run then."""
-            due = not at_end and time.monotonic() - last_save >= self.settings.checkpoint_seconds
+            due = time.monotonic() - last_save >= self.settings.checkpoint_seconds
             due, signal = processes.agree(due, signals.received())
+            with signals.saving() if signal else contextlib.nullcontext():
+                if due or signal:
+                    save(position)
+                end(signal, position.epoch + 1)
+
+        def end(signal: int, epoch: int) -> None:
+            """Ends the run if a signal has come, when what was saved is written."""
             if signal:
                 with signals.saving():
-                    if not at_end:
-                        save(position)
                     checkpoints.wait()
-                epoch = min(position.epoch + 1, epochs)
                 raise signals.Interrupted(signal, f"{self.stage.name}, epoch {epoch}/{epochs}")
-            if due and position.epoch < epochs:
-                save(position)
 
         first_call = start.call
         with signals.watched():
@@ -368,9 +389,10 @@ class StageRun:
                 if not active.any():
                     progress.skip((epochs - epoch - 1) * calls)
                     break
-                look_up(Position(group.number, epoch + 1, 0))
+                if epoch + 1 < epochs:
+                    look_up(Position(group.number, epoch + 1, 0))
                 first_call = 0
             if start.epoch < epochs:
                 save(Position(group.number, epochs, 0))
-            look_up(Position(group.number, epochs, 0), at_end=True)
+            end(processes.agree(False, signals.received())[1], epochs)
         return state

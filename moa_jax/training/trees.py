@@ -71,7 +71,7 @@ class Own(NamedTuple):
 
 
 class Batches(NamedTuple):
-    """An index table; a step's real rows come first.
+    """An index table; a step's real rows come first, and steps that have some.
 
     Attributes:
       rows: [steps, batch] int32 row positions.
