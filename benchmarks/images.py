@@ -1,67 +1,36 @@
-"""Images of all training rows, painted on the device beside one row at a time on the host.
+"""Images of rows, painted on the device beside one row at a time on the host.
 
-    python benchmarks/images.py
-
-Random rows of the competition's size, with pixels of a crowded cloud. The host makes its images as
-a data loader of PyTorch does, row by row: with pandas, the way of the original, a frame of pixels
-and values is grouped by pixel once for each of mean, minimum and maximum, and the results are
-written into an empty image; with numpy, a faster way than the original's, features are sorted by
-pixel beforehand and reduced in runs. Their time is taken on `--sample` rows and counted up to all.
-Ours paints every row, in one device call as in training: the rows are on the device already, and
-the images of a batch take the place of those of the one before.
+Random rows with pixels of a crowded cloud. The host makes its images as a data loader of PyTorch
+does, row by row: with pandas, the way of the original, a frame of pixels and values is grouped by
+pixel once for each of mean, minimum and maximum, and the results are written into an empty image;
+with numpy, a faster way than the original's, features are sorted by pixel beforehand and reduced in
+runs. Ours paints every row in one device call as in training: the rows are on the device already,
+and the images of a batch take the place of those of the one before. A call per batch would return a
+new array each time, and on a CPU requesting that memory can take longer than painting.
 """
 
 from __future__ import annotations
 
-import argparse
-import time
+import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 
-from moa_jax.deepinsight.images import paint, pixel_tables
+from benchmarks.row import Peer, Row, Side, Work
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=21433)
-    parser.add_argument("--features", type=int, default=875)
-    parser.add_argument("--resolution", type=int, default=224)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--sample", type=int, default=300, help="rows that the host paints")
-    parser.add_argument("--repetitions", type=int, default=3)
-    options = parser.parse_args()
-    generator = np.random.default_rng(0)
-    values = generator.random((options.rows, options.features), np.float32)
-    pixels = cloud(options.features, options.resolution, generator)
-    ways = {
-        "moa_jax": device(values, pixels, options),
-        "pandas": host(by_pandas, values, pixels, options),
-        "numpy": host(by_numpy(pixels), values, pixels, options),
-    }
-    check({name: images() for name, (_, _, images) in ways.items()})
-    ways["moa_jax"][1]()  # compiles
-    # In turns, so that other load meets all of them.
-    seconds = {name: [] for name in ways}
-    for _ in range(options.repetitions):
-        for name, (rows, work, _) in ways.items():
-            start = time.perf_counter()
-            work()
-            seconds[name].append((time.perf_counter() - start) / rows * options.rows)
-    occupied, counts = np.unique(pixels, axis=0, return_counts=True)
-    print(
-        f"{options.rows} rows of {options.features} features, {options.resolution} pixels a side, "
-        f"{len(occupied)} of them occupied, at most {counts.max()} features on one; "
-        f"{jax.devices()[0].device_kind}, batches of {options.batch}"
-    )
-    print("way       seconds  ms per row  times ours")
-    medians = {name: float(np.median(found)) for name, found in seconds.items()}
-    for name, median in medians.items():
-        each, ratio = median / options.rows * 1e3, median / medians["moa_jax"]
-        print(f"{name:8} {median:8.2f}  {each:10.3f}  {ratio:10.1f}")
+class Sizes(NamedTuple):
+    """Rows, features, side of an image, rows of a batch, and rows that the host paints."""
+
+    rows: int = 21_433
+    features: int = 875
+    resolution: int = 224
+    batch: int = 128
+    sample: int = 300
+
+
+SIZES = {"tiny": Sizes(50, 30, 9, 16, 20), "quick": Sizes(rows=1_024, sample=60), "full": Sizes()}
 
 
 def cloud(features: int, resolution: int, generator: np.random.Generator) -> np.ndarray:
@@ -71,44 +40,61 @@ def cloud(features: int, resolution: int, generator: np.random.Generator) -> np.
     return (places.clip(0, 1) * (resolution - 1)).astype(np.int32)
 
 
-def device(values: np.ndarray, pixels: np.ndarray, options):
-    """Returns number of rows, work, and the first images of it."""
-    tables = {k: v[0] for k, v in pixel_tables([pixels], options.resolution).items()}
-    values, tables = jax.device_put((values, tables))
+def data(sizes: Sizes) -> tuple[np.ndarray, np.ndarray]:
+    """Returns rows and their pixels."""
+    generator = np.random.default_rng(0)
+    values = generator.random((sizes.rows, sizes.features), np.float32)
+    return values, cloud(sizes.features, sizes.resolution, generator)
+
+
+def device(size: str) -> Side:
+    """Returns the side that paints all rows, after a look at whether its images are right."""
+    import jax
+    import jax.numpy as jnp
+
+    from moa_jax.deepinsight.images import paint, pixel_tables
+
+    sizes = SIZES[size]
+    values, pixels = data(sizes)
+    tables = {k: v[0] for k, v in pixel_tables([pixels], sizes.resolution).items()}
+    rows, tables = jax.device_put((values, tables))
     # The last batch is filled up with the first rows.
-    num_batches = -(-options.rows // options.batch)
-    batches = np.resize(np.arange(options.rows), (num_batches, options.batch))
+    batches = np.resize(np.arange(sizes.rows), (-(-sizes.rows // sizes.batch), sizes.batch))
 
     @jax.jit
-    def program(values, tables, batches):
-        def step(_, rows):
-            return paint(values[rows], tables, options.resolution), None
+    def program(rows, tables, batches):
+        def step(_, own):
+            return paint(rows[own], tables, sizes.resolution), None
 
-        shape = (options.batch, options.resolution, options.resolution, 3)
-        return jax.lax.scan(step, jnp.zeros(shape, values.dtype), batches)[0]
+        shape = (sizes.batch, sizes.resolution, sizes.resolution, 3)
+        return jax.lax.scan(step, jnp.zeros(shape, rows.dtype), batches)[0]
 
-    def work(batches=batches):
-        return program(values, tables, batches).block_until_ready()
+    def run(batches: np.ndarray = batches) -> jax.Array:
+        return program(rows, tables, batches).block_until_ready()
 
-    return options.rows, work, lambda: np.asarray(work(batches[:1]))
+    expected = [by_pandas(row, pixels, sizes.resolution) for row in values[:3].astype(np.float64)]
+    np.testing.assert_allclose(np.asarray(run(batches[:1]))[:3], expected, rtol=0, atol=2e-7)
+    written = 4 * 3 * sizes.resolution**2 * batches.size
+    return Side(run, sizes.rows, Work(moved=written + values.nbytes))
 
 
-def host(way: Callable, values: np.ndarray, pixels: np.ndarray, options):
-    """Returns number of rows, work, and the first images of it."""
-    rows = values[: options.sample].astype(np.float64)
+def host(make: Callable[[np.ndarray], Callable], size: str) -> Side:
+    """Returns the side that paints some rows, one after another."""
+    sizes = SIZES[size]
+    values, pixels = data(sizes)
+    way, rows = make(pixels), values[: sizes.sample].astype(np.float64)
 
-    def painted(row: np.ndarray) -> np.ndarray:
-        # The cast is for the device.
-        return way(row, pixels, options.resolution).astype(np.float32)
-
-    def work():
+    def run() -> None:
         for row in rows:
-            painted(row)
+            # The cast is for the device.
+            way(row, pixels, sizes.resolution).astype(np.float32)
 
-    return len(rows), work, lambda: np.stack([painted(row) for row in rows[: options.batch]])
+    return Side(run, len(rows))
 
 
 def by_pandas(row: np.ndarray, pixels: np.ndarray, resolution: int) -> np.ndarray:
+    import pandas as pd
+
     frame = pd.DataFrame({"row": pixels[:, 0], "column": pixels[:, 1], "value": row.clip(0, 1)})
     groups = frame.groupby(["row", "column"], as_index=False)
     image = np.zeros((resolution, resolution, 3))
@@ -139,14 +125,12 @@ def by_numpy(pixels: np.ndarray) -> Callable:
     return way
 
 
-def check(first: dict[str, np.ndarray]) -> None:
-    """Makes sure that the first images of all ways are the same."""
-    for name, images in first.items():
-        count = min(len(images), len(first["pandas"]))
-        np.testing.assert_allclose(
-            images[:count], first["pandas"][:count], rtol=0, atol=2e-7, err_msg=name
-        )
-
-
-if __name__ == "__main__":
-    main()
+ROWS = (
+    Row(
+        "images.paint", "images of rows", "rows/s", device,
+        {
+            "pandas, original": Peer(functools.partial(host, lambda pixels: by_pandas)),
+            "numpy": Peer(functools.partial(host, by_numpy)),
+        },
+    ),
+)  # fmt: skip

@@ -1,226 +1,123 @@
-"""Training of the Simple NN, side by side with the same networks in PyTorch.
-
-    python benchmarks/simple_nn.py [--steps=20] [--repetitions=3]
-
-Three ways in PyTorch, each one network after another:
+"""The Simple NN beside the same network in PyTorch: the original's way, and two faster ones.
 
 * original: a Dataset of single rows, a DataLoader with the default collation, `optim.Adam`;
 * tuned: rows sliced from tensors in memory;
 * fused: as tuned, with the fused Adam.
 
-An epoch is extrapolated from `--steps` steps; an epoch of training only, no validation.
+PyTorch trains one network after another, so that its time is that of one, and an epoch is its steps
+and a pass over the held-out tenth.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import time
+import functools
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from moa_jax.recipes import simple_nn
-from moa_jax.training import members
-from moa_jax.training.layout import Settings
-from moa_jax.training.loop import StageRun
-from moa_jax.training.parallel import Devices
-from moa_jax.training.stage import Forward
-from moa_jax.training.trees import Batches
+from benchmarks.row import Peer, Row, Side
+from moa_jax.recipes.simple_nn import Config
 
-try:
+if TYPE_CHECKING:
     import torch
-    from torch import nn
-except ImportError:
-    raise SystemExit(
-        "torch: expected for the comparison, not installed; pip install moa-jax[torch]"
-    ) from None
 
-FOLDS = 5
-CONFIG = simple_nn.Config()
-# Adam reads parameter, gradient and two moments and writes all but the gradient.
-ADAM_PASSES = 7
+    from benchmarks.training import Training
 
 
-def main(arguments: list[str] | None = None) -> None:
-    sizes = _sizes(arguments)
-    threads = len(os.sched_getaffinity(0))
-    torch.set_num_threads(threads)
-    # On one core its own time is the same as the wall's, without that of other processes.
-    clock = time.process_time if threads == 1 else time.perf_counter
-    x, y = random_data(sizes)
-    steps_per_epoch = members.num_batches(sizes.rows, sizes.batch)
-    ways = {
-        "moa_jax": (moa_jax_steps(x, y, sizes), FOLDS * sizes.steps),
-        "original": (original_steps(x, y, sizes), sizes.steps),
-        "tuned": (tuned_steps(x, y, sizes, fused=False), sizes.steps),
-        "fused": (tuned_steps(x, y, sizes, fused=True), sizes.steps),
-    }
-    for run, _ in ways.values():
-        run()
-    wall = {name: [] for name in ways}
-    processor = {name: [] for name in ways}
-    rates: dict[str, list[float]] = {}
-    for _ in range(sizes.repetitions):
-        for name, (run, member_steps) in ways.items():
-            start, start_processor = time.perf_counter(), time.process_time()
-            run()
-            wall[name].append((time.perf_counter() - start) / member_steps)
-            processor[name].append((time.process_time() - start_processor) / member_steps)
-        for name, rate in machine_rates(sizes, clock):
-            rates.setdefault(name, []).append(rate)
+class Sizes(NamedTuple):
+    """Training rows of a member, width of both hidden layers, and so on."""
 
-    print(f"{threads} threads, jax {jax.__version__}, torch {torch.__version__}")
-    print(f"median of {sizes.repetitions} x {sizes.steps} steps, per member")
-    print(f"{'':10}{'ms/step':>10}{'s/epoch':>10}{'ratio':>8}{'CPU ms':>10}{'ratio':>8}")
-    for name in ways:
-        step, work = np.median(wall[name]), np.median(processor[name])
-        ratio = np.median(np.divide(wall[name], wall["moa_jax"]))
-        work_ratio = np.median(np.divide(processor[name], processor["moa_jax"]))
-        print(
-            f"{name:10}{step * 1e3:10.1f}{step * steps_per_epoch:10.2f}{ratio:8.2f}"
-            f"{work * 1e3:10.1f}{work_ratio:8.2f}"
-        )
-    steps = processor["moa_jax"] if threads == 1 else wall["moa_jax"]
-    _print_bounds(sizes, min(steps), rates)
+    rows: int = 19_753
+    features: int = 1_091
+    hidden: int = 2048
+    outputs: int = 206
+    batch: int = 128
 
 
-def _sizes(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    for name, default, meaning in (
-        ("rows", 17_558, "training rows of a member"),
-        ("features", 1_091, "inputs"),
-        ("hidden", CONFIG.hidden, "width of both hidden layers"),
-        ("outputs", 206, "targets"),
-        ("batch", CONFIG.batch_size, "rows per step"),
-        ("steps", 20, "steps per repetition"),
-        ("repetitions", 3, "repetitions, of which the median counts"),
-    ):
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} ({default})")
-    return parser.parse_args(arguments)
+CONFIG = Config()
+SIZES = {
+    "tiny": Sizes(96, 9, 16, 5, 16),
+    "quick": Sizes(rows=1_024),
+    "full": Sizes(),
+}
+# The steps that are timed of several members are fewer.
+MOST_STEPS = {"tiny": 4, "quick": 10, "full": 10_000}
 
 
-def _print_bounds(sizes: argparse.Namespace, step: float, rates: dict[str, list[float]]) -> None:
-    stream = max(rates.pop("stream"))
-    best = max(rates, key=lambda name: max(rates[name]))
-    peak = max(rates[best])
-    flops, moved = step_flops(sizes), ADAM_PASSES * 4 * num_kernel_parameters(sizes)
-    matmul, adam = flops / peak, moved / stream
-    print(f"matrix-product peak {peak / 1e9:.0f} GFLOP/s ({best}); stream {stream / 1e9:.0f} GB/s")
-    print(
-        f"a step is {flops / 1e9:.2f} GFLOP of matrix products: at the peak {matmul * 1e3:.1f} ms, "
-        f"{matmul / step:.0%} of our best"
+def sizes_of(size: str, count: int) -> Sizes:
+    sizes = SIZES[size]
+    steps = max(1, min(sizes.rows // sizes.batch, MOST_STEPS[size] // count))
+    return sizes if count == 1 else sizes._replace(rows=steps * sizes.batch)
+
+
+@functools.lru_cache(1)
+def training(size: str, count: int) -> Training:
+    sizes = sizes_of(size, count)
+    x, y = _data(sizes)
+    return training_on(x, y, Config(hidden=sizes.hidden, batch_size=sizes.batch), count)
+
+
+def training_on(x: np.ndarray, y: np.ndarray, config: Config, count: int) -> Training:
+    """Returns members of the recipe's own network and training."""
+    from benchmarks.training import Training, folds_of
+    from moa_jax.training.stage import Forward
+
+    stage = config.stage(
+        name="benchmark/scored",
+        forward=Forward(config.network(y.shape[1]), inner="auto"),
+        members=folds_of(len(x), count),
+        member_data=np.zeros(count, np.int32),
+        shared=x,
+        targets=y,
     )
-    print(
-        f"Adam moves {moved / 1e6:.0f} MB: at the stream {adam * 1e3:.1f} ms; "
-        f"both at their peaks are {(matmul + adam) / step:.0%} of our best step"
-    )
+    return Training(stage)
 
 
-def random_data(sizes: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
-    """Returns inputs and rare 0/1 targets of so many rows that a fold leaves `rows` to train on."""
-    generator = np.random.default_rng(0)
-    rows = -(-sizes.rows * FOLDS // (FOLDS - 1))
-    x = generator.normal(size=(rows, sizes.features)).astype(np.float32)
-    y = (generator.random((rows, sizes.outputs)) < 0.004).astype(np.float32)
-    return x, y
+def _data(sizes: Sizes) -> tuple[np.ndarray, np.ndarray]:
+    from benchmarks.training import random_data
+
+    return random_data(sizes.rows, sizes.features, sizes.outputs)
 
 
-def layer_shapes(sizes: argparse.Namespace) -> list[tuple[int, int]]:
+def layer_shapes(sizes: Sizes) -> list[tuple[int, int]]:
     widths = [sizes.features, sizes.hidden, sizes.hidden, sizes.outputs]
     return list(zip(widths[:-1], widths[1:], strict=True))
 
 
-def num_kernel_parameters(sizes: argparse.Namespace) -> int:
-    return sum(fan_in * fan_out for fan_in, fan_out in layer_shapes(sizes))
+def flops(sizes: Sizes) -> int:
+    """Returns the floating-point operations of the matrix products of a batch, forward."""
+    return 2 * sizes.batch * sum(fan_in * fan_out for fan_in, fan_out in layer_shapes(sizes))
 
 
-def step_flops(sizes: argparse.Namespace) -> int:
-    """Returns the floating-point operations of a step's matrix products: forward, twice back."""
-    return 3 * 2 * sizes.batch * num_kernel_parameters(sizes)
+def steps(count: int, size: str) -> Side:
+    return training(size, count).steps(flops(SIZES[size]))
 
 
-def machine_rates(
-    sizes: argparse.Namespace, clock: Callable[[], float]
-) -> Iterator[tuple[str, float]]:
-    """Yields names and rates: FLOP/s of the network's matrix products, and B/s of `a + 2 b`."""
-
-    def seconds(run: Callable[[], None], count: int = 5) -> float:
-        run()
-        times = []
-        for _ in range(count):
-            start = clock()
-            run()
-            times.append(clock() - start)
-        return min(times)
-
-    products = {
-        "forward": lambda x, w, d: x @ w,
-        "gradient of inputs": lambda x, w, d: d @ w.T,
-        "gradient of kernel": lambda x, w, d: x.T @ d,
-    }
-    for fan_in, fan_out in layer_shapes(sizes):
-        flops = 2 * sizes.batch * fan_in * fan_out
-        shapes = ((sizes.batch, fan_in), (fan_in, fan_out), (sizes.batch, fan_out))
-        for name, product in products.items():
-            arrays = [jnp.ones(shape, jnp.float32) for shape in shapes]
-            compiled = jax.jit(product)
-            rate = flops / seconds(lambda f=compiled, a=arrays: f(*a).block_until_ready())
-            yield f"XLA, {name}, {fan_in} x {fan_out}", rate
-            tensors = [torch.ones(shape) for shape in shapes]
-            rate = flops / seconds(lambda f=product, t=tensors: f(*t))
-            yield f"torch, {name}, {fan_in} x {fan_out}", rate
-
-    size = max(2**16, 4 * sizes.hidden**2)
-    triad = jax.jit(lambda a, b: a + 2 * b, donate_argnums=0)
-    state = [jnp.ones(size, jnp.float32)]
-    other = jnp.ones(size, jnp.float32)
-
-    def run():
-        state[0] = triad(state[0], other).block_until_ready()
-
-    yield "stream", 3 * 4 * size / seconds(run)
+def epoch(size: str) -> Side:
+    return training(size, 1).epoch()
 
 
-def moa_jax_steps(x: np.ndarray, y: np.ndarray, sizes: argparse.Namespace) -> Callable[[], None]:
-    """Returns a function that runs the package's train program: `steps` of every member."""
-    fold_of_row = np.arange(len(x)) % FOLDS
-    config = simple_nn.Config(hidden=sizes.hidden, batch_size=sizes.batch)
-    stage = config.stage(
-        name="benchmark/scored",
-        forward=Forward(config.network(sizes.outputs), inner="auto"),
-        members=tuple(members.cross_validation({0: fold_of_row}, base_seed=0)),
-        member_data=np.zeros(FOLDS, np.int32),
-        shared=x,
-        targets=y,
-    )
-    settings = Settings(Devices.available("vmap"), members_at_once=FOLDS)
-    group = StageRun(stage, Path(), settings, None).group(0)
-    used = sizes.steps * sizes.batch
-    orders = [members.epoch_order(0, member, 0, True)[:used] for member in stage.members]
-    table = members.stacked_tables(orders, sizes.batch, sizes.steps)
-    state, batches = group.init(), group.put(Batches(*table))
-
-    def run():
-        nonlocal state
-        state = group.take_steps(state, batches)
-        jax.block_until_ready(state)
-
-    return run
+def forward(size: str) -> Side:
+    ours = training(size, 1)
+    return ours.forward(np.arange(len(ours.stage.shared)), flops(SIZES[size]))
 
 
-class _TorchTraining:
-    """One network of the Simple NN in PyTorch, with the original's optimiser and schedule."""
+class _TorchNetwork:
+    """One network in PyTorch, with the original's optimiser and schedule, and its data."""
 
-    def __init__(self, sizes: argparse.Namespace, fused: bool | None):
+    def __init__(self, sizes: Sizes, fused: bool | None):
+        from torch import nn
+
+        from benchmarks.pytorch import torch
+
+        self.sizes = sizes
+        self.x, self.y = _data(sizes)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # the original's weight norm
             weight_norm = nn.utils.weight_norm
-            layers = []
+            layers: list[nn.Module] = []
             for index, (fan_in, fan_out) in enumerate(layer_shapes(sizes)):
                 layers.append(nn.BatchNorm1d(fan_in))
                 if rate := CONFIG.dropout[index]:
@@ -251,8 +148,19 @@ class _TorchTraining:
         self.schedule.step()
         return loss.item()
 
+    def predict(self, first: int, last: int) -> None:
+        """Predicts rows of the data from `first` to before `last`."""
+        import torch
 
-class _Rows(torch.utils.data.Dataset):
+        self.network.eval()
+        with torch.no_grad():
+            for start in range(first, last, self.sizes.batch):
+                part = self.x[start : min(start + self.sizes.batch, last)]
+                torch.sigmoid(self.network(torch.from_numpy(part))).numpy()
+        self.network.train()
+
+
+class _Rows:
     """Single rows as the original hands them to its loader."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray):
@@ -262,42 +170,89 @@ class _Rows(torch.utils.data.Dataset):
         return len(self.x)
 
     def __getitem__(self, index):
+        import torch
+
         return {
             "x": torch.tensor(self.x[index, :], dtype=torch.float),
             "y": torch.tensor(self.y[index, :], dtype=torch.float),
         }
 
 
-def original_steps(x: np.ndarray, y: np.ndarray, sizes: argparse.Namespace) -> Callable[[], None]:
-    """Returns a function that runs `steps` of one network as the original does."""
-    training = _TorchTraining(sizes, fused=None)
-    used = sizes.steps * sizes.batch
-    rows = _Rows(x[: sizes.rows], y[: sizes.rows])
-    sampler = torch.utils.data.RandomSampler(rows, num_samples=used)
-    loader = torch.utils.data.DataLoader(rows, batch_size=sizes.batch, sampler=sampler)
+def original_batches(own: _TorchNetwork) -> Callable[[], Iterator]:
+    """Returns what makes an epoch's batches as the original does."""
+    import torch
 
-    def run():
-        for batch in loader:
-            training.step(batch["x"], batch["y"])
-
-    return run
+    sizes = own.sizes
+    rows = _Rows(own.x[: sizes.rows], own.y[: sizes.rows])
+    loader = torch.utils.data.DataLoader(rows, batch_size=sizes.batch, shuffle=True)
+    return lambda: ((batch["x"], batch["y"]) for batch in loader)
 
 
-def tuned_steps(
-    x: np.ndarray, y: np.ndarray, sizes: argparse.Namespace, fused: bool
-) -> Callable[[], None]:
-    """Returns a function that runs `steps` of one network on rows sliced from tensors."""
-    training = _TorchTraining(sizes, fused)
-    inputs, targets = torch.tensor(x[: sizes.rows]), torch.tensor(y[: sizes.rows])
+def sliced_batches(own: _TorchNetwork) -> Callable[[], Iterator]:
+    """Returns what makes an epoch's batches of rows sliced from tensors."""
+    import torch
 
-    def run():
+    sizes = own.sizes
+    inputs, targets = torch.tensor(own.x[: sizes.rows]), torch.tensor(own.y[: sizes.rows])
+
+    def batches() -> Iterator:
         order = torch.randperm(sizes.rows)
-        for start in range(0, sizes.steps * sizes.batch, sizes.batch):
+        for start in range(0, sizes.rows, sizes.batch):
             rows = order[start : start + sizes.batch]
-            training.step(inputs[rows], targets[rows])
+            yield inputs[rows], targets[rows]
 
-    return run
+    return batches
 
 
-if __name__ == "__main__":
-    main()
+WAYS: dict[str, tuple[Callable, bool | None]] = {
+    "PyTorch, original": (original_batches, None),
+    "PyTorch, tuned": (sliced_batches, False),
+    "PyTorch, fused Adam": (sliced_batches, True),
+}
+
+
+def torch_steps(way: str, count: int, validates: bool, size: str) -> Side:
+    """Returns the side that takes an epoch's steps of one network, and validates it if asked."""
+    make, fused = WAYS[way]
+    own = _TorchNetwork(sizes_of(size, count), fused)
+    batches = make(own)
+
+    def run() -> None:
+        for x, y in batches():
+            own.step(x, y)
+        if validates:
+            own.predict(own.sizes.rows, len(own.x))
+
+    return Side(run, 1 if validates else -(-own.sizes.rows // own.sizes.batch))
+
+
+def torch_forward(size: str) -> Side:
+    own = _TorchNetwork(SIZES[size], None)
+    return Side(lambda: own.predict(0, len(own.x)), len(own.x))
+
+
+def _peers(count: int, validates: bool = False) -> dict[str, Peer]:
+    return {
+        way: Peer(
+            functools.partial(torch_steps, way, count, validates), ("torch",), "moa-jax[torch]"
+        )
+        for way in WAYS
+    }
+
+
+ROWS = (
+    Row("simple_nn.step", "step of one member", "ms", functools.partial(steps, 1), _peers(1)),
+    Row("simple_nn.epoch", "epoch with validation", "s", epoch, _peers(1, True)),
+    Row(
+        "simple_nn.forward", "prediction by one member", "rows/s", forward,
+        {"PyTorch": Peer(torch_forward, ("torch",), "moa-jax[torch]")},
+    ),
+    Row(
+        "simple_nn.members_5", "step of one member, five at once", "ms",
+        functools.partial(steps, 5), _peers(5),
+    ),
+    Row(
+        "simple_nn.members_10", "step of one member, ten at once", "ms",
+        functools.partial(steps, 10), _peers(10),
+    ),
+)  # fmt: skip

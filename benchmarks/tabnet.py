@@ -1,185 +1,59 @@
-"""TabNet beside pytorch-tabnet: time of a training step, or losses at equal settings.
+"""TabNet beside pytorch-tabnet: steps, epochs and predictions at the winner's sizes.
 
-    python benchmarks/tabnet.py speed [--steps=4] [--repetitions=5]
-    python benchmarks/tabnet.py quality [--seeds=5]
-
-`speed` trains one network, and ten members one after another and stacked, at the winner's sizes
-on random data; an epoch is extrapolated from `--steps` steps. pytorch-tabnet takes its own steps:
-
-* library: with its Dataset and DataLoader;
-* tuned: on rows sliced from tensors.
-
-`quality` trains both on one fold of the embedded data and of a small simulated set. The log loss
-of the fold is that of the kept epochs, one network for each seed.
+pytorch-tabnet takes its own steps, one network after another: `library` with its Dataset and
+DataLoader, `tuned` on rows sliced from tensors. From its version 4 on it also multiplies every mask
+with a matrix of column groups, an identity here; 3.1.1 is the fairer opponent:
+`pip install pytorch-tabnet==3.1.1`.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import dataclasses
-import importlib.metadata
-import io
-import os
-import time
-import warnings
-from collections.abc import Callable
-from pathlib import Path
+import functools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
-from scipy.special import expit
 
-from moa_jax.data import folds, simulate, tables
-from moa_jax.models.tabnet import TabNet
-from moa_jax.recipes import nn_tabnet
-from moa_jax.training import members
-from moa_jax.training.layout import Settings
-from moa_jax.training.loop import StageRun
-from moa_jax.training.metrics import mean_log_loss
-from moa_jax.training.parallel import Devices
-from moa_jax.training.stage import Forward, Stage
-from moa_jax.training.trees import Batches
+from benchmarks.row import Peer, Row, Side
+from moa_jax.recipes.nn_tabnet import TabNetConfig
 
-try:
-    import torch
-    from pytorch_tabnet.metrics import Metric
+if TYPE_CHECKING:
     from pytorch_tabnet.tab_model import TabNetRegressor
-    from pytorch_tabnet.utils import TorchDataset
-except ImportError as error:
-    raise SystemExit(
-        f"{error.name}: expected for the comparison, not installed; "
-        "pip install moa-jax[torch] pytorch-tabnet"
-    ) from None
 
-FOLDS = 10
+    from benchmarks.training import Training
+    from moa_jax.models.tabnet import TabNet
+    from moa_jax.training.members import Member
+    from moa_jax.training.stage import Stage
+
 CODES = {"cat_idxs": (0, 1), "cat_dims": (3, 2), "cat_emb_dim": (1, 1)}
+CONFIG = TabNetConfig()
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    modes = parser.add_subparsers(required=True)
-    winner = nn_tabnet.TabNetConfig()
-    for mode, run, sizes in (
-        (
-            "speed",
-            speed,
-            (
-                ("rows", 19_753, "training rows of a member"),
-                ("features", 1_497, "inputs"),
-                ("outputs", 206, "targets"),
-                ("batch", winner.batch_size, "rows per step"),
-                ("steps", 4, "steps per repetition"),
-                ("repetitions", 5, "repetitions, of which the median counts"),
-            ),
-        ),
-        (
-            "quality",
-            quality,
-            (
-                ("seeds", 5, "networks of each kind"),
-                ("rows", 1_200, "simulated rows"),
-                ("genes", 100, "their genes"),
-                ("batch", 256, "rows per step"),
-                ("epochs", winner.epochs, "longest training"),
-            ),
-        ),
-    ):
-        subparser = modes.add_parser(mode)
-        subparser.set_defaults(run=run)
-        for name, default, meaning in sizes:
-            subparser.add_argument(
-                f"--{name}", type=int, default=default, help=f"{meaning} ({default})"
-            )
-    sizes = parser.parse_args(arguments)
-    threads = len(os.sched_getaffinity(0))
-    torch.set_num_threads(threads)
-    version = importlib.metadata.version("pytorch-tabnet")
-    print(
-        f"{threads} threads, jax {jax.__version__}, torch {torch.__version__}, "
-        f"pytorch-tabnet {version}"
-    )
-    sizes.run(sizes)
+class Sizes(NamedTuple):
+    """Training rows of a member, inputs, targets and rows per step."""
+
+    rows: int = 19_753
+    features: int = 1_497
+    outputs: int = 206
+    batch: int = CONFIG.batch_size
 
 
-def speed(sizes: argparse.Namespace) -> None:
-    """Prints times of a step, per member, and their ratios to one member of ours."""
-    generator = np.random.default_rng(0)
-    x = generator.normal(size=(-(-sizes.rows * FOLDS // (FOLDS - 1)), sizes.features))
-    x[:, :2] = generator.integers(0, 2, (len(x), 2))
-    x, y = x.astype(np.float32), generator.random((len(x), sizes.outputs)) < 0.004
-    y = y.astype(np.float32)
-    config = dataclasses.replace(nn_tabnet.TabNetConfig(), batch_size=sizes.batch)
-    library = library_network(config, sizes.outputs, seed=0)
-    ways = {
-        "one": (our_steps(x, y, config, sizes.steps, 1, "loop"), 1),
-        "ten in turn": (our_steps(x, y, config, sizes.steps, FOLDS, "loop"), FOLDS),
-        "ten stacked": (our_steps(x, y, config, sizes.steps, FOLDS, "vmap"), FOLDS),
-        "library": (library_steps(library, x[: sizes.rows], y[: sizes.rows], sizes), 1),
-        "tuned": (tuned_steps(library, x[: sizes.rows], y[: sizes.rows], sizes), 1),
-    }
-    for run, _ in ways.values():
-        run()
-    wall = {name: [] for name in ways}
-    processor = {name: [] for name in ways}
-    for _ in range(sizes.repetitions):
-        for name, (run, networks) in ways.items():
-            start, start_processor = time.perf_counter(), time.process_time()
-            run()
-            steps = networks * sizes.steps
-            wall[name].append((time.perf_counter() - start) / steps)
-            processor[name].append((time.process_time() - start_processor) / steps)
-    steps_per_epoch = members.num_batches(sizes.rows, sizes.batch)
-    print(f"median of {sizes.repetitions} x {sizes.steps} steps, per member; ratios to it of both")
-    print(f"{'':12}{'ms/step':>9}{'s/epoch':>9}{'library':>9}{'tuned':>9}{'CPU ms':>9}", end="")
-    print(f"{'library':>9}{'tuned':>9}")
-    for name in ways:
-        print(f"{name:12}", end="")
-        for times in (wall, processor):
-            step = np.median(times[name])
-            print(f"{step * 1e3:9.1f}", end="")
-            if times is wall:
-                print(f"{step * steps_per_epoch:9.2f}", end="")
-            for other in ("library", "tuned"):
-                print(f"{np.median(np.divide(times[other], times[name])):9.2f}", end="")
-        print()
+SIZES = {"tiny": Sizes(96, 9, 5, 32), "quick": Sizes(rows=2 * CONFIG.batch_size), "full": Sizes()}
 
 
-def our_steps(
-    x: np.ndarray,
-    y: np.ndarray,
-    config: nn_tabnet.TabNetConfig,
-    steps: int,
-    count: int,
-    inner: str,
-) -> Callable[[], None]:
-    """Returns a function that runs the package's train program: `steps` of every member."""
-    every = members.cross_validation({0: np.arange(len(x)) % FOLDS}, base_seed=0)
-    stage = our_stage(x, y, config, tuple(every[:count]), inner)
-    settings = Settings(Devices.available("vmap"), members_at_once=count)
-    group = StageRun(stage, Path(), settings, None).group(0)
-    used = steps * config.batch_size
-    orders = [members.epoch_order(0, member, 0, True)[:used] for member in stage.members]
-    table = members.stacked_tables(orders, config.batch_size, steps)
-    state, batches = group.init(), group.put(Batches(*table))
-
-    def run():
-        nonlocal state
-        state = group.take_steps(state, batches)
-        jax.block_until_ready(state)
-
-    return run
+def sizes_of(size: str, count: int) -> Sizes:
+    """Returns the sizes for so many members: the steps that are timed of several are fewer."""
+    sizes = SIZES[size]
+    most = -(-sizes.rows // count) if size == "full" else sizes.rows
+    return sizes._replace(rows=max(sizes.batch, most // sizes.batch * sizes.batch))
 
 
-def our_stage(
-    x: np.ndarray,
-    y: np.ndarray,
-    config: nn_tabnet.TabNetConfig,
-    of: tuple[members.Member, ...],
-    inner: str = "loop",
-) -> Stage:
-    network = TabNet(
-        y.shape[1],
+def network(config: TabNetConfig, outputs: int) -> TabNet:
+    from moa_jax.models.tabnet import TabNet
+
+    return TabNet(
+        outputs,
         config.n_d,
         config.n_a,
         config.n_steps,
@@ -187,12 +61,66 @@ def our_stage(
         mask_type=config.mask_type,
         **CODES,
     )
-    forward = Forward(network, probabilities=lambda out: jax.nn.sigmoid(out[0]), inner=inner)
+
+
+def our_stage(
+    x: np.ndarray, y: np.ndarray, config: TabNetConfig, of: tuple[Member, ...], inner: str = "loop"
+) -> Stage:
+    """Returns the recipe's stage on given data, without the network before it."""
+    import jax
+
+    from moa_jax.training.stage import Forward
+
+    forward = Forward(
+        network(config, y.shape[1]), probabilities=lambda out: jax.nn.sigmoid(out[0]), inner=inner
+    )
     return config.stage(name="benchmark/scored", forward=forward, members=of, shared=x, targets=y)
 
 
-def library_network(config: nn_tabnet.TabNetConfig, outputs: int, seed: int) -> TabNetRegressor:
+def data(sizes: Sizes) -> tuple[np.ndarray, np.ndarray]:
+    from benchmarks.training import random_data
+
+    x, y = random_data(sizes.rows, sizes.features, sizes.outputs)
+    x[:, :2] = np.random.default_rng(0).integers(0, 2, (len(x), 2))
+    return x, y
+
+
+@functools.lru_cache(1)
+def training(size: str, count: int, inner: str) -> Training:
+    from benchmarks.training import Training, folds_of
+
+    sizes = sizes_of(size, count)
+    x, y = data(sizes)
+    config = dataclasses.replace(CONFIG, batch_size=sizes.batch)
+    return Training(our_stage(x, y, config, folds_of(len(x), count), inner))
+
+
+@functools.cache
+def flops(sizes: Sizes) -> float:
+    from benchmarks.training import forward_flops
+
+    return forward_flops(network(CONFIG, sizes.outputs), [(sizes.batch, sizes.features)])
+
+
+def steps(count: int, inner: str, size: str) -> Side:
+    return training(size, count, inner).steps(flops(SIZES[size]))
+
+
+def epoch(size: str) -> Side:
+    return training(size, 1, "loop").epoch()
+
+
+def forward(size: str) -> Side:
+    ours = training(size, 1, "loop")
+    return ours.forward(np.arange(len(ours.stage.shared)), flops(SIZES[size]))
+
+
+def library_network(config: TabNetConfig, outputs: int, seed: int) -> TabNetRegressor:
     """Returns the library's estimator with the same settings, not built yet."""
+    from pytorch_tabnet.tab_model import TabNetRegressor
+
+    from benchmarks.pytorch import torch
+
     return TabNetRegressor(
         n_d=config.n_d,
         n_a=config.n_a,
@@ -212,8 +140,10 @@ def library_network(config: nn_tabnet.TabNetConfig, outputs: int, seed: int) -> 
     )
 
 
-def _built(estimator: TabNetRegressor, features: int, virtual_batch_size: int) -> TabNetRegressor:
-    estimator.input_dim, estimator.virtual_batch_size = features, virtual_batch_size
+def built(sizes: Sizes) -> TabNetRegressor:
+    """Returns the library's estimator as its `fit` has it before the first step."""
+    estimator = library_network(CONFIG, sizes.outputs, seed=0)
+    estimator.input_dim, estimator.virtual_batch_size = sizes.features, CONFIG.virtual_batch_size
     estimator.loss_fn, estimator.augmentations = smoothed_loss, None
     estimator._set_network()
     estimator._set_optimizer()
@@ -221,115 +151,90 @@ def _built(estimator: TabNetRegressor, features: int, virtual_batch_size: int) -
     return estimator
 
 
-def smoothed_loss(logits, targets):
-    """The winner's loss."""
-    p, half = torch.sigmoid(logits), nn_tabnet.TabNetConfig().label_smoothing / 2
+def smoothed_loss(logits: Any, targets: Any) -> Any:
+    """The winner's loss, of tensors."""
+    import torch
+
+    p, half = torch.sigmoid(logits), CONFIG.label_smoothing / 2
     targets = targets.clip(half, 1 - half)
     return -(targets * torch.log(p + 1e-15) + (1 - targets) * torch.log(1 - p + 1e-15)).mean()
 
 
-class SmoothedLoss(Metric):
-    """The same on the validation fold; the library tells metrics by name."""
+def library_batches(x: np.ndarray, y: np.ndarray, batch: int) -> Callable[[], Iterator]:
+    import torch
+    from pytorch_tabnet.utils import TorchDataset
 
-    def __init__(self):
-        self._name, self._maximize = "smoothed", False
-
-    def __call__(self, targets, logits):
-        return float(smoothed_loss(torch.from_numpy(logits), torch.from_numpy(targets)))
+    loader = torch.utils.data.DataLoader(TorchDataset(x, y), batch_size=batch, shuffle=True)
+    return lambda: iter(loader)
 
 
-def library_steps(
-    estimator: TabNetRegressor, x: np.ndarray, y: np.ndarray, sizes: argparse.Namespace
-) -> Callable[[], None]:
-    """Returns a function that takes steps of one network as the library's `fit` does."""
-    _built(estimator, x.shape[1], nn_tabnet.TabNetConfig().virtual_batch_size)
-    rows = TorchDataset(x, y)
-    sampler = torch.utils.data.RandomSampler(rows, num_samples=sizes.steps * sizes.batch)
-    loader = torch.utils.data.DataLoader(rows, batch_size=sizes.batch, sampler=sampler)
+def tuned_batches(x: np.ndarray, y: np.ndarray, batch: int) -> Callable[[], Iterator]:
+    import torch
 
-    def run():
-        for batch, targets in loader:
-            estimator._train_batch(batch, targets)
-
-    return run
-
-
-def tuned_steps(
-    estimator: TabNetRegressor, x: np.ndarray, y: np.ndarray, sizes: argparse.Namespace
-) -> Callable[[], None]:
-    """Returns a function that takes the library's steps on rows sliced from tensors."""
     inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
 
-    def run():
+    def batches() -> Iterator:
         order = torch.randperm(len(inputs))
-        for start in range(0, sizes.steps * sizes.batch, sizes.batch):
-            rows = order[start : start + sizes.batch]
-            estimator._train_batch(inputs[rows], targets[rows])
+        for start in range(0, len(inputs), batch):
+            rows = order[start : start + batch]
+            yield inputs[rows], targets[rows]
 
-    return run
-
-
-def quality(sizes: argparse.Namespace) -> None:
-    """Prints fold losses of both, mean and standard deviation over seeds."""
-    config = dataclasses.replace(
-        nn_tabnet.TabNetConfig(), batch_size=sizes.batch, epochs=sizes.epochs
-    )
-    simulated = simulate.make(
-        rows=sizes.rows, genes=sizes.genes, cells=20, scored=40, nonscored=5, test_rows=0
-    )
-    print("| data | prior | moa_jax | pytorch-tabnet | difference |")
-    print("| --- | --- | --- | --- | --- |")
-    for name, data in (
-        ("embedded", tables.load(tables.sample_folder())),
-        ("simulated", simulated),
-    ):
-        rows = data.take(np.flatnonzero(~data.is_control))
-        codes = [np.searchsorted([24, 48, 72], rows.cp_time), rows.cp_dose == "D2"]
-        x = np.column_stack([*codes, rows.features]).astype(np.float32)
-        y = rows.scored.values.astype(np.float32)
-        fold_of_row = folds.multilabel_stratified(rows.scored.values, 5, 0, shuffle=True)
-        train, valid = np.flatnonzero(fold_of_row), np.flatnonzero(fold_of_row == 0)
-        prior = mean_log_loss(y[valid], np.tile(y[train].mean(0), (len(valid), 1)))
-        ours = our_losses(x, y, train, valid, config, sizes.seeds)
-        theirs = [library_loss(x, y, train, valid, config, seed) for seed in range(sizes.seeds)]
-        found = [f"{np.mean(v):.5f} ± {np.std(v, ddof=1):.5f}" for v in (ours, theirs)]
-        error = np.sqrt((np.var(ours, ddof=1) + np.var(theirs, ddof=1)) / sizes.seeds)
-        difference = f"{np.mean(ours) - np.mean(theirs):+.5f} ± {error:.5f}"
-        print(f"| {name}, {len(x)} rows | {prior:.5f} | {' | '.join(found)} | {difference} |")
+    return batches
 
 
-def our_losses(x, y, train, valid, config, seeds: int) -> list[float]:
-    """Returns the fold's log loss for each seed."""
-    every = tuple(members.Member(seed, 0, train, valid, valid) for seed in range(seeds))
-    settings = Settings(Devices.available("vmap"), members_at_once=seeds)
-    group = StageRun(our_stage(x, y, config, every), Path(), settings, None).group(0)
-    state = group.init()
-    for epoch in range(config.epochs):
-        state, _ = group.validate(group.train_steps(state, epoch))
-        if not state.active.any():
-            break
-    return [mean_log_loss(y[valid], p) for p in group.predict(state, valid)]
+WAYS = {"pytorch-tabnet": library_batches, "pytorch-tabnet, tuned": tuned_batches}
 
 
-def library_loss(x, y, train, valid, config, seed: int) -> float:
-    """Returns the fold's log loss of one of the library's networks."""
-    estimator = library_network(config, y.shape[1], seed)
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        estimator.fit(
-            x[train],
-            y[train],
-            eval_set=[(x[valid], y[valid])],
-            eval_metric=[SmoothedLoss],
-            loss_fn=smoothed_loss,
-            max_epochs=config.epochs,
-            patience=config.patience,
-            batch_size=config.batch_size,
-            virtual_batch_size=config.virtual_batch_size,
-            drop_last=False,
-        )
-        return mean_log_loss(y[valid], expit(estimator.predict(x[valid]).astype(np.float64)))
+def their_steps(way: str, count: int, validates: bool, size: str) -> Side:
+    """Returns the side that takes an epoch's steps of one network, and validates it if asked."""
+    sizes = sizes_of(size, count)
+    (x, y), estimator = data(sizes), built(sizes)
+    batches = WAYS[way](x[: sizes.rows], y[: sizes.rows], sizes.batch)
+
+    def run() -> None:
+        for rows, targets in batches():
+            estimator._train_batch(rows, targets)
+        if validates:
+            estimator.predict(x[sizes.rows :])
+            estimator.network.train()
+
+    return Side(run, 1 if validates else -(-sizes.rows // sizes.batch))
 
 
-if __name__ == "__main__":
-    main()
+def their_forward(size: str) -> Side:
+    sizes = sizes_of(size, 1)
+    (x, _), estimator = data(sizes), built(sizes)
+    return Side(lambda: estimator.predict(x), len(x))
+
+
+def _peer(side: Callable[[str], Side]) -> Peer:
+    return Peer(side, ("torch", "pytorch_tabnet"), "moa-jax[torch] pytorch-tabnet")
+
+
+def _peers(count: int, validates: bool = False) -> dict[str, Peer]:
+    return {way: _peer(functools.partial(their_steps, way, count, validates)) for way in WAYS}
+
+
+ROWS = (
+    Row(
+        "tabnet.step", "step of one member", "ms", functools.partial(steps, 1, "loop"),
+        _peers(1),
+    ),
+    Row("tabnet.epoch", "epoch with validation", "s", epoch, _peers(1, True)),
+    Row(
+        "tabnet.forward", "prediction by one member", "rows/s", forward,
+        {"pytorch-tabnet": _peer(their_forward)},
+    ),
+    Row(
+        "tabnet.members_5", "step of one member, five stacked", "ms",
+        functools.partial(steps, 5, "vmap"), _peers(5), quick=False,
+    ),
+    Row(
+        "tabnet.members_10", "step of one member, ten stacked", "ms",
+        functools.partial(steps, 10, "vmap"), _peers(10), quick=False,
+    ),
+    Row(
+        "tabnet.in_turn_10", "step of one member, ten in turn", "ms",
+        functools.partial(steps, 10, "loop"), _peers(10), quick=False,
+    ),
+)  # fmt: skip

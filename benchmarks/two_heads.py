@@ -1,117 +1,112 @@
-"""Processor seconds per epoch of the 2-heads network, one and ten members, beside Keras.
+"""The 2-heads network beside Keras: steps and epochs at the original's sizes, as in its v1.
 
-    JAX_NUM_CPU_DEVICES=1 taskset -c 0 python benchmarks/two_heads.py
-
-Full size: the original's inputs, 206 targets, batches of 128 (v1). Keras runs in a process of its
-own, in the Python that `--keras_python` names, on the backend that KERAS_BACKEND names (PyTorch
-by default). Both sides train with the same steps of equal batches of rows that are scaled already;
-ours builds the inputs of each member on the device besides, as in the recipe. Compilation and the
-first epoch are left out. Processor time compares the sides on one core, as above; with several
-cores it also counts threads that spin while they wait.
+Ours builds the inputs of each member on the device besides, as in the recipe; Keras gets rows that
+are scaled already. Keras runs on the backend that KERAS_BACKEND names, PyTorch by default.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
+import functools
 import os
-import subprocess
-import sys
-import time
-from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-WIDTHS, PREDICTORS, TARGETS, BATCH = (772, 100), 447, 206, 128
+from benchmarks.row import Peer, Row, Side
+
+if TYPE_CHECKING:
+    from benchmarks.training import Training
+
+GENES, CELLS, TREATMENT, COMPONENTS = 772, 100, 2, 102
+# What the original's network of these sizes has.
+NUM_PARAMETERS = 2_591_952
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=155, help="steps of an epoch")
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--members", type=int, nargs="+", default=[1, 10])
-    parser.add_argument("--keras_python", default=sys.executable)
-    parser.add_argument("--only", choices=("keras", "jax"), help="print one side's JSON")
-    options = parser.parse_args()
-    if options.only:
-        sides = {"keras": lambda: keras_seconds(options), "jax": lambda: jax_seconds(options)}
-        print(json.dumps(sides[options.only]()))
-        return
-    keras = run("keras", options.keras_python)
-    ours = run("jax", sys.executable)
-    print("| side | members | CPU seconds per epoch | per member | Keras over ours |")
-    print("| --- | --- | --- | --- | --- |")
-    for side, seconds in (("Keras", keras), ("moa_jax", ours)):
-        for members, epoch in seconds.items():
-            each = epoch / int(members)
-            print(f"| {side} | {members} | {epoch:.1f} | {each:.2f} | {keras['1'] / each:.1f} |")
+class Sizes(NamedTuple):
+    """Steps of an epoch, rows per step, targets, and columns of the second input."""
+
+    steps: int = 155
+    batch: int = 128
+    targets: int = 206
+    predictors: int = 447
 
 
-def run(side: str, python: str) -> dict[str, float]:
-    """Returns the seconds per epoch by number of members, measured in a process of its own."""
-    environment = {"KERAS_BACKEND": "torch", **os.environ}
-    command = [python, __file__, *sys.argv[1:], f"--only={side}"]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if result.returncode:
-        raise SystemExit(result.stderr)
-    return json.loads(result.stdout.splitlines()[-1])
+SIZES = {"tiny": Sizes(2, 16, 5, 20), "quick": Sizes(8), "full": Sizes()}
+# The steps that are timed of several members are fewer.
+MOST_STEPS = {"tiny": 4, "quick": 16, "full": 310}
 
 
-def data(options) -> tuple[np.ndarray, np.ndarray]:
-    generator = np.random.default_rng(0)
-    rows = options.steps * BATCH
-    table = generator.normal(size=(rows, sum(WIDTHS) + 2)).astype(np.float32)
-    return table, (generator.random((rows, TARGETS)) < 0.004).astype(np.float32)
+def sizes_of(size: str, count: int) -> Sizes:
+    sizes = SIZES[size]
+    return sizes._replace(steps=max(1, min(sizes.steps, MOST_STEPS[size] // count)))
 
 
-def jax_seconds(options) -> dict[int, float]:
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    import jax
+def data(sizes: Sizes) -> tuple[np.ndarray, np.ndarray]:
+    from benchmarks.training import random_data
 
+    return random_data(sizes.steps * sizes.batch, GENES + CELLS + TREATMENT, sizes.targets)
+
+
+@functools.lru_cache(1)
+def training(size: str, count: int) -> Training:
+    """Returns members of the recipe's own network, inputs and training."""
+    from benchmarks.training import Training, folds_of
     from moa_jax.features.factors import PrincipalComponents
     from moa_jax.features.standard_scale import StandardScale
     from moa_jax.models.two_heads import TwoHeads
     from moa_jax.recipes import two_heads_inputs
     from moa_jax.recipes.two_heads_resnet import Config
     from moa_jax.training import rules
-    from moa_jax.training.layout import Settings
-    from moa_jax.training.loop import StageRun
-    from moa_jax.training.members import Member
-    from moa_jax.training.parallel import Devices
     from moa_jax.training.stage import Forward
 
-    table, targets = data(options)
-    fold = {"scale": StandardScale().fit(table[:2000])}
-    for group, block, count in (("gene", slice(0, 772), 2), ("cell", slice(772, 872), 100)):
-        fitted = PrincipalComponents(count).fit(table[:2000, block].astype(np.float64))
-        fold[f"{group}_components"] = fitted
-    rows = np.arange(len(table))
-    found = {}
-    for count in options.members:
-        stage = Config().adam_stage(
-            lambda stop: rules.lowest_loss(),
-            name="benchmark/scored",
-            forward=Forward(TwoHeads(TARGETS), two_heads_inputs.two_inputs, inner="auto"),
-            members=tuple(Member(seed, 0, rows, rows[:BATCH], rows) for seed in range(count)),
-            shared=table,
-            targets=targets,
-            member_data=two_heads_inputs.member_data(
-                [fold] * count, np.arange(PREDICTORS, dtype=np.int32)
-            ),
-        )
-        settings = Settings(Devices.available(), members_at_once=count)
-        group = StageRun(stage, Path(), settings, None).group(0)
-        state = group.init()
-        for epoch in range(options.epochs + 1):
-            if epoch == 1:
-                start = time.process_time()
-            state = group.train_steps(state, epoch)
-            jax.block_until_ready(state.step)
-        found[count] = (time.process_time() - start) / options.epochs
-    return found
+    sizes = sizes_of(size, count)
+    table, targets = data(sizes)
+    fitted_on = np.random.default_rng(1).normal(size=(500, table.shape[1]))
+    fold: dict[str, Any] = {"scale": StandardScale().fit(fitted_on)}
+    for group, block, width in (
+        ("gene", slice(0, GENES), COMPONENTS - CELLS),
+        ("cell", slice(GENES, GENES + CELLS), CELLS),
+    ):
+        fold[f"{group}_components"] = PrincipalComponents(width).fit(fitted_on[:, block])
+    stage = Config(batch_size=sizes.batch).adam_stage(
+        lambda stop: rules.lowest_loss(),
+        name="benchmark/scored",
+        forward=Forward(TwoHeads(sizes.targets), two_heads_inputs.two_inputs, inner="auto"),
+        members=folds_of(len(table), count),
+        shared=table,
+        targets=targets,
+        member_data=two_heads_inputs.member_data(
+            [fold] * count, np.arange(sizes.predictors, dtype=np.int32)
+        ),
+    )
+    return Training(stage)
 
 
-def keras_seconds(options) -> dict[int, float]:
+@functools.cache
+def flops(sizes: Sizes) -> float:
+    from benchmarks.training import forward_flops
+    from moa_jax.models.two_heads import TwoHeads
+
+    first = GENES + CELLS + TREATMENT + COMPONENTS
+    shapes = [(sizes.batch, first), (sizes.batch, sizes.predictors)]
+    return forward_flops(TwoHeads(sizes.targets), shapes)
+
+
+def steps(count: int, size: str) -> Side:
+    return training(size, count).steps(flops(SIZES[size]))
+
+
+def epoch(size: str) -> Side:
+    return training(size, 1).epoch()
+
+
+def forward(size: str) -> Side:
+    ours = training(size, 1)
+    return ours.forward(np.arange(len(ours.stage.shared)), flops(SIZES[size]))
+
+
+def keras_network(sizes: Sizes) -> Any:
+    os.environ.setdefault("KERAS_BACKEND", "torch")
     from keras import Input, Model, Sequential, layers, losses, optimizers
 
     def dense(*widths, dropout=0.0):
@@ -126,23 +121,65 @@ def keras_seconds(options) -> dict[int, float]:
     def joined(*inputs):
         return layers.Concatenate()(list(inputs))
 
-    input1, input2 = Input((sum(WIDTHS) + 2 + 102,)), Input((PREDICTORS,))
+    input1 = Input((GENES + CELLS + TREATMENT + COMPONENTS,))
+    input2 = Input((sizes.predictors,))
     output1 = dense((512, "elu"), (256, "elu"), dropout=0.2)(input1)
     answer1 = dense((512, "relu"), dropout=0.3)(joined(output1, input2))
     answer2 = dense((512, "elu"), (256, "relu"))(joined(output1, input2, answer1))
     answer3 = dense((256, "elu"))(joined(answer1, answer2))
     answer3b = dense((256, "relu"))(joined(answer1, answer2, answer3))
     answer4 = dense((256, "selu"), (206, "selu"))(joined(output1, answer2, answer3, answer3b))
-    model = Model([input1, input2], dense((TARGETS, "sigmoid"))(answer4))
-    assert model.count_params() == 2_591_952
+    model = Model([input1, input2], dense((sizes.targets, "sigmoid"))(answer4))
+    if sizes[2:] == Sizes()[2:] and model.count_params() != NUM_PARAMETERS:
+        raise ValueError(f"expected {NUM_PARAMETERS} parameters, found {model.count_params()}")
     model.compile(optimizers.Adam(1e-3), losses.BinaryCrossentropy(label_smoothing=5e-4))
-    table, targets = data(options)
-    inputs = [np.concatenate([table, table[:, :102]], axis=1), table[:, :PREDICTORS]]
-    model.fit(inputs, targets, batch_size=BATCH, epochs=1, verbose=0)
-    start = time.process_time()
-    model.fit(inputs, targets, batch_size=BATCH, epochs=options.epochs, verbose=0)
-    return {1: (time.process_time() - start) / options.epochs}
+    return model
 
 
-if __name__ == "__main__":
-    main()
+def keras_fit(count: int, validates: bool, size: str) -> Side:
+    """Returns the side that takes an epoch's steps of one network, and validates it if asked."""
+    sizes = sizes_of(size, count)
+    model, (inputs, targets) = keras_network(sizes), keras_data(sizes)
+    train = sizes.steps * sizes.batch
+    near, far = [a[:train] for a in inputs], [a[train:] for a in inputs]
+    after = {"validation_data": (far, targets[train:])} if validates else {}
+
+    def run() -> None:
+        model.fit(near, targets[:train], batch_size=sizes.batch, epochs=1, verbose=0, **after)
+
+    return Side(run, 1 if validates else sizes.steps)
+
+
+def keras_data(sizes: Sizes) -> tuple[list[np.ndarray], np.ndarray]:
+    table, targets = data(sizes)
+    inputs = [np.concatenate([table, table[:, :COMPONENTS]], axis=1), table[:, : sizes.predictors]]
+    return inputs, targets
+
+
+def keras_forward(size: str) -> Side:
+    sizes = sizes_of(size, 1)
+    model, (inputs, _) = keras_network(sizes), keras_data(sizes)
+    return Side(lambda: model.predict(inputs, batch_size=sizes.batch, verbose=0), len(inputs[0]))
+
+
+def _keras(count: int, validates: bool = False) -> dict[str, Peer]:
+    side = functools.partial(keras_fit, count, validates)
+    return {"Keras": Peer(side, ("keras",), "keras moa-jax[torch]")}
+
+
+ROWS = (
+    Row("two_heads.step", "step of one member", "ms", functools.partial(steps, 1), _keras(1)),
+    Row("two_heads.epoch", "epoch with validation", "s", epoch, _keras(1, True)),
+    Row(
+        "two_heads.forward", "prediction by one member", "rows/s", forward,
+        {"Keras": Peer(keras_forward, ("keras",), "keras moa-jax[torch]")},
+    ),
+    Row(
+        "two_heads.members_5", "step of one member, five at once", "ms",
+        functools.partial(steps, 5), _keras(5),
+    ),
+    Row(
+        "two_heads.members_10", "step of one member, ten at once", "ms",
+        functools.partial(steps, 10), _keras(10),
+    ),
+)  # fmt: skip

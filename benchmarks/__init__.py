@@ -1,0 +1,1 @@
+"""Side by side with the peers, and with what the machine can do: `python -m benchmarks`."""

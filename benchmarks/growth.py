@@ -1,0 +1,172 @@
+"""How cost grows: time and peak memory over rows, features, labels, members and devices.
+
+Every point is a process of its own, at sizes of which one grows. Exponents are slopes of
+least-squares lines through the logarithms: 1 is linear, 0 flat. What is above linear has a reason
+in `REASONS`, or is to be looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import inference, machine, picture
+from benchmarks.running import environment
+from moa_jax.errors import UserError
+from moa_jax.schema import suggestion
+from moa_jax.store import files, memory
+
+Sizes = Mapping[str, int]
+BASES: dict[str, Sizes] = {
+    "quick": {"rows": 600, "features": 100, "labels": 10, "members": 2, "hidden": 64},
+    "full": {"rows": 12_000, "features": 872, "labels": 206, "members": 5, "hidden": 512},
+}
+POINTS: dict[str, dict[str, tuple[int, ...]]] = {
+    "quick": {
+        "rows": (300, 1_200, 4_800),
+        "features": (50, 100, 200),
+        "labels": (5, 20, 80),
+        "members": (1, 3, 9),
+        "devices": (1, 2, 4),
+        "inference": (500, 1_000, 2_000),
+    },
+    "full": {
+        "rows": (3_000, 6_000, 12_000, 24_000, 48_000, 96_000),
+        "features": (200, 400, 900, 2_000, 5_000),
+        "labels": (10, 30, 100, 300, 600),
+        "members": (1, 2, 5, 10, 25, 50),
+        "devices": (1, 2, 4, 8),
+        "inference": (3_000, 10_000, 100_000, 1_000_000),
+    },
+}
+# Of the axis of devices, which share them.
+MEMBERS_OF_DEVICES = 8
+# An exponent beyond this is above linear.
+LINEAR = 1.1
+REASONS = {
+    ("features", "transforms"): "covariances of all columns, and factors of them",
+    ("features", "memory"): "covariances of all columns",
+    ("labels", "folds"): "the library counts all labels anew for each label",
+}
+
+
+def main(only: Sequence[str], size: str, out: Path) -> int:
+    """Measures some axes, or all, prints the table and writes JSON and picture.
+
+    Returns:
+      The exit status: 1 if a point failed.
+
+    Raises:
+      UserError: there is no such axis.
+    """
+    known = POINTS[size]
+    for name in only:
+        if name not in known:
+            axes = ", ".join(known)
+            close = suggestion(name, known)
+            raise UserError(f"--growth --only={name}: expected one of {axes}{close}")
+    found = {
+        "size": size,
+        "base": dict(BASES[size]),
+        "machine": machine.described(),
+        "versions": machine.versions(),
+        "axes": {axis: measured(axis, size) for axis in known if not only or axis in only},
+    }
+    files.write_json(out, found)
+    drawn = out.with_suffix(".svg")
+    files.write_text(drawn, picture.svg(found["axes"]))
+    print(*lines(found), sep="\n")
+    print(f"{out}: all points; {drawn}: their picture", file=sys.stderr)
+    return int(any("error" in point for points in found["axes"].values() for point in points))
+
+
+def measured(axis: str, size: str) -> list[dict[str, Any]]:
+    """Returns the points of an axis: its value, and seconds, bytes or an error by measure."""
+    found = []
+    workdir = inference.trained("quickstart", size) if axis == "inference" else None
+    for value in POINTS[size][axis]:
+        print(f"{axis} {value}", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.growth_point", *_flags(axis, value, size)]
+                + ([f"--workdir={workdir}", f"--file={folder}/new.parquet"] if workdir else []),
+                env=environment() | _devices(axis, value),
+                capture_output=True,
+                text=True,
+            )
+        if workdir:  # else the next point of the same content would find it done
+            shutil.rmtree(workdir / "infer", ignore_errors=True)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or [""])[-1]
+            found.append({"value": value, "error": f"status {done.returncode}: {last}"})
+        else:
+            found.append({"value": value, **json.loads(done.stdout.splitlines()[-1])})
+    return found
+
+
+def _flags(axis: str, value: int, size: str) -> list[str]:
+    sizes = dict(BASES[size])
+    if axis == "devices":
+        sizes["members"] = MEMBERS_OF_DEVICES
+    else:
+        sizes["rows" if axis == "inference" else axis] = value
+    return [f"--{name}={number}" for name, number in sizes.items()]
+
+
+def _devices(axis: str, value: int) -> dict[str, str]:
+    return {"JAX_NUM_CPU_DEVICES": str(value if axis == "devices" else 1)}
+
+
+def exponent(points: Sequence[tuple[float, float]]) -> float:
+    """Returns the slope of the line through the logarithms of points, each above 0.
+
+    >>> round(exponent([(10, 3), (100, 300), (1000, 30000)]), 6)
+    2.0
+    """
+    x, y = np.log(np.array(points, float)).T
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def measures(points: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """Returns the points of an axis that are above 0, by measure."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for point in points:
+        for name, cost in point.items():
+            if name not in ("value", "error") and cost > 0:
+                found.setdefault(name, []).append((point["value"], cost))
+    return found
+
+
+def lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the table of exponents in Markdown, and what it was made on."""
+    yield "| over | of | smallest | largest | exponent | above linear |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for axis, points in found["axes"].items():
+        for name, costs in measures(points).items():
+            if len(costs) < 2:
+                continue
+            slope = exponent(costs)
+            why = REASONS.get((axis, name), "not explained") if slope > LINEAR else ""
+            ends = [f"{value:,}: {_said(name, cost)}" for value, cost in (costs[0], costs[-1])]
+            yield f"| {axis} | {name} | {' | '.join(ends)} | {slope:.2f} | {why} |"
+    yield ""
+    for axis, points in found["axes"].items():
+        for point in points:
+            if "error" in point:
+                yield f"{axis} {point['value']:,}: {point['error']}"
+    base = ", ".join(f"{name} {number:,}" for name, number in found["base"].items())
+    about = found["machine"]
+    yield f"Each from {base}; devices share {MEMBERS_OF_DEVICES} members."
+    yield f"{about['date']}; {about['processor']}, {about['cores']} cores; load {about['load']}."
+
+
+def _said(name: str, cost: float) -> str:
+    return memory.size(cost) if name == "memory" else f"{cost:.3g} s"

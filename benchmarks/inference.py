@@ -1,0 +1,145 @@
+"""New rows predicted by finished runs, each system's networks loaded once.
+
+A run of the size is trained first, on the embedded data and for no longer than its files take to be
+there: what its networks predict is worth nothing, how long they take is not changed by that. Work
+folders lie in `runs/benchmarks` and serve the next run of the same code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.row import Row, Side, Work
+from benchmarks.running import ROOT
+from benchmarks.start import process
+
+if TYPE_CHECKING:
+    from moa_jax.data.dataset import Dataset
+    from moa_jax.engine.prediction import LoadedEnsemble
+
+ROWS_PREDICTED = {"tiny": 20, "quick": 1_000, "full": 20_000}
+SHORT = {
+    "quickstart": (
+        "models.profile_nn.steps=(50,50)", "models.simple_nn_old.epochs=1", "explain.model=none",
+    ),
+    "three_stage_nn": tuple(
+        f"models.three_stage_nn.{stage}.epochs=1" for stage in ("nonscored", "scored", "stacked")
+    ),
+    "nn_tabnet": ("models.nn_tabnet.nonscored.epochs=1", "models.nn_tabnet.scored.epochs=1"),
+    "two_heads_resnet": (
+        "models.two_heads_resnet.epochs=1", "models.two_heads_resnet.loop_epochs=1",
+    ),
+    "deepinsight_efficientnet_b3": ("models.efficientnet_b3.epochs=1",),
+    "deepinsight_resnest": ("models.resnest_v1.epochs=1",),
+}  # fmt: skip
+TINY = {
+    "quickstart": (
+        "models.profile_nn.members=5", "models.profile_nn.folds=2", "models.simple_nn_old.folds=2",
+        "models.simple_nn_old.seeds=(0,)", "models.logistic.folds=2", "models.logistic.c=(0.01,)",
+        "models.trees.folds=2", "models.trees.rounds=(5,)",
+    ),
+    "two_heads_resnet": ("models.two_heads_resnet.folds=2",),
+    "deepinsight_efficientnet_b3": ("models.efficientnet_b3.resolution=33",),
+    "deepinsight_resnest": ("models.resnest_v1.resolution=33",),
+}  # fmt: skip
+# Of the quickstart, which has no smaller variant, and of all others.
+VARIANTS = {"tiny": ":smoke", "quick": ":smoke", "full": ":sample"}
+
+
+def configuration(name: str, size: str) -> list[str]:
+    """Returns the flags that describe a run."""
+    variant = "" if name == "quickstart" else VARIANTS[size]
+    fields = SHORT[name] + (TINY.get(name, ()) if size == "tiny" else ())
+    return [f"--config={name}{variant}", *(f"--config.{field}" for field in fields)]
+
+
+def trained(name: str, size: str) -> Path:
+    """Returns the work folder of a run, which is trained where this code has not done it yet."""
+    flags = configuration(name, size)
+    sources = sorted([*ROOT.glob("moa_jax/**/*.py"), *ROOT.glob("configs/*.py")])
+    content = b"".join(path.read_bytes() for path in sources) + repr(flags).encode()
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    parent = ROOT / "runs" / "benchmarks"
+    workdir = parent / f"{name}-{size}-{digest}"
+    if not (workdir / "submission.csv").exists():
+        for old in parent.glob(f"{name}-{size}-*"):
+            shutil.rmtree(old)
+        process("-m", "moa_jax.launch", *flags, f"--workdir={workdir}")
+    return workdir
+
+
+@functools.lru_cache(1)
+def loaded(name: str, size: str) -> tuple[LoadedEnsemble, Path]:
+    from moa_jax import config as configurations
+    from moa_jax.engine.prediction import LoadedEnsemble
+    from moa_jax.recipes import RECIPES
+    from moa_jax.store import files
+    from moa_jax.store.workdir import Workdir
+
+    folder = trained(name, size)
+    config = configurations.parse(files.read_json(folder / "config.json")["config"], RECIPES)
+    return LoadedEnsemble.load(config, Workdir(folder)), folder
+
+
+def rows_like(dataset: Dataset, count: int) -> Dataset:
+    """Returns so many rows near those of a data set, no two alike."""
+    rows = dataset.take(np.resize(np.arange(len(dataset)), count))
+    noise = np.random.default_rng(0).normal(scale=1e-3, size=rows.features.shape)
+    ids = np.array([f"new_{number}" for number in range(count)], object)
+    return dataclasses.replace(rows, ids=ids, features=rows.features + noise)
+
+
+def flops_of(folder: Path) -> float:
+    """Returns the operations of the matrix products of one row in all networks of a model.
+
+    Kernels of a network are arrays of two axes; those of convolutions work on every pixel and are
+    not counted, so that an image network has no bound here.
+    """
+    found = 0.0
+    for path in folder.glob("*/members/*.npz"):
+        with np.load(path, allow_pickle=False) as stored:
+            shapes = [stored[name].shape for name in stored.files]
+        if any(len(shape) == 4 for shape in shapes):
+            return 0.0
+        found += 2.0 * sum(np.prod(shape) for shape in shapes if len(shape) == 2)
+    return found
+
+
+def predicts(name: str, model: str, size: str) -> Side:
+    """Returns the side that predicts by one model of a run, or by all and their blend for none."""
+    from moa_jax.data import tables
+
+    ensemble, folder = loaded(name, size)
+    dataset = tables.load(tables.sample_folder())
+    rows = ensemble.levelled(rows_like(dataset, ROWS_PREDICTED[size]))
+    run: Any = ensemble.predict if not model else ensemble.predicts[model]
+    models = [model] if model else list(ensemble.predicts)
+    flops = len(rows) * sum(flops_of(folder / one) for one in models)
+    work = Work(flops, rows.features.nbytes) if flops else None
+    return Side(lambda: run(rows), len(rows), work)
+
+
+def _row(name: str, model: str, what: str, quick: bool) -> Row:
+    last = model or name.removeprefix("deepinsight_")
+    side = functools.partial(predicts, name, model)
+    return Row(f"inference.{last}", what, "rows/s", side, most=3, quick=quick)
+
+
+ROWS = (
+    _row("quickstart", "", "all models of the quickstart", True),
+    _row("quickstart", "profile_nn", "60 networks of the quickstart", True),
+    _row("quickstart", "simple_nn_old", "10 networks of the quickstart", True),
+    _row("quickstart", "logistic", "the quickstart's logistic regression", True),
+    *(
+        _row(name, "", "all its networks, at the size for the embedded data", False)
+        for name in SHORT
+        if name != "quickstart"
+    ),
+)
