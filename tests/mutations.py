@@ -329,6 +329,24 @@ MUTATIONS = (
     ),
     Mutation(
         "learners/trees.py",
+        "max(rounds, 2 * grown, FIRST_GROWN)",
+        "int(max(strengths))",
+        "test_learners.py::test_no_more_trees_are_grown_than_a_search_asks_for",
+    ),
+    Mutation(
+        "learners/trees.py",
+        '"lambda_l2": self.ridge,',
+        '"lambda_l2": 0.0,',
+        "test_learners.py::test_trees_draw_rows_and_columns_and_shrink_their_leaves",
+    ),
+    Mutation(
+        "learners/trees.py",
+        '"bagging_freq": 1,',
+        '"bagging_freq": 0,',
+        "test_learners.py::test_trees_draw_rows_and_columns_and_shrink_their_leaves",
+    ),
+    Mutation(
+        "learners/trees.py",
         "booster.model_to_string(self.rounds)",
         "booster.model_to_string()",
         "test_learners.py::test_what_is_stored_is_the_model",

@@ -25,7 +25,8 @@ READ_WITH: Mapping[str, tuple[str, tuple | None]] = {
     "nested_folds": ("method", ("slsqp", "tpe", "per_target")),
     "unlike_splits": ("method", ("slsqp", "tpe", "per_target")),
     **dict.fromkeys(
-        ("rounds", "tree_rate", "leaves", "leaf_rows", "tree_columns"), ("model", ("trees",))
+        ("rounds", "tree_rate", "leaves", "leaf_rows", "tree_ridge", "tree_rows", "tree_columns"),
+        ("model", ("trees",)),
     ),
     "c": ("model", ("logistic", "viability")),
     "components": ("model", ("logistic",)),
