@@ -346,6 +346,72 @@ MUTATIONS = (
         "test_learners.py::test_trees_draw_rows_and_columns_and_shrink_their_leaves",
     ),
     Mutation(
+        "config.py",
+        "return for_question(model, config.data.predict)",
+        "return model",
+        "test_other_folds.py::test_models_of_an_auto_split_follow_what_is_to_be_predicted",
+    ),
+    Mutation(
+        "data/prepared.py",
+        "for_question(model, data.predict)",
+        "model",
+        "prepare/test_layout.py::test_the_rows_to_predict_decide_the_folds",
+    ),
+    Mutation(
+        "prepare/question.py",
+        "for one in compound[treated] if",
+        "for one in compound if",
+        "prepare/test_layout.py::test_the_rows_to_predict_decide_the_folds",
+    ),
+    Mutation(
+        "engine/other_folds.py",
+        'fields: dict[str, Any] = {"split": "stratified"}',
+        "fields: dict[str, Any] = {}",
+        "test_other_folds.py::test_the_other_score_is_that_of_a_run_on_such_folds",
+    ),
+    Mutation(
+        "engine/other_folds.py",
+        "asked == ALL or _is_quick(model)",
+        "True",
+        "test_other_folds.py::test_where_there_is_one_score",
+    ),
+    Mutation(
+        "engine/run.py",
+        "train(other.config, other.workdir, other.dataset, other.models)",
+        "train(other.config, other.workdir, other.dataset)",
+        "test_other_folds.py::test_the_other_score_is_that_of_a_run_on_such_folds",
+    ),
+    Mutation(
+        "command/repair.py",
+        "repair(dataclasses.replace(other.config, answers=alone), other.workdir, other.dataset)",
+        "pass",
+        "test_other_folds.py::test_what_is_finished_is_left_and_what_is_damaged_is_repaired",
+    ),
+    Mutation(
+        "prepare/layout.py",
+        "shutil.rmtree(path, ignore_errors=True)",
+        "pass",
+        "prepare/test_layout.py::test_what_a_killed_preparation_left_is_removed",
+    ),
+    Mutation(
+        "prepare/h5ad.py",
+        'for group in ("layers", "obsm"):',
+        'for group in ("layers",):',
+        "prepare/test_formats.py::test_a_matrix_beside_x",
+    ),
+    Mutation(
+        "prepare/new_rows.py",
+        'described.get("layer", "")',
+        '""',
+        "prepare/test_formats.py::test_a_matrix_beside_x",
+    ),
+    Mutation(
+        "training/predict.py",
+        "for blocks in () if by_seed else views:",
+        "for blocks in views:",
+        "test_honest.py::test_labels_of_a_fold_change_nothing_that_predicts_it[profile_nn]",
+    ),
+    Mutation(
         "learners/trees.py",
         "booster.model_to_string(self.rounds)",
         "booster.model_to_string()",
@@ -1594,8 +1660,8 @@ MUTATIONS = (
     ),
     Mutation(
         "learners/trees.py",
-        "[both[first::workers] for first in range(workers)]",
-        "[both]",
+        "[labels[first::workers] for first in range(workers)]",
+        "[labels]",
         "test_learners.py::test_labels_side_by_side_are_those_one_after_another",
     ),
     Mutation(
