@@ -39,6 +39,16 @@ def tiny(*models, both="logistic", **sections):
     return systems.tiny(*(models or ("logistic", "trees")), **sections)
 
 
+def test_the_log_tells_it(finished):
+    _, record = finished
+    said = other_folds.told(record["other_folds"])
+    loss = record["other_folds"]["scores"][0]["log_loss"]
+    assert said == f"beside that, log loss of new wells of known compounds: logistic {loss:.5f}"
+    assert other_folds.told({"whole": "compounds", "scores": [{"name": "", "log_loss": 0.5}]}) == (
+        "beside that, log loss of new compounds: blend 0.50000"
+    )
+
+
 def complete(config, folder, data):
     workdir = Workdir(folder)
     run.train(config, workdir, data)

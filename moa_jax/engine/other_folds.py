@@ -8,6 +8,7 @@ or all, are trained for their out-of-fold predictions alone.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -138,6 +139,13 @@ def record(other: OtherFolds | None) -> dict[str, Any] | None:
         loss, low, high = scores.interval(losses)
         entries.append({"name": name, "log_loss": loss, "low": low, "high": high})
     return {"whole": other.whole, "scores": entries}
+
+
+def told(found: Mapping[str, Any]) -> str:
+    """Returns what a `record` says, for the log."""
+    what = "new wells of known compounds" if found["whole"] == ROWS else "new compounds"
+    losses = (f"{one['name'] or 'blend'} {one['log_loss']:.5f}" for one in found["scores"])
+    return f"beside that, log loss of {what}: {', '.join(losses)}"
 
 
 def _is_quick(model: Recipe) -> bool:

@@ -288,7 +288,7 @@ def blend(
     controls = {name: s.controls for name, s in blended.items() if s.controls is not None}
     analysed = analysis.analyse(config.blend, dataset, known, tests, weighed.oof, controls)
     analysed["maps"] = _feature_maps(config, workdir, dataset)
-    learned = None
+    learned = beside = None
     if weighed.oof is not None:
         baselines = {name for name, model in config.models.items() if model.recipe == BASELINE}
         learned = answers.learn(
@@ -318,6 +318,8 @@ def blend(
             weighed.record["best_model"],
             weighed.record["best_model_loss"],
         )
+        if beside is not None:
+            logging.info("%s", other_folds.told(beside))
     else:  # what an earlier blend of this folder may have left would be shown with this one
         files.remove(folder / "oof.parquet", folder / "targets.csv")
     files.write_json(folder / "analysis.json", analysed)
