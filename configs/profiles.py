@@ -7,9 +7,10 @@ Nothing is set for a data set. `profile_nn` is a population of dense networks wh
 their hyperparameters, and of which a greedy choice by out-of-fold predictions makes the ensemble.
 Beside it stand the baselines of `configs/baseline.py`, those that apply, on the same folds: whether
 the networks were worth it is in the report. The blend weighs all by out-of-fold predictions.
-Compounds stay whole in folds where they are known; to predict new wells of known compounds set
-`split=stratified` for every model, or `--config.data.groups`. Times, doses and types are those that
-the data have.
+Compounds stay whole in folds where they are known; `--config.data.predict=wells` parts them, to
+predict new wells of known ones, as a prepared folder says where its wells to predict are such. The
+other score is found for logistic regression, and for all with `--config.answers.both_scores=all`.
+Times, doses and types are those that the data have.
 
 Variants: `:networks` without the baselines; `:quick` for fewer members and shorter ones; `:smoke`
 for a size that ends within a minute on the embedded data.
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import ml_collections
 
-from moa_jax.config import ExplainConfig, config_dict, merged_models, variants
+from moa_jax.config import AnswersConfig, ExplainConfig, config_dict, merged_models, variants
 from moa_jax.configs import baseline
 from moa_jax.recipes import profile_nn
 
@@ -34,6 +35,8 @@ SMOKE = {
 }
 
 EXPLAIN = ExplainConfig("best")
+# The score of the other question, of what takes seconds.
+ANSWERS = AnswersConfig(both_scores="logistic")
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
@@ -46,4 +49,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     if "networks" in chosen:
         return networks
     baselines = baseline.get_config("smoke" if "smoke" in chosen else "")
-    return config_dict(merged_models(networks, baselines), data=baseline.DATA, explain=EXPLAIN)
+    return config_dict(
+        merged_models(networks, baselines), data=baseline.DATA, answers=ANSWERS, explain=EXPLAIN
+    )

@@ -18,11 +18,16 @@ class AnswersConfig:
         mechanisms are called confident.
       listed: mechanisms of each well and compound that the CSV lists, beside all confident ones;
         the parquet file has all.
+      both_scores: which models are also trained on the folds of the other question, for the score
+        of new wells of known compounds beside that of new compounds, or the other way round:
+        `none`; the `logistic` regressions, which take seconds; `all`, and their blend. It takes
+        compounds of several wells. Models of Python's classifier are trained on their folds alone.
     """
 
     calibration: str = choice("auto", "auto", "none", "temperature", "isotonic")
     false_discovery_rate: float = number(0.1, 0.001, 0.5)
     listed: int = number(10, 1, 10_000)
+    both_scores: str = choice("none", "none", "logistic", "all")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,8 @@ from moa_jax.schema import switch as switch
 WITHOUT_EFFECT_ON_TRAINING = (
     "data.folder",
     "data.test_features",
+    # What it sets stands in each model's `split`.
+    "data.predict",
     # What these two do to the rows is told by the rows themselves.
     "data.missing_targets",
     "data.other_types",
@@ -57,6 +59,9 @@ class DataConfig:
       groups: what the folds of all models keep whole: `compound`, the compounds of `train_drug`;
         a file with the columns `sig_id` and `group`, its groups; `none`, what each model's `split`
         says; `auto`, the same, and in an honest run compounds where they are known.
+      predict: what is to be predicted, by which models with `split=auto` cut their folds: new
+        `compounds`, which folds keep whole; new `wells` of known ones, which they part; `auto`,
+        compounds where they are known. A prepared folder says which.
       test_features: file of new rows for inference.
       gene_prefixes, cell_prefixes: beginnings of the names of expression's and of viability's
         columns; `*` stands for any text, and of several that fit the longest decides.
@@ -77,6 +82,7 @@ class DataConfig:
     folder: str = ""
     missing_targets: str = choice("error", "error", "mask")
     groups: str = "auto"
+    predict: str = choice("auto", "auto", "compounds", "wells")
     test_features: str = ""
     gene_prefixes: tuple[str, ...] = ("g-",)
     cell_prefixes: tuple[str, ...] = ("c-",)
@@ -297,16 +303,24 @@ def parse(values: Mapping[str, Any], recipes: Mapping[str, type]) -> RunConfig:
 
 
 def _as_the_run_says(model: Any, config: RunConfig) -> Any:
-    """Returns a model with the switches that `honest` and `data.groups` set for all models."""
+    """Returns a model with the switches that fields of the run set for all models."""
     split, groups = model.split, config.data.groups
     if config.honest:
         model = model.honest()
     if groups == "none":
-        return dataclasses.replace(model, split=split)
-    if groups != "auto":
+        model = dataclasses.replace(model, split=split)
+    elif groups != "auto":
         kept = "group" if is_group_file(groups) else "compound"
         return dataclasses.replace(model, split=kept)
-    return model
+    return for_question(model, config.data.predict)
+
+
+def for_question(model: Any, predict: str) -> Any:
+    """Returns a model whose folds are for what `data.predict` says, where its split is `auto`."""
+    split = {"compounds": "compound", "wells": "stratified"}.get(predict)
+    if split is None or model.split != "auto":
+        return model
+    return dataclasses.replace(model, split=split)
 
 
 def _check_across(config: RunConfig) -> None:

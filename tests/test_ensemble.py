@@ -324,8 +324,9 @@ def test_sums_of_one_seed_at_a_time_are_in_memory(monkeypatch):
     members = cross_validation(dict.fromkeys(range(4), fold_of_row), 0, nesting=Nesting(3, 2))
     stage = SimpleNamespace(members=members, shared=(), known=None)
     found = predict.out_of_fold(stage, Alike(), np.zeros((9, 2), int), by_seed=True)
-    # The mean of all, for each of three blocks, and both of a seed.
-    assert max(most) == 2 * (1 + 3)
+    # The mean of all, and of a seed its mean and those for each of three blocks.
+    assert max(most) == 1 + (1 + 3)
+    assert not found.nested
     assert list(found.by_seed) == [0, 1, 2, 3]
     for seed, views in found.by_seed.items():
         assert views.keys() == {(), (0,), (1,), (2,)}

@@ -15,7 +15,7 @@ from moa_jax.learners.logistic import Logistic
 from moa_jax.learners.trees import Trees
 
 LOGISTIC = Logistic((1e-3, 1e-1, 10.0))
-TREES = Trees((2, 8, 20), 0.2, 4, 3, 5)
+TREES = Trees((2, 8, 20), 0.2, 4, 3, 1.0, 0.8, 5)
 EVERY = pytest.mark.parametrize("kind", [LOGISTIC, TREES], ids=["logistic", "trees"])
 
 
@@ -66,6 +66,41 @@ def test_the_first_trees_of_many_are_those_of_few():
     assert one.partition(b"end of trees")[0] == two.partition(b"end of trees")[0]
     # What is learned is learned: rows with the label are told from those without.
     assert np.corrcoef(last(TREES, x, y).predict(x)[:, 0], y[:, 0])[0, 1] > 0.8
+
+
+def test_no_more_trees_are_grown_than_a_search_asks_for(monkeypatch):
+    x, y = table()
+    kind, grown = dataclasses.replace(TREES, strengths=(2, 5, 8, 20, 40)), []
+    grow = Trees._grown
+
+    def watched(self, x, y, known, rounds, labels):
+        grown.append(rounds)
+        return grow(self, x, y, known, rounds, labels)
+
+    monkeypatch.setattr(trees, "FIRST_GROWN", 4)
+    monkeypatch.setattr(trees, "MOST_WORKERS", 1)
+    monkeypatch.setattr(Trees, "_grown", watched)
+    models = kind.fits(x, y, kind.strengths)
+    found = [next(models) for _ in range(4)]
+    assert grown == [4, 8, 20] and [model.rounds for model in found] == [2, 5, 8, 20]
+    # Those that were grown anew have the same trees, and the last ones are not grown.
+    (alone,) = kind.fits(x, y, [20])
+    np.testing.assert_array_equal(found[3].predict(x), alone.predict(x))
+    (few,) = kind.fits(x, y, [5])
+    np.testing.assert_array_equal(found[1].predict(x), few.predict(x))
+    assert grown[3:] == [20, 5]
+
+
+def test_trees_draw_rows_and_columns_and_shrink_their_leaves():
+    x, y = table()
+    whole = dataclasses.replace(TREES, ridge=0.0, rows=1.0)
+    plain = last(whole, x, y).predict(x)
+    shrunk = last(dataclasses.replace(whole, ridge=5.0), x, y).predict(x)
+    assert np.abs(shrunk[:, :2] - 0.5).mean() < np.abs(plain[:, :2] - 0.5).mean() - 0.05
+    drawn = last(dataclasses.replace(whole, rows=0.5), x, y).predict(x)
+    assert (drawn[:, 0] != plain[:, 0]).any()
+    assert TREES._parameters(x)["feature_fraction"] == 0.5
+    assert TREES._parameters(np.zeros((2, 50)))["feature_fraction"] == 0.1
 
 
 @pytest.mark.parametrize("unknown", [False, True])

@@ -84,6 +84,7 @@ def main(argv: Sequence[str]) -> None:
             repair.repair(config, workdir, dataset)
         if mode != "blend":
             run.train(config, workdir, dataset)
+            run.train_on_other_folds(config, workdir, dataset)
         if mode != "train":
             run.blend(config, workdir, dataset, outside)
             run.report(workdir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from absl import logging
 
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import Dataset
-from moa_jax.engine import participation
+from moa_jax.engine import other_folds, participation
 from moa_jax.errors import UserError
 from moa_jax.recipes import attribution_baseline, ensemble, finished
 from moa_jax.recipes.context import Context
@@ -34,6 +35,10 @@ def repair(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
     """
     devices = Devices.available(config.parallel.strategy)
     config, _ = participation.of(config, workdir, dataset)
+    other = other_folds.of(config, workdir, dataset)
+    if other is not None and os.path.lexists(other.workdir.path / "config.json"):
+        alone = dataclasses.replace(other.config.answers, both_scores="none")
+        repair(dataclasses.replace(other.config, answers=alone), other.workdir, other.dataset)
     workdir.bind(config, dataset, devices.strategy)
     for name, model in config.models.items():
         context = Context(name, workdir, devices, config)

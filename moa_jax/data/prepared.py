@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from moa_jax import schema
-from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig
+from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig, for_question
 from moa_jax.errors import UserError
 from moa_jax.store import files
 
 NAME = "columns.json"
 # Of what the file holds and how.
 VERSION = 1
-FIELDS = ("gene_prefixes", "cell_prefixes", "cp_times", "cp_doses", "missing_targets")
+FIELDS = (
+    "gene_prefixes", "cell_prefixes", "cp_times", "cp_doses", "missing_targets", "predict"
+)  # fmt: skip
 _PARTS = ("roles", "features", "missing", "labels", "treatment", "config")
 
 
@@ -80,4 +82,6 @@ def applied(config: RunConfig, given: Collection[str]) -> RunConfig:
         if f"data.{name}" not in given
         and getattr(data, name) in (getattr(default, name), LEVELS_OF_FILES.get(name))
     }
-    return dataclasses.replace(config, data=dataclasses.replace(data, **taken))
+    data = dataclasses.replace(data, **taken)
+    models = {name: for_question(model, data.predict) for name, model in config.models.items()}
+    return dataclasses.replace(config, data=data, models=models)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from moa_jax.data import folds, levels, simulate, tables
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.names import Prefixes, level_key
 from moa_jax.deepinsight import inputs
-from moa_jax.engine import answers, explanation, limits, participation
+from moa_jax.engine import answers, explanation, limits, other_folds, participation
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
 from moa_jax.recipes.context import Context
@@ -170,8 +170,16 @@ def unlike_splits(config: RunConfig, dataset: Dataset) -> dict[str, list[str]]:
     return found
 
 
-def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
+def train(
+    config: RunConfig, workdir: Workdir, dataset: Dataset, only: Sequence[str] | None = None
+) -> None:
     """Fits every model of the configuration; models that are finished are left as they are.
+
+    Args:
+      config: the run.
+      workdir: its work folder.
+      dataset: its data.
+      only: the models that are fitted of those that the folder is for; None for all.
 
     Raises:
       UserError: the data do not suit the configuration, the work folder is of another run, or a
@@ -183,9 +191,10 @@ def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
     check(config, dataset)
     devices = Devices.available(config.parallel.strategy)
     check_per_member(config.parallel.devices_per_member, len(devices.devices))
+    fitted = {n: m for n, m in config.models.items() if only is None or n in only}
     unfinished = [
         context
-        for name in config.models
+        for name in fitted
         if not system.is_finished(context := Context(name, workdir, devices, config))
     ]
     for context in unfinished:
@@ -195,7 +204,7 @@ def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
             config.models[context.model].prepare()
     workdir.bind(config, dataset, devices.strategy)
     log = MetricsLog(workdir.path, config.logging.tensorboard)
-    for name, model in config.models.items():
+    for name, model in fitted.items():
         context = Context(name, workdir, devices, config, log)
         if system.is_finished(context):
             context.manifest.verify(*context.manifest.paths)
@@ -203,6 +212,34 @@ def train(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
         else:
             system.fit(model, dataset, context)
     log.close()
+
+
+def train_on_other_folds(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
+    """Fits the models that `answers.both_scores` names on the folds of the other question.
+
+    Data that do not suit those folds leave the run without that score, and the log says so.
+
+    Raises:
+      UserError: see `train`.
+    """
+    config, _ = participation.of(config, workdir, dataset)
+    other = other_folds.of(config, workdir, dataset)
+    if other is None:
+        return
+    try:
+        check(other.config, other.dataset)
+    except UserError as error:
+        logging.warning("config.answers.both_scores: there is one score: %s", error)
+        return
+    what = "whole" if other.whole == COMPOUNDS else "apart"
+    logging.info(
+        "%s: on folds that keep compounds %s: %s", other_folds.FOLDER, what, ", ".join(other.models)
+    )
+    other.workdir.lock()
+    try:
+        train(other.config, other.workdir, other.dataset, other.models)
+    finally:
+        other.workdir.unlock()
 
 
 def outside_sources(config: RunConfig, dataset: Dataset) -> dict[str, Source]:
@@ -251,13 +288,16 @@ def blend(
     controls = {name: s.controls for name, s in blended.items() if s.controls is not None}
     analysed = analysis.analyse(config.blend, dataset, known, tests, weighed.oof, controls)
     analysed["maps"] = _feature_maps(config, workdir, dataset)
-    learned = None
+    learned = beside = None
     if weighed.oof is not None:
         baselines = {name for name, model in config.models.items() if model.recipe == BASELINE}
         learned = answers.learn(
             config.answers, dataset, known, weighed.oof, record["splits"], baselines, config.seed,
             known=labels.known,
         )  # fmt: skip
+        beside = other_folds.record(other_folds.of(config, workdir, dataset))
+        if beside is not None:
+            learned = dataclasses.replace(learned, record={**learned.record, "other_folds": beside})
     predicted = submission = None
     if tests:
         predicted = combination.bounded(combination.combine(tests, weighed.weights))
@@ -278,6 +318,8 @@ def blend(
             weighed.record["best_model"],
             weighed.record["best_model_loss"],
         )
+        if beside is not None:
+            logging.info("%s", other_folds.told(beside))
     else:  # what an earlier blend of this folder may have left would be shown with this one
         files.remove(folder / "oof.parquet", folder / "targets.csv")
     files.write_json(folder / "analysis.json", analysed)

@@ -19,13 +19,15 @@ READ_WITH: Mapping[str, tuple[str, tuple | None]] = {
          "control_type", "other_types", "missing_targets"),
         ("source", ("folder",)),
     ),
+    "predict": ("groups", ("auto", "none")),
     "weights": ("method", ("fixed",)),
     "normalise": ("method", ("fixed",)),
     "trials": ("method", ("tpe",)),
     "nested_folds": ("method", ("slsqp", "tpe", "per_target")),
     "unlike_splits": ("method", ("slsqp", "tpe", "per_target")),
     **dict.fromkeys(
-        ("rounds", "tree_rate", "leaves", "leaf_rows", "tree_columns"), ("model", ("trees",))
+        ("rounds", "tree_rate", "leaves", "leaf_rows", "tree_ridge", "tree_rows", "tree_columns"),
+        ("model", ("trees",)),
     ),
     "c": ("model", ("logistic", "viability")),
     "components": ("model", ("logistic",)),
@@ -51,6 +53,7 @@ READ_IN: Mapping[str, tuple[str, ...]] = {
     "data.folder": ("all", "train", "blend", "plan"),
     "data.groups": ("all", "train", "blend", "plan"),
     "data.missing_targets": ("all", "train", "blend", "plan"),
+    "data.predict": ("all", "train", "blend", "plan"),
     "data.test_features": ("all", "infer"),
     "parallel.members_at_once": ("all", "train", "plan"),
     "parallel.steps_per_call": ("all", "train", "plan"),
@@ -62,6 +65,7 @@ READ_IN: Mapping[str, tuple[str, ...]] = {
     # Inference is held to the fields of the blend that its work folder has.
     "blend.files": ("all", "train", "blend", "infer"),
     "blend": ("all", "blend", "infer"),
+    "answers.both_scores": ("all", "train", "blend"),
     "answers": ("all", "blend"),
     "explain": ("all", "blend", "infer"),
 }

@@ -72,6 +72,9 @@ def parser() -> argparse.ArgumentParser:
         ("metadata", "FILE,...", "files of more columns about wells or compounds, joined by the "
          "first column in common"),
         ("genes", "FILE", "file of more columns about the features of a matrix"),
+        ("predict", "WHAT", "what is to be predicted: new compounds, or new wells of known ones "
+         "(what most rows to predict are)"),
+        ("layer", "NAME", "layer of an AnnData file, key of its obsm, or raw, in the place of X"),
     ):  # fmt: skip
         found.add_argument(f"--{name}", metavar=metavar, help=what)
     found.add_argument(

@@ -30,6 +30,7 @@ class ScreenFindings:
         None where no compound has two wells.
       replicating: share of compounds whose wells are more alike than 95 % of unlike pairs.
       warnings: what may make scores better than they are, or models worse than they could be.
+      question: what is to be predicted, in a sentence; empty where nothing tells.
     """
 
     counts: dict[str, int]
@@ -41,6 +42,7 @@ class ScreenFindings:
     median_between: float | None
     replicating: float | None
     warnings: list[str]
+    question: str
 
 
 def find(
@@ -50,6 +52,7 @@ def find(
     test: np.ndarray,
     used: Survey,
     described: Mapping[str, Any],
+    question: str,
 ) -> ScreenFindings:
     """Returns the findings; `training` and `test` are [N] bool, the rows of either."""
     treated = training & ~wells.is_control
@@ -90,6 +93,7 @@ def find(
         between,
         replicating,
         _warnings(wells, labels, treated, test, used, described),
+        question,
     )
 
 
@@ -108,6 +112,8 @@ def lines(found: ScreenFindings, described: Mapping[str, Any]) -> list[str]:
             f"correlation of wells: median {found.median_within:.2f} within compounds, "
             f"{found.median_between:.2f} between; {found.replicating:.0%} of compounds replicate"
         )
+    if found.question:
+        told.append(found.question)
     return told
 
 

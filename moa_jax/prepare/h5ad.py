@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,17 +15,25 @@ from moa_jax.prepare import sources
 from moa_jax.prepare.gctx import missing_as_nan
 from moa_jax.prepare.sources import Screen
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # The name under which the observations' own names may be given a role.
 INDEX = "obs_names"
 
 
-def read(path: Path) -> Screen:
+def read(path: Path, layer: str = "") -> Screen:
     """Returns the observations of an .h5ad file.
 
-    Its matrix `X` stays on the disk, unless it is stored by columns: then it is held in memory.
+    Its matrix stays on the disk, unless it is stored by columns: then it is held in memory.
+
+    Args:
+      path: the file.
+      layer: the matrix: a layer's name; `raw`, whose variables are then those; a key of `obsm`,
+        whose columns are numbered from 1 where they have no names; empty for `X`.
 
     Raises:
-      UserError: anndata is not installed, the file is damaged, or it has no `X`.
+      UserError: anndata is not installed, the file is damaged, or it has no such matrix.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -33,25 +41,30 @@ def read(path: Path) -> Screen:
         h5py = sources.extra("h5py", "anndata", path)
         with sources.reading(path, "AnnData"):
             opened = h5py.File(path, "r")
-            obs, var = io.read_elem(opened["obs"]), io.read_elem(opened["var"])
-            matrix = opened["X"] if "X" in opened else None
+            place = _place(path, opened, layer)
+            obs, var = io.read_elem(opened["obs"]), None
+            matrix = opened.get(place)
+            if place.startswith("obsm/"):
+                matrix, var = _embedding(layer, matrix, io)
+            else:
+                var = io.read_elem(opened["raw/var" if place.startswith("raw/") else "var"])
             # Rows of a matrix that is stored by columns cannot be read alone.
             if any("csc" in str(value) for value in getattr(matrix, "attrs", {}).values()):
                 matrix = io.read_elem(matrix).tocsr()
-            _check(path, obs, var, matrix)
+            _check(path, obs, var, matrix, place)
     names = [str(name) for name in var.index]
     sources.check_names(path, "variable", names)
     columns: dict[str, Any] = {INDEX: np.array([str(name) for name in obs.index], object)}
     columns |= {str(name): obs[name] for name in obs.columns if str(name) != INDEX}
     about = {"id": np.array(names, object)}
     about |= {str(name): var[name].astype(str).to_numpy(object) for name in var.columns}
-    place = {name: index for index, name in enumerate(names)}
+    number_of = {name: index for index, name in enumerate(names)}
 
     def table(wanted: Sequence[str]) -> pa.Table:
         return pa.table({name: pa.Array.from_pandas(columns[name]) for name in wanted})
 
     def values(wanted: Sequence[str]) -> Iterator[np.ndarray]:
-        index = np.array([place[name] for name in wanted])
+        index = np.array([number_of[name] for name in wanted])
         step = sources.block_rows(len(names), 8)
         for start in range(0, len(obs), step):
             with sources.reading(path, "AnnData"):
@@ -61,25 +74,52 @@ def read(path: Path) -> Screen:
     return Screen(path, tuple(columns), tuple(names), about, table, values)
 
 
-def _check(path: Path, obs: Any, var: Any, matrix: Any) -> None:
+def _place(path: Path, opened: Any, layer: str) -> str:
+    """Returns where in the file the matrix is."""
+    if not layer:
+        return "X"
+    if layer == "raw" and "raw/X" in opened:
+        return "raw/X"
+    for group in ("layers", "obsm"):
+        if layer in opened.get(group, ()):
+            return f"{group}/{layer}"
+    there = [*opened.get("layers", ()), *opened.get("obsm", ()), *["raw"] * ("raw/X" in opened)]
+    raise UserError(
+        f"{path}: --layer: expected {', '.join(there) if there else 'none, there is X alone'}, "
+        f"found {layer!r}"
+    )
+
+
+def _embedding(name: str, stored: Any, io: Any) -> tuple[Any, pd.DataFrame]:
+    """Returns a matrix of `obsm` and a table whose index names its columns."""
+    import pandas as pd
+
+    if stored.attrs.get("encoding-type") == "dataframe":
+        table = io.read_elem(stored)
+        return table.to_numpy(), pd.DataFrame(index=table.columns)
+    shape = stored.attrs["shape"] if hasattr(stored, "keys") else stored.shape
+    return stored, pd.DataFrame(index=[f"{name}_{number + 1}" for number in range(shape[1])])
+
+
+def _check(path: Path, obs: Any, var: Any, matrix: Any, place: str) -> None:
     """Checks that there are two tables and a matrix of numbers with a row and a column for each."""
     for name, table in (("obs", obs), ("var", var)):
         if not hasattr(table, "columns"):
             raise UserError(f"{path}: expected a table {name}, found {type(table).__name__}")
     if matrix is None:
-        raise UserError(f"{path}: expected a matrix X, found none")
+        raise UserError(f"{path}: expected a matrix {place}, found none; name one by --layer")
     is_stored = hasattr(matrix, "keys")  # a sparse one, as a group of three arrays
     found = tuple(matrix.attrs["shape"] if is_stored else matrix.shape)
     if found != (len(obs), len(var)):
         raise UserError(
-            f"{path}: expected a matrix X of {len(obs)} observations and {len(var)} variables, "
-            f"found {' x '.join(map(str, found)) or 'one value'}"
+            f"{path}: expected a matrix {place} of {len(obs)} observations and {len(var)} "
+            f"variables, found {' x '.join(map(str, found)) or 'one value'}"
         )
     dtype = (matrix["data"] if is_stored else matrix).dtype
     if dtype.kind not in "biuf":
-        raise UserError(f"{path}: expected numbers in X, found {dtype}")
+        raise UserError(f"{path}: expected numbers in {place}, found {dtype}")
     if not len(var):
-        raise UserError(f"{path}: expected variables of X, found none")
+        raise UserError(f"{path}: expected variables of {place}, found none")
 
 
 def _rows(matrix: Any, start: int, stop: int, width: int) -> np.ndarray:
@@ -94,6 +134,6 @@ def _rows(matrix: Any, start: int, stop: int, width: int) -> np.ndarray:
     dense = np.zeros((len(ends) - 1, width), matrix["data"].dtype)
     columns = matrix["indices"][within]
     if len(columns) and columns.min() < 0:
-        raise ValueError("a column of X is below 0")
+        raise ValueError("a column of the matrix is below 0")
     dense[rows, columns] = matrix["data"][within]
     return dense

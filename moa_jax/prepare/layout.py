@@ -19,7 +19,7 @@ from moa_jax.errors import UserError
 from moa_jax.prepare import record
 from moa_jax.prepare.sources import Screen
 from moa_jax.prepare.wells import Wells
-from moa_jax.store import files
+from moa_jax.store import files, lock
 
 
 @contextlib.contextmanager
@@ -31,14 +31,43 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     check_new(out)
     out = out.absolute()
+    _remove_leftovers(out)
     temporary = out.with_name(f".{out.name}.tmp-{os.getpid()}")
+    held = None
     try:
         with files.writing(out):
             temporary.mkdir(parents=True)
+            with contextlib.suppress(UserError):  # of a file system without locks
+                held = lock.hold(temporary)
             yield temporary
+            (temporary / lock.NAME).unlink(missing_ok=True)
             os.replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if held is not None:
+            held.close()
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Removes what killed preparations of the same folder left beside it.
+
+    One that goes on, on whatever machine, holds the lock of its folder.
+    """
+    begin = f".{out.name}.tmp-"
+    try:
+        found = [path for path in out.parent.iterdir() if path.name.startswith(begin)]
+    except OSError:  # there is no such folder yet, or what is wrong with it is told later
+        return
+    for path in found:
+        # Only what a preparation made: a folder of such a name with a lock.
+        if path.is_symlink() or not path.name.removeprefix(begin).isdecimal():
+            continue
+        if not (path / lock.NAME).is_file():
+            continue
+        with contextlib.suppress(UserError):
+            held = lock.hold(path)
+            shutil.rmtree(path, ignore_errors=True)
+            held.close()
 
 
 def check_new(out: Path) -> None:

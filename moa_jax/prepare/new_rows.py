@@ -113,7 +113,7 @@ class _NewRows:
 
 
 def _opened(table: Path, described: Mapping[str, Any]) -> _NewRows:
-    source = sources.read(table)
+    source = sources.read(table, described.get("layer", ""))
     trained = Roles.restored(described["roles"])
     needed = [*trained.id, *filter(None, (trained.cell_count, trained.dose, trained.time))]
     if any(name not in source.columns for name in needed):

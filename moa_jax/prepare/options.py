@@ -25,6 +25,9 @@ ROLES: Mapping[str, str] = {
     "split_column": "values that tell rows to predict",
 }
 
+# Values of `config.data.predict` that a folder may say.
+COMPOUNDS, WELLS = PREDICTED = ("compounds", "wells")
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -40,6 +43,8 @@ class Options:
       min_compounds: a label of fewer compounds is left out.
       metadata: files of more columns, about wells, plates or compounds.
       genes: file of more columns about the features, or empty.
+      predict: what is to be predicted, `compounds` or `wells`; empty where the rows tell.
+      layer: what of an AnnData file holds the features in the place of `X`, or empty.
     """
 
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -51,12 +56,19 @@ class Options:
     min_compounds: int = 2
     metadata: tuple[str, ...] = ()
     genes: str = ""
+    predict: str = ""
+    layer: str = ""
 
     def __post_init__(self) -> None:
         if self.preset and self.preset not in PRESETS:
             raise UserError(
                 f"--preset: expected one of {', '.join(PRESETS)}, found {self.preset!r}"
                 + suggestion(self.preset, PRESETS)
+            )
+        if self.predict not in ("", *PREDICTED):
+            raise UserError(
+                f"--predict: expected one of {', '.join(PREDICTED)}, found {self.predict!r}"
+                + suggestion(self.predict, PREDICTED)
             )
         if self.min_compounds < 1:
             raise UserError(f"--min_compounds: expected at least 1, found {self.min_compounds}")

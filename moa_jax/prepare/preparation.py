@@ -17,6 +17,7 @@ from moa_jax.prepare import (
     labels,
     layout,
     page,
+    question,
     record,
     roles,
     side_tables,
@@ -42,7 +43,7 @@ def prepare(table: Path, out: Path, options: Options) -> None:
       UserError: a flag, the table or the folder is not what is expected; nothing is written.
     """
     layout.check_new(out)
-    source = sources.read(table)
+    source = sources.read(table, options.layer)
     source = side_tables.joined(source, options.metadata, options.label_separator)
     if options.genes:
         source = side_tables.with_genes(source, options.genes)
@@ -55,6 +56,7 @@ def prepare(table: Path, out: Path, options: Options) -> None:
         groups = {**groups, record.CELL_COUNT: [found_roles.cell_count]}
     columns, groups = _named(source, found_roles, groups)
     treated = training & ~rows.is_control
+    asked = question.find(options.predict, rows.compound, treated, test & ~rows.is_control)
     compounds = labels.counts(annotated, treated, rows.compound)
     of_treated = None if rows.compound is None else rows.compound.copy()
     if of_treated is not None:
@@ -67,7 +69,10 @@ def prepare(table: Path, out: Path, options: Options) -> None:
     kept = record.kept_columns(annotated, described)
     if (annotated.values[np.ix_(treated, kept)] < 0).any():
         described["config"]["data"]["missing_targets"] = "mask"
-    found = findings.find(rows, annotated, training, test, used, described)
+    if asked is not None:
+        described["config"]["data"]["predict"] = asked.predict
+    told = "" if asked is None else question.line(asked)
+    found = findings.find(rows, annotated, training, test, used, described, told)
     for line in findings.lines(found, described):
         logging.info("%s", line)
     for line in found.warnings:

@@ -68,6 +68,7 @@ def describe(
         "metadata": list(options.metadata),
         "roles": dataclasses.asdict(roles),
         "label_separator": options.label_separator,
+        **({"layer": options.layer} if options.layer else {}),
         "features": kept_groups,
         "ids": {name: own for name, own in ids.items() if own != name},
         "missing": {

@@ -18,11 +18,12 @@ from moa_jax.data.columns import UNNAMED
 from moa_jax.errors import UserError, joined_lines
 
 # Suffixes of files that hold a matrix of features beside the columns about wells.
+ANNDATA = ".h5ad"
 MATRICES = {
     ".gct": "moa_jax.prepare.gct",
     ".gct.gz": "moa_jax.prepare.gct",
     ".gctx": "moa_jax.prepare.gctx",
-    ".h5ad": "moa_jax.prepare.h5ad",
+    ANNDATA: "moa_jax.prepare.h5ad",
 }
 _MISSING = pa.array(["", *sorted(cells.MISSING)])
 # Rows whose numbers are held together, as bytes.
@@ -51,15 +52,23 @@ class Screen:
     values: Callable[[Sequence[str]], Iterator[np.ndarray]]
 
 
-def read(path: Path) -> Screen:
+def read(path: Path, layer: str = "") -> Screen:
     """Returns the source that a file is.
+
+    Args:
+      path: the file.
+      layer: what of an AnnData file holds the features, see `h5ad.read`; of others there is none.
 
     Raises:
       UserError: the file is missing, of no known format, or not what its suffix says; the extra
-        that reads it is not installed.
+        that reads it is not installed; a layer is asked for that is not there.
     """
     formats.check_file(path)
     suffix = next((s for s in MATRICES if path.name.lower().endswith(s)), None)
+    if suffix == ANNDATA:
+        return importlib.import_module(MATRICES[suffix]).read(path, layer)
+    if layer:
+        raise UserError(f"{path}: --layer={layer}: expected an {ANNDATA} file, which has layers")
     if suffix is not None:
         return importlib.import_module(MATRICES[suffix]).read(path)
     if not path.name.endswith(formats.SUFFIXES):

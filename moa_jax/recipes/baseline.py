@@ -52,10 +52,12 @@ class Config(Recipe):
       components: most principal components.
       c: strengths of the logistic regression that are tried, the factor of its log loss beside the
         penalty.
-      rounds: numbers of trees that are tried.
+      rounds: numbers of trees that are tried, up to where two in a row are no better.
       tree_rate: factor on what each tree adds.
       leaves, leaf_rows: leaves of a tree at most, and rows of each at least.
-      tree_columns: columns that a tree may use, other ones each time.
+      tree_ridge: ridge on the values of the leaves.
+      tree_rows: share of the rows that a tree learns from, other ones each time.
+      tree_columns: columns that a tree may use, other ones each time, and no more than half of all.
       inner_folds: their number; of more than 5,000 rows the first one decides alone.
       split: as for every recipe; by default compounds stay whole where they are known.
       frequent_above: see `Splitting`.
@@ -69,10 +71,14 @@ class Config(Recipe):
     c: tuple[float, ...] = number(
         (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0), 1e-12, 1e6
     )
-    rounds: tuple[int, ...] = number((5, 10, 20, 40, 80), 1, 10_000)
-    tree_rate: float = number(0.05, 1e-6, 1.0)
+    rounds: tuple[int, ...] = number(
+        (5, 7, 10, 14, 20, 28, 40, 57, 80, 113, 160, 226, 320, 453, 640, 905, 1280, 1810), 1, 10_000
+    )
+    tree_rate: float = number(0.1, 1e-6, 1.0)
     leaves: int = number(8, 2, 10_000)
     leaf_rows: int = number(5, 1)
+    tree_ridge: float = number(1.0, 0.0, 1e6)
+    tree_rows: float = number(0.8, 0.01, 1.0)
     tree_columns: int = number(60, 1)
     inner_folds: int = number(3, 2, 100)
     split: str = switch(choice("auto", *SPLITS))
@@ -137,7 +143,13 @@ class Config(Recipe):
         """What is fitted to the rows of a fold."""
         if self.model == TREES:
             return trees.Trees(
-                self.rounds, self.tree_rate, self.leaves, self.leaf_rows, self.tree_columns
+                self.rounds,
+                self.tree_rate,
+                self.leaves,
+                self.leaf_rows,
+                self.tree_ridge,
+                self.tree_rows,
+                self.tree_columns,
             )
         return Logistic(self.c)
 

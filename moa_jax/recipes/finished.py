@@ -56,7 +56,7 @@ def list_stage(context: Context, design: StageDesign, every: Sequence[Member]) -
     folder = context.folder / design.name
     ids = [member.id for member in every]
     paths = [*_read_to_predict(context, design, ids), folder / OOF, folder / FOLDS]
-    if _is_nested(every):
+    if _keeps_nested(design, every):
         paths.append(folder / stage_predictions.FILE)
     if design.by_seed:
         paths.append(folder / stage_predictions.SEEDS_FILE)
@@ -112,7 +112,7 @@ def read_back(
     targets = list(design.targets(rows).names)
     _expect(context, folder / OOF, "targets", targets, list(oof.targets))
     nested: dict[tuple[int, ...], np.ndarray] = {}
-    if _is_nested(every):
+    if _keeps_nested(design, every):
         path = folder / stage_predictions.FILE
         context.manifest.verify(path)
         nested = stage_predictions.read_nested(path.parent)
@@ -128,8 +128,9 @@ def read_back(
     return oof, StagePredictions(oof.values, nested, by_seed)
 
 
-def _is_nested(every: Sequence[Member]) -> bool:
-    return any(len(member.blocks) > 1 for member in every)
+def _keeps_nested(design: StageDesign, every: Sequence[Member]) -> bool:
+    """Tells whether a stage keeps nested means, as later ones read; an ensemble reads its seeds."""
+    return not design.by_seed and any(len(member.blocks) > 1 for member in every)
 
 
 def _expect(context: Context, path: Path, what: str, expected: list[Any], found: list[Any]) -> None:

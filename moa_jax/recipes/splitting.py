@@ -47,7 +47,8 @@ class Splitting:
       split: `original`, as the recipe's original does; `stratified` by the labels, row by row;
         `compound`, the compounds of `train_drug` as a whole; `group`, the groups of the file
         `data.groups` as a whole, which are the folds themselves where there are as many; `auto`,
-        `compound` where there is a `train_drug`, `original` where there is none.
+        what `data.predict` says: by default `compound` where there is a `train_drug`, `original`
+        where there is none.
       frequent_above: compounds with more rows than this are spread over the folds row by row after
         all; 0 for none.
     """
@@ -86,7 +87,8 @@ class Splitting:
         if rows.drug_id is None:
             raise UserError(
                 "train_drug: expected for split=compound, found none; "
-                "add the file, or set split=stratified and config.data.groups=none"
+                "add the file, or set split=stratified and config.data.groups=none, or "
+                "config.data.predict=wells"
             )
         _, counts = np.unique(rows.drug_id[~rows.is_control], return_counts=True)
         if not 0 < self.frequent_above < counts.max(initial=0):

@@ -55,6 +55,16 @@ class Score:
 
 
 @dataclasses.dataclass(frozen=True)
+class OtherScore:
+    """How well the folds of the other question say that something predicts; see `Score`."""
+
+    name: str
+    log_loss: float
+    low: float | None
+    high: float | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Called:
     """What a rule calls out of fold: calls, false ones, the estimated share; its calibration."""
 
@@ -74,6 +84,7 @@ class Answers:
       listed: mechanisms of each compound or well that the CSV lists.
       compounds: number of compounds among the training wells; None where they are not known.
       scores: of the blend, of models and of what knows no profile.
+      others: those on the folds of the other question, by model, the blend's by an empty text.
       rules: of `wells` and `compounds`.
       before, after: reliability of wells' probabilities as blended, and cross-calibrated.
       mechanisms: rows of `mechanisms.csv`, NaN as None.
@@ -85,6 +96,7 @@ class Answers:
     listed: int = 0
     compounds: int | None = None
     scores: tuple[Score, ...] = ()
+    others: Mapping[str, OtherScore] = dataclasses.field(default_factory=dict)
     rules: Mapping[str, Called] = dataclasses.field(default_factory=dict)
     before: Sequence[Mapping[str, float]] = ()
     after: Sequence[Mapping[str, float]] = ()
@@ -155,6 +167,7 @@ def collect(workdir: Path) -> Answers:
                 listed=int(stored["listed"]),
                 compounds=stored["compounds"],
                 scores=tuple(Score(**score) for score in stored["scores"]),
+                others=_others(stored.get("other_folds")),
                 rules={name: _called(rule) for name, rule in stored["rules"].items()},
                 before=stored["reliability"]["before"],
                 after=stored["reliability"]["after"],
@@ -165,6 +178,11 @@ def collect(workdir: Path) -> Answers:
         hits=hits.read(folder / "predictions.csv"),
         drivers=drivers.read(folder / "attributions.parquet"),
     )
+
+
+def _others(stored: Mapping[str, Any] | None) -> dict[str, OtherScore]:
+    found = [OtherScore(**score) for score in stored["scores"]] if stored else []
+    return {score.name: score for score in found}
 
 
 def _called(rule: Mapping[str, Any]) -> Called:

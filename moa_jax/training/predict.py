@@ -263,7 +263,8 @@ def out_of_fold(
       stage: the fitted stage.
       predictor: its members, in the stage's order.
       hard_targets: [N, L] 0/1 targets to score with, where the stage's are known.
-      by_seed: keep the predictions of each seed, too.
+      by_seed: keep the predictions of each seed; of a nested stage these are in the place of the
+        means over seeds, which nobody reads then.
     """
     members, batch = stage.members, predictor.rows_at_once
     steps = num_batches(max(len(member.valid_rows) for member in members), batch)
@@ -291,7 +292,7 @@ def out_of_fold(
             views = []
             if len(member.blocks) > 1:
                 views = [*itertools.combinations(member.blocks, len(member.blocks) - 1)]
-            for blocks in views:
+            for blocks in () if by_seed else views:
                 nested[blocks].add(own, values)
             for blocks in [(), *views] if by_seed else ():
                 of_seed = alone.setdefault(member.seed, collections.defaultdict(new))

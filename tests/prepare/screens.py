@@ -101,7 +101,7 @@ def gctx(path, described=True):
                 file[f"0/META/COL/{name}"] = np.array(texts, "S")
 
 
-def h5ad(path, sparse=None):
+def h5ad(path, sparse=None, change=None):
     import scipy.sparse
 
     with warnings.catch_warnings():
@@ -115,4 +115,29 @@ def h5ad(path, sparse=None):
             matrix = getattr(scipy.sparse, f"{sparse}_matrix")(matrix) if sparse else matrix
             obs = about.astype(str).replace({"-666": np.nan}).astype("category")
             found = anndata.AnnData(matrix, obs=obs, var=pd.DataFrame(index=SYMBOLS))
+            if change is not None:
+                change(found)
             found.write_h5ad(path)
+
+
+# Names of the columns of each matrix beside X, and its factor.
+LAYERS = {
+    "scaled": (SYMBOLS, 2.0),
+    "raw": (["R1", "R2", *SYMBOLS[2:]], 3.0),
+    "X_pca": ([f"X_pca_{number}" for number in range(1, 7)], 4.0),
+    "named": ([f"part {number}" for number in range(6)], 5.0),
+    "sparse": ([f"sparse_{number}" for number in range(1, 7)], 6.0),
+}
+
+
+def layered(found):
+    """Gives AnnData the matrices of `LAYERS`, which are multiples of X."""
+    import scipy.sparse
+
+    raw = type(found)(3 * found.X, obs=found.obs.copy())
+    raw.var_names = LAYERS["raw"][0]
+    found.raw = raw
+    found.layers["scaled"] = 2 * found.X
+    found.obsm["X_pca"] = 4 * found.X
+    found.obsm["named"] = pd.DataFrame(5 * found.X, found.obs_names, LAYERS["named"][0])
+    found.obsm["sparse"] = scipy.sparse.csr_matrix(6 * found.X)

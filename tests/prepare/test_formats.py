@@ -95,6 +95,32 @@ def test_a_matrix(tmp_path, name):
     assert prepared.read(tmp_path / "data")["features"] == {group: names}
 
 
+@pytest.fixture(scope="module")
+def layered(tmp_path_factory):
+    pytest.importorskip("anndata")
+    path = tmp_path_factory.mktemp("layers") / "a.h5ad"
+    screens.h5ad(path, change=screens.layered)
+    return path
+
+
+@pytest.mark.parametrize("layer", screens.LAYERS)
+def test_a_matrix_beside_x(tmp_path, layered, layer):
+    names, factor = screens.LAYERS[layer]
+    main([str(layered), f"--out={tmp_path / 'data'}", "--preset=cmap", f"--layer={layer}"])
+    about, values = screens.connectivity_map()
+    check(tmp_path / "data", names, values.astype(np.float32) * factor, list(about.index))
+    again(layered, tmp_path / "data")
+
+
+def test_a_layer_that_is_not_there(tmp_path, layered):
+    out = f"--out={tmp_path / 'data'}"
+    with pytest.raises(UserError, match="expected scaled, X_pca, named, sparse, raw, found 'up'"):
+        main([str(layered), out, "--preset=cmap", "--layer=up"])
+    (tmp_path / "a.csv").write_text("id,f_1,moa\na,1,x\n")
+    with pytest.raises(UserError, match=r"--layer=up: expected an \.h5ad file, which has layers"):
+        main([str(tmp_path / "a.csv"), out, "--layer=up"])
+
+
 def test_a_matrix_with_files_about_it(tmp_path):
     pytest.importorskip("h5py")
     screens.gctx(tmp_path / "a.gctx", described=False)
@@ -209,7 +235,7 @@ def test_an_extra_that_is_not_installed(tmp_path, monkeypatch, name, package):
         ("a.h5ad", "X", 3.0, "found one value"),
         ("a.h5ad", "obs", 3.0, "expected a table obs"),
         ("csr.h5ad", "X/indices", 10_000, "cannot be read as AnnData"),
-        ("csr.h5ad", "X/indices", -1, "a column of X is below 0"),
+        ("csr.h5ad", "X/indices", -1, "a column of the matrix is below 0"),
         ("csr.h5ad", "X/indptr", 10**6, "cannot be read as AnnData"),
         ("a.gctx", "0/META/ROW/id", 3.0, "cannot be read as GCTX"),
         ("a.gctx", "0/META/COL/pert_id", np.zeros(2), "pert_id: expected"),

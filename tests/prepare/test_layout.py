@@ -10,11 +10,13 @@ from page import Page
 from prepare import screens
 from prepare.test_formats import load
 
-from moa_jax.config import DataConfig, RunConfig
+from moa_jax.config import DataConfig, RunConfig, parse
 from moa_jax.data import prepared
 from moa_jax.errors import UserError
 from moa_jax.prepare import new_rows, page
 from moa_jax.prepare.__main__ import main
+from moa_jax.recipes import RECIPES
+from moa_jax.store import lock
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,62 @@ def test_nothing_is_half_written(folder, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="data: cannot be written: No space left on device"):
         main([str(folder / "wells.csv"), f"--out={tmp_path / 'data'}", "--preset=pycytominer"])
     assert list(tmp_path.rglob("*")) == [tmp_path / "data"]
+
+
+def test_what_a_killed_preparation_left_is_removed(folder, tmp_path):
+    left, other, foreign = (tmp_path / f".data.tmp-{name}" for name in ("7", "8", "x"))
+    for path in (left, other, foreign):
+        path.mkdir()
+        (path / lock.NAME).touch()
+    (left / "train_features.csv").write_text("half")
+    held = lock.hold(other)  # of a preparation that goes on
+    main([str(folder / "wells.csv"), f"--out={tmp_path / 'data'}", "--preset=pycytominer"])
+    held.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"data", other.name, foreign.name}
+    names = {path.name for path in (folder / "data").iterdir()}
+    assert {path.name for path in (tmp_path / "data").iterdir()} == names
+
+
+@pytest.mark.parametrize(
+    ("flags", "predicted", "told"),
+    [
+        ([], "compounds", "0 of 10 wells to predict are of compounds that have"),
+        (["--split_column=set"], "wells", "20 of 30 wells to predict are of compounds that have"),
+        (["--split_column=set", "--predict=compounds"], "compounds", "as --predict=compounds says"),
+    ],
+)
+def test_the_rows_to_predict_decide_the_folds(folder, tmp_path, flags, predicted, told):
+    table = pd.read_csv(folder / "wells.csv")
+    table["set"] = np.where(table["Metadata_Plate"] == "P2", "test", "train")
+    table.to_csv(tmp_path / "wells.csv", index=False)
+    out = tmp_path / "data"
+    main([str(tmp_path / "wells.csv"), f"--out={out}", "--preset=pycytominer", *flags])
+    text = " ".join(Page((out / "data.html").read_text()).text.split())
+    assert told in text
+    models = {
+        "logistic": {"recipe": "baseline"},
+        "chosen": {"recipe": "baseline", "split": "group"},
+    }
+    config = parse({"models": models, "data": {"folder": str(out)}}, RECIPES)
+    found = prepared.applied(config, {})
+    assert found.data.predict == predicted
+    split = {"wells": "stratified", "compounds": "compound"}[predicted]
+    assert [model.split for model in found.models.values()] == [split, "group"]
+    kept = prepared.applied(config, {"data.predict"})
+    assert kept.data.predict == "auto" and kept.models == config.models
+
+
+def test_what_is_to_be_predicted_is_said_or_not_known(folder, tmp_path):
+    wells, out = str(folder / "wells.csv"), f"--out={tmp_path / 'data'}"
+    preset = ["--preset=pycytominer", "--compound="]
+    with pytest.raises(
+        UserError, match="--predict: expected one of compounds, wells, found 'well'"
+    ):
+        main([wells, out, *preset, "--predict=well"])
+    with pytest.raises(UserError, match="--predict=compounds: expected a column of compounds"):
+        main([wells, out, *preset, "--predict=compounds"])
+    main([wells, out, *preset, "--min_compounds=1"])
+    assert "predict" not in prepared.read(tmp_path / "data")["config"]["data"]
 
 
 def test_the_page(folder):
