@@ -170,6 +170,7 @@ def _networks(context: Context, stage: Stage, folder: Path) -> _Made:
         f"{stage.name}: members_at_once",
         context.parallel.members_at_once
         or members_that_fit(stage, devices.num_shards, devices.memory_bytes()),
+        asked=context.parallel.members_at_once > 0,
     )
     devices = context.devices_for(stage.forward, min(members_at_once, len(stage.members)))
     if devices.per_member > 1:
