@@ -28,7 +28,7 @@ from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.recipes.stored import StoredSets
 from moa_jax.store import files, transform_files
 from moa_jax.store.predictions import Predictions
-from moa_jax.training import metrics, waiting
+from moa_jax.training import exhausted, metrics, waiting
 from moa_jax.training.members import Blocks, MemberId
 from moa_jax.training.stage import Stage
 
@@ -305,7 +305,9 @@ def trained(
         passage = Passage(rows)
         for design, stored, predictor, views, of in reversed(loaded):
             table = design.features.table(passage, design.name, stored)
-            whole, *nested = predictor.means(table, len(rows), chunk_rows, of)
+            name = f"{context.model}/{design.name}"
+            with exhausted.told(lambda n=name: exhausted.of_prediction(n, chunk_rows)):
+                whole, *nested = predictor.means(table, len(rows), chunk_rows, of)
             found = StagePredictions(whole, dict(zip(views, nested, strict=True)))
             passage.predictions[design.name] = found
         return passage.predictions

@@ -36,7 +36,9 @@ def start() -> None:
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
-            num_processes=_number("JAX_NUM_PROCESSES"), process_id=_number("JAX_PROCESS_ID")
+            num_processes=_number("JAX_NUM_PROCESSES"),
+            process_id=_number("JAX_PROCESS_ID"),
+            local_device_ids=_own_gpus(),
         )
     except (ValueError, RuntimeError) as error:
         raise UserError(
@@ -53,6 +55,24 @@ def _number(variable: str) -> int | None:
     if not text.isdecimal():
         raise UserError(f"{variable}: expected a number, found {text!r}")
     return int(text)
+
+
+def _own_gpus() -> list[int] | None:
+    """Returns which of the GPUs that Slurm shows to this task are its own; None where JAX knows.
+
+    JAX takes a task for one of those that see all GPUs of their node. With `--gpus-per-task` Slurm
+    shows each its own, unless `--gpu-bind=none` goes with it.
+    """
+    visible, wanted = os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("SLURM_GPUS_PER_TASK")
+    if "SLURM_LOCALID" not in os.environ or not visible or "JAX_LOCAL_DEVICE_IDS" in os.environ:
+        return None
+    count = len(visible.split(","))
+    # It may begin with the kind of GPU.
+    each = (wanted or "").rpartition(":")[2]
+    if not each.isdecimal() or int(each) == 0:
+        return [0] if count == 1 else None
+    first = 0 if count <= int(each) else int(os.environ["SLURM_LOCALID"]) * int(each)
+    return list(range(first, min(first + int(each), count)))
 
 
 def are_several() -> bool:

@@ -124,12 +124,12 @@ def test_two_processes_are_killed_and_one_goes_on(launch, tmp_path, model, membe
 
 @pytest.mark.slow
 def test_files_may_appear_late(launch, tmp_path):
-    """The second process sees what is written to the work folder a second later."""
+    """The second process sees what is written to the work folder half a second later."""
     workdir, log = tmp_path / "run", tmp_path / "hidden"
     late = {
         "PYTHONPATH": f"{LATE}{os.pathsep}{ROOT}",
         "LATE_FOLDER": str(workdir),
-        "LATE_SECONDS": "1",
+        "LATE_SECONDS": "0.5",
         "LATE_LOG": str(log),
     }
     config, one = "tests/e2e/tiny.py:simple_nn_old", ("--config.checkpoint.seconds=0",)
