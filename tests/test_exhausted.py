@@ -75,6 +75,18 @@ def test_predicting_new_rows_without_memory_is_told(run, monkeypatch):
         predict(dataset)
 
 
+def test_members_at_once_that_are_asked_for_count(run, monkeypatch):
+    model, dataset, context = run
+    monkeypatch.setattr(Program, "compiled", raises)
+    # A work folder that was made with another number.
+    workdir = type(context.workdir)
+    monkeypatch.setattr(
+        workdir, "resolved", lambda self, name, value, asked=False: value if asked else 9
+    )
+    with pytest.raises(UserError, match="with 4 members at once; 2 need less"):
+        system.fit(model, dataset, context)
+
+
 def test_other_errors_of_the_device_are_kept(run, monkeypatch):
     other = jax.errors.JaxRuntimeError("INTERNAL: not RESOURCE_EXHAUSTED")
     with pytest.raises(jax.errors.JaxRuntimeError), exhausted.told(lambda: "here"):
