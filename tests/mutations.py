@@ -2165,6 +2165,103 @@ MUTATIONS = (
         "",
         "test_attribution.py::test_mistakes_are_told",
     ),
+    # Several processes, and memory.
+    Mutation(
+        "store/files.py",
+        "        arrival.wait_for(path, arrival.Content(*processes.said_by_first(None)))\n",
+        "        processes.said_by_first(None)\n",
+        "test_several.py::test_a_file_is_waited_for",
+    ),
+    Mutation(
+        "store/files.py",
+        "        arrival.wait_for_removal(Path(os.path.normpath(where / name)))\n",
+        "        pass\n",
+        "test_several.py::test_removal_is_waited_for",
+    ),
+    Mutation(
+        "store/workdir.py",
+        "            arrival.wait_for(self.path / name, arrival.Content(name, size, sha256))\n",
+        "            pass\n",
+        "test_several.py::test_a_work_folder_is_seen_whole_before_the_run",
+    ),
+    Mutation(
+        "store/workdir.py",
+        "stored, value = self.read(), processes.said_by_first(value)",
+        "stored = self.read()",
+        "test_several.py::test_what_is_resolved_is_the_first_ones",
+    ),
+    Mutation(
+        "store/workdir.py",
+        "first = processes.said_by_first(fields)",
+        "first = fields",
+        "test_several.py::test_processes_with_other_data_are_told",
+    ),
+    Mutation(
+        "training/progress.py",
+        "if not processes.said_by_first(os.path.lexists(self._path)):",
+        "if not os.path.lexists(self._path):",
+        "test_several.py::test_a_log_that_only_the_first_sees_is_cut_by_all",
+    ),
+    Mutation(
+        "store/ending.py",
+        "    peers.end_with(line, status)\n",
+        "",
+        "test_several.py::test_a_mistake_is_told_to_the_others",
+    ),
+    Mutation(
+        "store/ending.py",
+        "                peers.leave_to_others()\n",
+        "",
+        "test_several.py::test_what_fails_because_another_has_ended_is_not_told",
+    ),
+    Mutation(
+        "store/signals.py",
+        "            listener(ended.line, ended.status)\n",
+        "            pass\n",
+        "test_several.py::test_who_is_ended_at_once_tells_the_others",
+    ),
+    Mutation(
+        "store/processes.py",
+        "            local_device_ids=_own_gpus(),\n",
+        "",
+        "test_launch_scripts.py::test_a_task_of_slurm_takes_its_own_gpus",
+    ),
+    Mutation(
+        "recipes/fitting.py",
+        "        asked=context.parallel.members_at_once > 0,\n",
+        "",
+        "test_exhausted.py::test_members_at_once_that_are_asked_for_count",
+    ),
+    Mutation(
+        "recipes/fitting.py",
+        "    with exhausted.told(lambda: exhausted.of_training(stage, settings, context.model, remat)):\n",
+        "    if True:\n",
+        "test_exhausted.py::test_training_without_memory_is_told",
+    ),
+    Mutation(
+        "recipes/system.py",
+        "            with exhausted.told(lambda n=name: exhausted.of_prediction(n, chunk_rows)):\n",
+        "            if name:\n",
+        "test_exhausted.py::test_predicting_new_rows_without_memory_is_told",
+    ),
+    Mutation(
+        "training/layout.py",
+        "    left = MEMORY_SHARE * memory_bytes - num_shards * shapes.num_bytes(shapes.shared(stage))\n",
+        "    left = MEMORY_SHARE * memory_bytes\n",
+        "test_activations.py::test_members_that_fit_leave_room_for_tables_and_activations",
+    ),
+    Mutation(
+        "training/layout.py",
+        " + activations.num_bytes(stage)\n",
+        "\n",
+        "test_activations.py::test_members_that_fit_leave_room_for_tables_and_activations",
+    ),
+    Mutation(
+        "features/umap_joint.py",
+        "    looks_at_all_rows = True\n",
+        "",
+        "test_profile_features.py::test_what_looks_at_all_rows_gets_them_together",
+    ),
 )
 
 

@@ -50,7 +50,7 @@ def tiny(*models, **sections):
 class Unbound(Workdir):
     """A work folder without a config.json."""
 
-    def resolved(self, name, value):
+    def resolved(self, name, value, asked=False):
         return value
 
 

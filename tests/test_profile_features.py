@@ -1,6 +1,7 @@
 """Features of dense networks: sets of transforms, rows they know, and folds of unlike widths."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,6 +9,9 @@ import systems
 
 from moa_jax.data import simulate
 from moa_jax.features.selection import VarianceSelection
+from moa_jax.features.standard_scale import StandardScale
+from moa_jax.features.umap_joint import JointUmapEmbedding
+from moa_jax.recipes import profile
 from moa_jax.recipes.features import Passage, known_of
 from moa_jax.recipes.profile_features import ProfileFeatures
 from moa_jax.recipes.simple_nn import Config
@@ -97,3 +101,66 @@ def test_a_profile_is_computed_once_for_all_stages(data):
 def test_reading_test_rows_is_said(data):
     assert dataclasses.replace(FEATURES, transforms="all").reads_test and not FEATURES.reads_test
     assert systems.designs(Config())["scored"].features.reads_test
+
+
+class Doubled:
+    """A profile: every column, scaled, and twice that."""
+
+    def columns(self, values, num_genes, steps):
+        scaled = steps("scale", StandardScale, values)
+        return np.concatenate([scaled, 2 * scaled], axis=1)
+
+
+class Together(StandardScale):
+    """A transform of all rows together: their ranks within the call."""
+
+    looks_at_all_rows = True
+
+    def transform(self, values):
+        return values.argsort(0).argsort(0).astype(float)
+
+
+@pytest.fixture
+def many(monkeypatch):
+    """5,003 rows, of which 64 are transformed at a time."""
+    rows = simulate.make(rows=60, seed=1, genes=30, cells=10, scored=3, nonscored=2)
+    monkeypatch.setattr(profile, "ROWS_AT_ONCE", 64)
+    return dataclasses.replace(rows, test=None).take(np.arange(5003) % 60)
+
+
+def test_rows_are_transformed_block_by_block(many):
+    values = many.features
+    fitted = {"scale": StandardScale().fit(values)}
+    scaled = fitted["scale"].transform(values)
+    expected = np.concatenate([scaled, 2 * scaled], axis=1).astype(np.float32)
+    tracemalloc.start()
+    found = profile.apply(Doubled(), fitted, many, np.float32)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
+    assert peak < 1.3 * expected.nbytes, "another table of all rows was there"
+
+
+def test_inputs_are_arranged_block_by_block(many):
+    seen = []
+
+    def arrange(rows, columns, predicted):
+        seen.append((len(rows), len(columns)))
+        return np.concatenate([columns, rows.cp_time[:, None]], axis=1)
+
+    features = dataclasses.replace(FEATURES, arrange=arrange, profile=Doubled())
+    stored = systems.Stored(
+        [(), ()], lambda stage: [{"scale": StandardScale().fit(many.features)}] * 2
+    )
+    table = features.table(Passage(many), "scored", stored)
+    assert max(seen) == (64, 64) and len(seen) == 2 * -(-len(many) // 64)
+    np.testing.assert_array_equal(table[:, 1, -1], many.cp_time)
+    np.testing.assert_array_equal(table[:, 0], table[:, 1])
+
+
+def test_what_looks_at_all_rows_gets_them_together(many):
+    fitted = {"scale": Together()}
+    found = profile.apply(Doubled(), fitted, many, np.float64)
+    assert found[:, :40].max() == len(many) - 1
+    assert JointUmapEmbedding.looks_at_all_rows

@@ -16,7 +16,7 @@ from moa_jax.errors import UserError
 from moa_jax.recipes import attribution_baseline, ensemble, finished
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign, has_nonscored
-from moa_jax.store import files
+from moa_jax.store import files, processes
 from moa_jax.store.workdir import Workdir
 from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
@@ -43,10 +43,16 @@ def repair(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
     for name, model in config.models.items():
         context = Context(name, workdir, devices, config)
         _repair_model(context, model.stages(context.levels, has_nonscored(dataset)))
+    if damage := processes.said_by_first(_damage_of_log(workdir)):
+        _remove(workdir.path / "metrics.jsonl", damage)
+
+
+def _damage_of_log(workdir: Workdir) -> str:
     try:
         MetricsLog(workdir.path, tensorboard=False).read()
     except UserError as error:
-        _remove(workdir.path / "metrics.jsonl", str(error))
+        return str(error)
+    return ""
 
 
 def _repair_model(context: Context, designs: Sequence[StageDesign]) -> None:

@@ -193,7 +193,7 @@ class Dataset:
         """[N, cells], a view."""
         return self.features[:, len(self.genes) :]
 
-    def take(self, rows: np.ndarray) -> Dataset:
+    def take(self, rows: np.ndarray | slice) -> Dataset:
         """Returns the rows at the given positions, without test rows and submission."""
 
         def targets(of: Targets | None) -> Targets | None:

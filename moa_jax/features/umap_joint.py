@@ -26,7 +26,12 @@ class JointUmapEmbedding(UmapEmbedding):
 
     All is umap-learn's `transform` but for the neighbours, which are exact, and for rows so far
     away that no neighbour has a strength above 0, which start at their nearest one and not at NaN.
+
+    Attributes:
+      looks_at_all_rows: true; other transforms make the same of a row in any call.
     """
+
+    looks_at_all_rows = True
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Returns the coordinates of [N, columns], [N, components] float32."""

@@ -88,7 +88,8 @@ class Context:
             sizes = wave_sizes(len(stage.members), count, stage.batch_size)
             even = [len(group) for group in even_groups(stage.members, sizes[0])]
             at_once = sizes[0] if sizes == even else sizes
-        at_once = self.workdir.resolved(f"{stage.name}: members_at_once", at_once)
+        asked = parallel.members_at_once > 0
+        at_once = self.workdir.resolved(f"{stage.name}: members_at_once", at_once, asked)
         if isinstance(at_once, int):
             return min(at_once, len(stage.members)), ()
         waves = (Wave(size, self._devices_each(forward, size)) for size in at_once)

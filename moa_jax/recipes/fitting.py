@@ -22,7 +22,7 @@ from moa_jax.recipes.stored import StoredSets
 from moa_jax.store import files
 from moa_jax.store.posix import resource
 from moa_jax.store.predictions import Predictions
-from moa_jax.training import weights
+from moa_jax.training import exhausted, weights
 from moa_jax.training.layout import Settings
 from moa_jax.training.loop import StageRun
 from moa_jax.training.members import MemberId
@@ -65,7 +65,8 @@ def fit_stage(
     else:
         made = _networks(context, stage, folder)
     trained = time.monotonic()
-    found = out_of_fold(stage, made.predictor, targets.values, by_seed)
+    with exhausted.told(lambda: exhausted.of_prediction(stage.name, None)):
+        found = out_of_fold(stage, made.predictor, targets.values, by_seed)
     oof = Predictions(ids, targets.names, found.values)
     oof.write(folder / "oof.parquet")
     if found.nested:
@@ -182,7 +183,9 @@ def _networks(context: Context, stage: Stage, folder: Path) -> _Made:
         run=context.workdir.run,
     )
     run = StageRun(stage, folder, settings, context.log)
-    run.fit()
+    remat = getattr(context.config.models.get(context.model), "remat", None)
+    with exhausted.told(lambda: exhausted.of_training(stage, settings, context.model, remat)):
+        run.fit()
     predictor = Predictor(
         stage.name,
         stage.forward,

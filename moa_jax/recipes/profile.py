@@ -14,6 +14,9 @@ from moa_jax.features.one_hot import one_hot
 from moa_jax.features.row_statistics import STATISTICS, row_statistics
 from moa_jax.store.transform_files import Transform
 
+# Rows that are transformed at a time.
+ROWS_AT_ONCE = 2**15
+
 
 class Profile(Protocol):
     """Columns made of the gene and cell columns of rows, by transforms that are fitted once.
@@ -108,14 +111,35 @@ def outline(profile: Profile, rows: Dataset, num_train: int, num_test: int) -> n
 def fit(profile: Profile, train: Dataset, test: Dataset | None) -> dict[str, Transform]:
     """Returns the transforms of a profile, fitted on training rows and, if given, test rows."""
     steps = Steps(len(train))
-    parts = [train.features] if test is None else [train.features, test.features]
-    profile.columns(np.concatenate(parts), len(train.genes), steps)
+    values = train.features
+    if test is not None:
+        values = np.concatenate([values, test.features])
+    profile.columns(values, len(train.genes), steps)
     return steps.fitted
 
 
-def apply(profile: Profile, transforms: Mapping[str, Transform], rows: Dataset) -> np.ndarray:
-    """Returns the columns of the rows, [N, F] float64."""
-    return profile.columns(rows.features, len(rows.genes), Steps(fitted=transforms))
+def apply(
+    profile: Profile, transforms: Mapping[str, Transform], rows: Dataset, dtype: np.dtype
+) -> np.ndarray:
+    """Returns the columns of the rows, [N, F], computed in float64 and kept in a type.
+
+    Many rows are transformed block by block, so that there are never several tables of all of them
+    in float64; a transform that looks at all rows together gets them together.
+    """
+    steps, num_genes = Steps(fitted=transforms), len(rows.genes)
+    together = any(getattr(one, "looks_at_all_rows", False) for one in transforms.values())
+    made = np.empty((len(rows), 0), dtype)
+    for block in [slice(None)] if together else blocks(len(rows)):
+        columns = profile.columns(rows.features[block], num_genes, steps)
+        if not block.start:
+            made = np.empty((len(rows), columns.shape[1]), dtype)
+        made[block] = columns
+    return made
+
+
+def blocks(num_rows: int) -> list[slice]:
+    """Returns the parts of rows that are transformed at a time; an empty one of no rows."""
+    return [slice(start, start + ROWS_AT_ONCE) for start in range(0, num_rows or 1, ROWS_AT_ONCE)]
 
 
 def groups(num_genes: int, num_columns: int) -> list[tuple[str, slice]]:

@@ -81,24 +81,24 @@ class ProfileFeatures(Features):
             described, owner = self.profile, self.profile_of or stage
             columns = passage.once(
                 f"profile of {owner}, {self.transforms}",
-                lambda: [
-                    profile.apply(described, fitted, rows).astype(dtype) for fitted in stored(owner)
-                ],
+                lambda: [profile.apply(described, fitted, rows, dtype) for fitted in stored(owner)],
             )
-        by_set = []
-        for number, fitted in enumerate(stored(stage)):
+        every, table = stored(stage), np.zeros((len(rows), 0, 0), dtype)
+        for number, fitted in enumerate(every):
             predicted = own = np.zeros((len(rows), 0), dtype)
             if self.predictions_of is not None:
                 earlier = passage.predictions[self.predictions_of]
                 predicted = fitted[PREDICTIONS].transform(earlier.without(stored.blocks[number]))
             if columns is not None:
                 own = columns[number]
-            by_set.append(self.arrange(rows, own, predicted).astype(dtype))
-        # A fold may leave out more columns of little variance than another.
-        widest = max(inputs.shape[1] for inputs in by_set)
-        table = np.zeros((len(rows), len(by_set), widest), dtype)
-        for number, inputs in enumerate(by_set):
-            table[:, number, : inputs.shape[1]] = inputs
+            for block in profile.blocks(len(rows)):
+                inputs = self.arrange(rows.take(block), own[block], predicted[block])
+                # A fold may leave out more columns of little variance than another.
+                if inputs.shape[1] > table.shape[2]:
+                    narrower = table
+                    table = np.zeros((len(rows), len(every), inputs.shape[1]), dtype)
+                    table[:, : narrower.shape[1], : narrower.shape[2]] = narrower
+                table[block, number, : inputs.shape[1]] = inputs
         return table
 
     def member_data(

@@ -28,7 +28,7 @@ from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.recipes.stored import StoredSets
 from moa_jax.store import files, transform_files
 from moa_jax.store.predictions import Predictions
-from moa_jax.training import metrics, waiting
+from moa_jax.training import exhausted, metrics, waiting
 from moa_jax.training.log_odds import MemberSpread
 from moa_jax.training.members import Blocks, MemberId
 from moa_jax.training.stage import Stage
@@ -314,7 +314,9 @@ def trained(
         for design, stored, predictor, views, of in reversed(loaded):
             table = design.features.table(passage, design.name, stored)
             own = spread if design.name in counted else None
-            whole, *nested = predictor.means(table, len(rows), chunk_rows, of, own)
+            name = f"{context.model}/{design.name}"
+            with exhausted.told(lambda n=name: exhausted.of_prediction(n, chunk_rows)):
+                whole, *nested = predictor.means(table, len(rows), chunk_rows, of, own)
             found = StagePredictions(whole, dict(zip(views, nested, strict=True)))
             passage.predictions[design.name] = found
         return passage.predictions

@@ -10,8 +10,8 @@ import threading
 from collections.abc import Iterator
 from typing import NoReturn
 
-from moa_jax.errors import UserError
-from moa_jax.store import disk, signals
+from moa_jax.errors import UserError, first_line
+from moa_jax.store import disk, peers, signals
 from moa_jax.store.signals import Interrupted
 
 
@@ -20,7 +20,8 @@ def in_one_line() -> Iterator[None]:
     """Ends the process as a command ends: a user's mistake, a full disk or a signal is one line.
 
     The status is 1, or 128 and the signal's number. Other errors keep their traceback. Who catches
-    the end and goes on has the signals, and what is printed, as before.
+    the end and goes on has the signals, and what is printed, as before. Of several processes all
+    end, with the line and the status of the one that did.
     """
     _hook()
     with signals.handled():
@@ -28,9 +29,13 @@ def in_one_line() -> Iterator[None]:
             try:
                 yield
             except Exception as error:
+                peers.leave_to_others()
                 if signals.raised():
                     raise Interrupted(signals.received()) from error
                 line = _line(error)
+                if line is None and peers.are_watched():
+                    sys.excepthook(type(error), error, error.__traceback__)
+                    line = f"moa-jax: ended by an error of the program: {first_line(error)}"
                 if line is None:
                     raise
                 _end(line, 1)
@@ -55,6 +60,7 @@ def _line(error: Exception) -> str | None:
 
 def _end(line: str, status: int) -> NoReturn:
     signals.tell(line)
+    peers.end_with(line, status)
     sys.exit(status)
 
 

@@ -1,6 +1,6 @@
 """Whole files or none: everything is written to a temporary name and renamed.
 
-Of several processes the first one writes, and the others go on when the file is there.
+Of several processes the first one writes, and the others go on when they see the file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from moa_jax.errors import UserError, first_line
-from moa_jax.store import disk, processes
+from moa_jax.store import arrival, disk, processes
 
 # Where a sealed file keeps the hash of its content.
 _SEAL = "sha256"
@@ -45,17 +45,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     A reader sees the previous file or the new one, never a part of either, also when the process
     is killed. The data reach the disk before the rename. Of several processes all must come here;
-    the first one's file is kept.
+    the first one's file is kept, and none goes on before all see it.
 
     Raises:
       UserError: the folder cannot be written or the disk is full; an earlier `path` stays whole.
+        Or another process's file has not come.
     """
     path = Path(path)
     if not processes.is_first():
         with tempfile.TemporaryDirectory() as elsewhere:
             yield Path(elsewhere) / path.name
         processes.wait(f"{path}: before")
-        processes.wait(f"{path}: after")
+        arrival.wait_for(path, arrival.Content(*processes.said_by_first(None)))
+        processes.wait(f"{path}: seen")
         return
     # The suffix stays last, so that writers which look at it (numpy, pandas) behave as for `path`.
     temporary = path.with_name(f".{path.stem}.tmp-{os.getpid()}{path.suffix}")
@@ -70,7 +72,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
             # Until here the others may still look at what was there before.
             processes.wait(f"{path}: before")
             os.replace(temporary, path)
-        processes.wait(f"{path}: after")
+        if processes.are_several():
+            processes.said_by_first(arrival.content(path))
+            # What is written to it from now on would not be what they look for.
+            processes.wait(f"{path}: seen")
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -295,10 +300,10 @@ def remove(*paths: Path) -> None:
 def remove_all(path: Path) -> None:
     """Removes a folder and what is in it, or a file, or a link and not what it leads to.
 
-    Of several processes all must come here.
+    Of several processes all must come here, and none goes on before all see it.
 
     Raises:
-      UserError: it cannot be removed.
+      UserError: it cannot be removed, or another process has removed what this one still sees.
     """
     remove_each(path, lambda: [path])
 
@@ -311,13 +316,17 @@ def remove_each(where: Path, find: Callable[[], Iterable[Path]]) -> None:
       find: returns what is removed; the first process asks.
     """
     processes.wait(f"{where}: before removal")
+    removed = []
     if processes.is_first():
         for path in find():
+            removed.append(os.path.relpath(path, where))
             with writing(path):
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:
                     path.unlink(missing_ok=True)
+    for name in processes.said_by_first(removed):
+        arrival.wait_for_removal(Path(os.path.normpath(where / name)))
     processes.wait(f"{where}: after removal")
 
 

@@ -26,7 +26,7 @@ def clean(folder: Path) -> None:
       UserError: a link leads out of the folder, or a file cannot be removed.
     """
     inside, is_bound = _target(folder), os.path.lexists(folder / "config.json")
-    for entry in _entries(folder):
+    for entry in entries(folder):
         path = Path(entry.path)
         if entry.is_symlink():
             if os.path.commonpath([inside, _target(path)]) != inside:
@@ -49,16 +49,19 @@ def _target(path: Path) -> str:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Yields everything in a folder and its folders, without following links."""
+def entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yields everything in a work folder and its folders, without following links.
+
+    Of a work folder within it the folder alone. Raises a UserError where one cannot be read.
+    """
     try:
         with os.scandir(folder) as found:
-            entries = list(found)
+            inside = list(found)
     except OSError as error:
         raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
-    for entry in entries:
+    for entry in inside:
         yield entry
         if entry.is_dir(follow_symlinks=False) and not os.path.lexists(
             os.path.join(entry.path, lock.NAME)
         ):
-            yield from _entries(Path(entry.path))
+            yield from entries(Path(entry.path))

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -67,6 +67,7 @@ class _Signals:
         self._before: dict[int, Any] = {}  # handlers that were replaced
         self._wakeup, self._pipe = -1, (-1, -1)
         self._line = threading.Lock()  # taken by who writes the line, and kept
+        self._listeners: list[Callable[[str, int], None]] = []
 
     @property
     def is_command(self) -> bool:
@@ -136,6 +137,8 @@ class _Signals:
         if self.tells():
             with contextlib.suppress(OSError):
                 os.write(2, f"{ended.line}\n".encode())
+        for listener in self._listeners:
+            listener(ended.line, ended.status)
         os._exit(ended.status)
 
 
@@ -205,6 +208,16 @@ def saving() -> Iterator[None]:
 def raised() -> bool:
     """Tells whether a signal raised `Interrupted`, which a library may make another error of."""
     return _STATE.raised
+
+
+def tells() -> bool:
+    """Tells whether the line is still to be written, which who asks must do then."""
+    return _STATE.tells()
+
+
+def before_ending(listener: Callable[[str, int], None]) -> None:
+    """Has a function called with line and status where the command under way ends at once."""
+    _STATE._listeners.append(listener)
 
 
 def tell(line: str) -> None:

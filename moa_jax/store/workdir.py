@@ -17,7 +17,7 @@ from moa_jax import config as configuration
 from moa_jax.config import RunConfig
 from moa_jax.errors import UserError
 from moa_jax.schema import shown
-from moa_jax.store import files, leftovers, lock, processes
+from moa_jax.store import arrival, files, leftovers, lock, processes
 from moa_jax.store.manifest import Manifest
 
 # Of what stands in a work folder and how; a folder of another version is not read.
@@ -101,17 +101,23 @@ class Workdir:
         """Keeps other runs out until this process ends, however it ends.
 
         What a killed run left behind is removed. Of several processes of one run the first one
-        holds the lock.
+        holds the lock, and the others see from now on what it sees in the folder.
 
         Raises:
           UserError: another run is using the folder, it cannot be written, or a link in it leads
-            out of it.
+            out of it. Or another process's folder is a different one.
         """
+        shown: list[arrival.Content] = []
         if processes.is_first():
             with files.writing(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)
             self._lock = lock.hold(self.path)
             leftovers.clean(self.path)
+            if processes.are_several():
+                there = leftovers.entries(self.path)
+                shown = arrival.contents(self.path, (Path(e.path) for e in there if e.is_file()))
+        for name, size, sha256 in processes.said_by_first(shown):
+            arrival.wait_for(self.path / name, arrival.Content(name, size, sha256))
         processes.wait("work folder")
 
     def unlock(self) -> None:
@@ -124,12 +130,19 @@ class Workdir:
         """Writes `config.json` and `environment.json`, or checks that they are of this run.
 
         Raises:
-          UserError: the folder belongs to another configuration or other data; the first fields
-            that differ are named, and how many more do.
+          UserError: the folder belongs to another configuration or other data, or several
+            processes have not the same; the first fields that differ are named, and how many more
+            do.
         """
         fields = configuration.effective(config)
         test = dataset.test.fingerprint() if dataset.test else "none"
         fields |= dict(zip(ROWS, (dataset.fingerprint(), test), strict=True))
+        first = processes.said_by_first(fields)
+        if first != fields:
+            raise UserError(
+                "--distributed: expected all processes to have the same configuration and data, "
+                f"found one that differs in {_differences(first, fields)}, there being process 0"
+            )
         if os.path.lexists(self._config_file):
             stored = self.read()
             if stored["fields"] != fields:
@@ -210,13 +223,20 @@ class Workdir:
         run = self.run
         return self._manifests.setdefault((model, run), Manifest(self.path, model, run))
 
-    def resolved(self, name: str, value: Any) -> Any:
-        """Returns the value that was resolved for `name` before, or records `value` for it."""
-        stored = self.read()
-        if name not in stored["resolved"]:
-            stored["resolved"][name] = value
+    def resolved(self, name: str, value: Any, asked: bool = False) -> Any:
+        """Returns the value that was resolved for `name` before, or records `value` for it.
+
+        Args:
+          name: what it is resolved for.
+          value: of several processes the first one's counts.
+          asked: somebody asks for `value`, which then takes the place of an earlier one.
+        """
+        stored, value = self.read(), processes.said_by_first(value)
+        known = stored["resolved"]
+        if name not in known or (asked and known[name] != value):
+            known[name] = value
             files.write_sealed(self._config_file, stored)
-        return stored["resolved"][name]
+        return known[name]
 
 
 def _environment(strategy: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from moa_jax.config import CheckpointConfig, ParallelConfig, RunConfig
 from moa_jax.store.manifest import Manifest
-from moa_jax.training import shapes
+from moa_jax.training import activations, shapes
 from moa_jax.training.members import Member
 from moa_jax.training.parallel import MEMORY_SHARE, Devices, Slots
 from moa_jax.training.stage import Stage
@@ -60,15 +60,17 @@ class Settings:
 def members_that_fit(stage: Stage, num_shards: int, memory_bytes: int) -> int:
     """Returns how many members may train at once within a share of the devices' memory together.
 
-    A member needs its state, its gradients and one more copy of the state. Members that run one
-    after another on every platform train in waves of one per shard: a wave that has stopped costs
-    nothing.
+    A member needs its state, its gradients, one more copy of the state, its own arrays and what it
+    keeps of a batch. What all members read lies on every device. Members that run one after another
+    on every platform train in waves of one per shard: a wave that has stopped costs nothing.
     """
     if stage.forward.inner == "loop":
         return min(num_shards, len(stage.members))
     state = shapes.state(stage)
     per_member = 2 * shapes.num_bytes(state) + shapes.num_bytes(state.params)
-    count = max(int(MEMORY_SHARE * memory_bytes // per_member), num_shards)
+    per_member += shapes.num_bytes(shapes.own(stage)) + activations.num_bytes(stage)
+    left = MEMORY_SHARE * memory_bytes - num_shards * shapes.num_bytes(shapes.shared(stage))
+    count = max(int(left // per_member), num_shards)
     return min(count, len(stage.members))
 
 

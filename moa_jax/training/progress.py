@@ -61,11 +61,12 @@ class MetricsLog:
 
         So it does a last line that is not whole. Raises what `read` raises.
         """
-        if not os.path.lexists(self._path):
+        # It is the first process's alone: others may not see yet what that has written.
+        if not processes.said_by_first(os.path.lexists(self._path)):
             return
         kept = [
             line + "\n"
-            for record, line in self._lines()
+            for record, line in (self._lines() if processes.is_first() else ())
             if record["stage"] != stage or (record["group"], record["epoch"]) <= (group, epoch)
         ]
         files.write_text(self._path, "".join(kept))

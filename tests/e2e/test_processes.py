@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import socket
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,9 @@ from moa_jax.store.predictions import Predictions
 
 # Rounding of float64, amplified by a few epochs of batch normalisation.
 TOLERANCE = 1e-6
+ROOT = Path(__file__).parents[2]
+# What makes the files of a folder appear late in a process, see there.
+LATE = Path(__file__).parent / "late"
 DOUBLE = {"JAX_ENABLE_X64": "1"}
 # Between processes on CPUs an exchange takes a fifth of a second, of which a deep network that
 # shares batches has a hundred per step: tests/test_batch_axis.py shares those of a small one.
@@ -23,7 +28,8 @@ OFTEN = (
 )
 
 
-def start_two(launch, workdir, config):
+def start_two(launch, workdir, config, *arguments, second=(), env=None):
+    """Starts two processes; `second` are arguments, and `env` variables, of the second alone."""
     with socket.socket() as found:
         found.bind(("localhost", 0))
         port = found.getsockname()[1]
@@ -32,6 +38,8 @@ def start_two(launch, workdir, config):
             workdir,
             *OFTEN,
             "--distributed",
+            *arguments,
+            *(second if number else ()),
             config=config,
             background=True,
             env=DOUBLE
@@ -40,7 +48,8 @@ def start_two(launch, workdir, config):
                 "JAX_NUM_PROCESSES": "2",
                 "JAX_PROCESS_ID": str(number),
                 "JAX_NUM_CPU_DEVICES": "4",
-            },
+            }
+            | ((env or {}) if number else {}),
         )
         for number in range(2)
     ]
@@ -111,6 +120,61 @@ def test_two_processes_are_killed_and_one_goes_on(launch, tmp_path, model, membe
     assert len(list((tmp_path / "killed" / model / "scored" / "members").iterdir())) == members
     # Epochs before the kill were not done again.
     assert "epoch 1/3" not in resumed.stderr
+
+
+@pytest.mark.slow
+def test_files_may_appear_late(launch, tmp_path):
+    """The second process sees what is written to the work folder half a second later."""
+    workdir, log = tmp_path / "run", tmp_path / "hidden"
+    late = {
+        "PYTHONPATH": f"{LATE}{os.pathsep}{ROOT}",
+        "LATE_FOLDER": str(workdir),
+        "LATE_SECONDS": "0.5",
+        "LATE_LOG": str(log),
+    }
+    config, one = "tests/e2e/tiny.py:simple_nn_old", ("--config.checkpoint.seconds=0",)
+    kill_after(start_two(launch, workdir, config, env=late), "epoch 2/3")
+    # Begun again at once, the second one does not see yet what the first goes on from.
+    _, errors = finish(start_two(launch, workdir, config, *one, env=late))
+    assert "damaged" not in errors
+    hidden = {os.path.relpath(line, workdir) for line in log.read_text().splitlines()}
+    assert {"config.json", "simple_nn_old/manifest.json", "submission.csv"} <= hidden
+    # All is finished, and found so by both.
+    finish(start_two(launch, workdir, config, *one, env=late))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ("--config.data.folder=/nowhere", "/nowhere"),
+        ("--config.seed=1", "expected all processes to have the same configuration and data"),
+    ],
+    ids=["alone", "other"],
+)
+def test_a_mistake_of_one_process_ends_both(launch, tmp_path, second, message):
+    config = "tests/e2e/tiny.py:simple_nn_old"
+    two = start_two(launch, tmp_path / "run", config, second=(second,))
+    for number, process in enumerate(two):
+        errors = process.communicate(timeout=120)[1]
+        assert process.returncode == 1, errors
+        line = errors.strip().splitlines()[-1]
+        begin = "moa-jax: " if number else "moa-jax: process 1: "
+        assert line.startswith(begin) and message in line
+        assert "Traceback" not in errors and "Terminating" not in errors
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_outside_training_ends_both(launch, tmp_path):
+    two = start_two(launch, tmp_path / "run", "tests/e2e/tiny.py:simple_nn_old")
+    while not (tmp_path / "run" / "log.txt").exists():
+        assert two[0].poll() is None
+        time.sleep(0.05)
+    two[1].send_signal(signal.SIGTERM)
+    for process in two:
+        errors = process.communicate(timeout=120)[1]
+        assert process.returncode == 143, errors
+        assert "interrupted by SIGTERM" in errors.strip().splitlines()[-1]
 
 
 def test_who_takes_part_must_be_known(launch, tmp_path):
