@@ -10,11 +10,14 @@ import pytest
 import systems
 import toy
 
-from moa_jax.command import plan
-from moa_jax.config import ParallelConfig
+from moa_jax.config import ParallelConfig, PlanConfig
 from moa_jax.data import simulate
 from moa_jax.data.folds import Split
 from moa_jax.errors import UserError
+from moa_jax.plan import outlines, report, step
+from moa_jax.plan import topology as topologies
+from moa_jax.plan.stage_plan import plan_stage
+from moa_jax.plan.topology import topology
 from moa_jax.recipes import nn_tabnet, system
 from moa_jax.recipes.dense import DenseTraining
 from moa_jax.recipes.stage_predictions import StagePredictions
@@ -74,8 +77,19 @@ def test_an_outline_has_the_members_and_shapes_of_a_fit(dataset, tmp_path, model
         assert shapes.state(here) == shapes.state(there)
 
 
-def stage_plan(stage, *arguments):
-    return plan.plan_stage(BuiltStage(stage, 6, Split({})), *arguments)
+@pytest.fixture(autouse=True)
+def without_gpu_compiler(monkeypatch):
+    """Whatever is installed, programs are compiled for this CPU."""
+    monkeypatch.setattr(topologies, "has_gpu_compiler", lambda: False)
+
+
+def stage_plan(stage, target, parallel, efficiency=0.4, **built):
+    return plan_stage(
+        BuiltStage(stage, 6, Split({}), **built),
+        target,
+        parallel,
+        PlanConfig(efficiency=efficiency),
+    )
 
 
 def zeros(shape):
@@ -91,7 +105,7 @@ def test_figures_are_those_of_the_compiled_step():
         shared=zeros((toy.ROWS, 100)),
         targets=zeros((toy.ROWS, 3)),
     )
-    found = stage_plan(stage, plan.topology("cpu"), ParallelConfig(members_at_once=3), 0.5)
+    found = stage_plan(stage, topology("cpu"), ParallelConfig(members_at_once=3), 0.5)
     assert (found.members, found.groups, found.slots) == (8, 3, 3)
     assert (found.epochs, found.steps) == (5, 3)
     # Every entry of a kernel costs 2 FLOPs a row in each of three products; of the first layer,
@@ -101,21 +115,20 @@ def test_figures_are_those_of_the_compiled_step():
     # Adam, batch normalisation and dropout's random bits come on top.
     assert products < found.flops / total < 1.6 * products
     state = shapes.num_bytes(shapes.state(stage))
-    assert 3 * state < found.memory_bytes < 6 * state
+    assert 3 * state < found.step.memory_bytes < 6 * state
 
 
 def test_time_follows_peaks_efficiency_and_devices():
-    stage, one = toy.stage(), plan.topology("a100")
+    stage, one = toy.stage(), topology("a100")
     base = stage_plan(stage, one, ParallelConfig(), 0.4)
     assert (base.groups, base.slots) == (1, 8)
-    fast = dataclasses.replace(
-        one.hardware, flops=3 * one.hardware.flops, bandwidth=5 * one.hardware.bandwidth
-    )
-    target = dataclasses.replace(one, hardware=fast)
+    peaks = {kind: 3 * peak for kind, peak in one.card.peaks.items()}
+    fast = dataclasses.replace(one.card, peaks=peaks, bandwidth=5 * one.card.bandwidth)
+    target = dataclasses.replace(one, card=fast)
     faster = stage_plan(stage, target, ParallelConfig(), 0.2)
     assert base.flops_seconds == pytest.approx(3 / 2 * faster.flops_seconds)
     assert base.bytes_seconds == pytest.approx(5 / 2 * faster.bytes_seconds)
-    eight = stage_plan(stage, plan.topology("gpu:8"), ParallelConfig(), 0.4)
+    eight = stage_plan(stage, topology("gpu:8"), ParallelConfig(), 0.4)
     assert (eight.groups, eight.slots) == (1, 8)
     # The fixed part of a small program does not shrink with the members.
     assert eight.flops_seconds < base.flops_seconds / 4
@@ -126,19 +139,19 @@ def test_devices_without_a_member_share_batches():
     stage = dataclasses.replace(
         toy.stage(folds=2, seeds=(0,), inner="loop", shares_batches=True), batch_size=64
     )
-    alone = stage_plan(stage, plan.topology("gpu:2"), ParallelConfig(), 0.4)
-    shared = stage_plan(stage, plan.topology("gpu:8"), ParallelConfig(), 0.4)
+    alone = stage_plan(stage, topology("gpu:2"), ParallelConfig(), 0.4)
+    shared = stage_plan(stage, topology("gpu:8"), ParallelConfig(), 0.4)
     assert (alone.groups, alone.slots, alone.per_member) == (1, 2, 1)
     assert (shared.groups, shared.slots, shared.per_member) == (1, 2, 4)
-    assert "| 1 x 2, 4 devices each |" in plan._table([shared], plan.topology("gpu:8"))[-2]
+    assert "| 1 x 2, 4 devices each |" in report.table([shared], topology("gpu:8"))[-2]
     # What does not depend on rows is done by all of them.
     assert alone.flops < shared.flops < 4 * alone.flops
     assert shared.flops_seconds < alone.flops_seconds
     wanted = ParallelConfig(devices_per_member=8)
-    one = stage_plan(stage, plan.topology("gpu:8"), wanted, 0.4)
+    one = stage_plan(stage, topology("gpu:8"), wanted, 0.4)
     assert (one.groups, one.slots, one.per_member) == (2, 1, 8)
     with pytest.raises(UserError, match="devices_per_member: expected a divisor of 8 devices"):
-        stage_plan(stage, plan.topology("gpu:8"), ParallelConfig(devices_per_member=3), 0.4)
+        stage_plan(stage, topology("gpu:8"), ParallelConfig(devices_per_member=3), 0.4)
 
 
 def test_inputs_that_a_selection_leaves_are_bounded(dataset, tmp_path):
@@ -146,17 +159,17 @@ def test_inputs_that_a_selection_leaves_are_bounded(dataset, tmp_path):
     wide = simulate.make(rows=120, genes=772, cells=100, scored=3, nonscored=3, test_rows=0)
     first, _ = system.outline(nn_tabnet.Config(), wide, systems.context(tmp_path))
     assert first.num_inputs == 957 + 5 and first.at_most
-    found = stage_plan(toy.stage(), plan.topology("cpu"), ParallelConfig(), 0.4)
+    found = stage_plan(toy.stage(), topology("cpu"), ParallelConfig(), 0.4)
     counts = re.compile(r"\| (at most 6|6) \|.*\| (at most )?\d+ \| \d")
     for at_most, shown in ((True, "at most 6"), (False, "6")):
-        line = plan._table([dataclasses.replace(found, at_most=at_most)], plan.topology("cpu"))[2]
+        line = report.table([dataclasses.replace(found, at_most=at_most)], topology("cpu"))[2]
         matched = counts.search(line)
         assert matched[1] == shown and (matched[2] == "at most ") == at_most
 
 
 def test_a_plan_says_which_inputs_are_bounds(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "compiled_step", lambda *_: None)
-    lines = plan.report(
+    monkeypatch.setattr(step, "compiled_step", lambda *_: None)
+    lines = report.text(
         systems.tiny("nn_tabnet", "simple_nn_old"), dataset, systems.Unbound(tmp_path)
     )
     inputs = dict(re.findall(r"`(\w+/\w+)` \| ([\w ,]+) \|", lines))
@@ -165,31 +178,31 @@ def test_a_plan_says_which_inputs_are_bounds(dataset, tmp_path, monkeypatch):
 
 
 def test_what_does_not_fit_is_said():
-    target = plan.topology("gpu")
-    small = dataclasses.replace(target.hardware, memory_bytes=1000)
+    target = topology("gpu")
+    small = dataclasses.replace(target.card, memory_bytes=1000)
     row = stage_plan(toy.stage(), target, ParallelConfig(), 0.4)
-    assert "does not fit" in plan._memory(row, dataclasses.replace(target, hardware=small))
-    assert "does not fit" not in plan._memory(row, target)
+    assert "does not fit" in report._memory(row, dataclasses.replace(target, card=small))
+    assert "does not fit" not in report._memory(row, target)
 
 
 @pytest.mark.parametrize("text", ["gpuu:8", "gpu:0", "v5e:2xx4", "gpu:-1", ""])
 def test_wrong_topologies_are_one_line(text):
     with pytest.raises(UserError, match="config.plan.topology: expected"):
-        plan.topology(text)
+        topology(text)
 
 
 def test_tpus_need_their_compiler(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"moa-jax\[tpu\]"):
-        plan.topology("v5e:2x4")
+        topology("v5e:2x4")
 
 
 def test_a_plan_says_what_an_honest_chain_costs(dataset, tmp_path):
     config = systems.tiny("nn_tabnet", honest=True)
-    built = plan.outline(config, dataset, systems.Unbound(tmp_path), plan.topology("cpu"))
+    built = outlines.outline(config, dataset, systems.Unbound(tmp_path), topology("cpu"))
     assert [len(b.stage.members) for b in built] == [2 * 3, 2 * 3]
-    (line,) = plan.nesting(config, built)
+    (line,) = outlines.nesting(config, built)
     assert line.startswith("nn_tabnet: Nested: 12 networks in 2 stages instead of 12, so that no")
     plain = systems.tiny("nn_tabnet")
-    built = plan.outline(plain, dataset, systems.Unbound(tmp_path), plan.topology("cpu"))
-    assert list(plan.nesting(plain, built)) == []
+    built = outlines.outline(plain, dataset, systems.Unbound(tmp_path), topology("cpu"))
+    assert list(outlines.nesting(plain, built)) == []

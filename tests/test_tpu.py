@@ -44,29 +44,34 @@ PROGRAM = r"""
 import json, re, sys
 import jax
 jax.config.update("jax_platforms", "cpu")
-from moa_jax.command import flags, plan
+from moa_jax.command import flags
 from moa_jax.data import simulate
+from moa_jax.plan.outlines import outline
+from moa_jax.plan.step import compiled_step, peak_bytes
+from moa_jax.plan.topology import topology
+from moa_jax.store.workdir import Workdir
 from moa_jax.training import shapes
 from moa_jax.training.layout import Layout
-from moa_jax.store.workdir import Workdir
+from moa_jax.training.parallel import choose_inner
 
-arguments, topology, strategy, per_member, collectives = json.loads(sys.argv[1])
+arguments, text, strategy, per_member, collectives = json.loads(sys.argv[1])
 flags.parse(["launch", *arguments])
 config = flags.configuration()
 data = simulate.make(rows=2400, seed=0, genes=772, cells=100, scored=206, nonscored=402)
-target = plan.topology(topology, strategy)
-for stage in plan.outline(config, data, Workdir("none"), target):
+target = topology(text, strategy)
+for built in outline(config, data, Workdir("none"), target):
+    stage = built.stage
     devices = target.compile_for.sharing_batches(per_member)
     layout = Layout.of(stage, devices.num_shards, len(stage.members), 8)
-    inner = plan.choose_inner(stage.forward.inner, "tpu")
+    inner = choose_inner(stage.forward.inner, "tpu")
     slots = 1 if inner == "loop" else layout.slots_per_shard
-    compiled = plan.compiled_step(stage, devices, inner, slots, layout.steps_per_call)
+    compiled = compiled_step(stage, devices, inner, slots, layout.steps_per_call)
     text = compiled.as_text()
     found = sorted(set(re.findall(collectives, text)))
     groups = sorted(set(re.findall(r"replica_groups=(\{\{.*?\}\}|[^,]*\]),", text)))
     print(json.dumps({
         "stage": stage.name, "collectives": found, "groups": groups, "slots": slots,
-        "memory": plan.peak_bytes(compiled), "devices": len(devices.devices),
+        "memory": peak_bytes(compiled), "devices": len(devices.devices),
         "state": slots * shapes.num_bytes(shapes.state(stage)),
         "aliased": compiled.memory_analysis().alias_size_in_bytes,
     }))
