@@ -130,14 +130,14 @@ class Computation:
         return [named[name] for name in instruction.operands if name in named]
 
 
-class Program(NamedTuple):
+class Module(NamedTuple):
     """A whole program: its computations by name, and the one that is called."""
 
     computations: Mapping[str, Computation]
     entry: str
 
 
-def parse(text: str) -> Program:
+def parse(text: str) -> Module:
     """Reads what `jax.stages.Compiled.as_text` returns.
 
     Raises:
@@ -156,7 +156,7 @@ def parse(text: str) -> Program:
             current.instructions[one.name] = one
     if entry is None:
         raise ValueError("expected the text of a compiled program, found no ENTRY")
-    return Program(computations, entry)
+    return Module(computations, entry)
 
 
 def _instruction(is_root: bool, name: str, rest: str) -> Instruction:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import Dataset
 from moa_jax.engine import participation
 from moa_jax.plan import outlines
-from moa_jax.plan.stage_plan import StagePlan, plan_stage
+from moa_jax.plan.stage_plan import GroupPlan, StagePlan, plan_stage
+from moa_jax.plan.step import Step
 from moa_jax.plan.topology import Topology, topology
 from moa_jax.recipes.system import BuiltStage
 from moa_jax.store import memory
@@ -85,7 +86,7 @@ def table(rows: Sequence[StagePlan], target: Topology) -> list[str]:
     """Returns the lines of the table, the last one for all stages together."""
     lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
     lines += [_line(_cells(row, target)) for row in rows]
-    if all(row.step for row in rows):
+    if all(row.fits for row in rows):
         every = {
             "stage": "together",
             "members": str(sum(row.members for row in rows)),
@@ -102,33 +103,37 @@ def _line(cells: Sequence[str]) -> str:
 
 def _cells(row: StagePlan, target: Topology) -> list[str]:
     most = "at most " * row.at_most
-    step = row.step
     cells = {
         "stage": f"`{row.name}`",
         "inputs": f"{most}{row.inputs:,}",
         "members": str(row.members),
-        "groups x slots": _slots(row),
+        "groups x slots": _each(map(_slots, row.groups)),
         "epochs x steps": f"{_epochs(row)} x {row.steps}",
         "parameters": f"{most}{row.parameters:,}",
-        "GiB per device": _memory(row, target),
+        "GiB per device": _each(_memory(group.step, target) for group in row.groups),
     }
-    if step:
+    if row.fits:
+        steps = [group.step for group in row.groups if group.step]
         cells |= {
-            "GB per step": f"{step.work.num_bytes / 1e9:.3g}",
-            "kernels": f"{step.work.kernels:,.0f}",
+            "GB per step": _each(f"{step.work.num_bytes / 1e9:.3g}" for step in steps),
+            "kernels": _each(f"{step.work.kernels:,.0f}" for step in steps),
             "PFLOP": _peta(row.flops or 0.0),
-            "figures": step.method,
+            "figures": _each(dict.fromkeys(step.method for step in steps)),
             **_times([_seconds(row)]),
         }
     return [cells.get(column, "") for column in COLUMNS]
 
 
+def _each(texts: Iterable[str]) -> str:
+    """Returns what is said of each kind of group."""
+    return "; ".join(texts)
+
+
 def _seconds(row: StagePlan) -> dict[str, float]:
-    assert row.step is not None
     return {
         "time by FLOPs": row.flops_seconds or 0.0,
         "time by bytes": row.bytes_seconds or 0.0,
-        "compilation": row.step.compile_seconds,
+        "compilation": row.compile_seconds,
         "expected": row.expected or 0.0,
         "longest": row.longest or 0.0,
     }
@@ -138,9 +143,9 @@ def _times(every: Sequence[dict[str, float]]) -> dict[str, str]:
     return {name: _duration(sum(seconds[name] for seconds in every)) for name in every[0]}
 
 
-def _slots(row: StagePlan) -> str:
-    each = f", {row.per_member} devices each" if row.per_member > 1 else ""
-    return f"{row.groups} x {row.slots}{each}"
+def _slots(group: GroupPlan) -> str:
+    each = f", {group.per_member} devices each" if group.per_member > 1 else ""
+    return f"{group.groups} x {group.slots}{each}"
 
 
 def _epochs(row: StagePlan) -> str:
@@ -149,11 +154,11 @@ def _epochs(row: StagePlan) -> str:
     return f"{row.expected_epochs:g} of {row.epochs}"
 
 
-def _memory(row: StagePlan, target: Topology) -> str:
-    if row.step is None:
+def _memory(step: Step | None, target: Topology) -> str:
+    if step is None:
         return "does not fit"
-    exceeds = row.step.memory_bytes > target.card.memory_bytes
-    return f"{row.step.memory_bytes / 2**30:.2f}" + (", does not fit" if exceeds else "")
+    exceeds = step.memory_bytes > target.card.memory_bytes
+    return f"{step.memory_bytes / 2**30:.2f}" + (", does not fit" if exceeds else "")
 
 
 def _peta(flops: float) -> str:

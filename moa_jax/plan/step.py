@@ -70,7 +70,7 @@ def step_of(stage: Stage, target: Topology, layout: Layout, per_member: int) -> 
     seconds = time.monotonic() - start
     if compiled is None:
         return None
-    counted = traffic.of_program(hlo.parse(compiled.as_text())).times(1 / steps)
+    counted = traffic.of_program(hlo.parse(compiled.as_text() or "")).times(1 / steps)
     analysis: Any = compiled.cost_analysis() or {}
     flops = counted.flops
     if "flops" in analysis:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from moa_jax.plan import products
-from moa_jax.plan.hlo import Array, Computation, Instruction, Program
+from moa_jax.plan.hlo import Array, Computation, Instruction, Module
 
 # They name, regroup or reinterpret what lies in memory.
 _FREE = frozenset(
@@ -52,7 +52,7 @@ def together(parts: Sequence[Traffic]) -> Traffic:
     )
 
 
-def of_program(program: Program) -> Traffic:
+def of_program(program: Module) -> Traffic:
     """Returns what one call of a program does."""
     return _Counter(program).of(program.entry)
 
@@ -60,7 +60,7 @@ def of_program(program: Program) -> Traffic:
 class _Counter:
     """Counts each computation once."""
 
-    def __init__(self, program: Program):
+    def __init__(self, program: Module):
         self._computations = program.computations
         self._counted: dict[str, Traffic] = {}
 
@@ -77,8 +77,7 @@ class _Counter:
         if opcode in _FREE or opcode.endswith("-done"):
             return Traffic()
         if opcode == "while":
-            trips = UNKNOWN_TRIPS if one.trips is None else one.trips
-            return self.of(one.named("body")).times(trips)
+            return self.of(one.named("body")).times(self._trips(one))
         if opcode == "conditional":
             return max(map(self.of, one.branches), key=lambda branch: branch.num_bytes)
         if opcode == "call":
@@ -91,6 +90,17 @@ class _Counter:
             flops = together([_products(body, inner) for inner in body.instructions.values()]).flops
             return Traffic(_of_fusion(body, one, reads), 1, flops)
         return Traffic(_moved(own, one), 1, _products(own, one).flops)
+
+    def _trips(self, loop: Instruction) -> int:
+        """Returns how often a loop runs its body: as XLA says, or up to its counter's bound."""
+        if loop.trips is not None:
+            return loop.trips
+        condition = self._computations[loop.named("condition")]
+        root = condition.root
+        bounds = [read for read in condition.operands(root) if read.opcode == "constant"]
+        if root.opcode == "compare" and "direction=LT" in root.attributes and bounds:
+            return int(bounds[0].literal)
+        return UNKNOWN_TRIPS
 
 
 def _products(own: Computation, one: Instruction) -> Traffic:
