@@ -169,12 +169,16 @@ class PlanConfig:
 
     Attributes:
       topology: kind of devices and, after a colon, their number or grid: `cpu`, `gpu:8` (A100),
-        `a100:1`, `h100:8`, `v4:2x2x1`, `v5e:2x4`, `v6e:2x2`. They need not be there.
+        `a100:1`, `h100:8`, `h200:8`, `l4`, `t4`, `v4:2x2x1`, `v5e:2x4`, `v6e:2x2`. They need not be
+        there.
       efficiency: share of the devices' peak FLOPs and bandwidth that time is computed with.
+      epochs: epochs that a member is expected to have, at most the longest training of its stage;
+        0 for the mean of the original's members where it is recorded, else for the longest.
     """
 
     topology: str = "cpu"
     efficiency: float = number(0.4, 0.01, 1.0)
+    epochs: int = number(0, 0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,12 +13,13 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from moa_jax import config as configuration
-from moa_jax.command import inference, plan, repair
+from moa_jax.command import inference, repair
 from moa_jax.data import simulate
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Targets
 from moa_jax.engine import participation, run
 from moa_jax.errors import UserError
 from moa_jax.learners import learner, trees
+from moa_jax.plan import report
 from moa_jax.recipes import RECIPES, baseline
 from moa_jax.store import signals
 from moa_jax.store.predictions import Predictions
@@ -188,7 +189,7 @@ def test_a_damaged_model_is_told_and_repaired(finished, dataset, tmp_path):
 
 
 def test_the_plan_says_what_the_host_fits(dataset, tmp_path):
-    said = plan.report(tiny(), dataset, Workdir(tmp_path))
+    said = report.text(tiny(), dataset, Workdir(tmp_path))
     assert "`logistic/scored`: logistic regression of 10 inputs, 3 members, fitted on the" in said
     assert "`trees/scored`: boosted trees of 17 inputs, 3 members" in said
     assert "not in the table" in said and "| stage |" not in said
@@ -201,7 +202,7 @@ def test_what_does_not_apply_is_left_out_with_a_note(dataset, tmp_path, monkeypa
         without_cells(dataset),
         Workdir(tmp_path),
     )
-    said = plan.report(config, data, workdir)
+    said = report.text(config, data, workdir)
     assert "`viability` is left out: there are no columns of viability" in said
     run.train(config, workdir, data)
     run.blend(config, workdir, data, {})

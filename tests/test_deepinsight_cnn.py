@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from systems import built, context
 
-from moa_jax.command import plan
 from moa_jax.config import ParallelConfig, RunConfig, switches
 from moa_jax.data import folds, simulate
 from moa_jax.engine import run
 from moa_jax.errors import UserError
 from moa_jax.models import efficientnet
 from moa_jax.models.efficientnet import EfficientNet
+from moa_jax.plan.outlines import outline
+from moa_jax.plan.topology import topology
 from moa_jax.pretrained import architectures, weight_files
 from moa_jax.recipes.deepinsight_cnn import ORIGINAL, Config
 from moa_jax.store.workdir import Workdir
@@ -166,7 +167,7 @@ class Recorded:
     def __init__(self, value):
         self.value = value
 
-    def resolved(self, name, value):
+    def resolved(self, name, value, asked):
         return self.value
 
 
@@ -241,7 +242,7 @@ def test_published_weights_are_fetched_before_any_work_and_by_training_alone(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     config = RunConfig({"cnn": dataclasses.replace(TINY, pretrained="auto")})
     workdir = Workdir(tmp_path / "run")
-    assert len(plan.outline(config, rows, workdir, plan.topology("cpu"))) == 1
+    assert len(outline(config, rows, workdir, topology("cpu"))) == 1
     with pytest.raises(UserError) as error:
         run.train(config, workdir, rows)
     line = str(error.value)

@@ -8,8 +8,9 @@ PACKAGE = Path(__file__).parents[1] / "moa_jax"
 # What each room imports beside config, errors, schema and store, as CONTRIBUTING.md says.
 BELOW = {
     "command": {
-        "answers", "blend", "data", "engine", "prepare", "recipes", "report", "training",
+        "answers", "blend", "data", "engine", "plan", "prepare", "recipes", "report", "training",
     },
+    "plan": {"data", "engine", "recipes", "training"},
     "prepare": {"report", "data"},
     "estimators": {
         "answers", "data", "deepinsight", "engine", "models", "pretrained", "recipes", "report",

@@ -44,29 +44,37 @@ PROGRAM = r"""
 import json, re, sys
 import jax
 jax.config.update("jax_platforms", "cpu")
-from moa_jax.command import flags, plan
+from moa_jax.command import flags
 from moa_jax.data import simulate
+from moa_jax.plan import hlo, traffic
+from moa_jax.plan.outlines import outline
+from moa_jax.plan.step import compiled_step, peak_bytes
+from moa_jax.plan.topology import topology
+from moa_jax.store.workdir import Workdir
 from moa_jax.training import shapes
 from moa_jax.training.layout import Layout
-from moa_jax.store.workdir import Workdir
+from moa_jax.training.parallel import choose_inner
 
-arguments, topology, strategy, per_member, collectives = json.loads(sys.argv[1])
+arguments, grid, strategy, per_member, collectives = json.loads(sys.argv[1])
 flags.parse(["launch", *arguments])
 config = flags.configuration()
 data = simulate.make(rows=2400, seed=0, genes=772, cells=100, scored=206, nonscored=402)
-target = plan.topology(topology, strategy)
-for stage in plan.outline(config, data, Workdir("none"), target):
+target = topology(grid, strategy)
+for built in outline(config, data, Workdir("none"), target):
+    stage = built.stage
     devices = target.compile_for.sharing_batches(per_member)
     layout = Layout.of(stage, devices.num_shards, len(stage.members), 8)
-    inner = plan.choose_inner(stage.forward.inner, "tpu")
+    inner = choose_inner(stage.forward.inner, "tpu")
     slots = 1 if inner == "loop" else layout.slots_per_shard
-    compiled = plan.compiled_step(stage, devices, inner, slots, layout.steps_per_call)
+    compiled = compiled_step(stage, devices, inner, slots, layout.steps_per_call)
     text = compiled.as_text()
     found = sorted(set(re.findall(collectives, text)))
     groups = sorted(set(re.findall(r"replica_groups=(\{\{.*?\}\}|[^,]*\]),", text)))
+    work = traffic.of_program(hlo.parse(text)).times(1 / layout.steps_per_call)
     print(json.dumps({
-        "stage": stage.name, "collectives": found, "groups": groups, "slots": slots,
-        "memory": plan.peak_bytes(compiled), "devices": len(devices.devices),
+        "stage": stage.name, "GB": work.num_bytes / 1e9, "kernels": work.kernels,
+        "collectives": found, "groups": groups, "slots": slots,
+        "memory": peak_bytes(compiled), "devices": len(devices.devices),
         "state": slots * shapes.num_bytes(shapes.state(stage)),
         "aliased": compiled.memory_analysis().alias_size_in_bytes,
     }))
@@ -93,7 +101,8 @@ def check(found, stages, capacity=16 * 2**30, groups=()):
     assert [stage["stage"] for stage in found] == stages
     for stage in found:
         print(f"{stage['stage']}: {stage['slots']} slots per device, "
-              f"{stage['memory'] / 2**20:.0f} MiB")  # fmt: skip
+              f"{stage['memory'] / 2**20:.0f} MiB, {stage['GB']:.3g} GB and "
+              f"{stage['kernels']:.0f} kernels per step")  # fmt: skip
         assert stage["devices"] == 4
         assert stage["groups"] == list(groups)
         assert bool(stage["collectives"]) == bool(groups)
@@ -117,6 +126,22 @@ def test_pmap(topology):
 @pytest.mark.parametrize("config", IMAGES)
 def test_image_networks(config, topology):
     check(compile_all(config, topology, arguments=smaller(config)), IMAGES[config])
+
+
+@pytest.mark.parametrize("config", IMAGES)
+def test_bfloat16_moves_less(config):
+    """Activations are half as large; weights and what the optimiser keeps are float32 in both."""
+    model = IMAGES[config][0].split("/")[0]
+    full, half = (
+        compile_all(
+            config,
+            "v5e:2x2",
+            arguments=[*smaller(config), f"--config.models.{model}.dtype={dtype}"],
+        )
+        for dtype in ("float32", "bfloat16")
+    )
+    check(half, IMAGES[config])
+    assert half[0]["GB"] < full[0]["GB"]
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)

@@ -54,10 +54,11 @@ def test_precision_is_what_a_mode_computes_in(precision, tmp_path):
     program = """
 import sys
 import jax.numpy as jnp
-from moa_jax.command import entry, plan
+from moa_jax.command import entry
+from moa_jax.plan import report
 from moa_jax.engine import run
 run.load_data = lambda config: None
-plan.report = lambda *_: str(jnp.ones(1).dtype)
+report.text = lambda *_: str(jnp.ones(1).dtype)
 entry.cli()
 """
     arguments = ("--config=simple_nn:smoke", "--mode=plan", f"--workdir={tmp_path}")

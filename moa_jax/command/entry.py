@@ -55,14 +55,15 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"--repair: expected --mode=train or all, which train, found {mode}")
     unread = list(unused.told(config, mode, flags.given()))
     if mode == "plan":
-        from moa_jax.command import plan
+        from moa_jax.plan import report, topology
 
         for line in unread:
             logging.warning("%s", line)
-        console.use_compilation_cache()
+        if topology.compiles_for_this_cpu(config.plan.topology):
+            console.use_compilation_cache()
         jax.config.update("jax_platforms", "cpu")  # what is planned for need not be there
         config = run.settled(config)
-        print(plan.report(config, run.load_data(config), workdir))
+        print(report.text(config, run.load_data(config), workdir))
         return
     _check_devices(jax)
     if mode == "infer":  # a missing work folder is told before one is made

@@ -155,7 +155,7 @@ def _stage_bytes(built: BuiltStage, context: Context) -> float:
     at_once = parallel.members_at_once or members_that_fit(
         stage, devices.num_shards, devices.memory_bytes()
     )
-    found = footprint.of_stage(stage, devices, at_once, parallel.steps_per_call)
+    found = footprint.of_stage(stage, devices, at_once, parallel.steps_per_call, built.by_seed)
     # A chunk of rows that are predicted, and what is predicted of it.
     chunk = parallel.predict_rows * (built.num_inputs + stage.targets.shape[1]) * 4
     return max(found.total, chunk)

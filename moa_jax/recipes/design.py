@@ -89,6 +89,8 @@ class StageDesign:
       draws: numbers of each member's own, [M] by name, as its learning rate: the network's last
         input, and in a `Drawn` what the optimiser is made from. None where members are alike.
       by_seed: keep what the members of each seed predict of the training rows.
+      expected_epochs: epochs that the original's members had on average where a rule ended them;
+        None where that is not recorded, or nothing ends them.
     """
 
     name: str
@@ -107,6 +109,7 @@ class StageDesign:
     rows_at_once: int = 128
     draws: Callable[[Sequence[MemberId]], Mapping[str, np.ndarray]] | None = None
     by_seed: bool = False
+    expected_epochs: float | None = None
 
     def members(self, split: Split, base_seed: int) -> list[Member]:
         """Returns the members for folds of the recipe's rows, `base_seed` being the run's seed."""

@@ -147,12 +147,16 @@ class BuiltStage(NamedTuple):
       num_inputs: number of the network's inputs.
       split: how its rows are cut into folds.
       at_most: whether a selection of columns, which only a fit knows, may leave fewer inputs.
+      expected_epochs: see `StageDesign`.
+      by_seed: whether each seed's predictions are kept.
     """
 
     stage: Stage | HostStage
     num_inputs: int
     split: Split
     at_most: bool = False
+    expected_epochs: float | None = None
+    by_seed: bool = False
 
 
 def outline(recipe: Recipe, dataset: Dataset, context: Context) -> list[BuiltStage]:
@@ -170,7 +174,8 @@ def outline(recipe: Recipe, dataset: Dataset, context: Context) -> list[BuiltSta
         arrays = Arrays(*jax.tree.map(_zeros, tuple(shapes)))
         stage = design.stage(context, every, arrays, targets, units=split.units)
         num_inputs, at_most = design.features.num_inputs(arrays), design.features.selects
-        outlines.append(BuiltStage(stage, num_inputs, split, at_most))
+        expected, by_seed = design.expected_epochs, design.by_seed
+        outlines.append(BuiltStage(stage, num_inputs, split, at_most, expected, by_seed))
         widths[design.name] = len(targets.names)
     return outlines
 
@@ -199,7 +204,7 @@ class Fitting:
         else:
             finished.strike(context, name)
             start = time.monotonic()
-            stage, num_inputs, split, _ = self.build(design)
+            stage, num_inputs, split, *_ = self.build(design)
             seconds, targets = time.monotonic() - start, design.targets(rows)
             logging.info(
                 "%s: %d rows, %d inputs, %d targets; features took %.1f s",

@@ -33,6 +33,9 @@ NONSCORED, SCORED, LOOP = "nonscored", "scored", "loop"
 # Adadelta's rates in the loop, and the gain and the number of repeats of its single epochs.
 FROZEN_RATE, UNFROZEN_RATE = 1e-3 / 3, 1e-3 / 5
 TOLERANCE, REPEATS = 1e-6, 3
+# Epochs of the originals where they are recorded: until the scored networks' losses fell no more,
+# the mean of two folds of v1 and one of v2; and of their whole loops, one fold of each.
+BEST_EPOCH, LOOP_EPOCHS = {"v1": 6.5, "v2": 8.0}, {"v1": 15.0, "v2": 8.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,6 +204,7 @@ class Config(Recipe):
             training=functools.partial(self.adam_stage, lowest_loss),
             targets=design.scored,
             start=functools.partial(_start, NONSCORED, trunk) if nonscored else design.from_scratch,
+            expected_epochs=BEST_EPOCH[self.version] + self.patience if self.patience else None,
         )
         loop = dataclasses.replace(
             second,
@@ -208,6 +212,7 @@ class Config(Recipe):
             training=self.loop_stage,
             rows=_predicted_rows,
             start=functools.partial(_start, SCORED, None),
+            expected_epochs=LOOP_EPOCHS[self.version] if self.freeze_loop == "faithful" else None,
         )
         return (
             *((first,) if nonscored else ()),

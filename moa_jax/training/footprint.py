@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -26,7 +27,8 @@ class Footprint(NamedTuple):
       tables: what members read, and the targets.
       batches: positions of the rows of a device call, and the inputs and the largest layer of a
         batch.
-      predictions: of all rows.
+      predictions: of all rows by all members, by those of every nested part, and of every seed
+        where these are kept.
     """
 
     networks: int
@@ -40,7 +42,11 @@ class Footprint(NamedTuple):
 
 
 def of_stage(
-    stage: Stage, devices: Devices, members_at_once: int, steps_per_call: int
+    stage: Stage,
+    devices: Devices,
+    members_at_once: int,
+    steps_per_call: int,
+    by_seed: bool = False,
 ) -> Footprint:
     """Returns what a stage takes.
 
@@ -49,6 +55,7 @@ def of_stage(
       devices: where it is trained.
       members_at_once: members that train together.
       steps_per_call: most optimiser steps of a device call.
+      by_seed: whether the predictions of each seed are kept.
     """
     state = shapes.state(stage)
     at_once = min(members_at_once, len(stage.members))
@@ -61,8 +68,21 @@ def of_stage(
         networks=at_once * (2 * shapes.num_bytes(state) + shapes.num_bytes(state.params)),
         tables=shapes.num_bytes(shapes.of(arrays)),
         batches=at_once * 4 * steps * stage.batch_size + batches * _batch_bytes(stage, state),
-        predictions=stage.targets.size * 8,
+        predictions=_predictions_bytes(stage, by_seed),
     )
+
+
+def _predictions_bytes(stage: Stage, by_seed: bool) -> int:
+    """Returns what `predict.out_of_fold` holds at its end: sums in float64, seeds as networks'."""
+    nested = {
+        blocks
+        for member in stage.members
+        if len(member.blocks) > 1
+        for blocks in itertools.combinations(member.blocks, len(member.blocks) - 1)
+    }
+    each = stage.targets.size * (1 + len(nested))
+    seeds = len({member.seed for member in stage.members}) if by_seed else 0
+    return each * (8 + stage.targets.dtype.itemsize * seeds)
 
 
 def _batch_bytes(stage: Stage, state: MemberState) -> int:

@@ -96,11 +96,13 @@ class Devices:
       strategy: one of `STRATEGIES`; `vmap` uses the first device alone.
       devices: the devices in use.
       per_member: how many of them, one after another, share the batches of each member.
+      options: what the compiler is told of them, by XLA's names.
     """
 
     strategy: str
     devices: tuple[jax.Device, ...]
     per_member: int = 1
+    options: tuple[tuple[str, Any], ...] = ()
 
     @classmethod
     def available(cls, strategy: str = "auto") -> Devices:
@@ -331,7 +333,8 @@ class Program:
         self._name, self._devices = name, devices
         # LLVM polishes the hundred generators of a deep network's weights for half a minute.
         unpolished = runs_once and devices.devices[0].platform == "cpu"
-        self._compiler_options = {"xla_backend_optimization_level": 0} if unpolished else None
+        told = {"xla_backend_optimization_level": 0} if unpolished else dict(devices.options)
+        self._compiler_options = told or None
         self._mapped = map_members(fn, devices, **options)
         self._compiled: dict[Any, jax.stages.Compiled] = {}
         self.compile_seconds = 0.0

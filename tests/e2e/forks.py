@@ -78,8 +78,9 @@ def import_libraries() -> None:
     import sklearn.decomposition
     import sklearn.preprocessing  # noqa: F401
 
-    from moa_jax.command import console, plan  # noqa: F401
+    from moa_jax.command import console  # noqa: F401
     from moa_jax.engine import run  # noqa: F401
+    from moa_jax.plan import report  # noqa: F401
     from moa_jax.recipes import (  # noqa: F401
         image_features,
         profile_features,

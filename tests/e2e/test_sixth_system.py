@@ -8,9 +8,10 @@ import pytest
 import toy_system
 
 from moa_jax import config as configuration
-from moa_jax.command import inference, plan
+from moa_jax.command import inference
 from moa_jax.engine import run
 from moa_jax.errors import UserError
+from moa_jax.plan import report
 from moa_jax.recipes import RECIPES
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
@@ -74,7 +75,7 @@ def test_a_sixth_system(config, data, tmp_path, monkeypatch):
     sets = {path.name for path in (whole.path / "logistic/scored/features").iterdir()}
     assert sets == ({"fold0", "fold1", "fold2"} if config.honest else {"all"})
     plans.check(whole.path)
-    assert "| `logistic/scored` | 5 | 6 |" in plan.report(config, run.load_data(config), whole)
+    assert "| `logistic/scored` | 5 | 6 |" in report.text(config, run.load_data(config), whole)
     assert "logistic" in (whole.path / "blend" / "report.html").read_text(encoding="utf-8")
 
 

@@ -12,7 +12,6 @@ from systems import context
 
 from moa_jax import config as configuration
 from moa_jax import schema
-from moa_jax.command import plan
 from moa_jax.config import DataConfig, RunConfig
 from moa_jax.data import simulate
 from moa_jax.data.dataset import Targets
@@ -22,6 +21,8 @@ from moa_jax.estimators.deep_insight import DeepInsight
 from moa_jax.estimators.tabnet_classifier import TabNetClassifier
 from moa_jax.estimators.tabnet_inputs import TRAINING, check_parameters
 from moa_jax.models.hyperparameters import TABNET
+from moa_jax.plan.outlines import outline
+from moa_jax.plan.topology import topology
 from moa_jax.recipes import RECIPES, simple_nn, system, three_stage_nn
 from moa_jax.store import memory
 from moa_jax.store.workdir import Workdir
@@ -166,7 +167,7 @@ def test_every_network_has_rows_to_train_on(treated, dataset, tmp_path):
     assert line.startswith("config.models.mine.folds: expected at least 2 training rows in every")
     with pytest.raises(UserError, match="folds: expected at least 2 training rows"):
         config = RunConfig({"mine": changed(folds=2)})
-        plan.outline(config, few, Workdir(tmp_path), plan.topology("cpu"))
+        outline(config, few, Workdir(tmp_path), topology("cpu"))
 
 
 @pytest.mark.parametrize("value", [0, 1])
@@ -187,7 +188,7 @@ def test_nested_parts_of_the_blend_are_at_most_the_rows(dataset, tmp_path):
 def test_topologies_are_of_this_world():
     for size in ("9" * 40, "1000000", "99999x99999"):
         with pytest.raises(UserError, match="config.plan.topology: expected a size such as"):
-            plan.topology(f"gpu:{size}")
+            topology(f"gpu:{size}")
 
 
 def groups(folder, files):

@@ -1,0 +1,119 @@
+"""Training steps compiled for an A100 that is not there move, start and hold no more than recorded.
+
+Needs the compiler, which the extra `cuda-plan` brings. A change that adds copies, keeps activations
+or takes fusions apart is seen here; so is a new version of XLA, whose figures are then recorded.
+"""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from moa_jax.plan.topology import has_gpu_compiler
+
+ROOT = Path(__file__).parents[1]
+# What a figure may be above the recorded one: kernels move a little from version to version.
+MARGIN = 1.03
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not has_gpu_compiler(), reason="the extra cuda-plan is not there"),
+]
+
+PROGRAM = r"""
+import json, sys
+import jax
+jax.config.update("jax_platforms", "cpu")
+from moa_jax.command import flags
+from moa_jax.data import simulate
+from moa_jax.plan.outlines import outline
+from moa_jax.plan.stage_plan import plan_stage
+from moa_jax.plan.topology import topology
+from moa_jax.store.workdir import Workdir
+
+flags.parse(["launch", *json.loads(sys.argv[1])])
+config = flags.configuration()
+data = simulate.make(rows=23814, seed=0, genes=772, cells=100, scored=206, nonscored=402)
+target = topology("a100:1")
+for built in outline(config, data, Workdir("none"), target):
+    step = plan_stage(built, target, config.parallel, config.plan).groups[0].step
+    print(json.dumps({
+        "stage": built.stage.name, "method": step.method, "GB": step.work.num_bytes / 1e9,
+        "kernels": step.work.kernels, "GiB": step.memory_bytes / 2**30,
+    }))
+"""
+
+
+class Recorded(NamedTuple):
+    """Of one optimiser step of all members on one card: bytes moved and kernels; peak memory."""
+
+    GB: float
+    kernels: float
+    GiB: float
+
+
+# By flags, the figures of each stage.
+B3 = "--config=deepinsight_efficientnet_b3"
+STEPS = {
+    f"{B3} --config.models.efficientnet_b3.dtype=bfloat16": {
+        "efficientnet_b3/scored": Recorded(42.09, 3759, 4.82),
+    },
+    "--config=deepinsight_resnest --config.models.resnest_v1.dtype=bfloat16": {
+        "resnest_v1/scored": Recorded(69.03, 2970, 8.35),
+    },
+    "--config=three_stage_nn:ten_folds": {
+        "three_stage_nn/nonscored": Recorded(23.90, 60, 6.83),
+        "three_stage_nn/scored": Recorded(25.23, 60, 7.28),
+        "three_stage_nn/stacked": Recorded(5.99, 57, 1.49),
+    },
+    "--config=nn_tabnet": {
+        "nn_tabnet/nonscored": Recorded(10.31, 47, 2.73),
+        "nn_tabnet/scored": Recorded(12.58, 231, 1.78),
+    },
+    "--config=two_heads_resnet:v2": {
+        "two_heads_resnet/nonscored": Recorded(9.72, 138, 3.44),
+        "two_heads_resnet/scored": Recorded(9.55, 137, 3.37),
+        "two_heads_resnet/loop": Recorded(9.55, 137, 3.37),
+    },
+}
+
+
+@functools.cache
+def compiled(arguments):
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(arguments.split())],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    lines = [line for line in result.stdout.splitlines() if line.startswith("{")]
+    return {found["stage"]: found for found in map(json.loads, lines)}
+
+
+@pytest.mark.parametrize("arguments", STEPS)
+def test_no_step_is_larger_than_it_was(arguments):
+    found = compiled(arguments)
+    assert found.keys() == STEPS[arguments].keys()
+    for stage, recorded in STEPS[arguments].items():
+        print(found[stage])
+        assert found[stage]["method"] == "compiled for A100"
+        for name, most in recorded._asdict().items():
+            assert found[stage][name] <= MARGIN * most, (stage, name)
+
+
+def test_bfloat16_moves_half():
+    """Of B3's activations; weights and what the optimiser keeps are float32 in both."""
+    (half, full) = (
+        compiled(f"{B3} --config.models.efficientnet_b3.dtype={dtype}")["efficientnet_b3/scored"]
+        for dtype in ("bfloat16", "float32")
+    )
+    assert half["GB"] < 0.6 * full["GB"]
+    assert half["GiB"] < 0.8 * full["GiB"]

@@ -1,0 +1,172 @@
+"""Bytes, kernels and products of a compiled program are those that its text says."""
+
+import pytest
+
+from moa_jax.plan import hlo, traffic
+
+PROGRAM = """HloModule step, is_scheduled=true
+
+%fused_read (p0: f32[10,4], p1: s32[]) -> f32[1,4] {
+  %p0 = f32[10,4]{1,0} parameter(0)
+  %p1 = s32[] parameter(1)
+  %zero = s32[] constant(0)
+  ROOT %row = f32[1,4]{1,0} dynamic-slice(%p0, %p1, %zero), dynamic_slice_sizes={1,4}
+}
+
+%fused_write (p0: f32[10,4], p1: f32[1,4], p2: s32[]) -> f32[10,4] {
+  %p0 = f32[10,4]{1,0} parameter(0)
+  %p1 = f32[1,4]{1,0} parameter(1)
+  %p2 = s32[] parameter(2)
+  %zero = s32[] constant(0)
+  ROOT %new = f32[10,4]{1,0} dynamic-update-slice(%p0, %p1, %p2, %zero)
+}
+
+%body (state: (s32[], f32[10,4])) -> (s32[], f32[10,4]) {
+  %state = (s32[], /*index=1*/f32[10,4]{1,0}) parameter(0)
+  %i = s32[] get-tuple-element(%state), index=0
+  %table = f32[10,4]{1,0} get-tuple-element(%state), index=1
+  %one = f32[1,4]{1,0} fusion(%table, %i), kind=kLoop, calls=%fused_read
+  %flat = f32[4]{0} bitcast(%one)
+  %less = f32[1,4]{1,0} negate(%one), metadata={op_name="jit(f)/neg"}
+  %updated = f32[10,4]{1,0} fusion(%table, %less, %i), kind=kLoop, calls=%fused_write
+  ROOT %next = (s32[], f32[10,4]{1,0}) tuple(%i, %updated)
+}
+
+%condition (state: (s32[], f32[10,4])) -> pred[] {
+  %state = (s32[], f32[10,4]{1,0}) parameter(0)
+  ROOT %true = pred[] constant(true)
+}
+
+%small (p: f32[8]) -> f32[8] {
+  %p = f32[8]{0} parameter(0)
+  ROOT %same = f32[8]{0} bitcast(%p)
+}
+
+%large (p: f32[8]) -> f32[8] {
+  %p = f32[8]{0} parameter(0)
+  ROOT %other = f32[8]{0} negate(%p)
+}
+
+ENTRY %main (x: f32[10,4]) -> (f32[10,4], f32[8]) {
+  %x = f32[10,4]{1,0} parameter(0)
+  %start = s32[] constant(0)
+  %carry = (s32[], f32[10,4]{1,0}) tuple(%start, %x)
+  %loop = (s32[], f32[10,4]{1,0}) while(%carry), condition=%condition, body=%body, KNOWN
+  %values = f32[8]{0:T(256)S(1)} slice(%x), slice={[0:2], [0:4]}
+  %which = pred[] constant(true)
+  %chosen = f32[8]{0} conditional(%which, %values, %values), true_computation=%large, \
+false_computation=%small
+  ROOT %all = (f32[10,4]{1,0}, f32[8]{0}) tuple(%x, %chosen)
+}
+"""
+TRIPS = 'backend_config={"known_trip_count":{"n":"5"}}'
+# A slice: 16 of the table and the index, 16 written. Negated: 16 and 16. Written in place: 16 of
+# the row and the index, 16 written.
+PASS = (16 + 4 + 16) + (16 + 16) + (16 + 4 + 16)
+# Of a slice into memory on the chip nothing is counted, of the branches the one that moves more.
+REST = 0 + 32 + 32
+
+
+COUNTER = """  %i = s32[]{:T(128)} get-tuple-element(%state), index=0
+  %most = s32[]{:T(128)} constant(7)
+  ROOT %less = pred[] compare(%i, %most), direction=LT"""
+ALWAYS = "  ROOT %true = pred[] constant(true)"
+
+
+@pytest.mark.parametrize(
+    ("said", "condition", "trips"),
+    [
+        (f", {TRIPS}", ALWAYS, 5),
+        ("", COUNTER, 7),
+        ("", COUNTER.replace("LT", "NE"), traffic.UNKNOWN_TRIPS),
+        ("", ALWAYS, traffic.UNKNOWN_TRIPS),
+    ],
+)
+def test_bytes_and_kernels_are_counted_by_hand(said, condition, trips):
+    """A GPU's compiler says how often a loop runs; a TPU's leaves the counter's bound."""
+    text = PROGRAM.replace(", KNOWN", said).replace(ALWAYS, condition)
+    found = traffic.of_program(hlo.parse(text))
+    assert found.num_bytes == trips * PASS + REST
+    assert found.kernels == trips * 3 + 2
+    assert found.flops == {}
+
+
+def counted(shapes, result, call):
+    """Returns the traffic of a program of one instruction of `f32` or other arrays."""
+    head = ", ".join(f"p{i}: {shape}" for i, shape in enumerate(shapes))
+    lines = [f"  %p{i} = {shape} parameter({i})" for i, shape in enumerate(shapes)]
+    names = ", ".join(f"%p{i}" for i in range(len(shapes)))
+    lines.append(f"  ROOT %r = {result} {call.replace('ARGUMENTS', names)}")
+    return traffic.of_program(
+        hlo.parse("\n".join([f"ENTRY %main ({head}) -> {result} {{", *lines, "}"]))
+    )
+
+
+GEMM = (
+    'custom-call(ARGUMENTS), custom_call_target="__cublas$lt$matmul", backend_config={'
+    '"gemm_backend_config":{"dot_dimension_numbers":{"lhs_contracting_dimensions":["1"],'
+    '"rhs_contracting_dimensions":["0"]},"precision_config":{"operand_precision":["A","A"]}}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision", "kind", "size"),
+    [
+        ("f32", "DEFAULT", "tf32", 4),
+        ("f32", "HIGHEST", "float32", 4),
+        ("bf16", "DEFAULT", "bfloat16", 2),
+    ],
+)
+def test_a_product_of_a_library(dtype, precision, kind, size):
+    """The library's own memory is not moved, and precision decides which units do it."""
+    found = counted(
+        [f"{dtype}[256,512]{{1,0}}", f"{dtype}[512,128]{{1,0}}"],
+        f"({dtype}[256,128]{{1,0}}, s8[4194304]{{0}})",
+        GEMM.replace('"A"', f'"{precision}"'),
+    )
+    assert found.flops == {kind: 2 * 256 * 512 * 128}
+    assert found.num_bytes == size * (256 * 512 + 512 * 128 + 256 * 128)
+    assert found.kernels == 1
+
+
+@pytest.mark.parametrize("groups", [1, 40])
+def test_a_convolution_and_its_gradients_are_as_many_products(groups):
+    """Image `b01f`, kernel `o01i` of a group, at stride 2."""
+    image, kernel, out = "bf16[48,150,150,40]", f"bf16[80,3,3,{40 // groups}]", "bf16[48,75,75,80]"
+    flops = 2 * 48 * 75 * 75 * 80 * 9 * (40 // groups)
+    for pass_, shapes, result in [
+        ("Forward", [image, kernel], out),
+        ("BackwardInput", [out, kernel], image),
+        ("BackwardFilter", [image, out], kernel),
+    ]:
+        call = (
+            "custom-call(ARGUMENTS), window={size=3x3 stride=2x2 pad=1_1x1_1}, "
+            f"dim_labels=b01f_o01i->b01f, feature_group_count={groups}, "
+            f'custom_call_target="__cudnn$conv{pass_}"'
+        )
+        found = counted(shapes, f"({result}, u8[0])", call)
+        assert found.flops == {"bfloat16": flops}, pass_
+
+
+def test_a_fused_product_is_one_kernel():
+    program = """
+%fused (p0: f32[4,8], p1: f32[8,2]) -> f32[4,2] {
+  %p0 = f32[4,8]{1,0} parameter(0)
+  %p1 = f32[8,2]{1,0} parameter(1)
+  %dot = f32[4,2]{1,0} dot(%p0, %p1), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  ROOT %less = f32[4,2]{1,0} negate(%dot)
+}
+
+ENTRY %main (x: f32[4,8], y: f32[8,2]) -> f32[4,2] {
+  %x = f32[4,8]{1,0} parameter(0)
+  %y = f32[8,2]{1,0} parameter(1)
+  ROOT %out = f32[4,2]{1,0} fusion(%x, %y), kind=kCustom, calls=%fused
+}
+"""
+    found = traffic.of_program(hlo.parse(program))
+    assert found == (4 * (32 + 16 + 8), 1, {"tf32": 2 * 4 * 8 * 2})
+
+
+def test_other_texts_are_refused():
+    with pytest.raises(ValueError, match="no ENTRY"):
+        hlo.parse("HloModule empty\n")
