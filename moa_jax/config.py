@@ -127,7 +127,8 @@ class ParallelConfig:
 
     Attributes:
       strategy: `vmap` (one device), `pmap`, `shard_map`, or `auto` to choose by device count.
-      members_at_once: members trained together; 0 for as many as memory allows.
+      members_at_once: members trained together; 0 for as many as memory allows, of image networks
+        in waves that end soonest.
       devices_per_member: devices that share each batch of a member of an image network, a divisor
         of their number; 0 for as many as leave a place for every member that trains.
       steps_per_call: at most this many optimiser steps per device call.

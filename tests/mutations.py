@@ -970,6 +970,12 @@ MUTATIONS = (
         "test_swap_noise.py::test_rows_as_in_the_original "
         "test_swap_noise.py::test_rows_and_columns_that_change",
     ),
+    Mutation(
+        "models/layers.py",
+        "shape, dtype = x.shape[-1:], parameter_dtype(x)",
+        "shape, dtype = x.shape[-1:], x.dtype",
+        "test_deepinsight_cnn.py::test_a_step_in_bfloat16_keeps_state_and_losses_in_float32",
+    ),
     # Training: the loop.
     Mutation(
         "training/loop.py",

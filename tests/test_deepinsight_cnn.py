@@ -1,8 +1,10 @@
 """The DeepInsight CNN recipe: its networks, its stage, where weights start, and its checks."""
 
+import collections
 import dataclasses
 
 import jax
+import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from moa_jax.plan.topology import topology
 from moa_jax.pretrained import architectures, weight_files
 from moa_jax.recipes.deepinsight_cnn import ORIGINAL, Config
 from moa_jax.store.workdir import Workdir
+from moa_jax.training import loop, shapes
 from moa_jax.training.layout import members_that_fit
 from moa_jax.training.parallel import Devices
 
@@ -132,6 +135,45 @@ def test_members_train_in_waves_of_one_per_device(rows, tmp_path):
     np.testing.assert_array_equal(found, expected)
     honest = built(TINY.honest(), rows, tmp_path, "scored").members[0]
     assert not np.isin(honest.select_rows, [*honest.valid_rows, *honest.train_rows]).any()
+
+
+@pytest.mark.parametrize(
+    "network",
+    ["efficientnet_b0", pytest.param("resnest50_fast_2s2x40d", marks=pytest.mark.slow)],
+)
+def test_a_step_in_bfloat16_keeps_state_and_losses_in_float32(rows, tmp_path, network):
+    """Convolutions are of bfloat16; weights, moments, statistics, softmax and loss are not."""
+    rate = 0.2 if network.startswith("efficientnet") else 0.0
+    low = dataclasses.replace(TINY, network=network, dtype="bfloat16", drop_connect_rate=rate)
+    stage = built(low, rows, tmp_path, "scored")
+    state, shared = shapes.state(stage), shapes.shared(stage)
+    step = jax.make_jaxpr(loop.train(stage, inner="loop"))(state, shapes.train(stage, 1), shared)
+    found = jax.tree.map(lambda a: a.dtype, jax.tree.unflatten(
+        jax.tree.structure(state), step.out_avals
+    ))  # fmt: skip
+    assert found == jax.tree.map(lambda a: a.dtype, state)
+    assert found.epoch_loss == jnp.float32
+    for tree in (found.params, found.batch_stats, found.selected.params):
+        assert set(jax.tree.leaves(tree)) == {jnp.dtype("float32")}
+    moments = {dtype for dtype in jax.tree.leaves(found.opt) if dtype != jnp.int32}
+    assert moments == {jnp.dtype("float32")}
+    by_name = collections.defaultdict(set)
+    for name, dtype in operations(step.jaxpr):
+        by_name[name].add(dtype)
+    half, single = jnp.dtype("bfloat16"), jnp.dtype("float32")
+    assert by_name["conv_general_dilated"] == {half}
+    for name in ("exp", "log", "log1p", "rsqrt"):
+        assert half not in by_name[name]
+    assert single in by_name["log1p"] and single in by_name["rsqrt"]
+
+
+def operations(program):
+    """Yields name and dtype of every result of a traced program, of those within it too."""
+    for equation in program.eqns:
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            yield from operations(inner)
+        for result in equation.outvars:
+            yield equation.primitive.name, getattr(result.aval, "dtype", None)
 
 
 @pytest.mark.parametrize(

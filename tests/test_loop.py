@@ -235,6 +235,20 @@ def test_resume_is_bit_exact_from_any_call(tmp_path, uninterrupted, monkeypatch,
     assert records(folder) == records(tmp_path)
 
 
+def test_resume_within_an_epoch_by_calls_of_other_lengths(tmp_path, uninterrupted, monkeypatch):
+    """It goes on from the end of the epoch before, to the same bits."""
+    stage, folder = uninterrupted
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        stop_after(patch, 5)
+        fit(tmp_path, stage, **RESUMED)
+    fit(tmp_path, stage, **{**RESUMED, "steps_per_call": 2})
+    whole, resumed = kept(folder), kept(tmp_path)
+    assert whole.keys() == resumed.keys() and len(whole) == 8
+    for name in whole:
+        np.testing.assert_array_equal(flat(whole[name]), flat(resumed[name]))
+    assert records(folder) == records(tmp_path)
+
+
 @pytest.mark.parametrize("saves", [2, 5])
 def test_members_of_their_own_length_resume_bit_exactly(tmp_path, monkeypatch, saves):
     stage = dataclasses.replace(
