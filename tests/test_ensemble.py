@@ -196,11 +196,31 @@ def test_the_spread_over_members_is_that_of_each_one_alone(finished):
     """Of all that are in the mean, of every stage, fold and seed, as often as they are."""
     folder, config, data = finished
     context = context_of(folder, config)
-    outcome = system.finished_outcome(config.models["profile_nn"], context)
+    recipe = config.models["profile_nn"]
+    outcome = system.finished_outcome(recipe, context)
+    expected = spread_of_each(outcome, context, data, recipe.folds)
+    test = sources.of_model(Workdir(folder).manifest("profile_nn"), data).test
+    np.testing.assert_allclose(test.spread, expected, rtol=1e-4)
+    predict = system.load(recipe, context, data.targets.names)
+    np.testing.assert_allclose(predict(data.test).spread, expected, rtol=1e-4)
+    assert np.nanmin(test.spread) > 0
+    first, second = recipe.stages(context.levels, False)[:2]
+    seeds = [recipe.dealt(index)[0] for index in range(2)]
+    two = ensemble.Ensemble(
+        [first, second], {first.name: {seeds[0]: 2}, second.name: {seeds[1]: 1}}
+    )
+    members = system.trained(two.designs, context, two.weights, predicting=two.predicting)
+    _, found = system.predict_rows(data.test, context, members)
+    expected = spread_of_each(two, context, data, recipe.folds)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def spread_of_each(outcome, context, data, folds):
+    """The spread of an outcome's members, each of which predicts the test rows alone."""
     odds, counts = [], []
     for design in outcome.designs:
         for seed, count in outcome.counts[design.name].items():
-            for fold in range(config.models["profile_nn"].folds):
+            for fold in range(folds):
                 weights = lambda _, every, own=(seed, fold): np.array(  # noqa: E731
                     [(m.seed, m.fold) == own for m in every], float
                 )
@@ -212,11 +232,7 @@ def test_the_spread_over_members_is_that_of_each_one_alone(finished):
     squares = np.tensordot(counts, (np.array(odds) - mean) ** 2, 1)
     expected = np.sqrt(squares / (sum(counts) - np.square(counts).sum() / sum(counts)))
     expected[data.test.is_control] = np.nan
-    test = sources.of_model(Workdir(folder).manifest("profile_nn"), data).test
-    np.testing.assert_allclose(test.spread, expected, rtol=1e-4)
-    predict = system.load(config.models["profile_nn"], context, data.targets.names)
-    np.testing.assert_allclose(predict(data.test).spread, expected, rtol=1e-4)
-    assert np.nanmin(test.spread) > 0
+    return expected
 
 
 def test_a_stages_mean_has_the_weights_of_its_members(finished):
