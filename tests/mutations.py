@@ -1267,7 +1267,7 @@ MUTATIONS = (
         "features/factor_gram.py",
         "if (noise < LEAST_NOISE * variance).any():",
         "if (noise < 0).any():",
-        "test_factors.py::test_factors_of_columns_without_noise_are_scikit_learns",
+        "test_factors.py::test_factors_of_columns_with_little_noise_are_scikit_learns",
     ),
     Mutation(
         "features/factor_gram.py",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -25,16 +27,23 @@ def centers(values: np.ndarray, count: int, starts: int, seed: int) -> np.ndarra
       seed: of the starts.
     """
     from sklearn.cluster import kmeans_plusplus
+    from threadpoolctl import threadpool_limits
 
     mean = values.mean(0)
     rows = values - mean
     norms = np.einsum("ij,ij->i", rows, rows)
     tolerance = values.var(0).mean() * TOLERANCE
     search, random = _Search(rows, norms), np.random.RandomState(seed)
+    begun = [
+        kmeans_plusplus(rows, count, x_squared_norms=norms, random_state=random)[0]
+        for _ in range(starts)
+    ]
+    workers = max(1, min(os.cpu_count() or 1, starts))
+    # Starts side by side wait for nothing, as threads of one product do for each other.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
+        ended = list(pool.map(lambda start: search.descend(start, tolerance), begun))
     best: _End | None = None
-    for _ in range(starts):
-        start, _ = kmeans_plusplus(rows, count, x_squared_norms=norms, random_state=random)
-        found = search.descend(start, tolerance)
+    for found in ended:
         if found is None:
             return None
         if best is None or (found.inertia < best.inertia and not found.is_like(best)):
