@@ -1430,8 +1430,8 @@ MUTATIONS = (
     ),
     Mutation(
         "store/workdir.py",
-        'if name not in stored["resolved"]',
-        'if stored["resolved"].get(name) != value',
+        "if name not in known or (asked and known[name] != value)",
+        "if known.get(name) != value",
         "test_workdir.py::test_what_was_resolved_stays",
     ),
     Mutation(
@@ -2006,14 +2006,14 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/fitting.py",
-        "with exhausted.told(lambda: exhausted.of_training(stage, settings, context.model, remat)):",
-        "if True:",
+        "with exhausted.told(lambda: exhausted.of_training(stage, settings, context.model, remat))",
+        "if True",
         "test_exhausted.py::test_training_without_memory_is_told",
     ),
     Mutation(
         "recipes/system.py",
-        "            with exhausted.told(lambda n=name: exhausted.of_prediction(n, chunk_rows)):\n",
-        "            if name:\n",
+        "            with exhausted.told(remedy):\n",
+        "            if remedy:\n",
         "test_exhausted.py::test_predicting_new_rows_without_memory_is_told",
     ),
     Mutation(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -306,7 +307,8 @@ def trained(
         for design, stored, predictor, views, of in reversed(loaded):
             table = design.features.table(passage, design.name, stored)
             name = f"{context.model}/{design.name}"
-            with exhausted.told(lambda n=name: exhausted.of_prediction(n, chunk_rows)):
+            remedy = functools.partial(exhausted.of_prediction, name, chunk_rows)
+            with exhausted.told(remedy):
                 whole, *nested = predictor.means(table, len(rows), chunk_rows, of)
             found = StagePredictions(whole, dict(zip(views, nested, strict=True)))
             passage.predictions[design.name] = found
