@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -320,7 +321,8 @@ def trained(
             table = design.features.table(passage, design.name, stored)
             own = spread if design.name in counted else None
             name = f"{context.model}/{design.name}"
-            with exhausted.told(lambda n=name: exhausted.of_prediction(n, chunk_rows)):
+            remedy = functools.partial(exhausted.of_prediction, name, chunk_rows)
+            with exhausted.told(remedy):
                 whole, *nested = predictor.means(table, len(rows), chunk_rows, of, own)
             found = StagePredictions(whole, dict(zip(views, nested, strict=True)))
             passage.predictions[design.name] = found

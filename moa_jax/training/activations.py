@@ -22,22 +22,23 @@ def num_bytes(stage: Stage) -> int:
     Args:
       stage: the stage, or its outline.
     """
-    state = shapes.state(stage)
+    state, network = shapes.state(stage), stage.forward.network
     rows = jax.ShapeDtypeStruct((stage.batch_size,), np.int32)
 
     def kept(state: MemberState, shared: Any, data: Any, rows: jax.Array) -> tuple:
         key = jax.random.key(0)
         inputs = stage.forward.inputs(shared, data, rows, key, True)
+        keywords: dict = dict(stage.keywords(state))
 
         def outputs(params: Any) -> Any:
-            return stage.forward.network.apply(
+            return network.apply(
                 {"params": params, "batch_stats": state.batch_stats},
                 *inputs,
                 mask=np.ones(stage.batch_size, bool),
                 train=True,
                 rngs={"dropout": key},
                 mutable=["batch_stats"],
-                **stage.keywords(state),
+                **keywords,
             )[0]
 
         return inputs, jax.vjp(outputs, state.params)[1]
