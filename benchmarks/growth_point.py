@@ -18,16 +18,28 @@ from typing import Any
 
 import numpy as np
 
+# Rows, features, labels, members and width of the pass that is not measured.
+SMALL = (64, 40, 3, 1, 8)
+
 
 def training(rows: int, features: int, labels: int, members: int, hidden: int) -> dict[str, float]:
-    """Returns the costs of folds, transforms, an epoch, and the prediction of all rows."""
+    """Returns the costs of folds, transforms, an epoch, and the prediction of all rows.
+
+    A small pass before it loads the libraries, so that neither their time nor their memory counts.
+    """
+    _training(*SMALL)
+    base = _most_bytes()
+    found = _training(rows, features, labels, members, hidden)
+    return found | {"memory": _most_bytes() - base}
+
+
+def _training(rows: int, features: int, labels: int, members: int, hidden: int) -> dict[str, float]:
     from benchmarks.simple_nn import training_on
     from benchmarks.transforms import correlated
     from moa_jax.data import folds
     from moa_jax.recipes import profile
     from moa_jax.recipes.simple_nn import Config, SimpleProfile
 
-    base = _most_bytes()
     values = correlated(rows, features)
     generator = np.random.default_rng(1)
     targets = (generator.random((rows, labels)) < 0.02).astype(np.float32)
@@ -49,7 +61,7 @@ def training(rows: int, features: int, labels: int, members: int, hidden: int) -
         side.run()  # compiles
     _timed(found, "epoch", epoch.run)
     _timed(found, "predict", predict.run)
-    return found | {"memory": _most_bytes() - base}
+    return found
 
 
 def inference(rows: int, workdir: Path, file: Path) -> dict[str, float]:

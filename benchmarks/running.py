@@ -33,17 +33,22 @@ def run(
     Args:
       rows: what is measured.
       size: one of `SIZES`.
-      seconds: no row begins after so many, and none goes on; None for as long as it takes.
+      seconds: no row begins after so many, and none goes on; None for as long as it takes. A
+        group has twice its even share of what is left.
       module: what the processes run.
     """
     end = None if seconds is None else time.monotonic() + seconds
     found: dict[str, dict[str, Any]] = {}
     rates = []
-    for group, members in itertools.groupby(rows, lambda row: row.group):
+    groups = [(name, [*of]) for name, of in itertools.groupby(rows, lambda row: row.group)]
+    for number, (group, members) in enumerate(groups):
         names = [row.name for row in members]
+        # Twice the even share of what is left: one slow group does not take all the time.
+        share = min(1.0, 2 / (len(groups) - number))
+        until = None if end is None else time.monotonic() + share * (end - time.monotonic())
         print(f"{group}: {', '.join(names)}", file=sys.stderr, flush=True)
         while names:
-            left = None if end is None else end - time.monotonic()
+            left = None if until is None else until - time.monotonic()
             if left is not None and left <= 0:
                 break
             said, error = _group(names, size, left, module)

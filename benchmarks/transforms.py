@@ -24,7 +24,7 @@ class Sizes(NamedTuple):
 
 SIZES = {
     "tiny": Sizes(60, 12, 4, 3, 3, 40),
-    "quick": Sizes(2_000, 300, 50, 40, 20, 500),
+    "quick": Sizes(1_000, 200, 40, 20, 10, 500),
     "full": Sizes(),
 }
 SEED = 0

@@ -39,7 +39,7 @@ class Mutation(NamedTuple):
     """A mistake.
 
     Attributes:
-      file: the file, from `moa_jax/`.
+      file: the file, from `moa_jax/`; those of the benchmarks begin with `../`.
       old: text that stands in it once.
       new: what takes its place.
       tests: tests that must fail then, from `tests/`, separated by spaces.
@@ -2315,6 +2315,54 @@ MUTATIONS = (
         "    looks_at_all_rows = True\n",
         "",
         "test_profile_features.py::test_what_looks_at_all_rows_gets_them_together",
+    # The table of benchmarks.
+    Mutation(
+        "../benchmarks/timing.py",
+        "            if settles:\n",
+        "            if False:\n",
+        "test_benchmark_table.py::test_a_row_may_settle_or_run_once_cold",
+    ),
+    Mutation(
+        "../benchmarks/timing.py",
+        "row.repeats(size), row.warms, row.settles, clocks)\n        except",
+        "row.repeats(size), True, row.settles, clocks)\n        except",
+        "test_benchmark_table.py::test_a_row_may_settle_or_run_once_cold",
+    ),
+    Mutation(
+        "../benchmarks/table.py",
+        'np.array(side[clock]) / side["count"]',
+        "np.array(side[clock])",
+        "test_benchmark_table.py::test_ratios_bounds_and_lines",
+    ),
+    Mutation(
+        "../benchmarks/table.py",
+        "max(one[name] for one in rates)",
+        "rates[0][name]",
+        "test_benchmark_table.py::test_ratios_bounds_and_lines",
+    ),
+    Mutation(
+        "../benchmarks/__main__.py",
+        "return 0 if table.is_whole(record) else 1",
+        "return 0",
+        "test_benchmark_table.py::test_the_command_writes_table_and_json",
+    ),
+    Mutation(
+        "../benchmarks/registry.py",
+        'if row.quick or size != "quick"]',
+        "]",
+        "test_benchmark_table.py::test_names_are_rows_or_groups",
+    ),
+    Mutation(
+        "../benchmarks/growth.py",
+        '        sizes["rows" if axis == "inference" else axis] = value\n',
+        '        sizes["rows"] = value\n',
+        "test_benchmark_table.py::test_growth_changes_one_size_at_a_time",
+    ),
+    Mutation(
+        "../benchmarks/running.py",
+        "            if not error:\n",
+        "            if True:\n",
+        "test_benchmark_table.py::test_a_process_that_ends_costs_its_row_alone",
     ),
 )
 
