@@ -2315,6 +2315,7 @@ MUTATIONS = (
         "    looks_at_all_rows = True\n",
         "",
         "test_profile_features.py::test_what_looks_at_all_rows_gets_them_together",
+    ),
     # The table of benchmarks.
     Mutation(
         "../benchmarks/timing.py",
