@@ -49,7 +49,8 @@ WITH = {
     "baseline.components": {"model": "logistic"},
     "frequent_above": {"split": "compound"},
     **dict.fromkeys(
-        ("rounds", "tree_rate", "leaves", "leaf_rows", "tree_columns"), {"model": "trees"}
+        ("rounds", "tree_rate", "leaves", "leaf_rows", "tree_ridge", "tree_rows", "tree_columns"),
+        {"model": "trees"},
     ),
 }
 
