@@ -1098,9 +1098,9 @@ MUTATIONS = (
         "test_loop.py::test_groups_of_waves_use_the_devices_as_their_members_do",
     ),
     Mutation(
-        "recipes/context.py",
-        "(Wave(size, self._devices_each(forward, size)) for size in at_once)",
-        "(Wave(size, 1) for size in at_once)",
+        "training/layout.py",
+        "Wave(n, devices_each(stage, n, num_devices, parallel))",
+        "Wave(n, 1)",
         "test_deepinsight_cnn.py::test_a_last_wave_of_few_members_shares_all_devices",
     ),
     Mutation(
@@ -2281,9 +2281,9 @@ MUTATIONS = (
         "test_launch_scripts.py::test_a_task_of_slurm_takes_its_own_gpus",
     ),
     Mutation(
-        "recipes/fitting.py",
-        "        asked=context.parallel.members_at_once > 0,\n",
-        "",
+        "recipes/context.py",
+        "asked = parallel.members_at_once > 0",
+        "asked = False",
         "test_exhausted.py::test_members_at_once_that_are_asked_for_count",
     ),
     Mutation(

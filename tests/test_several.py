@@ -213,7 +213,7 @@ def test_who_hears_of_an_end_ends_with_it(run, capfd):
     line = "moa-jax: train.csv: not found"
     with signals.handled():
         with pytest.raises(Ended, match="^1$"):
-            other.end(peers._End(1, line, 1))
+            other.end(peers._Ending(1, line, 1))
     assert one.follows and not other.follows
     assert capfd.readouterr().err == "moa-jax: process 1: train.csv: not found\n"
     said = [json.loads(text) for text in one._store.values.values()]
@@ -223,7 +223,7 @@ def test_who_hears_of_an_end_ends_with_it(run, capfd):
 def test_a_mistake_is_told_to_the_others(run, monkeypatch, capsys):
     one, other = run
     monkeypatch.setattr(peers, "_PEERS", [other])
-    one.say(peers._End(0, "", 1))
+    one.say(peers._Ending(0, "", 1))
     with pytest.raises(Ended), ending.in_one_line():
         raise UserError("train.csv: not found")
     assert [1, "moa-jax: train.csv: not found", 1] in [
@@ -235,7 +235,7 @@ def test_a_mistake_is_told_to_the_others(run, monkeypatch, capsys):
 def test_a_mistake_of_the_program_is_told_to_the_others_and_kept(run, monkeypatch, capsys):
     one, other = run
     monkeypatch.setattr(peers, "_PEERS", [other])
-    one.say(peers._End(0, "", 1))
+    one.say(peers._Ending(0, "", 1))
     with pytest.raises(Ended, match="^1$"), ending.in_one_line():
         raise KeyError("a column")
     printed = capsys.readouterr().err
@@ -258,7 +258,7 @@ def test_what_fails_because_another_has_ended_is_not_told(run, monkeypatch, caps
 def test_who_is_ended_at_once_tells_the_others(run, monkeypatch, capfd):
     _, other = run
     with signals.handled():
-        signals.before_ending(lambda line, status: other.say(peers._End(1, line, status)))
+        signals.before_ending(lambda line, status: other.say(peers._Ending(1, line, status)))
         with pytest.raises(Ended, match="143"):
             signals.end_at_once(signal.SIGTERM)
     (said,) = other._store.values.values()

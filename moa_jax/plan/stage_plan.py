@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -12,8 +13,8 @@ from moa_jax.plan.step import Step, step_of
 from moa_jax.plan.topology import Topology
 from moa_jax.recipes.system import BuiltStage
 from moa_jax.training import shapes
-from moa_jax.training.layout import Layout, members_that_fit
-from moa_jax.training.parallel import check_per_member, choose_per_member
+from moa_jax.training.layout import Layout, Wave, devices_each, members_at_once, waves
+from moa_jax.training.parallel import check_per_member
 from moa_jax.training.stage import Stage
 
 # A validation step is a forward pass, a training step about three: products with the weights, and
@@ -159,19 +160,17 @@ def plan_stage(
 
 def groups_of(stage: Stage, target: Topology, parallel: ParallelConfig) -> Iterator[GroupPlan]:
     """Yields the groups in which a stage's members train on the devices, those alike as one."""
-    count = target.num_devices
-
-    def shared_by(num_members: int) -> int:
-        wanted, strategy = parallel.devices_per_member, parallel.strategy
-        return choose_per_member(wanted, strategy, stage.forward.shares_batches, count, num_members)
-
-    at_once = parallel.members_at_once or members_that_fit(
-        stage, count // shared_by(len(stage.members)), count * target.card.memory_bytes
-    )
-    per_member = shared_by(min(at_once, len(stage.members)))
-    layout = Layout.of(stage, count // per_member, at_once, parallel.steps_per_call)
-    slots = layout.slots_per_shard * count // per_member
-    yield GroupPlan(len(layout.groups), slots, per_member, layout)
+    count, steps = target.num_devices, parallel.steps_per_call
+    at_once = members_at_once(stage, count, count * target.card.memory_bytes, parallel)
+    alike: list[tuple[int, int | tuple[Wave, ...]]] = []
+    if isinstance(at_once, int):
+        alike = [(devices_each(stage, min(at_once, len(stage.members)), count, parallel), at_once)]
+    for wave, same in itertools.groupby(waves(stage, at_once, count, parallel)):
+        alike.append((wave.devices_each, tuple(same)))
+    for per_member, members in alike:
+        layout = Layout.of(stage, count // per_member, members, steps)
+        slots = layout.slots_per_shard * count // per_member
+        yield GroupPlan(len(layout.groups), slots, per_member, layout)
 
 
 def _expected(built: BuiltStage, wanted: int) -> float:

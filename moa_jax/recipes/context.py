@@ -9,7 +9,8 @@ from moa_jax.config import ParallelConfig, RunConfig
 from moa_jax.data.dataset import Levels
 from moa_jax.store.manifest import Manifest
 from moa_jax.store.workdir import Workdir
-from moa_jax.training.layout import Wave, even_groups, members_that_fit, wave_sizes
+from moa_jax.training import layout
+from moa_jax.training.layout import Wave
 from moa_jax.training.parallel import Devices, choose_per_member
 from moa_jax.training.progress import MetricsLog
 from moa_jax.training.stage import Forward, Stage
@@ -60,16 +61,14 @@ class Context:
 
     def devices_for(self, forward: Forward, num_members: int) -> Devices:
         """Returns the devices as that many members of a network use them."""
-        return self.devices.sharing_batches(self._devices_each(forward, num_members))
-
-    def _devices_each(self, forward: Forward, num_members: int) -> int:
-        return choose_per_member(
+        per_member = choose_per_member(
             self.parallel.devices_per_member,
             self.parallel.strategy,
             forward.shares_batches,
             len(self.devices.devices),
             num_members,
         )
+        return self.devices.sharing_batches(per_member)
 
     def cut(self, stage: Stage) -> tuple[int, tuple[Wave, ...]]:
         """Returns how many members of a stage train at once, and the waves where these differ.
@@ -77,20 +76,10 @@ class Context:
         What the work folder keeps are the members of each group, so that on other devices a
         checkpoint is of the same ones; how many devices each has is found anew.
         """
-        forward, count = stage.forward, len(self.devices.devices)
-        parallel = self.parallel
-        shards = self.devices_for(forward, len(stage.members)).num_shards
-        at_once: int | list[int] = parallel.members_at_once or members_that_fit(
-            stage, shards, self.devices.memory_bytes()
-        )
-        is_free = not (parallel.members_at_once or parallel.devices_per_member)
-        if is_free and self._devices_each(forward, 1) > 1:
-            sizes = wave_sizes(len(stage.members), count, stage.batch_size)
-            even = [len(group) for group in even_groups(stage.members, sizes[0])]
-            at_once = sizes[0] if sizes == even else sizes
+        count, parallel = len(self.devices.devices), self.parallel
+        at_once = layout.members_at_once(stage, count, self.devices.memory_bytes(), parallel)
         asked = parallel.members_at_once > 0
         at_once = self.workdir.resolved(f"{stage.name}: members_at_once", at_once, asked)
-        if isinstance(at_once, int):
-            return min(at_once, len(stage.members)), ()
-        waves = (Wave(size, self._devices_each(forward, size)) for size in at_once)
-        return max(at_once), tuple(waves)
+        waves = layout.waves(stage, at_once, count, parallel)
+        most = at_once if isinstance(at_once, int) else max(at_once)
+        return min(most, len(stage.members)), waves

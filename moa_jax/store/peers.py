@@ -27,7 +27,7 @@ _LONGEST_SECONDS = 15.0
 _SECONDS_OF_THE_FIRST = 0.5
 
 
-class _End(NamedTuple):
+class _Ending(NamedTuple):
     """How a run ends.
 
     Attributes:
@@ -51,14 +51,14 @@ class _Peers:
     def __init__(self, store: Any, own: int, number: int):
         self._store, self.own, self.number, self.follows = store, own, number, False
 
-    def say(self, end: _End) -> None:
+    def say(self, end: _Ending) -> None:
         """Says once that this process ends, and how."""
         with contextlib.suppress(Exception):  # it was said, or nobody is there to hear it
             self._store.key_value_set(f"{_PLACE}{self.own}", json.dumps(end))
 
-    def ends(self) -> list[_End]:
+    def ends(self) -> list[_Ending]:
         """Returns what every process says that ends, this one too."""
-        return [_End(*json.loads(text)) for _, text in self._store.key_value_dir_get(_PLACE)]
+        return [_Ending(*json.loads(text)) for _, text in self._store.key_value_dir_get(_PLACE)]
 
     def look(self) -> None:
         """Ends this process when another has ended; runs in a thread until there is no store."""
@@ -79,7 +79,7 @@ class _Peers:
             os.write(2, f"{line}\n".encode())
         self.end(end)
 
-    def end(self, end: _End) -> NoReturn:
+    def end(self, end: _Ending) -> NoReturn:
         """Ends this process when all others have heard of it, or when time is up."""
         self.say(end)
         until = time.monotonic() + _LONGEST_SECONDS
@@ -113,7 +113,7 @@ def watch() -> None:
         return
     found = _Peers(store, jax.process_index(), jax.process_count())
     _PEERS[:] = [found]
-    signals.before_ending(lambda line, status: found.say(_End(found.own, line, status)))
+    signals.before_ending(lambda line, status: found.say(_Ending(found.own, line, status)))
     threading.Thread(target=found.look, daemon=True).start()
 
 
@@ -139,4 +139,4 @@ def end_with(line: str, status: int) -> None:
       status: the exit status of all of them.
     """
     for found in _PEERS:
-        found.end(_End(found.own, line, status))
+        found.end(_Ending(found.own, line, status))

@@ -11,7 +11,7 @@ from moa_jax.config import CheckpointConfig, ParallelConfig, RunConfig
 from moa_jax.store.manifest import Manifest
 from moa_jax.training import activations, shapes
 from moa_jax.training.members import Member
-from moa_jax.training.parallel import MEMORY_SHARE, Devices, Slots
+from moa_jax.training.parallel import MEMORY_SHARE, Devices, Slots, choose_per_member
 from moa_jax.training.stage import Stage
 
 T = TypeVar("T")
@@ -111,6 +111,46 @@ def wave_sizes(num_members: int, num_devices: int, batch_size: int) -> list[int]
             total, size, waves = min(options)
             best[left, before] = total, [-size, *waves]
     return min(best[num_members, d] for d in shares)[1]
+
+
+def devices_each(stage: Stage, num_members: int, num_devices: int, parallel: ParallelConfig) -> int:
+    """Returns how many devices share the batches of each member, where so many train at once."""
+    return choose_per_member(
+        parallel.devices_per_member,
+        parallel.strategy,
+        stage.forward.shares_batches,
+        num_devices,
+        num_members,
+    )
+
+
+def members_at_once(
+    stage: Stage, num_devices: int, memory_bytes: int, parallel: ParallelConfig
+) -> int | list[int]:
+    """Returns how many members of a stage train at once, or in each wave where these differ.
+
+    Args:
+      stage: the stage, or its outline.
+      num_devices, memory_bytes: devices that there are, and the memory of all of them.
+      parallel: how members are spread, as configured.
+    """
+    total = len(stage.members)
+    is_free = not (parallel.members_at_once or parallel.devices_per_member)
+    if is_free and devices_each(stage, 1, num_devices, parallel) > 1:
+        sizes = wave_sizes(total, num_devices, stage.batch_size)
+        even = [len(group) for group in even_groups(stage.members, sizes[0])]
+        return sizes[0] if sizes == even else sizes
+    shards = num_devices // devices_each(stage, total, num_devices, parallel)
+    return parallel.members_at_once or members_that_fit(stage, shards, memory_bytes)
+
+
+def waves(
+    stage: Stage, at_once: int | list[int], num_devices: int, parallel: ParallelConfig
+) -> tuple[Wave, ...]:
+    """Returns the waves of `members_at_once`, none where all groups are alike."""
+    if isinstance(at_once, int):
+        return ()
+    return tuple(Wave(n, devices_each(stage, n, num_devices, parallel)) for n in at_once)
 
 
 def even_groups(members: Sequence[T], members_at_once: int) -> list[Sequence[T]]:
