@@ -10,11 +10,12 @@ fetched once; `--config.models.NAME.pretrained` names a file of them, or `none`:
 configurations of these. Variants: `:sample` and `:smoke`, every model at the size of its own
 variant, image networks from random weights.
 
-At the competition's size `--mode=plan` expects, if no member stops early: on a TPU v5e-8 2 hours
-by the products alone and 38 by all reading and writing of memory; on eight A100 GPUs 2.5 and 20; on
-one 13 and 98. Nearly all of it is the image networks', which take 13 to 22 GiB per device and,
-with `--config.models.NAME.remat=true`, less. On two CPU cores they would take months: there
-`:sample` takes about twelve minutes and `:smoke` nine. BUILD.md derives the figures.
+At the competition's size, with `--config.models.NAME.dtype=bfloat16` for the three image networks,
+`--mode=plan` expects 1.5 hours on eight A100 GPUs and 6.7 on one, if members stop where the
+original's did, and 6 and 30 if none stops early. Nearly all of it is the image networks', which
+take 5 to 9 GiB per device and, with `--config.models.NAME.remat=true`, less. On two CPU cores they
+would take months: there `:sample` takes about twelve minutes and `:smoke` nine. BUILD.md derives
+the figures.
 """
 
 from __future__ import annotations
