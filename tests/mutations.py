@@ -1104,6 +1104,12 @@ MUTATIONS = (
         "test_deepinsight_cnn.py::test_a_last_wave_of_few_members_shares_all_devices",
     ),
     Mutation(
+        "plan/stage_plan.py",
+        "alike.append((wave.devices_each, tuple(same)))",
+        "alike.append((1, tuple(same)))",
+        "test_plan.py::test_a_last_wave_of_few_members_is_planned_as_it_trains",
+    ),
+    Mutation(
         "training/layout.py",
         'if stage.forward.inner == "loop"',
         'if stage.forward.inner == "vmap"',

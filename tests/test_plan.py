@@ -164,6 +164,18 @@ def test_devices_without_a_member_share_batches():
         stage_plan(stage, topology("gpu:8"), ParallelConfig(devices_per_member=3), 0.4)
 
 
+def test_a_last_wave_of_few_members_is_planned_as_it_trains():
+    stage = dataclasses.replace(
+        toy.stage(folds=5, seeds=(0, 7), inner="loop", shares_batches=True), batch_size=64
+    )
+    found = stage_plan(stage, topology("gpu:8"), ParallelConfig(), 0.4)
+    assert [group[:3] for group in found.groups] == [(1, 8, 1), (1, 2, 4)]
+    equal = stage_plan(stage, topology("gpu:8"), ParallelConfig(devices_per_member=1), 0.4)
+    assert equal.groups[0][:3] == (2, 8, 1)
+    # The second wave's devices have a quarter of the rows each.
+    assert found.flops_seconds < 0.8 * equal.flops_seconds
+
+
 def test_inputs_that_a_selection_leaves_are_bounded(dataset, tmp_path):
     """Of the competition's 957 columns a threshold may leave out any; five of treatment stay."""
     wide = simulate.make(rows=120, genes=772, cells=100, scored=3, nonscored=3, test_rows=0)
