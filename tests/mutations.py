@@ -1282,18 +1282,6 @@ MUTATIONS = (
         "test_factors.py::test_factors_of_many_rows_are_scikit_learns_within_rounding",
     ),
     Mutation(
-        "features/kmeans.py",
-        "others -= _largest_but(shifts)[labels]",
-        "others -= shifts[labels]",
-        "test_factors.py::test_clusters_of_many_rows_are_scikit_learns_within_rounding",
-    ),
-    Mutation(
-        "features/kmeans.py",
-        "found.inertia < best.inertia and not found.is_like(best)",
-        "found.inertia < best.inertia",
-        "test_factors.py::test_starts_that_end_alike_are_one",
-    ),
-    Mutation(
         "features/rank_gauss_search.py",
         "0.5 * (references[at] + references[lowest])",
         "references[at]",

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA, FactorAnalysis
-from sklearn.exceptions import ConvergenceWarning
 
-from moa_jax.features import factor_gram, kmeans
+from moa_jax.features import factor_gram
 from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
 
 
@@ -178,37 +177,3 @@ def test_factors_of_columns_with_little_noise_are_scikit_learns(many, monkeypatc
     expected = FactorAnalysis(2, random_state=1903).fit(few)
     monkeypatch.setattr(factor_gram, "LEAST_NOISE", 0.9)
     np.testing.assert_array_equal(FactorScores(2).fit(few).components_, expected.components_)
-
-
-@pytest.mark.parametrize(("count", "algorithm"), [(1, "lloyd"), (18, "lloyd"), (7, "elkan")])
-def test_clusters_of_many_rows_are_scikit_learns_within_rounding(many, count, algorithm):
-    model = KMeans(count, n_init=10, random_state=123, algorithm=algorithm).fit(many)
-    clusters = ClusterOneHot(count, algorithm=algorithm).fit(many)
-    np.testing.assert_allclose(clusters.centers_, model.cluster_centers_, atol=1e-12)
-    np.testing.assert_array_equal(clusters.transform(many), np.eye(count)[model.predict(many)])
-
-
-def test_starts_that_end_alike_are_one(many, monkeypatch):
-    """The first of two that number the same clusters otherwise, whatever rounding says of them."""
-    labels, centers = np.arange(len(many)) % 2, np.eye(2, 20)
-    ends = [
-        kmeans._End(centers, labels, 3.0),
-        kmeans._End(centers[::-1], 1 - labels, 2.9),
-    ]
-    monkeypatch.setattr(kmeans._Search, "descend", lambda self, start, tolerance: ends.pop(0))
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
-    found = kmeans.centers(many, 2, 2, 0)
-    np.testing.assert_allclose(found, centers + many.mean(0), rtol=0, atol=1e-12)
-    other = kmeans._End(2 * centers, np.arange(len(many)) // 1050, 2.8)
-    ends += [kmeans._End(centers, labels, 3.0), other]
-    np.testing.assert_allclose(
-        kmeans.centers(many, 2, 2, 0), 2 * centers + many.mean(0), rtol=0, atol=1e-12
-    )
-
-
-def test_many_rows_with_few_values_are_scikit_learns(many, log):
-    many[:] = many[np.arange(len(many)) % 3]
-    with pytest.warns(ConvergenceWarning):
-        model = KMeans(5, n_init=10, random_state=123).fit(many)
-    np.testing.assert_array_equal(ClusterOneHot(5).fit(many).centers_, model.cluster_centers_)
-    assert "clusters: Number of distinct clusters (3)" in log.text
