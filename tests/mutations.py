@@ -461,7 +461,7 @@ MUTATIONS = (
         "test_honest.py::test_labels_of_a_fold_change_nothing_that_predicts_it[nn_tabnet]",
     ),
     Mutation(
-        "recipes/system.py",
+        "recipes/prediction.py",
         "set(view) <= set(m.blocks) for m in every",
         "True for m in every",
         "test_honest.py::test_labels_of_a_fold_change_nothing_that_predicts_it[nn_tabnet]",
@@ -1470,13 +1470,13 @@ MUTATIONS = (
         "test_ensemble.py::test_the_spread_over_members_is_that_of_each_one_alone",
     ),
     Mutation(
-        "recipes/system.py",
+        "recipes/prediction.py",
         "predicting or [designs[-1].name]",
         "[designs[-1].name]",
         "test_ensemble.py::test_the_spread_over_members_is_that_of_each_one_alone",
     ),
     Mutation(
-        "recipes/system.py",
+        "recipes/prediction.py",
         "own = spread if design.name in counted else None",
         "own = spread",
         "test_honest.py::test_labels_of_a_fold_change_nothing_that_predicts_it[nn_tabnet]",
@@ -1730,7 +1730,7 @@ MUTATIONS = (
         "trust/test_inference.py::test_a_digest_that_begins_alike_gets_more_digits",
     ),
     Mutation(
-        "recipes/system.py",
+        "recipes/prediction.py",
         "share = 1 / (num_stages or len(designs))",
         "share = 1 / len(designs)",
         "test_new_rows.py::test_stages_of_all_models_share_the_memory",
@@ -2287,7 +2287,7 @@ MUTATIONS = (
         "test_exhausted.py::test_training_without_memory_is_told",
     ),
     Mutation(
-        "recipes/system.py",
+        "recipes/prediction.py",
         "            with exhausted.told(remedy):\n",
         "            if remedy:\n",
         "test_exhausted.py::test_predicting_new_rows_without_memory_is_told",

@@ -21,7 +21,7 @@ from moa_jax.deepinsight import inputs
 from moa_jax.deepinsight.images import paint, pixel_tables
 from moa_jax.engine import explanation, run
 from moa_jax.errors import UserError
-from moa_jax.recipes import attribution_baseline, profile, system
+from moa_jax.recipes import attribution_baseline, prediction, profile, system
 from moa_jax.recipes.attribution import attributions
 from moa_jax.recipes.attribution_baseline import Baseline, Ends
 from moa_jax.recipes.context import Context
@@ -326,7 +326,7 @@ def test_rows_sum_to_the_log_odds_of_the_networks(finished):
             weights = lambda _, members, k=(seed, fold): np.array(  # noqa: E731
                 [(m.seed, m.fold) == k for m in members], float
             )
-            predict = system.trained([design], context, weights)
+            predict = prediction.trained([design], context, weights)
             ends = attribution_baseline.joined(rows, start)
             found = predict(ends)[design.name].whole
             logits = np.log(found) - np.log1p(-found)

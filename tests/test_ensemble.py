@@ -17,7 +17,7 @@ from moa_jax.data import simulate
 from moa_jax.data.dataset import Targets
 from moa_jax.engine import run
 from moa_jax.errors import UserError
-from moa_jax.recipes import ensemble, stage_predictions, system
+from moa_jax.recipes import ensemble, prediction, stage_predictions, system
 from moa_jax.recipes.selection import greedy
 from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.store import arrays
@@ -183,8 +183,8 @@ def test_new_rows_are_predicted_by_the_choice(finished):
     for design in outcome.designs:
         for seed in outcome.counts[design.name]:
             weights = lambda _, every, s=seed: np.array([m.seed == s for m in every], float)  # noqa: E731
-            found, _ = system.predict_rows(
-                data.test, context, system.trained([design], context, weights)
+            found, _ = prediction.predict_rows(
+                data.test, context, prediction.trained([design], context, weights)
             )
             alone[design.name, seed] = found[design.name]
     counts = {place: outcome.counts[place[0]][place[1]] for place in alone}
@@ -209,8 +209,8 @@ def test_the_spread_over_members_is_that_of_each_one_alone(finished):
     two = ensemble.Ensemble(
         [first, second], {first.name: {seeds[0]: 2}, second.name: {seeds[1]: 1}}
     )
-    members = system.trained(two.designs, context, two.weights, predicting=two.predicting)
-    _, found = system.predict_rows(data.test, context, members)
+    members = prediction.trained(two.designs, context, two.weights, predicting=two.predicting)
+    _, found = prediction.predict_rows(data.test, context, members)
     expected = spread_of_each(two, context, data, recipe.folds)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
@@ -224,7 +224,7 @@ def spread_of_each(outcome, context, data, folds):
                 weights = lambda _, every, own=(seed, fold): np.array(  # noqa: E731
                     [(m.seed, m.fold) == own for m in every], float
                 )
-                found = system.trained([design], context, weights)(data.test)[design.name].whole
+                found = prediction.trained([design], context, weights)(data.test)[design.name].whole
                 odds.append(np.log(found) - np.log1p(-found))
                 counts.append(count)
     assert len(odds) > 2
@@ -246,8 +246,8 @@ def test_a_stages_mean_has_the_weights_of_its_members(finished):
         def weights(stage, every):
             return np.array([weight_of(member.seed) for member in every], float)
 
-        trained = system.trained([design], context, weights)
-        return system.predict_rows(data.test, context, trained)[0][design.name]
+        trained = prediction.trained([design], context, weights)
+        return prediction.predict_rows(data.test, context, trained)[0][design.name]
 
     alone = {seed: predicted(lambda other, s=seed: other == s) for seed in shares}
     expected = sum(share * alone[seed] for seed, share in shares.items()) / 4

@@ -10,7 +10,7 @@ import toy
 
 from moa_jax.data import simulate
 from moa_jax.errors import UserError
-from moa_jax.recipes import fitting, system
+from moa_jax.recipes import fitting, prediction, system
 from moa_jax.training import exhausted
 from moa_jax.training.layout import Settings
 from moa_jax.training.members import MemberId
@@ -67,10 +67,10 @@ def test_predicting_new_rows_without_memory_is_told(run, monkeypatch):
     _, dataset, context = run
     features = types.SimpleNamespace(predictions_of=None, table=lambda *arguments: None)
     design = types.SimpleNamespace(name="scored", features=features)
-    monkeypatch.setattr(system.finished, "trained_members", lambda *_: ([MemberId(0, 0)], 3))
-    monkeypatch.setattr(system, "StoredSets", lambda *_: None)
-    monkeypatch.setattr(system, "predictor_of", Full)
-    predict = system.trained([design], context)
+    monkeypatch.setattr(prediction.finished, "trained_members", lambda *_: ([MemberId(0, 0)], 3))
+    monkeypatch.setattr(prediction, "StoredSets", lambda *_: None)
+    monkeypatch.setattr(prediction, "predictor_of", Full)
+    predict = prediction.trained([design], context)
     with pytest.raises(UserError, match=r"predict_rows: .* with 1024 rows at once; 512 need less"):
         predict(dataset)
 

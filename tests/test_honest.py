@@ -13,7 +13,7 @@ import systems
 from moa_jax.data import simulate
 from moa_jax.data.dataset import Targets
 from moa_jax.engine import run
-from moa_jax.recipes import stage_predictions, system
+from moa_jax.recipes import prediction, stage_predictions
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
 from moa_jax.training import weights
@@ -174,7 +174,7 @@ def check_nested(recipe, dataset, context):
     designs = list(systems.designs(recipe).values())
     block = designs[-1].split(rows).folds[0] % recipe.nested_blocks
     spread = MemberSpread()
-    again = system.trained(designs, context)(rows, spread)
+    again = prediction.trained(designs, context)(rows, spread)
     assert spread.values().shape == again[designs[-1].name].whole.shape
     for design in designs[:-1]:
         stored = stage_predictions.read_nested(context.folder / design.name)

@@ -9,7 +9,7 @@ import numpy as np
 from absl import logging
 
 from moa_jax.data.dataset import Dataset
-from moa_jax.recipes import finished, system
+from moa_jax.recipes import finished, prediction, system
 from moa_jax.recipes.attribution_baseline import Baseline, Ends
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign
@@ -72,7 +72,7 @@ class Explainer:
             (self._last if share else self._earlier).append(networks)
         self._predict = None
         if self._earlier:
-            self._predict = system.trained(outcome.designs, context, outcome.weights)
+            self._predict = prediction.trained(outcome.designs, context, outcome.weights)
 
     def __call__(self, rows: Dataset, pairs: np.ndarray) -> Iterator[Explained]:
         """Yields the attributions of pairs [P, 2] of a row and a target, part by part."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,22 +15,19 @@ from absl import logging
 from moa_jax.config import switches
 from moa_jax.data.dataset import Dataset
 from moa_jax.data.folds import Split
-from moa_jax.recipes import attribution_baseline, ensemble, finished, notes
+from moa_jax.recipes import attribution_baseline, ensemble, finished, notes, prediction
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign, has_nonscored, scored
 from moa_jax.recipes.features import Arrays, Passage, known_of
 from moa_jax.recipes.finished import METRICS, OOF, TEST, TEST_SPREAD, is_finished
-from moa_jax.recipes.fitting import fit_stage, predictor_of
+from moa_jax.recipes.fitting import fit_stage
 from moa_jax.recipes.host_stage import HostStage
-from moa_jax.recipes.outcome import LastStage, Outcome, alike
+from moa_jax.recipes.outcome import LastStage, Outcome
 from moa_jax.recipes.recipe import Recipe
-from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.recipes.stored import StoredSets
 from moa_jax.store import files, transform_files
 from moa_jax.store.predictions import Predictions
-from moa_jax.training import exhausted, metrics, waiting
-from moa_jax.training.log_odds import MemberSpread
-from moa_jax.training.members import Blocks, MemberId
+from moa_jax.training import metrics, waiting
 from moa_jax.training.stage import Stage
 
 
@@ -84,8 +80,10 @@ def fit(recipe: Recipe, dataset: Dataset, context: Context) -> RecipeResult:
     test, written = None, []
     if dataset.test is not None:
         rows = dataset.test.at_trained_levels(context.levels, dataset.trained_levels())
-        members = trained(outcome.designs, context, outcome.weights, predicting=outcome.predicting)
-        found, spread = predict_rows(rows, context, members)
+        members = prediction.trained(
+            outcome.designs, context, outcome.weights, predicting=outcome.predicting
+        )
+        found, spread = prediction.predict_rows(rows, context, members)
         for design in outcome.designs:
             names = training.oof[design.name].targets
             written.append(context.folder / design.name / TEST)
@@ -122,10 +120,12 @@ def load(
       UserError: a file is missing, or is not as it was written.
     """
     outcome = finished_outcome(recipe, context)
-    members = trained(outcome.designs, context, outcome.weights, num_stages, outcome.predicting)
+    members = prediction.trained(
+        outcome.designs, context, outcome.weights, num_stages, outcome.predicting
+    )
 
     def predict(rows: Dataset) -> Predictions:
-        found, spread = predict_rows(rows, context, members)
+        found, spread = prediction.predict_rows(rows, context, members)
         return Predictions(rows.ids, targets, outcome.of(found), spread)
 
     return predict
@@ -273,87 +273,6 @@ class Fitting:
         if design.name not in self._splits:
             self._splits[design.name] = design.split(self.passage.rows)
         return self._splits[design.name]
-
-
-# From at most `predict_rows` rows, and what takes the members' spread, to each stage's predictions.
-Trained = Callable[..., Mapping[str, StagePredictions]]
-
-
-def trained(
-    designs: Sequence[StageDesign],
-    context: Context,
-    weights: Callable[[str, Sequence[MemberId]], np.ndarray] = alike,
-    num_stages: int | None = None,
-    predicting: Collection[str] = (),
-) -> Trained:
-    """Returns what predicts at most `predict_rows` rows by the members of finished stages.
-
-    Args:
-      designs: stages, each of which reads the predictions of the one before it or none.
-      context: where they were fitted, and how many rows are predicted together.
-      weights: of the members in a stage's mean, see `Outcome`.
-      num_stages: as for `load`.
-      predicting: the stages whose members a spread takes; empty for the last one.
-    """
-    chunk_rows, loaded = context.parallel.predict_rows, []
-    counted = predicting or [designs[-1].name]
-    known: list[Blocks] = []  # blocks that the members of the stage after this one leave out
-    for design in reversed(designs):
-        every, outputs = finished.trained_members(context, design)
-        stored = StoredSets(design, context, every)
-        share = 1 / (num_stages or len(designs))
-        predictor = predictor_of(context, design, every, outputs, stored, share)
-        of = np.array(
-            [
-                weights(design.name, every),
-                *([set(view) <= set(m.blocks) for m in every] for view in known),
-            ]
-        )
-        loaded.append((design, stored, predictor, known, of))
-        read = design.features.predictions_of is not None
-        known = sorted({member.blocks for member in every if member.blocks}) if read else []
-
-    def predict(
-        rows: Dataset, spread: MemberSpread | None = None
-    ) -> Mapping[str, StagePredictions]:
-        passage = Passage(rows)
-        for design, stored, predictor, views, of in reversed(loaded):
-            table = design.features.table(passage, design.name, stored)
-            own = spread if design.name in counted else None
-            name = f"{context.model}/{design.name}"
-            remedy = functools.partial(exhausted.of_prediction, name, chunk_rows)
-            with exhausted.told(remedy):
-                whole, *nested = predictor.means(table, len(rows), chunk_rows, of, own)
-            found = StagePredictions(whole, dict(zip(views, nested, strict=True)))
-            passage.predictions[design.name] = found
-        return passage.predictions
-
-    return predict
-
-
-def predict_rows(
-    dataset: Dataset, context: Context, predict: Trained
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Returns each stage's predictions of all rows, chunk by chunk, and their members' spread.
-
-    Controls get exactly 0, and NaN for the spread.
-
-    Args:
-      dataset: rows to predict.
-      context: how many rows a chunk has.
-      predict: from at most so many rows to the predictions of each stage.
-    """
-    chunk_rows, chunks, spreads = context.parallel.predict_rows, [], []
-    for start in range(0, len(dataset), chunk_rows):
-        rows, spread = np.arange(start, min(start + chunk_rows, len(dataset))), MemberSpread()
-        chunks.append(predict(dataset.take(rows), spread))
-        spreads.append(spread.values())
-    treated = ~dataset.is_control[:, None]
-    found = {
-        stage: np.concatenate([chunk[stage].whole for chunk in chunks]) * treated
-        for stage in chunks[0]
-    }
-    return found, np.where(treated, np.concatenate(spreads), np.nan)
 
 
 def _zeros(shape: jax.ShapeDtypeStruct) -> np.ndarray:
