@@ -2316,6 +2316,54 @@ MUTATIONS = (
         "",
         "test_profile_features.py::test_what_looks_at_all_rows_gets_them_together",
     ),
+    Mutation(
+        "training/parallel.py",
+        "with in_precision(self._precision):",
+        "with in_precision(None):",
+        "test_matmul_precision.py::test_every_program_of_a_stage_asks_for_its_precision",
+    ),
+    Mutation(
+        "training/loop.py",
+        "precision=stage.forward.precision, inner=inner",
+        "precision=None, inner=inner",
+        "test_matmul_precision.py::test_every_program_of_a_stage_asks_for_its_precision",
+    ),
+    Mutation(
+        "training/predict.py",
+        "predict(forward, devices.batch_axis), forward.precision",
+        "predict(forward, devices.batch_axis), None",
+        "test_matmul_precision.py::test_every_program_of_a_stage_asks_for_its_precision",
+    ),
+    Mutation(
+        "training/predict.py",
+        "name, program, devices, precision=forward.precision, inner=inner, donate=False",
+        "name, program, devices, inner=inner, donate=False",
+        "test_matmul_precision.py::test_predictions_and_attributions_of_finished_members",
+    ),
+    Mutation(
+        "recipes/design.py",
+        "            matmul_precision=context.config.matmul_precision,\n",
+        "",
+        "test_matmul_precision.py::test_every_program_of_a_stage_asks_for_its_precision",
+    ),
+    Mutation(
+        "models/tabnet.py",
+        'matmul_precision: ClassVar[str] = "highest"',
+        'matmul_precision: ClassVar[str] = "default"',
+        "test_matmul_precision.py::test_every_program_of_a_stage_asks_for_its_precision",
+    ),
+    Mutation(
+        "estimators/tabnet_estimator.py",
+        "in_precision(TabNet.matmul_precision)",
+        "in_precision(None)",
+        "test_matmul_precision.py::test_tabnets_estimators_predict_as_they_are_trained",
+    ),
+    Mutation(
+        "plan/step.py",
+        "stage.forward.precision or set_for_all",
+        "set_for_all",
+        "test_matmul_precision.py::test_every_program_of_a_stage_asks_for_its_precision",
+    ),
 )
 
 
