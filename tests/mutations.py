@@ -2364,6 +2364,30 @@ MUTATIONS = (
         "set_for_all",
         "test_matmul_precision.py::test_every_program_of_a_stage_asks_for_its_precision",
     ),
+    Mutation(
+        "engine/participation.py",
+        "    config = activation_types.settled(config, workdir)\n",
+        "",
+        "test_activation_types.py::test_a_new_folder_has_the_type_of_its_devices",
+    ),
+    Mutation(
+        "engine/activation_types.py",
+        "(known or {}).get(name, chosen)",
+        "chosen",
+        "test_activation_types.py::test_another_machine_goes_on_in_the_type_of_the_folder",
+    ),
+    Mutation(
+        "engine/activation_types.py",
+        'if bfloat16 and config.precision == "float32" else',
+        "if bfloat16 else",
+        "test_activation_types.py::test_a_new_folder_has_the_type_of_its_devices",
+    ),
+    Mutation(
+        "plan/report.py",
+        "    config = activation_types.of(config, target.card.multiplies_bfloat16)\n",
+        "",
+        "test_activation_types.py::test_a_plan_is_of_the_type_of_its_cards",
+    ),
 )
 
 
