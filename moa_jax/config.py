@@ -194,12 +194,16 @@ class RunConfig:
         `float32` it decides now and then on which side of a kink of the network a row is, and with
         that moves probabilities, in `float64` it hardly ever does. JAX_ENABLE_X64=1 in the
         environment stands for `float64` too.
+      matmul_precision: in which accelerators multiply float32: their `default` (TF32 on a GPU,
+        bfloat16 on a TPU), `high` or `highest` (float32). `auto` is `highest` for TabNet, whose
+        gradients are wrong in less, and JAX's setting for other networks. CPUs have float32 in all.
       honest: set every recipe's switches so that no row influences its own reported score.
     """
 
     models: Mapping[str, Any]
     seed: int = number(0, 0, 2**31 - 1)
     precision: str = choice("float32", "float32", "float64")
+    matmul_precision: str = choice("auto", "auto", "default", "high", "highest")
     honest: bool = False
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     treatment: TreatmentConfig = dataclasses.field(default_factory=TreatmentConfig)
@@ -262,6 +266,8 @@ def effective(config: RunConfig) -> dict[str, Any]:
     fields = {name: value for name, value in flat(plain(config)).items() if counts(name)}
     if config.treatment == TreatmentConfig():  # as runs are of which nobody could choose it
         del fields["treatment.encoding"]
+    if config.matmul_precision == "auto":
+        del fields["matmul_precision"]
     return fields
 
 

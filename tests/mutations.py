@@ -2359,6 +2359,78 @@ MUTATIONS = (
         "            if True:\n",
         "test_benchmark_table.py::test_a_process_that_ends_costs_its_row_alone",
     ),
+    Mutation(
+        "training/parallel.py",
+        "with in_precision(self._precision):",
+        "with in_precision(None):",
+        "test_matmul_precision.py::test_every_program_of_a_stage_asks_for_its_precision",
+    ),
+    Mutation(
+        "training/loop.py",
+        "precision=stage.forward.precision, inner=inner",
+        "precision=None, inner=inner",
+        "test_matmul_precision.py::test_every_program_of_a_stage_asks_for_its_precision",
+    ),
+    Mutation(
+        "training/predict.py",
+        "predict(forward, devices.batch_axis), forward.precision",
+        "predict(forward, devices.batch_axis), None",
+        "test_matmul_precision.py::test_every_program_of_a_stage_asks_for_its_precision",
+    ),
+    Mutation(
+        "training/predict.py",
+        "name, program, devices, precision=forward.precision, inner=inner, donate=False",
+        "name, program, devices, inner=inner, donate=False",
+        "test_matmul_precision.py::test_predictions_and_attributions_of_finished_members",
+    ),
+    Mutation(
+        "recipes/design.py",
+        "            matmul_precision=context.config.matmul_precision,\n",
+        "",
+        "test_matmul_precision.py::test_every_program_of_a_stage_asks_for_its_precision",
+    ),
+    Mutation(
+        "models/tabnet.py",
+        'matmul_precision: ClassVar[str] = "highest"',
+        'matmul_precision: ClassVar[str] = "default"',
+        "test_matmul_precision.py::test_every_program_of_a_stage_asks_for_its_precision",
+    ),
+    Mutation(
+        "estimators/tabnet_estimator.py",
+        "in_precision(TabNet.matmul_precision)",
+        "in_precision(None)",
+        "test_matmul_precision.py::test_tabnets_estimators_predict_as_they_are_trained",
+    ),
+    Mutation(
+        "plan/step.py",
+        "stage.forward.precision or set_for_all",
+        "set_for_all",
+        "test_matmul_precision.py::test_every_program_of_a_stage_asks_for_its_precision",
+    ),
+    Mutation(
+        "engine/participation.py",
+        "    config = activation_types.settled(config, workdir)\n",
+        "",
+        "test_activation_types.py::test_a_new_folder_has_the_type_of_its_devices",
+    ),
+    Mutation(
+        "engine/activation_types.py",
+        "(known or {}).get(name, chosen)",
+        "chosen",
+        "test_activation_types.py::test_another_machine_goes_on_in_the_type_of_the_folder",
+    ),
+    Mutation(
+        "engine/activation_types.py",
+        'if bfloat16 and config.precision == "float32" else',
+        "if bfloat16 else",
+        "test_activation_types.py::test_a_new_folder_has_the_type_of_its_devices",
+    ),
+    Mutation(
+        "plan/report.py",
+        "    config = activation_types.of(config, target.card.multiplies_bfloat16)\n",
+        "",
+        "test_activation_types.py::test_a_plan_is_of_the_type_of_its_cards",
+    ),
 )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import Dataset
+from moa_jax.engine import activation_types
 from moa_jax.errors import UserError
 from moa_jax.store.workdir import Workdir
 
@@ -29,12 +30,14 @@ def of(
       data: the training rows, or their description.
 
     Returns:
-      The run without the others and their weights, and a reason for each of the others.
+      The run without the others and their weights, its image networks' types being settled, and a
+      reason for each of the others.
 
     Raises:
       UserError: no model is left; the weights of those that are cannot be applied; `config.json` is
         damaged.
     """
+    config = activation_types.settled(config, workdir)
     optional = [name for name, model in config.models.items() if model.optional]
     if not optional:
         return config, {}

@@ -25,6 +25,7 @@ from moa_jax.training.layout import Settings
 from moa_jax.training.loop import StageRun
 from moa_jax.training.members import SMALLEST_BATCH, Member
 from moa_jax.training.parallel import Devices
+from moa_jax.training.precision import in_precision
 from moa_jax.training.progress import MetricsLog
 from moa_jax.training.stage import Forward, Stage, by_row
 from moa_jax.training.trees import Loss, Variables
@@ -282,7 +283,8 @@ class TabNetEstimator(BaseEstimator):
             chunk = X[start : start + _ROWS]
             count = len(chunk)
             padded = np.concatenate([chunk, np.repeat(chunk[:1], _ROWS - count, axis=0)])
-            found = _evaluated(variables, padded, network=network, method=method)
+            with in_precision(TabNet.matmul_precision):
+                found = _evaluated(variables, padded, network=network, method=method)
             yield jax.tree.map(lambda a, n=count: np.asarray(a)[:n], found)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -218,6 +218,10 @@ class TabNet(nn.Module):
     epsilon: float = 1e-15
     mask_type: str = tabnet_field("mask_type")
     dtype: Dtype | None = None
+
+    # Which columns a mask leaves out hangs on small differences of scores, and with that which way
+    # gradients go: rounded as accelerators do by default they are another network's.
+    matmul_precision: ClassVar[str] = "highest"
 
     def setup(self):
         if self.n_steps < 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -81,6 +81,8 @@ class TabNetAutoencoder(nn.Module):
     encoder: TabNet
     n_shared_decoder: int = 1
     n_independent_decoder: int = 1
+
+    matmul_precision: ClassVar[str] = TabNet.matmul_precision
 
     @nn.compact
     def __call__(

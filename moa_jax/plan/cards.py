@@ -53,6 +53,11 @@ class Card:
     source: str
     chip: Chip | None = None
 
+    @property
+    def multiplies_bfloat16(self) -> bool:
+        """Whether it has units for bfloat16."""
+        return "bfloat16" in self.peaks
+
     def peak(self, kind: str) -> float:
         """Returns the peak FLOP/s of products of a type, float64 counted as float32.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import Dataset
-from moa_jax.engine import participation
+from moa_jax.engine import activation_types, participation
 from moa_jax.plan import outlines
 from moa_jax.plan.stage_plan import GroupPlan, StagePlan, plan_stage
 from moa_jax.plan.step import Step
@@ -26,8 +26,9 @@ COLUMNS = (
 
 def text(config: RunConfig, dataset: Dataset, workdir: Workdir) -> str:
     """Returns the plan of a run as Markdown."""
-    config, left_out = participation.of(config, workdir, dataset)
     target = topology(config.plan.topology, config.parallel.strategy)
+    config = activation_types.of(config, target.card.multiplies_bfloat16)
+    config, left_out = participation.of(config, workdir, dataset)
     stages = outlines.outline(config, dataset, workdir, target)
     networks = [built for built in stages if isinstance(built.stage, Stage)]
     rows = [plan_stage(b, target, config.parallel, config.plan) for b in networks]

@@ -131,7 +131,8 @@ def _products_kind(stage: Stage) -> str:
     dtype = getattr(stage.forward.network, "dtype", None) or jnp.result_type(float)
     if dtype != jnp.float32:
         return jnp.dtype(dtype).name
-    precision = jax.config.values["jax_default_matmul_precision"]
+    set_for_all = jax.config.values["jax_default_matmul_precision"]
+    precision = stage.forward.precision or set_for_all
     return "float32" if precision in ("float32", "high", "highest") else "tf32"
 
 

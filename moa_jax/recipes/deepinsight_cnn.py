@@ -77,7 +77,9 @@ class Config(Recipe):
         from, which is fetched once and checked; `hub` for the same weights of the Hugging Face
         hub, EfficientNets only; `none` for random ones; else a file of PyTorch's, of safetensors
         or of `python -m moa_jax.pretrained`.
-      dtype: dtype of activations; weights, statistics and probabilities are float32.
+      dtype: dtype of activations; weights, statistics and probabilities are float32. `auto` is
+        what the work folder was made with, in a new one bfloat16 on GPUs since the A100 and on
+        TPUs, float32 elsewhere.
       remat: compute activations again in the backward pass, for less memory on GPUs and TPUs;
         XLA for CPUs undoes it.
       select_on: the rows that decide epoch and stopping: the `fold` that is predicted, or a
@@ -113,7 +115,7 @@ class Config(Recipe):
     drop_rate: float = number(0.3, 0.0, 0.999)
     drop_connect_rate: float = number(0.2, 0.0, 0.999)
     pretrained: str = switch(dataclasses.field(default=AUTO))
-    dtype: str = choice("float32", "float32", "bfloat16")
+    dtype: str = choice("auto", "auto", "float32", "bfloat16")
     remat: bool = False
     select_on: str = switch(choice("fold", "fold", "holdout"))
 
@@ -193,7 +195,7 @@ class Config(Recipe):
             "num_outputs": num_outputs,
             "head_width": self.head_width,
             "drop_rate": self.drop_rate,
-            "dtype": jnp.dtype(self.dtype) if self.dtype != "float32" else None,
+            "dtype": jnp.bfloat16 if self.dtype == "bfloat16" else None,
             "remat": self.remat,
         }
         if self.network in EFFICIENTNET_KINDS:

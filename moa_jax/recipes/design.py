@@ -123,8 +123,12 @@ class StageDesign:
     def _drawn_inputs(self, table, data: Drawn, rows, key, train) -> tuple:
         return (*self.features.inputs(table, data.features, rows, key, train), data.draws)
 
-    def forward(self, num_outputs: int) -> Forward:
+    def forward(self, num_outputs: int, context: Context) -> Forward:
         """Returns how the networks predict.
+
+        Args:
+          num_outputs: number of targets.
+          context: how they run.
 
         Raises:
           ValueError: there are none.
@@ -138,6 +142,7 @@ class StageDesign:
             inner=self.inner,
             shares_batches=self.shares_batches,
             rows_at_once=self.rows_at_once,
+            matmul_precision=context.config.matmul_precision,
         )
 
     def reading(self, network: nn.Module) -> Reading:
@@ -188,7 +193,7 @@ class StageDesign:
             )
         return training(
             name=name,
-            forward=self.forward(len(targets.names)),
+            forward=self.forward(len(targets.names), context),
             members=tuple(members),
             shared=arrays.table,
             member_data=self.member_data(arrays.member_data, [m.id for m in members]),

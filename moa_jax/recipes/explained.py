@@ -161,7 +161,7 @@ class _Networks:
         self._weights = (share or 1.0) * of[of > 0] / of.sum()
         self._design, self._stored = design, StoredSets(design, context, every)
         self._sets = self._stored.numbers(every)
-        forward = design.forward(self.num_outputs)
+        forward = design.forward(self.num_outputs, context)
         self._batch, path = forward.rows_at_once, context.folder / design.name / finished.METRICS
         self._width = files.read_json(path)["inputs"]
         name = f"{context.model}/{design.name}: attributions"

@@ -134,7 +134,7 @@ def predictor_of(
     data = features.member_data(stored(design.name), stored.numbers(every), ())
     if isinstance(design.training, HostTraining):
         return HostPredictor(design.training.learner, features.inputs, folder, every, data)
-    forward = design.forward(outputs)
+    forward = design.forward(outputs, context)
     return Predictor(
         f"{context.model}/{design.name}",
         forward,

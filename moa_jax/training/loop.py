@@ -8,6 +8,7 @@ group: calls, epochs, validation, checkpoints, weights.
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -179,27 +180,19 @@ def stage_programs(stage: Stage, devices: Devices, inner: str, runs_once: bool =
       runs_once: see `Program`; a first state is made once in any case.
     """
     definition = stage.definition
-    first = Program(
-        f"{stage.name}: initialise",
-        initialise(definition),
-        devices,
-        runs_once=True,
-        inner=inner,
-        donate=False,
+    program = functools.partial(
+        Program, devices=devices, precision=stage.forward.precision, inner=inner
     )
-    train_all = Program(
-        f"{stage.name}: train",
-        train(definition, devices.batch_axis, inner),
-        devices,
-        runs_once=runs_once,
-        inner=inner,
+    first = program(
+        f"{stage.name}: initialise", initialise(definition), runs_once=True, donate=False
     )
-    validate_all = Program(
+    train_all = program(
+        f"{stage.name}: train", train(definition, devices.batch_axis, inner), runs_once=runs_once
+    )
+    validate_all = program(
         f"{stage.name}: validate",
         validate(definition, devices.batch_axis),
-        devices,
         runs_once=runs_once,
-        inner=inner,
         skip=(lambda state: ~state.active) if inner == "loop" else None,
     )
     predict_all = predict.lifted(stage.name, stage.forward, devices, inner)

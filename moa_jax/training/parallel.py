@@ -24,6 +24,7 @@ from moa_jax.errors import UserError
 from moa_jax.store import memory, processes
 from moa_jax.training import reuse
 from moa_jax.training.identity import Unnamed, identity, kinds_of_nodes
+from moa_jax.training.precision import in_precision
 from moa_jax.training.trees import Array, MemberFunction, Tree
 
 # Axes of the mesh: members, and the rows of a batch.
@@ -322,15 +323,24 @@ class Program:
       compile_seconds: time that compiling them took.
     """
 
-    def __init__(self, name: str, fn: MemberFunction, devices: Devices, runs_once=False, **options):
+    def __init__(
+        self,
+        name: str,
+        fn: MemberFunction,
+        devices: Devices,
+        runs_once: bool = False,
+        precision: str | None = None,
+        **options: Any,
+    ):
         """Describes a program.
 
         Args:
           name: name in logs.
           fn, devices, **options: as in `map_members`.
           runs_once: spend little time on making it fast.
+          precision: see `Forward.precision`.
         """
-        self._name, self._devices = name, devices
+        self._name, self._devices, self._precision = name, devices, precision
         # LLVM polishes the hundred generators of a deep network's weights for half a minute.
         unpolished = runs_once and devices.devices[0].platform == "cpu"
         told = {"xla_backend_optimization_level": 0} if unpolished else dict(devices.options)
@@ -357,19 +367,20 @@ class Program:
         if signature not in self._compiled:
             places = tuple(getattr(a, "sharding", None) for a in leaves)
             called, kinds = (structure, signature, places), tuple(kinds_of_nodes(structure))
-            key = self._key(called, kinds)
-            program = reuse.PROGRAMS.get(key) if key else None
-            if program is None:
-                start = time.monotonic()
-                lowered = self._mapped.lower(state, arguments, shared)
-                program = lowered.compile(self._compiler_options)
-                slots = leaves[0].shape[0] * leaves[0].shape[1]
-                seconds = time.monotonic() - start
-                self.compile_seconds += seconds
-                logging.info("%s: compiled for %d slots in %.1f s", self._name, slots, seconds)
-                # What has changed while it was traced is not known to be in the program.
-                if key and key == self._key(called, kinds):
-                    reuse.PROGRAMS.put(key, program)
+            with in_precision(self._precision):
+                key = self._key(called, kinds)
+                program = reuse.PROGRAMS.get(key) if key else None
+                if program is None:
+                    start = time.monotonic()
+                    lowered = self._mapped.lower(state, arguments, shared)
+                    program = lowered.compile(self._compiler_options)
+                    slots = leaves[0].shape[0] * leaves[0].shape[1]
+                    seconds = time.monotonic() - start
+                    self.compile_seconds += seconds
+                    logging.info("%s: compiled for %d slots in %.1f s", self._name, slots, seconds)
+                    # What has changed while it was traced is not known to be in the program.
+                    if key and key == self._key(called, kinds):
+                        reuse.PROGRAMS.put(key, program)
             self._compiled[signature] = program
         return self._compiled[signature]
 

@@ -69,8 +69,9 @@ def predict(forward: Forward, axis_name: str | None = None) -> MemberFunction:
 
 def lifted(name: str, forward: Forward, devices: Devices, inner: str) -> Program:
     """Returns `predict` for all members; `name` is for logs, the others are `map_members`'s."""
-    program = predict(forward, devices.batch_axis)
-    return Program(f"{name}: predict", program, devices, inner=inner, donate=False)
+    program, precision = predict(forward, devices.batch_axis), forward.precision
+    name = f"{name}: predict"
+    return Program(name, program, devices, precision=precision, inner=inner, donate=False)
 
 
 class OutOfFold(NamedTuple):
@@ -189,7 +190,9 @@ class Predictor(MemberPredictor):
         inner = devices.inner(forward.inner)
         self._program = lifted(name, forward, devices, inner)
         if program is not None:
-            self._program = Program(name, program, devices, inner=inner, donate=False)
+            self._program = Program(
+                name, program, devices, precision=forward.precision, inner=inner, donate=False
+            )
         self._resident = self._load(self.groups[0]) if len(self.groups) == 1 else None
 
     def _members_that_fit(self, members: Sequence[MemberId], share: float) -> int:

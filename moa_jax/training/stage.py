@@ -74,6 +74,8 @@ class Forward:
       rows_at_once: rows that are predicted in one step, a divisor of 128: bounds the activations.
       shares_batches: devices may share the rows of a member's batch. The network then has an
         attribute `axis_name`, the mapped axis over which they are spread.
+      matmul_precision: of the products of float32, `default`, `high` or `highest` by JAX's names,
+        wherever the network is trained or predicts; `auto`, see `precision`.
     """
 
     network: nn.Module
@@ -82,6 +84,17 @@ class Forward:
     inner: str = "vmap"
     rows_at_once: int = 128
     shares_batches: bool = False
+    matmul_precision: str = "auto"
+
+    @property
+    def precision(self) -> str | None:
+        """The precision of products; None for JAX's setting, usually that of the platform.
+
+        `auto` is what the network has as its attribute `matmul_precision`, or that setting.
+        """
+        if self.matmul_precision == "auto":
+            return getattr(self.network, "matmul_precision", None)
+        return self.matmul_precision
 
     def network_on(self, axis_name: str | None) -> nn.Module:
         """Returns the network whose batches' rows are spread over a mapped axis, if there is one.
