@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.row import Peer, Row, Side, Work
+from benchmarks.start import folder
 
 # Rows, genes and cells.
 SIZES = {"tiny": (20, 6, 2), "quick": (1_500, 772, 100), "full": (24_000, 772, 100)}
-
-
-@functools.cache
-def folder() -> Path:
-    """Returns a folder that goes with the process."""
-    path = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, path, ignore_errors=True)
-    return path
 
 
 @functools.cache

@@ -5,7 +5,7 @@
 # Usage: bash launch/tpu_slice.sh NAME ZONE --config=best_cv --workdir=/mnt/shared/best_cv [FLAG ...]
 set -euo pipefail
 
-if [ $# -lt 3 ] || [[ "$1$2" == -* ]]; then
+if [ $# -lt 3 ] || [[ "$1" == -* || "$2" == -* ]]; then
   echo "usage: bash launch/tpu_slice.sh NAME ZONE --config=... --workdir=... [FLAG ...]" >&2
   exit 1
 fi

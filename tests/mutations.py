@@ -985,8 +985,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/loop.py",
-        "train(definition, devices.batch_axis, inner)",
-        "train(definition, devices.batch_axis)",
+        "train(definition, devices.batch_axis, inner, every_step)",
+        'train(definition, devices.batch_axis, "vmap", every_step)',
         "test_loop.py::test_members_in_a_loop_take_their_real_steps_and_none_is_a_branch",
     ),
     Mutation(
@@ -1099,9 +1099,21 @@ MUTATIONS = (
     ),
     Mutation(
         "training/layout.py",
-        "Wave(n, devices_each(stage, n, num_devices, parallel))",
+        "Wave(n, devices_each(stage.forward, n, num_devices, parallel))",
         "Wave(n, 1)",
         "test_deepinsight_cnn.py::test_a_last_wave_of_few_members_shares_all_devices",
+    ),
+    Mutation(
+        "training/layout.py",
+        "sizes == even and len(each) == 1",
+        "sizes == even",
+        "test_loop.py::test_waves_are_kept_where_the_last_one_shares_devices",
+    ),
+    Mutation(
+        "plan/step.py",
+        ", every_step=True",
+        "",
+        "test_plan.py::test_a_step_is_the_same_in_calls_of_any_length",
     ),
     Mutation(
         "plan/stage_plan.py",

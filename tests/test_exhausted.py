@@ -36,6 +36,12 @@ class Full:
         pass
 
 
+class FullAtOnce(Full):
+    """A predictor that finds no room for its weights."""
+
+    __init__ = raises
+
+
 @pytest.fixture
 def run(tmp_path):
     """A model, its data and its context."""
@@ -61,6 +67,9 @@ def test_predicting_training_rows_without_memory_is_told(run, monkeypatch):
     monkeypatch.setattr(fitting, "Predictor", Full)
     with pytest.raises(UserError, match="^simple_nn_old/scored: predicting by .* ran out"):
         system.fit(*run)
+    monkeypatch.setattr(fitting, "Predictor", FullAtOnce)
+    with pytest.raises(UserError, match="^simple_nn_old/scored: predicting by .* ran out"):
+        system.fit(*run)
 
 
 def test_predicting_new_rows_without_memory_is_told(run, monkeypatch):
@@ -73,6 +82,9 @@ def test_predicting_new_rows_without_memory_is_told(run, monkeypatch):
     predict = prediction.trained([design], context)
     with pytest.raises(UserError, match=r"predict_rows: .* with 1024 rows at once; 512 need less"):
         predict(dataset)
+    monkeypatch.setattr(prediction, "predictor_of", FullAtOnce)
+    with pytest.raises(UserError, match="/scored: predicting by .* ran out"):
+        prediction.trained([design], context)
 
 
 def test_members_at_once_that_are_asked_for_count(run, monkeypatch):

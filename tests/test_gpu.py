@@ -19,6 +19,8 @@ from moa_jax.plan.topology import has_gpu_compiler
 ROOT = Path(__file__).parents[1]
 # What a figure may be above the recorded one: kernels move a little from version to version.
 MARGIN = 1.03
+# How many times less it may be before it is a mistake of counting, or worth recording anew.
+LESS = 1.5
 
 pytestmark = [
     pytest.mark.slow,
@@ -106,7 +108,7 @@ def test_no_step_is_larger_than_it_was(arguments):
         print(found[stage])
         assert found[stage]["method"] == "compiled for A100"
         for name, most in recorded._asdict().items():
-            assert found[stage][name] <= MARGIN * most, (stage, name)
+            assert most / LESS <= found[stage][name] <= MARGIN * most, (stage, name)
 
 
 def test_bfloat16_moves_half():

@@ -193,7 +193,7 @@ head_width             | 512
 drop_rate              | 0.3               | 0.0                       | 0.2
 drop_connect_rate      | 0.2               | 0.0                       | 0.0
 pretrained             | "auto"
-dtype                  | "float32"
+dtype                  | "auto"
 remat                  | False
 select_on              | "fold"
 """
@@ -237,17 +237,19 @@ model                  | "logistic"    | "trees"       | "viability"
 optional               | False         | True          | True
 components             | 100
 c                      | [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0]
-rounds                 | [5, 10, 20, 40, 80]
-tree_rate              | 0.05
+rounds                 | [5, 7, 10, 14, 20, 28, 40, 57, 80, 113, 160, 226, 320, 453, 640, 905, 1280, 1810]
+tree_rate              | 0.1
 leaves                 | 8
 leaf_rows              | 5
+tree_ridge             | 1.0
+tree_rows              | 0.8
 tree_columns           | 60
 inner_folds            | 3
 folds                  | 5
 split                  | "auto"
 frequent_above         | 0
 split_seed             | 0
-"""
+"""  # noqa: E501
 BASELINES = {name: f"baseline/{name}" for name in ("logistic", "trees", "viability")}
 
 # Convention of the printed score, and the recorded log loss of treated rows where there is one.

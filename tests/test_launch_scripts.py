@@ -127,7 +127,8 @@ def test_a_tpu_slice(start):
     assert "--worker=all" in called["gcloud"]
     assert called["python"] == ["tpu", "", *CALL, "--distributed", *FLAGS]
     assert called["pip"][-1].endswith("-e .[tpu]")
-    for wrong in ((), ("my-slice", "us-west4-a"), ("--config=best_cv", "--workdir=a", "--x")):
+    without_zone = ("my-slice", "--config=best_cv", "--workdir=a")
+    for wrong in ((), ("my-slice", "us-west4-a"), without_zone, (*without_zone[1:], "--x")):
         assert "usage:" in start("launch/tpu_slice.sh", *wrong, status=1)["errors"]
 
 

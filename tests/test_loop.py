@@ -13,6 +13,7 @@ import pytest
 import toy
 from toy import ROWS
 
+from moa_jax.config import ParallelConfig
 from moa_jax.errors import UserError
 from moa_jax.training import initial, layout, loop, members, predict, rules, weights
 from moa_jax.training.layout import Settings, even_groups
@@ -609,6 +610,17 @@ def test_waves_of_a_batch_that_devices_cannot_share():
     """Two rows: more than two devices each would add nothing but a compilation."""
     assert layout.wave_sizes(3, 8, 2) == [3]
     assert layout.wave_sizes(9, 8, 1) == [8, 1]
+
+
+@pytest.mark.parametrize(
+    ("members", "devices", "expected"),
+    [(10, 4, [4, 4, 2]), (5, 2, [2, 2, 1]), (10, 5, 5), (10, 8, [8, 2]), (4, 8, 4)],
+)
+def test_waves_are_kept_where_the_last_one_shares_devices(members, devices, expected):
+    stage = toy.stage(folds=members // 2 + 1, seeds=(0, 7), inner="loop", shares_batches=True)
+    stage = dataclasses.replace(stage, members=(stage.members * 9)[:members], batch_size=48)
+    found = layout.members_at_once(stage, devices, 2**40, ParallelConfig())
+    assert found == expected
 
 
 def test_groups_of_waves_use_the_devices_as_their_members_do(tmp_path):

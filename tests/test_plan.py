@@ -30,6 +30,7 @@ from moa_jax.recipes.dense import DenseTraining
 from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.recipes.system import BuiltStage, Fitting
 from moa_jax.training import footprint, shapes
+from moa_jax.training.layout import Layout
 from moa_jax.training.parallel import Devices
 from moa_jax.training.stage import Forward
 
@@ -162,6 +163,17 @@ def test_devices_without_a_member_share_batches():
     assert cut(one) == (2, 1, 8)
     with pytest.raises(UserError, match="devices_per_member: expected a divisor of 8 devices"):
         stage_plan(stage, topology("gpu:8"), ParallelConfig(devices_per_member=3), 0.4)
+
+
+@pytest.mark.parametrize("inner", ["vmap", "loop"])
+def test_a_step_is_the_same_in_calls_of_any_length(inner):
+    stage = dataclasses.replace(toy.stage(folds=2, seeds=(0,), inner=inner), batch_size=2)
+    few, many = (
+        step.step_of(stage, topology("gpu:1"), Layout.of(stage, 1, 2, steps), 1).work
+        for steps in (4, 40)
+    )
+    assert many.num_bytes == pytest.approx(few.num_bytes, rel=0.1)
+    assert many.kernels == pytest.approx(few.kernels, rel=0.1)
 
 
 def test_a_last_wave_of_few_members_is_planned_as_it_trains():

@@ -19,7 +19,7 @@ def test_constraints_are_the_lower_bounds():
     bounds = set()
     for requirement in requirements():
         # cuda12 and its like are extras of JAX, whose version is bounded once.
-        if not re.match(r"jax\[\w+\]$", requirement):
+        if not re.match(r"jax\[[\w-]+\]$", requirement):
             name, bound = re.fullmatch(r"([\w-]+)>=([\d.]+)(?:,<[\d.]+)?", requirement).groups()
             bounds.add(f"{name}=={bound}")
     lines = (ROOT / "launch" / "lowest.txt").read_text(encoding="utf-8").splitlines()

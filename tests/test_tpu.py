@@ -129,7 +129,7 @@ def test_image_networks(config, topology):
 
 
 @pytest.mark.parametrize("config", IMAGES)
-def test_bfloat16_moves_less(config):
+def test_v5e_moves_less_in_bfloat16(config):
     """Activations are half as large; weights and what the optimiser keeps are float32 in both."""
     model = IMAGES[config][0].split("/")[0]
     full, half = (

@@ -117,6 +117,16 @@ def test_a_field_that_is_read(config, name):
     unused.check(config, {name: 1})
 
 
+def test_what_is_to_be_predicted_is_read_by_models_that_follow_it():
+    """`predict` has set their splits by the time that fields are checked."""
+    follows = model("known", split="stratified").models
+    unused.check(RunConfig(follows, data=DataConfig(predict="wells")), {"data.predict": "wells"})
+    for models, wanted in ((MODELS, "wells"), (follows, "compounds")):
+        config = RunConfig(models, data=DataConfig(predict=wanted))
+        with pytest.raises(UserError, match="data.predict: given, but read only by models with sp"):
+            unused.check(config, {"data.predict": wanted})
+
+
 def test_a_field_that_honest_sets():
     values = {"models": {"simple": {"recipe": "simple_nn"}}, "honest": True}
     config = configuration.parse(values, RECIPES)

@@ -50,7 +50,7 @@ class NewCompounds:
           UserError: `test_drug` is not what is expected.
         """
         ids = rows.ids[~rows.is_control]
-        if self.are_known is None:
+        if self.are_known is None and len(ids):  # a part of controls alone tells nothing
             self.are_known = self._find(rows, ids)
         if not self.are_known:
             return None

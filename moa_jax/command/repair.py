@@ -36,9 +36,15 @@ def repair(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
     devices = Devices.available(config.parallel.strategy)
     config, _ = participation.of(config, workdir, dataset)
     other = other_folds.of(config, workdir, dataset)
-    if other is not None and os.path.lexists(other.workdir.path / "config.json"):
+    if other is not None and processes.said_by_first(
+        os.path.lexists(other.workdir.path / "config.json")
+    ):
         alone = dataclasses.replace(other.config.answers, both_scores="none")
-        repair(dataclasses.replace(other.config, answers=alone), other.workdir, other.dataset)
+        other.workdir.lock()
+        try:
+            repair(dataclasses.replace(other.config, answers=alone), other.workdir, other.dataset)
+        finally:
+            other.workdir.unlock()
     workdir.bind(config, dataset, devices.strategy)
     for name, model in config.models.items():
         context = Context(name, workdir, devices, config)

@@ -80,6 +80,8 @@ def applied(config: RunConfig, given: Collection[str]) -> RunConfig:
         name: getattr(checked, name)
         for name in stored
         if f"data.{name}" not in given
+        # An honest run keeps compounds whole unless somebody asks otherwise.
+        and not (name == "predict" and config.honest)
         and getattr(data, name) in (getattr(default, name), LEVELS_OF_FILES.get(name))
     }
     data = dataclasses.replace(data, **taken)

@@ -104,7 +104,7 @@ def read(other: OtherFolds | None) -> dict[str, Predictions]:
             assert oof is not None
             found[name] = oof
     config, rows = other.config, _treated(other.dataset)
-    if len(found) == len(config.models) > 1 and not config.blend.files:
+    if found and len(found) == len(config.models) and not config.blend.files:
         labels, num_controls = rows.targets, len(other.dataset) - len(rows)
         units = next(iter(config.models.values())).kept(rows).units(rows)
         weighed = weighing.weigh(

@@ -127,6 +127,10 @@ def _unread(config: RunConfig, given: Collection[str]) -> Iterator[tuple[str, st
     `blend.weights.mine` is part of `blend.weights`, which depends on `blend.method`.
     """
     values = flat(plain(config))
+    wanted = {"compounds": "compound", "wells": "stratified"}.get(config.data.predict)
+    if "data.predict" in given and wanted and config.data.groups in ("auto", "none"):
+        if all(model.split != wanted for model in config.models.values()):
+            yield "data.predict", "read only by models with split=auto, found none"
     for name, model in config.models.items():
         field = f"models.{name}.frequent_above"
         split = model.original_split if model.split == "original" else model.split

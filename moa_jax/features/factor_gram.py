@@ -32,6 +32,8 @@ class Factors(NamedTuple):
 def fit(values: np.ndarray, count: int, seed: int) -> Factors | None:
     """Returns what scikit-learn's `FactorAnalysis` finds, within 1e-9; None where it may not.
 
+    The 1e-9 is of columns whose scale is about 1.
+
     The random numbers, subspaces and iterations are those of its randomised decomposition. Every
     product with the rows [N, columns] is one with their Gram matrix [columns, columns] here, so
     that an iteration costs the same for however many of them.

@@ -119,6 +119,12 @@ def _is_loop_worth(values: np.ndarray, quantiles: np.ndarray) -> bool:
     )
 
 
+def compile_now() -> None:
+    """Has all further values transformed by the compiled loop, from the first one."""
+    global _seen
+    _seen = WORTH
+
+
 def holding() -> RankGauss:
     """Returns the transform of the recipes, in which a constant column cannot move a prediction."""
     return RankGauss(holds_constant=True)

@@ -111,8 +111,10 @@ class Trees:
         """Yields the models, whose trees are the first of the last one's. See `Learner`.
 
         A label without both classes gets its share, whatever the row. A label's trees are the same
-        however many labels are fitted side by side, and however many trees follow. No more are
-        grown than about twice what is asked for: a search that ends has not grown the rest.
+        however many labels are fitted side by side, and however many trees follow; where a draw of
+        a dozen rows leaves nothing to split, LightGBM leaves the tree out and does not count it. No
+        more are grown than about twice what is asked for: a search that ends has not grown the
+        rest.
         """
         known = is_known(y)
         both = [

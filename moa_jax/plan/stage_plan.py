@@ -164,7 +164,12 @@ def groups_of(stage: Stage, target: Topology, parallel: ParallelConfig) -> Itera
     at_once = members_at_once(stage, count, count * target.card.memory_bytes, parallel)
     alike: list[tuple[int, int | tuple[Wave, ...]]] = []
     if isinstance(at_once, int):
-        alike = [(devices_each(stage, min(at_once, len(stage.members)), count, parallel), at_once)]
+        alike = [
+            (
+                devices_each(stage.forward, min(at_once, len(stage.members)), count, parallel),
+                at_once,
+            )
+        ]
     for wave, same in itertools.groupby(waves(stage, at_once, count, parallel)):
         alike.append((wave.devices_each, tuple(same)))
     for per_member, members in alike:

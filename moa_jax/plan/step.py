@@ -98,7 +98,9 @@ def compiled_step(
     """
     try:
         # It never runs: what LLVM does to it for a CPU changes neither memory nor FLOPs.
-        return stage_programs(stage, devices, inner, runs_once=True).train.compiled(
+        return stage_programs(
+            stage, devices, inner, runs_once=True, every_step=True
+        ).train.compiled(
             devices.member_shapes(shapes.state(stage), per_shard),
             devices.member_shapes(shapes.train(stage, steps), per_shard),
             devices.shared_shapes(shapes.shared(stage)),

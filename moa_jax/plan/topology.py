@@ -22,7 +22,7 @@ from moa_jax.training.stage import Stage
 
 # Two fused multiply-adds of eight float32 lanes per cycle at 2 GHz; two channels of DDR4.
 CPU_CORE_FLOPS, CPU_BANDWIDTH = 64e9, 40e9
-# Where JAX's compilers for NVIDIA GPUs lie, and the pip packages that bring one and its assembler.
+# Where JAX's compilers for NVIDIA GPUs lie.
 _GPU_COMPILERS = ("jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13")
 # Choosing among kernels by measuring them needs a card.
 _WITHOUT_CARD: Mapping[str, Any] = {"xla_gpu_enable_triton_gemm": False}

@@ -113,7 +113,9 @@ class _NewRows:
 
 
 def _opened(table: Path, described: Mapping[str, Any]) -> _NewRows:
-    source = sources.read(table, described.get("layer", ""))
+    # Only there are several tables in one; a table of another kind has the values themselves.
+    is_layered = table.name.lower().endswith(sources.ANNDATA)
+    source = sources.read(table, described.get("layer", "") if is_layered else "")
     trained = Roles.restored(described["roles"])
     needed = [*trained.id, *filter(None, (trained.cell_count, trained.dose, trained.time))]
     if any(name not in source.columns for name in needed):

@@ -11,7 +11,7 @@ from moa_jax.store.manifest import Manifest
 from moa_jax.store.workdir import Workdir
 from moa_jax.training import layout
 from moa_jax.training.layout import Wave
-from moa_jax.training.parallel import Devices, choose_per_member
+from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
 from moa_jax.training.stage import Forward, Stage
 
@@ -61,14 +61,10 @@ class Context:
 
     def devices_for(self, forward: Forward, num_members: int) -> Devices:
         """Returns the devices as that many members of a network use them."""
-        per_member = choose_per_member(
-            self.parallel.devices_per_member,
-            self.parallel.strategy,
-            forward.shares_batches,
-            len(self.devices.devices),
-            num_members,
+        count = len(self.devices.devices)
+        return self.devices.sharing_batches(
+            layout.devices_each(forward, num_members, count, self.parallel)
         )
-        return self.devices.sharing_batches(per_member)
 
     def cut(self, stage: Stage) -> tuple[int, tuple[Wave, ...]]:
         """Returns how many members of a stage train at once, and the waves where these differ.

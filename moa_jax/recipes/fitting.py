@@ -186,14 +186,15 @@ def _networks(context: Context, stage: Stage, folder: Path) -> _Made:
     remat = getattr(context.config.models.get(context.model), "remat", None)
     with exhausted.told(lambda: exhausted.of_training(stage, settings, context.model, remat)):
         run.fit()
-    predictor = Predictor(
-        stage.name,
-        stage.forward,
-        folder,
-        [member.id for member in stage.members],
-        context.devices_for(stage.forward, len(stage.members)),
-        stage.member_data,
-    )
+    with exhausted.told(lambda: exhausted.of_prediction(stage.name, None)):
+        predictor = Predictor(
+            stage.name,
+            stage.forward,
+            folder,
+            [member.id for member in stage.members],
+            context.devices_for(stage.forward, len(stage.members)),
+            stage.member_data,
+        )
 
     def of_training() -> dict[str, Any]:
         return {

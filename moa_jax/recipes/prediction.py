@@ -37,7 +37,7 @@ def trained(
       designs: stages, each of which reads the predictions of the one before it or none.
       context: where they were fitted, and how many rows are predicted together.
       weights: of the members in a stage's mean, see `Outcome`.
-      num_stages: as for `load`.
+      num_stages: as for `system.load`.
       predicting: the stages whose members a spread takes; empty for the last one.
     """
     chunk_rows, loaded = context.parallel.predict_rows, []
@@ -47,7 +47,9 @@ def trained(
         every, outputs = finished.trained_members(context, design)
         stored = StoredSets(design, context, every)
         share = 1 / (num_stages or len(designs))
-        predictor = predictor_of(context, design, every, outputs, stored, share)
+        name = f"{context.model}/{design.name}"
+        with exhausted.told(functools.partial(exhausted.of_prediction, name, None)):
+            predictor = predictor_of(context, design, every, outputs, stored, share)
         of = np.array(
             [
                 weights(design.name, every),

@@ -100,18 +100,18 @@ _PEERS: list[_Peers] = []
 
 def watch() -> None:
     """Looks out for the end of the others from now on; JAX has joined them already."""
-    import jax
-
     try:
         # No public name leads to the store.
         from jax._src import distributed
 
-        store = distributed.global_state.client
+        state = distributed.global_state
+        store = state.client
     except (ImportError, AttributeError):  # JAX will end the others in its own way
         return
-    if jax.process_count() == 1 or not hasattr(store, "key_value_dir_get"):
+    # Asked of the store, as JAX would start the devices to count processes.
+    if state.num_processes in (None, 1) or not hasattr(store, "key_value_dir_get"):
         return
-    found = _Peers(store, jax.process_index(), jax.process_count())
+    found = _Peers(store, state.process_id, state.num_processes)
     _PEERS[:] = [found]
     signals.before_ending(lambda line, status: found.say(_Ending(found.own, line, status)))
     threading.Thread(target=found.look, daemon=True).start()

@@ -21,7 +21,7 @@ from moa_jax.store import arrival, files, leftovers, lock, processes
 from moa_jax.store.manifest import Manifest
 
 # Of what stands in a work folder and how; a folder of another version is not read.
-VERSION = 4
+VERSION = 5
 # What stands among the fields for the data, whose files may move.
 ROWS = ("data: training rows", "data: test rows")
 # What to do about a config.json that is not what was written.

@@ -12,7 +12,7 @@ from moa_jax.store.manifest import Manifest
 from moa_jax.training import activations, shapes
 from moa_jax.training.members import Member
 from moa_jax.training.parallel import MEMORY_SHARE, Devices, Slots, choose_per_member
-from moa_jax.training.stage import Stage
+from moa_jax.training.stage import Forward, Stage
 
 T = TypeVar("T")
 
@@ -113,12 +113,14 @@ def wave_sizes(num_members: int, num_devices: int, batch_size: int) -> list[int]
     return min(best[num_members, d] for d in shares)[1]
 
 
-def devices_each(stage: Stage, num_members: int, num_devices: int, parallel: ParallelConfig) -> int:
+def devices_each(
+    forward: Forward, num_members: int, num_devices: int, parallel: ParallelConfig
+) -> int:
     """Returns how many devices share the batches of each member, where so many train at once."""
     return choose_per_member(
         parallel.devices_per_member,
         parallel.strategy,
-        stage.forward.shares_batches,
+        forward.shares_batches,
         num_devices,
         num_members,
     )
@@ -136,11 +138,12 @@ def members_at_once(
     """
     total = len(stage.members)
     is_free = not (parallel.members_at_once or parallel.devices_per_member)
-    if is_free and devices_each(stage, 1, num_devices, parallel) > 1:
+    if is_free and devices_each(stage.forward, 1, num_devices, parallel) > 1:
         sizes = wave_sizes(total, num_devices, stage.batch_size)
         even = [len(group) for group in even_groups(stage.members, sizes[0])]
-        return sizes[0] if sizes == even else sizes
-    shards = num_devices // devices_each(stage, total, num_devices, parallel)
+        each = {devices_each(stage.forward, size, num_devices, parallel) for size in sizes}
+        return sizes[0] if sizes == even and len(each) == 1 else sizes
+    shards = num_devices // devices_each(stage.forward, total, num_devices, parallel)
     return parallel.members_at_once or members_that_fit(stage, shards, memory_bytes)
 
 
@@ -150,7 +153,7 @@ def waves(
     """Returns the waves of `members_at_once`, none where all groups are alike."""
     if isinstance(at_once, int):
         return ()
-    return tuple(Wave(n, devices_each(stage, n, num_devices, parallel)) for n in at_once)
+    return tuple(Wave(n, devices_each(stage.forward, n, num_devices, parallel)) for n in at_once)
 
 
 def even_groups(members: Sequence[T], members_at_once: int) -> list[Sequence[T]]:

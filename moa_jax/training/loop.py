@@ -33,7 +33,9 @@ from moa_jax.training.stage import MemberState, Selected, Stage
 from moa_jax.training.trees import EpochReport, MemberFunction, Shared, Training, Tree, Validation
 
 
-def train(stage: Stage, axis_name: str | None = None, inner: str = "vmap") -> MemberFunction:
+def train(
+    stage: Stage, axis_name: str | None = None, inner: str = "vmap", every_step: bool = False
+) -> MemberFunction:
     """Returns the program that takes the optimiser steps of an index table, for one member.
 
     `program(state: MemberState, own: Training, shared: Shared) -> (state, ())`. Steps without real
@@ -46,6 +48,7 @@ def train(stage: Stage, axis_name: str | None = None, inner: str = "vmap") -> Me
       stage: the stage.
       axis_name: the mapped axis over which devices share a batch, see `Forward.network_on`.
       inner: how members are lifted, see `parallel.map_members`.
+      every_step: take all steps of the table, for a plan to know how many a program takes.
     """
     network = stage.forward.network_on(axis_name)
 
@@ -90,7 +93,7 @@ def train(stage: Stage, axis_name: str | None = None, inner: str = "vmap") -> Me
             return taken if inner == "loop" else _keep_if(index < real_steps, taken, carry)
 
         carry = (state.params, state.batch_stats, state.opt, state.step, state.epoch_loss)
-        steps = real_steps if inner == "loop" else len(batches.counts)
+        steps = len(batches.counts) if inner == "vmap" or every_step else real_steps
         carry = jax.lax.fori_loop(0, steps, step, carry)
         params, batch_stats, opt, step_number, epoch_loss = carry
         state = state._replace(
@@ -171,13 +174,16 @@ def _keep_if(condition: jax.Array, new: Tree, old: Tree) -> Tree:
     return jax.tree.map(lambda n, o: jnp.where(condition, n, o), new, old)
 
 
-def stage_programs(stage: Stage, devices: Devices, inner: str, runs_once: bool = False) -> Programs:
+def stage_programs(
+    stage: Stage, devices: Devices, inner: str, runs_once: bool = False, every_step: bool = False
+) -> Programs:
     """Returns the programs of a stage, lifted to all members; each is compiled when it is called.
 
     Args:
       stage: the stage.
       devices, inner: see `parallel.map_members`; in a loop over members stopped ones cost nothing.
       runs_once: see `Program`; a first state is made once in any case.
+      every_step: see `train`.
     """
     definition = stage.definition
     program = functools.partial(
@@ -186,9 +192,8 @@ def stage_programs(stage: Stage, devices: Devices, inner: str, runs_once: bool =
     first = program(
         f"{stage.name}: initialise", initialise(definition), runs_once=True, donate=False
     )
-    train_all = program(
-        f"{stage.name}: train", train(definition, devices.batch_axis, inner), runs_once=runs_once
-    )
+    steps = train(definition, devices.batch_axis, inner, every_step)
+    train_all = program(f"{stage.name}: train", steps, runs_once=runs_once)
     validate_all = program(
         f"{stage.name}: validate",
         validate(definition, devices.batch_axis),

@@ -1,5 +1,6 @@
 """The folder: whole or not at all, what its page says, and new rows that follow it."""
 
+import dataclasses
 import json
 import os
 
@@ -89,6 +90,8 @@ def test_the_rows_to_predict_decide_the_folds(folder, tmp_path, flags, predicted
     assert [model.split for model in found.models.values()] == [split, "group"]
     kept = prepared.applied(config, {"data.predict"})
     assert kept.data.predict == "auto" and kept.models == config.models
+    honest = prepared.applied(dataclasses.replace(config, honest=True), {})
+    assert honest.data.predict == "auto"
 
 
 def test_what_is_to_be_predicted_is_said_or_not_known(folder, tmp_path):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from moa_jax.blend import stored_weights
-from moa_jax.command import inference, inference_record
+from moa_jax.command import inference, inference_record, new_compounds
 from moa_jax.config import BlendConfig, DataConfig, RunConfig
 from moa_jax.data import simulate, tables
 from moa_jax.engine import prediction
@@ -152,6 +152,16 @@ def test_compounds_of_new_rows_stand_in_a_file_beside_them(case, caplog):
     beside.with_suffix(".parquet").write_bytes(b"")
     with pytest.raises(UserError, match="one file test_drug, found test_drug.csv and test_drug.p"):
         case.infer()
+
+
+def test_a_first_part_of_controls_does_not_tell_that_compounds_are_unknown(tmp_path):
+    rows = simulate.make(rows=60, genes=3, cells=2, scored=2, nonscored=0, test_rows=60).test
+    treated = rows.take(np.flatnonzero(~rows.is_control))
+    path = tmp_path / "test_drug.csv"
+    pd.DataFrame({"sig_id": treated.ids, "drug_id": "d"}).to_csv(path, index=False)
+    compounds = new_compounds.NewCompounds(new_compounds.beside(path))
+    assert compounds.of(rows.take(np.flatnonzero(rows.is_control))) is None
+    assert set(compounds.of(treated)) == {"d"}
 
 
 def test_compounds_that_change_meanwhile_leave_nothing(case):
