@@ -191,6 +191,7 @@ def test_what_has_not_ended_in_time_is_left_out(run):
     assert all(one["left_out"] and not one["error"] for one in found.values())
 
 
+@pytest.mark.slow
 def test_a_slow_group_leaves_the_others_their_time(run):
     """It has two thirds of the time, the next one what is left of it, and this is enough."""
     found, _ = run(("c.waits", "d.one", "e.one"), 15.0)

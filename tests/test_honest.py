@@ -120,7 +120,14 @@ def flat(variables):
     }
 
 
-@pytest.mark.parametrize("model", MODELS)
+# Both take half a minute, and share with the others what keeps labels apart.
+SLOW = ("two_heads_resnet", "efficientnet")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [pytest.param(m, marks=pytest.mark.slow if m in SLOW else ()) for m in MODELS],
+)
 def test_labels_of_a_fold_change_nothing_that_predicts_it(tmp_path, model, monkeypatch):
     config = small(model, monkeypatch)
     recipe = config.models[model]

@@ -197,6 +197,7 @@ def test_data_without_an_optional_part(launch, without, tmp_path, absent):
     assert len(notes) == (absent != "train_targets_nonscored.csv")
 
 
+@pytest.mark.slow
 def test_eight_devices_agree_with_one(finished, launch, tmp_path):
     env = {"JAX_NUM_CPU_DEVICES": "8"}
     assert launch(tmp_path / "run", env=env).returncode == 0

@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ("moa_jax", "configs", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 
 
+@pytest.mark.slow
 def test_wheel_runs_outside_the_checkout(tmp_path):
     source, target, elsewhere = tmp_path / "source", tmp_path / "target", tmp_path / "elsewhere"
     source.mkdir()
