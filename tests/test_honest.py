@@ -13,7 +13,7 @@ import systems
 from moa_jax.data import simulate
 from moa_jax.data.dataset import Targets
 from moa_jax.engine import run
-from moa_jax.recipes import prediction, stage_predictions
+from moa_jax.recipes import finished, prediction, stage_predictions
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
 from moa_jax.training import weights
@@ -175,13 +175,25 @@ def check_later_stages_read_the_same_again(config, dataset, folder):
     assert oof.read_bytes() == expected
 
 
+class CountedSpread(MemberSpread):
+    """A spread that knows how many members it is of."""
+
+    members = 0
+
+    def add(self, probabilities, weights):
+        self.members += len(weights)
+        super().add(probabilities, weights)
+
+
 def check_nested(recipe, dataset, context):
     """Rows of left out blocks are predicted as new ones are; others by those that left them out."""
     rows = recipe.rows(dataset)
     designs = list(systems.designs(recipe).values())
     block = designs[-1].split(rows).folds[0] % recipe.nested_blocks
-    spread = MemberSpread()
+    spread = CountedSpread()
     again = prediction.trained(designs, context)(rows, spread)
+    # It is over the networks that predict, not over those that they read.
+    assert spread.members == len(finished.trained_members(context, designs[-1])[0])
     assert spread.values().shape == again[designs[-1].name].whole.shape
     for design in designs[:-1]:
         stored = stage_predictions.read_nested(context.folder / design.name)
