@@ -6,17 +6,13 @@ or takes fusions apart is seen here; so is a new version of XLA, whose figures a
 
 import functools
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import NamedTuple
 
+import children
 import pytest
 
 from moa_jax.plan.topology import has_gpu_compiler
 
-ROOT = Path(__file__).parents[1]
 # What a figure may be above the recorded one: kernels move a little from version to version.
 MARGIN = 1.03
 # How many times less it may be before it is a mistake of counting, or worth recording anew.
@@ -87,17 +83,8 @@ STEPS = {
 
 @functools.cache
 def compiled(arguments):
-    result = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(arguments.split())],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    lines = [line for line in result.stdout.splitlines() if line.startswith("{")]
-    return {found["stage"]: found for found in map(json.loads, lines)}
+    found = children.found_by(PROGRAM, json.dumps(arguments.split()))
+    return {one["stage"]: one for one in found}
 
 
 @pytest.mark.parametrize("arguments", STEPS)

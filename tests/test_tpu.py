@@ -7,14 +7,10 @@ Needs the compiler, libtpu, which the extra `tpu` brings: other versions than JA
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
+import children
 import pytest
 
-ROOT = Path(__file__).parents[1]
 TOPOLOGIES = ("v4:2x2x1", "v5e:2x2", "v6e:2x2")
 COLLECTIVES = r"all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all"
 # By configuration; the sizes that a compiler cares for are the originals', but for images.
@@ -84,17 +80,7 @@ for built in outline(config, data, Workdir("none"), target):
 def compile_all(config, topology, strategy="shard_map", arguments=(), per_member=1):
     flags = [f"--config={config}", *arguments]
     job = json.dumps([flags, topology, strategy, per_member, COLLECTIVES])
-    result = subprocess.run(
-        [sys.executable, "-c", PROGRAM, job],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    lines = [line for line in result.stdout.splitlines() if line.startswith("{")]
-    return [json.loads(line) for line in lines]
+    return children.found_by(PROGRAM, job)
 
 
 def check(found, stages, capacity=16 * 2**30, groups=()):
