@@ -203,15 +203,14 @@ def train(
         with _naming(context.model):
             config.models[context.model].prepare()
     workdir.bind(config, dataset, devices.strategy)
-    log = MetricsLog(workdir.path, config.logging.tensorboard)
-    for name, model in fitted.items():
-        context = Context(name, workdir, devices, config, log)
-        if system.is_finished(context):
-            context.manifest.verify(*context.manifest.paths)
-            logging.info("%s: finished by an earlier run", name)
-        else:
-            system.fit(model, dataset, context)
-    log.close()
+    with contextlib.closing(MetricsLog(workdir.path, config.logging.tensorboard)) as log:
+        for name, model in fitted.items():
+            context = Context(name, workdir, devices, config, log)
+            if system.is_finished(context):
+                context.manifest.verify(*context.manifest.paths)
+                logging.info("%s: finished by an earlier run", name)
+            else:
+                system.fit(model, dataset, context)
 
 
 def train_on_other_folds(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:

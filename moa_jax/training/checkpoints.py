@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from moa_jax.errors import UserError, first_line
-from moa_jax.store import disk, files
+from moa_jax.store import disk, files, signals
 from moa_jax.training.trees import Tree
 
 Result = TypeVar("Result")
@@ -102,13 +102,15 @@ class Checkpoints:
         return self
 
     def __exit__(self, error_type, error, traceback) -> None:
-        if error_type is None:
-            self.wait()
-            self._guard(self._manager.close)
-            return
-        # What ends the run is known. The threads end too; what they have to say adds nothing.
-        with contextlib.suppress(Exception):
-            self._manager.close()
+        # Of a process that a signal ends meanwhile orbax's threads would leave half a checkpoint.
+        with contextlib.nullcontext() if signals.received() else signals.watched():
+            if error_type is None:
+                self.wait()
+                self._guard(self._manager.close)
+                return
+            # What ends the run is known. The threads end too; what they have to say adds nothing.
+            with contextlib.suppress(Exception):
+                self._manager.close()
 
     def save(self, number: int, position: Position, state: Any) -> None:
         """Saves the state of real members ([members, ...] host arrays) as checkpoint `number`.

@@ -30,6 +30,7 @@ from moa_jax.config import (
     CheckpointConfig,
     DataConfig,
     ExplainConfig,
+    LoggingConfig,
     ParallelConfig,
     RunConfig,
 )
@@ -131,6 +132,7 @@ class FinishedRun:
             blend=BlendConfig("slsqp", nested_folds=2),
             parallel=ParallelConfig(strategy="vmap", members_at_once=2, predict_rows=128),
             checkpoint=CheckpointConfig(seconds=0.0),
+            logging=LoggingConfig(tensorboard=False),  # its files are named by time and process
             explain=ExplainConfig("best", most_rows=2, steps=2),
         )
 

@@ -1,6 +1,7 @@
 """Checkpoints: one that is damaged, or of something else, is left out or told in one line."""
 
 import json
+import signal
 import time
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from moa_jax.errors import UserError
+from moa_jax.store import signals
 from moa_jax.training.checkpoints import Checkpoints, Position
 
 STATE = {"weight": np.arange(3.0, dtype=np.float32)}
@@ -93,3 +95,17 @@ def test_names_that_are_no_checkpoints_are_passed_over(folder):
     (folder / "7").touch()
     (folder / "8").symlink_to("nowhere")
     assert restored(folder)[0] == Position(0, 2, 0)
+
+
+def test_a_signal_waits_until_checkpoints_are_closed(tmp_path, monkeypatch):
+    monkeypatch.setattr(signals, "_STATE", signals._Signals())
+    closed = []
+
+    def interrupted():
+        signals._STATE.receive(signal.SIGINT, None)
+
+    with pytest.raises(signals.Interrupted), Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        close = checkpoints._manager.close
+        monkeypatch.setattr(checkpoints._manager, "wait_until_finished", interrupted)
+        monkeypatch.setattr(checkpoints._manager, "close", lambda: closed.append(close()))
+    assert closed == [None]

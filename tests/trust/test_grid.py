@@ -15,8 +15,11 @@ from trust import finished_run, grid
 from trust.finished_run import MODES, FinishedRun, Snapshot
 from trust.grid import ARTEFACTS, ChangedByte, Damage, Grid
 
+from moa_jax.errors import UserError
+from moa_jax.recipes import system
 from moa_jax.store import files
 from moa_jax.store.manifest import Manifest
+from moa_jax.training.progress import MetricsLog
 
 # Modes that do not train where nothing was deleted.
 QUICK = ("infer", "blend", "train")
@@ -87,6 +90,17 @@ def test_inference_says_of_rows_what_the_blend_said(finished):
     )
     pd.testing.assert_frame_equal(again.loc[said.index], said, rtol=1e-4)
     assert len(again) == len(said) and said["model_spread"].notna().any()
+
+
+def test_the_log_of_losses_is_closed_where_training_ends_early(run, tmp_path, monkeypatch):
+    def fit(*arguments):
+        raise UserError("no further")
+
+    closed = []
+    monkeypatch.setattr(MetricsLog, "close", lambda log: closed.append(log))
+    monkeypatch.setattr(system, "fit", fit)
+    assert run.command(tmp_path / "run", "train").kind == "line"
+    assert len(closed) == 1
 
 
 def test_what_is_believed_unchecked_is_told_by_the_grid(damaged, rng, monkeypatch):
