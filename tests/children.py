@@ -16,10 +16,12 @@ def found_by(program, *arguments):
       program: its text.
       arguments: what it reads from `sys.argv`.
     """
+    # Compilers of other devices are told nothing of the CPU's, which they may not know.
+    outer = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     result = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])},
+        env=outer | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])},
         capture_output=True,
         text=True,
         check=False,

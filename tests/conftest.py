@@ -25,6 +25,12 @@ os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = (
 )
 QUICK = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] != "0"
 jax.config.update("jax_disable_most_optimizations", QUICK)
+# Most of what is left of compiling is MLIR's, which emits the fused kernels; XLA's own emitters
+# take less than half the time. All versions of jaxlib that are allowed know the flag, and an
+# unknown one would end the process.
+EMITTERS = "xla_cpu_use_fusion_emitters"
+if QUICK:
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{EMITTERS}=false".strip()
 
 
 def pytest_addoption(parser):
@@ -56,8 +62,14 @@ def compilation_cache(tmp_path_factory):
 
 
 @pytest.fixture
-def optimised():
+def optimised(monkeypatch):
     """Compiles as the product does, where the subject is what optimisation may change."""
+    quickly = jax.stages.Lowered.compile
+
+    def fully(lowered, options=None):
+        return quickly(lowered, {EMITTERS: True, **(options or {})})
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", fully)
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", QUICK)

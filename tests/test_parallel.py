@@ -41,7 +41,8 @@ def arguments(members, devices):
 def results(strategy, inner, members=5):
     devices = Devices.available(strategy)
     slots, state, own, shared = arguments(members, devices)
-    return slots.unpad(map_members(fn, devices, inner=inner)(state, own, shared))
+    program = map_members(fn, devices, inner=inner).lower(state, own, shared).compile()
+    return slots.unpad(program(state, own, shared))
 
 
 @pytest.mark.usefixtures("optimised")
