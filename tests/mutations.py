@@ -2421,6 +2421,30 @@ MUTATIONS = (
     ),
     Mutation(
         "engine/participation.py",
+        "    config = settled_sizes.settled(config, workdir, data)\n",
+        "",
+        "test_sizes.py::test_a_folder_keeps_its_sizes",
+    ),
+    Mutation(
+        "engine/settled_sizes.py",
+        "known = {place: _frozen(stored[place]) for place in places if place in stored}",
+        "known = {}",
+        "test_sizes.py::test_a_folder_keeps_its_sizes",
+    ),
+    Mutation(
+        "recipes/sizes.py",
+        "case.original if rows >= FULL_ROWS else size(case)",
+        "size(case)",
+        "test_sizes.py::test_sizes_end_at_the_originals",
+    ),
+    Mutation(
+        "recipes/sizes.py",
+        "_section(model, section), before)",
+        "before, before)",
+        "test_sizes.py::test_a_value_that_is_given_stays_and_others_follow_it",
+    ),
+    Mutation(
+        "engine/participation.py",
         "    config = activation_types.settled(config, workdir)\n",
         "",
         "test_activation_types.py::test_a_new_folder_has_the_type_of_its_devices",
