@@ -1397,7 +1397,7 @@ MUTATIONS = (
         "test_missing_targets.py::test_searched_weights_are_those_without_the_cells",
     ),
     Mutation(
-        "engine/run.py",
+        "engine/blended.py",
         "        labels.known,\n",
         "        None,\n",
         "test_missing_targets.py::test_a_run_with_unknown_labels",
@@ -1700,7 +1700,7 @@ MUTATIONS = (
         "test_workdir.py::test_another_run_is_refused",
     ),
     Mutation(
-        "engine/run.py",
+        "engine/blended.py",
         "order = dataset.test.ids if dataset.submission_ids is None else dataset.submission_ids",
         "order = dataset.test.ids",
         "test_handover.py::test_the_submission_follows_the_sample",
@@ -2418,6 +2418,24 @@ MUTATIONS = (
         "stage.forward.precision or set_for_all",
         "set_for_all",
         "test_matmul_precision.py::test_every_program_of_a_stage_asks_for_its_precision",
+    ),
+    Mutation(
+        "engine/other_folds.py",
+        "return POSSIBLE if {*other.models, *blends} - scored else COMPLETE",
+        "return POSSIBLE",
+        "test_other_folds.py::test_no_other_score_is_advised_where_there_can_be_none",
+    ),
+    Mutation(
+        "recipes/population_notes.py",
+        's.get("known", s["rows"])',
+        's["rows"]',
+        "test_missing_targets.py::test_a_run_with_unknown_labels",
+    ),
+    Mutation(
+        "prepare/new_rows.py",
+        "self.described, everything, self._compound",
+        "self.described, everything",
+        "prepare/test_layout.py::test_new_rows_keep_their_compounds",
     ),
     Mutation(
         "engine/participation.py",
