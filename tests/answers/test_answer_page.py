@@ -222,8 +222,14 @@ def opened(page, width):
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="needs chromium")
 @pytest.mark.parametrize("width", [390, 1400])
-def test_in_a_browser(folder, text, width):
-    found = probed(folder / "report.html", width)
+def test_in_a_browser(folder, tmp_path, width):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "blend" / "answers.json"
+    stored = files.read_json(path)
+    other = [{n: s[n] for n in ("name", "log_loss", "low", "high")} for s in stored["scores"][1:]]
+    files.write_json(path, stored | {"other_folds": {"whole": "compounds", "scores": other}})
+    html.write(tmp_path / "report.html", records.collect(tmp_path))
+    found = probed(tmp_path / "report.html", width)
     assert found["errors"] == [] and found["width"] <= width
     assert found["cut"] == 0 or width < 1000
     assert found["ascending"] == found["descending"][::-1] != found["before"]
