@@ -335,6 +335,12 @@ MUTATIONS = (
     ),
     Mutation(
         "learners/trees.py",
+        "one.trees[rounds - 1]",
+        "min(rounds, one.trees[-1])",
+        "test_learners.py::test_rounds_have_the_same_trees_where_some_have_none",
+    ),
+    Mutation(
+        "learners/trees.py",
         '"lambda_l2": self.ridge,',
         '"lambda_l2": 0.0,',
         "test_learners.py::test_trees_draw_rows_and_columns_and_shrink_their_leaves",
@@ -413,7 +419,7 @@ MUTATIONS = (
     ),
     Mutation(
         "learners/trees.py",
-        "booster.model_to_string(self.rounds)",
+        "booster.model_to_string(self.trees[label])",
         "booster.model_to_string()",
         "test_learners.py::test_what_is_stored_is_the_model",
     ),
