@@ -14,8 +14,8 @@ At the competition's size, with `--config.models.NAME.dtype=bfloat16` for the th
 `--mode=plan` expects 1.5 hours on eight A100 GPUs and 6.7 on one, if members stop where the
 original's did, and 6 and 30 if none stops early. Nearly all of it is the image networks', which
 take 5 to 9 GiB per device and, with `--config.models.NAME.remat=true`, less. On two CPU cores they
-would take months: there `:sample` takes about twelve minutes and `:smoke` nine. BUILD.md derives
-the figures.
+would take months: there `:sample` takes about twelve minutes on the embedded data and `:smoke`
+nine. Sizes of `:sample` grow with the rows, up to the original's. BUILD.md derives the figures.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ Weights start from those that the authors of ResNeSt trained on ImageNet, as the
 the file resnest50_fast_2s2x40d-9d126481.pth, which is fetched once; that takes a network and, to
 read it, the extra `torch`. README.md says how to bring it to a machine without a network. With
 `--config.models.resnest_v1.pretrained=none` weights start at random. Variants: `:v2` with dropout
-before the head; `:sample` and `:smoke` for sizes that end in minutes on the embedded data, which
-are too few for an image network, and from random weights. `:v2,smoke` combines variants.
+before the head; from random weights `:sample`, for sizes that suit the rows at hand
+(`moa_jax/recipes/sizes.py`), and `:smoke`, both of which end in minutes on the embedded data, which
+are too few for an image network. `:v2,smoke` combines variants.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import ml_collections
 
 from moa_jax.config import config_dict, variants
 from moa_jax.configs.deepinsight_efficientnet_b3 import SAMPLE, SMOKE
+from moa_jax.recipes import sizes
 from moa_jax.recipes.deepinsight_cnn import ORIGINAL
 
 
@@ -28,7 +30,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     name = "resnest_v2" if "v2" in chosen else "resnest_v1"
     config = ORIGINAL[name]
     if "sample" in chosen:
-        config = dataclasses.replace(config, **SAMPLE)
+        config = dataclasses.replace(sizes.from_data(config), **SAMPLE)
     if "smoke" in chosen:
         config = dataclasses.replace(config, **SMOKE)
     return config_dict({name: config})

@@ -3,8 +3,8 @@
     python -m moa_jax.launch --config=configs/nn_tabnet.py --workdir=runs/nn_tabnet \
         --config.data.folder=FOLDER
 
-Variants: `:sample` for a size that suits the embedded data, `:smoke` for one that ends in about a
-minute on them.
+Variants: `:sample` for sizes that suit the rows at hand, see `moa_jax/recipes/sizes.py`, `:smoke`
+for one that ends in about a minute on the embedded data.
 """
 
 from __future__ import annotations
@@ -15,18 +15,11 @@ from typing import Any
 import ml_collections
 
 from moa_jax.config import config_dict, variants
+from moa_jax.recipes import sizes
 from moa_jax.recipes.nn_tabnet import Config
 
-SAMPLE_NONSCORED = {
-    "seeds": (0, 1), "split_seeds": (512, 0), "hidden": 256, "epochs": 20, "batch_size": 32,
-    "max_learning_rate": 1e-2, "gene_components": 30, "cell_components": 15, "gene_umap": 10,
-    "cell_umap": 5,
-}  # fmt: skip
-SAMPLE_SCORED = {
-    "seeds": (0, 1), "gene_factors": 30, "cell_factors": 15, "gene_clusters": 15, "n_d": 16,
-    "n_a": 16, "epochs": 100, "patience": 20, "batch_size": 128, "virtual_batch_size": 64,
-    "milestones": (50, 75),
-}  # fmt: skip
+SAMPLE_NONSCORED = {"seeds": (0, 1), "split_seeds": (512, 0)}
+SAMPLE_SCORED = {"seeds": (0, 1)}
 SMOKE_NONSCORED = {
     "seeds": (0,), "split_seeds": (512,), "hidden": 64, "epochs": 4, "batch_size": 64,
     "gene_components": 10, "cell_components": 5, "gene_umap": 4, "cell_umap": 3,
@@ -42,7 +35,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     chosen = variants(variant, "sample", "smoke")
     config = Config()
     if "sample" in chosen:
-        config = _resized(config, SAMPLE_NONSCORED, SAMPLE_SCORED)
+        config = _resized(sizes.from_data(config), SAMPLE_NONSCORED, SAMPLE_SCORED)
     if "smoke" in chosen:
         config = _resized(config, SMOKE_NONSCORED, SMOKE_SCORED)
     return config_dict({"nn_tabnet": config})

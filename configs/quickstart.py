@@ -2,8 +2,8 @@
 
     python -m moa_jax.launch --config=configs/quickstart.py --workdir=runs/quickstart
 
-The models of `configs/profiles.py` at its quick size, and for company the Simple NN at a size for
-the embedded data, 385 treated rows. All are on folds that keep compounds whole where these are
+The models of `configs/profiles.py` at its quick size, and for company the Simple NN at a size
+that suits the rows at hand. All are on folds that keep compounds whole where these are
 known, so that the scores are those of compounds that no network has seen; beside them stands how
 well logistic regression predicts new wells of compounds that it knows.
 """

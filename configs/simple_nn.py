@@ -3,8 +3,9 @@
     python -m moa_jax.launch --config=configs/simple_nn.py --workdir=runs/simple_nn \
         --config.data.folder=FOLDER
 
-Variants: `:old` or `:new` for one of the two; `:sample` for a size that suits the embedded data,
-`:smoke` for one that ends within a minute on them. `:old,smoke` combines variants.
+Variants: `:old` or `:new` for one of the two; `:sample` for sizes that suit the rows at hand, see
+`moa_jax/recipes/sizes.py`, `:smoke` for one that ends within a minute on the embedded data.
+`:old,smoke` combines variants.
 """
 
 from __future__ import annotations
@@ -14,18 +15,9 @@ import dataclasses
 import ml_collections
 
 from moa_jax.config import BlendConfig, config_dict, variants
-from moa_jax.recipes import simple_nn
+from moa_jax.recipes import simple_nn, sizes
 
-SAMPLE = {
-    "seeds": (0, 1),
-    "epochs": 30,
-    "batch_size": 32,
-    "hidden": 256,
-    "max_learning_rate": 3e-3,
-    "gene_factors": 30,
-    "cell_factors": 15,
-}
-SAMPLE_CLUSTERS = {"gene_clusters": 15, "cell_clusters": 5}
+SAMPLE = {"seeds": (0, 1)}
 SMOKE = {
     "seeds": (0,),
     "epochs": 15,
@@ -42,8 +34,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     models = {}
     for name, config in simple_nn.ORIGINAL.items():
         if "sample" in chosen:
-            clusters = SAMPLE_CLUSTERS if config.gene_clusters else {}
-            config = dataclasses.replace(config, **SAMPLE, **clusters)
+            config = dataclasses.replace(sizes.from_data(config), **SAMPLE)
         if "smoke" in chosen:
             config = dataclasses.replace(config, **SMOKE)
         if name in chosen or not chosen & simple_nn.ORIGINAL.keys():

@@ -4,8 +4,9 @@
         --config.data.folder=FOLDER
 
 5 folds as in the original's best blend on the leaderboard. Variants: `:ten_folds` as in its best
-blend in cross-validation; `:sample` for a size that suits the embedded data, `:smoke` for one that
-ends in about a minute on them. `:ten_folds,smoke` combines variants.
+blend in cross-validation; `:sample` for sizes that suit the rows at hand, see
+`moa_jax/recipes/sizes.py`, `:smoke` for one that ends in about a minute on the embedded data.
+`:ten_folds,smoke` combines variants.
 """
 
 from __future__ import annotations
@@ -15,11 +16,9 @@ import dataclasses
 import ml_collections
 
 from moa_jax.config import config_dict, variants
+from moa_jax.recipes import sizes
 from moa_jax.recipes.three_stage_nn import Config, FeaturesConfig
 
-SAMPLE_FEATURES = FeaturesConfig(gene_factors=30, cell_factors=15, gene_umap=10, cell_umap=5)
-SAMPLE = {"hidden": 256, "batch_size": 32, "max_learning_rate": 3e-3, "epochs": 30}
-SAMPLE_FAST = {**SAMPLE, "max_learning_rate": 1e-2}
 SMOKE = {"epochs": 15, "batch_size": 32}
 SMOKE_FEATURES = FeaturesConfig(gene_factors=10, cell_factors=5, gene_umap=4, cell_umap=3)
 
@@ -29,16 +28,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     chosen = variants(variant, "ten_folds", "sample", "smoke")
     config = Config(folds=10 if "ten_folds" in chosen else 5)
     if "sample" in chosen:
-        config = dataclasses.replace(
-            config,
-            seeds=(0, 1),
-            features=SAMPLE_FEATURES,
-            nonscored=dataclasses.replace(config.nonscored, **{**SAMPLE_FAST, "epochs": 20}),
-            scored=dataclasses.replace(config.scored, **SAMPLE),
-            stacked=dataclasses.replace(
-                config.stacked, **{**SAMPLE_FAST, "hidden": 128, "epochs": 60}
-            ),
-        )
+        config = dataclasses.replace(sizes.from_data(config), seeds=(0, 1))
     if "smoke" in chosen:
         config = dataclasses.replace(
             config,

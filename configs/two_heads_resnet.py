@@ -4,8 +4,8 @@
         --config.data.folder=FOLDER
 
 As in the original's best blend on the leaderboard. Variants: `:v2` as in its best blend in
-cross-validation; `:sample` for a size that suits the embedded data, `:smoke` for one that ends in
-about a minute on them. `:v2,smoke` combines variants.
+cross-validation; `:sample` for sizes that suit the rows at hand, see `moa_jax/recipes/sizes.py`,
+`:smoke` for one that ends in about a minute on the embedded data. `:v2,smoke` combines variants.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ import dataclasses
 import ml_collections
 
 from moa_jax.config import config_dict, variants
+from moa_jax.recipes import sizes
 from moa_jax.recipes.two_heads_resnet import ORIGINAL
 
-SAMPLE = {
-    "seeds": (23, 228), "folds": 5, "hidden": 256, "batch_size": 32,
-    "gene_components": 30, "cell_components": 15, "loop_epochs": 20,
-}  # fmt: skip
+SAMPLE = {"seeds": (23, 228), "folds": 5}
 SMOKE = {
     "seeds": (23,), "folds": 5, "hidden": 128, "epochs": 30, "batch_size": 32,
     "gene_components": 2, "cell_components": 2, "loop_epochs": 12,
@@ -32,7 +30,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     chosen = variants(variant, "v2", "sample", "smoke")
     config = ORIGINAL["v2" if "v2" in chosen else "v1"]
     if "sample" in chosen:
-        config = dataclasses.replace(config, **SAMPLE)
+        config = dataclasses.replace(sizes.from_data(config), **SAMPLE)
     if "smoke" in chosen:
         config = dataclasses.replace(config, **SMOKE)
     return config_dict({"two_heads_resnet": config})

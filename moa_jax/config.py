@@ -15,6 +15,7 @@ from moa_jax.blend_config import BlendConfig, PredictionFiles
 from moa_jax.errors import UserError
 from moa_jax.schema import WIDEST as WIDEST
 from moa_jax.schema import build, choice, number
+from moa_jax.schema import sized as sized
 from moa_jax.schema import suggestion as suggestion
 from moa_jax.schema import switch as switch
 

@@ -19,6 +19,8 @@ LARGEST = {int: 2**31 - 1, float: 1e9}
 MOST_VALUES = 10_000
 # The widest layer, and the longest side of a table of weights.
 WIDEST = 2**20
+# The value of a size that the data decide, see `sized`.
+FROM_DATA = -1
 
 
 def number(default, low=None, high=None, **metadata):
@@ -40,11 +42,18 @@ def switch(field):
     return field
 
 
+def sized(field):
+    """Marks a field of numbers that may be `FROM_DATA`: a run then has what suits its rows."""
+    field.metadata = types.MappingProxyType({**field.metadata, "sized": True})
+    return field
+
+
 def build(cls: type[Any], values: Any, where: str) -> Any:
     """Returns the dataclass `cls` of nested values by name, every one of them checked.
 
     Fields take at least one value where they take several, unless their metadata say `empty`, and
-    texts only, unless these say `numbers`: numbers then count as texts.
+    texts only, unless these say `numbers`: numbers then count as texts. Those that are `sized` take
+    `FROM_DATA`, too.
 
     Raises:
       UserError: naming the field, whose section is `where`, what was expected and what was found.
@@ -97,6 +106,8 @@ def _check(value: Any, hint: Any, metadata: Mapping, where: str) -> Any:
         raise UserError(f"{where}: expected one of {expected}; found {shown(value)}")
     if hint is float and isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{where}: expected a finite number, found {value}")
+    if metadata.get("sized") and value == FROM_DATA:
+        return value
     if hint in LARGEST:
         low, high = limits(hint, metadata)
         if not low <= value <= high:

@@ -335,6 +335,12 @@ MUTATIONS = (
     ),
     Mutation(
         "learners/trees.py",
+        "one.trees[rounds - 1]",
+        "min(rounds, one.trees[-1])",
+        "test_learners.py::test_rounds_have_the_same_trees_where_some_have_none",
+    ),
+    Mutation(
+        "learners/trees.py",
         '"lambda_l2": self.ridge,',
         '"lambda_l2": 0.0,',
         "test_learners.py::test_trees_draw_rows_and_columns_and_shrink_their_leaves",
@@ -413,7 +419,7 @@ MUTATIONS = (
     ),
     Mutation(
         "learners/trees.py",
-        "booster.model_to_string(self.rounds)",
+        "booster.model_to_string(self.trees[label])",
         "booster.model_to_string()",
         "test_learners.py::test_what_is_stored_is_the_model",
     ),
@@ -1397,7 +1403,7 @@ MUTATIONS = (
         "test_missing_targets.py::test_searched_weights_are_those_without_the_cells",
     ),
     Mutation(
-        "engine/run.py",
+        "engine/blended.py",
         "        labels.known,\n",
         "        None,\n",
         "test_missing_targets.py::test_a_run_with_unknown_labels",
@@ -1700,7 +1706,7 @@ MUTATIONS = (
         "test_workdir.py::test_another_run_is_refused",
     ),
     Mutation(
-        "engine/run.py",
+        "engine/blended.py",
         "order = dataset.test.ids if dataset.submission_ids is None else dataset.submission_ids",
         "order = dataset.test.ids",
         "test_handover.py::test_the_submission_follows_the_sample",
@@ -2418,6 +2424,48 @@ MUTATIONS = (
         "stage.forward.precision or set_for_all",
         "set_for_all",
         "test_matmul_precision.py::test_every_program_of_a_stage_asks_for_its_precision",
+    ),
+    Mutation(
+        "engine/other_folds.py",
+        "return POSSIBLE if {*other.models, *blends} - scored else COMPLETE",
+        "return POSSIBLE",
+        "test_other_folds.py::test_no_other_score_is_advised_where_there_can_be_none",
+    ),
+    Mutation(
+        "recipes/population_notes.py",
+        's.get("known", s["rows"])',
+        's["rows"]',
+        "test_missing_targets.py::test_a_run_with_unknown_labels",
+    ),
+    Mutation(
+        "prepare/new_rows.py",
+        "self.described, everything, self._compound",
+        "self.described, everything",
+        "prepare/test_layout.py::test_new_rows_keep_their_compounds",
+    ),
+    Mutation(
+        "engine/participation.py",
+        "    config = settled_sizes.settled(config, workdir, data)\n",
+        "",
+        "test_sizes.py::test_a_folder_keeps_its_sizes",
+    ),
+    Mutation(
+        "engine/settled_sizes.py",
+        "known = {place: _frozen(stored[place]) for place in places if place in stored}",
+        "known = {}",
+        "test_sizes.py::test_a_folder_keeps_its_sizes",
+    ),
+    Mutation(
+        "recipes/sizes.py",
+        "case.original if rows >= FULL_ROWS else size(case)",
+        "size(case)",
+        "test_sizes.py::test_sizes_end_at_the_originals",
+    ),
+    Mutation(
+        "recipes/sizes.py",
+        "_section(model, section), before)",
+        "before, before)",
+        "test_sizes.py::test_a_value_that_is_given_stays_and_others_follow_it",
     ),
     Mutation(
         "engine/participation.py",

@@ -68,6 +68,20 @@ def test_the_first_trees_of_many_are_those_of_few():
     assert np.corrcoef(last(TREES, x, y).predict(x)[:, 0], y[:, 0])[0, 1] > 0.8
 
 
+def test_rounds_have_the_same_trees_where_some_have_none():
+    """A draw of so few rows may have no split with four rows on either side."""
+    x, y = table(rows=9)
+    y[:, 0] = np.arange(9) % 3 == 0
+    kind = dataclasses.replace(TREES, strengths=(8, 40, 60), leaf_rows=4)
+    found = [*kind.fits(x, y, kind.strengths)]
+    assert [len(one.boosters) for one in found] == [2, 2, 2]
+    assert min(found[1].trees.values()) < found[1].rounds == 40
+    for model in found:
+        (alone,) = kind.fits(x, y, [model.rounds])
+        np.testing.assert_array_equal(model.predict(x), alone.predict(x))
+        np.testing.assert_array_equal(kind.restored(model.arrays()).predict(x), alone.predict(x))
+
+
 def test_no_more_trees_are_grown_than_a_search_asks_for(monkeypatch):
     x, y = table()
     kind, grown = dataclasses.replace(TREES, strengths=(2, 5, 8, 20, 40)), []

@@ -323,6 +323,23 @@ def test_a_run_with_unknown_labels(tmp_path):
     page = (tmp_path / "run" / "blend" / "report.html").read_text()
     assert f"Not measured: {(~treated.known).sum()} labels of scored targets." in page
     assert workdir.read()["data"]["not_measured"] == {"scored": int((~treated.known).sum())}
+    # Losses of folds are weighed by the labels that they are of.
+    stage = planned.stage
+    (folder,) = (p.parent for p in (tmp_path / "run" / "profile_nn").glob("*/metrics.json"))
+    scores = files.read_json(folder / "metrics.json")["fold_scores"]
+    counts = {(m.seed, m.fold): stage.known[m.valid_rows].sum() for m in stage.members}
+    assert {(s["seed"], s["fold"]): s["known"] for s in scores} == counts
+
+    def lowest(weight):
+        of_seeds = ([s for s in scores if s["seed"] == seed] for seed in range(3))
+        return min(
+            np.average([s["score"] for s in own], weights=[s[weight] for s in own])
+            for own in of_seeds
+        )
+
+    assert f"{lowest('known'):.5f}" != f"{lowest('rows'):.5f}"
+    (note,) = (n for n in alone["notes"] if n.startswith("Best member alone"))
+    assert f" {lowest('known'):.5f}." in note
 
 
 @pytest.mark.slow

@@ -169,3 +169,36 @@ def test_where_there_is_one_score(dataset, tmp_path):
     assert found(tiny(), dataclasses.replace(dataset, drug_id=single)) is None
     two = np.array([f"drug{n % 2}" for n in range(len(dataset))], object)
     assert found(tiny(data={"predict": "wells"}), dataclasses.replace(dataset, drug_id=two)) is None
+
+
+def test_no_other_score_is_advised_where_there_can_be_none(finished, dataset, tmp_path):
+    def left(config, data, record=None):
+        return other_folds.left_to_score(config, Workdir(tmp_path), data, record)
+
+    folder, stored = finished
+    single = np.array([f"drug{n}" for n in range(len(dataset))], object)
+    alone = dataclasses.replace(dataset, drug_id=single)
+    for config in (tiny(both="none"), tiny(both="all")):
+        assert left(config, dataset) == left(config, dataset, stored["other_folds"]) == "possible"
+        assert left(config, alone) == left(config, dataclasses.replace(dataset, drug_id=None))
+        assert left(config, alone) == "impossible"
+    every = {"scores": [{"name": name} for name in ("logistic", "trees", "")]}
+    assert left(tiny(), dataset, every) == "complete"
+    # Predictions from files are of these folds alone: without the blend all that can be is scored.
+    mine = {"files": {"mine": {"oof": "mine.csv", "split": "compounds"}}}
+    config = tiny(blend=mine)
+    assert left(config, dataset) == "possible"
+    assert left(config, dataset, {"scores": every["scores"][:2]}) == "complete"
+    assert left(dataclasses.replace(config, models={}), dataset) == "impossible"
+
+    shutil.copytree(folder, tmp_path / "run")
+    path = tmp_path / "run" / "blend" / "analysis.json"
+    analysed = json.loads(path.read_text())
+    assert analysed["both_scores"] == "possible"
+    for said in ("complete", "impossible"):
+        path.write_text(json.dumps(analysed | {"both_scores": said}))
+        run.report(Workdir(tmp_path / "run"))
+        page = Page((path.with_name("report.html")).read_text(encoding="utf-8")).text
+        assert "keep compounds whole: the score says how" in " ".join(page.split())
+        assert "both_scores=all" not in page
+        assert ("data.predict=wells" in page) == (said == "complete")

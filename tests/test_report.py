@@ -212,6 +212,14 @@ def test_folds_of_unequal_size_and_missing_folds():
     ]
 
 
+def test_folds_of_masked_labels_weigh_by_what_is_known():
+    scores = (FoldScore(3, 0, 10, 0.1, known=5), FoldScore(3, 1, 10, 0.2, known=15))
+    stage = StageRecord("scored", fold_scores=scores)
+    (row,) = stage.score_rows()
+    assert row.whole == pytest.approx((5 * 0.1 + 15 * 0.2) / 20)
+    assert [one.whole for one in stage.size_rows()] == [20]
+
+
 def test_switches_say_what_was_changed(workdir):
     switches = table(rendered(workdir), "Switch")
     assert switches[1] == ["", "", "", "plain"]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from moa_jax.config import RunConfig
-from moa_jax.schema import bounds
+from moa_jax.schema import FROM_DATA, bounds
 
 WIDTH = 100
 _ENTRY = re.compile(r"(\w+(?:, \w+)*): (.+)", re.DOTALL)
@@ -117,5 +117,6 @@ def _allowed(metadata: Mapping[str, Any]) -> str:
     parts = [f"{metadata['length']} values"] if "length" in metadata else []
     parts += [bounds(metadata)] if bounds(metadata) else []
     parts += [" | ".join(metadata["options"])] if metadata.get("options") else []
+    parts += [f"{FROM_DATA} for what suits the rows"] if metadata.get("sized") else []
     parts += ["a fidelity switch"] if metadata.get("switch") else []
     return "; ".join(parts)

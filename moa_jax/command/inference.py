@@ -134,9 +134,7 @@ def _write(
         stack.enter_context(source.unchanged())
         if drugs is not None:
             stack.enter_context(drugs.unchanged())
-        file = stack.enter_context(
-            new_rows.in_layout(source.path, data.get("prepared"), compounds.by_id)
-        )
+        file = stack.enter_context(new_rows.in_layout(source.path, data.get("prepared")))
         for rows in tables.stream(
             file,
             tuple(columns["genes"]),

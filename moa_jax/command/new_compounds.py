@@ -31,13 +31,12 @@ class NewCompounds:
     """Which compound each new row has, asked for part by part.
 
     Attributes:
-      by_id: compounds by `sig_id`; those of a raw table before the first part.
       are_known: whether rows have compounds, None before the first part.
     """
 
     def __init__(self, file: InputFile | None):
         """`file` is `test_drug` beside the rows, which counts where nothing else names them."""
-        self.by_id: dict[str, str] = {}
+        self._by_id: dict[str, str] = {}
         self.are_known: bool | None = None
         self._file, self._alone = file, 0
 
@@ -58,7 +57,7 @@ class NewCompounds:
         if rows.drug_id is not None:
             names = rows.drug_id[~rows.is_control].tolist()
         else:
-            names = [self.by_id.get(i, other) for i, other in zip(ids, own, strict=True)]
+            names = [self._by_id.get(i, other) for i, other in zip(ids, own, strict=True)]
         self._alone += sum(name == other for name, other in zip(names, own, strict=True))
         return np.array(names, object)
 
@@ -70,14 +69,14 @@ class NewCompounds:
             )
 
     def _find(self, rows: Dataset, ids: np.ndarray) -> bool:
-        if rows.drug_id is not None or self.by_id:
+        if rows.drug_id is not None:
             return True
         if self._file is not None:
             table = columns.read(self._file.path)
             table.expect(["drug_id"])
             known = dict(zip(table.ids, table.texts("drug_id"), strict=True))
             if any(sig_id in known for sig_id in ids):
-                self.by_id = known
+                self._by_id = known
                 return True
             logging.warning("%s: not read, it names none of the new rows", self._file.path)
         logging.info(

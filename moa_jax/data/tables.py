@@ -156,7 +156,8 @@ def read_features(
         memory.check_held(Path(file), held := held + part.features.nbytes)
     stacked: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("ids", "features", "cp_time", "cp_dose", "is_control")
+        for name in ("ids", "features", "cp_time", "cp_dose", "is_control", "drug_id")
+        if getattr(parts[0], name) is not None
     }
     return dataclasses.replace(parts[0], **stacked)
 
@@ -174,8 +175,8 @@ def stream(
     """Yields the rows of a features file, `rows` at a time, in the file's order.
 
     A column of the treatment that is left out counts as one level, the first, or as treated. Rows
-    for trained models may name their compounds in a column `drug_id` or `compound`; one without a
-    name is its own.
+    to predict may name their compounds in a column `drug_id` or `compound`; one without a name is
+    its own.
 
     Args:
       file: a .csv, .csv.gz, .csv.zip or .parquet file.
@@ -201,8 +202,8 @@ def stream(
         part = dataclasses.replace(part, is_trained=treatment is not None)
         if not number:
             had = tuple(name for name in TREATMENT if name in part.names)
-            if treatment is not None:
-                compound = compound_names.column(part.names, {*(genes or ()), *(cells or ())})
+            if genes is not None:
+                compound = compound_names.column(part.names, {*genes, *(cells or ())})
             named = (*had, compound)
             of = {name: prefixes.group(name) for name in part.names if name not in named}
             kept = [name for name, group in of.items() if group != "ignored"]

@@ -18,6 +18,7 @@ from moa_jax.answers import mechanism_scores as scores
 from moa_jax.blend import sources, weighing
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import Dataset
+from moa_jax.errors import UserError
 from moa_jax.recipes import baseline, finished
 from moa_jax.recipes.recipe import Recipe
 from moa_jax.recipes.splitting import COMPOUNDS, ROWS
@@ -29,6 +30,8 @@ FOLDER = "other_folds"
 BLEND = ""
 # Values of `answers.both_scores`.
 LOGISTIC, ALL = "logistic", "all"
+# What is left to score.
+POSSIBLE, COMPLETE, IMPOSSIBLE = "possible", "complete", "impossible"
 
 
 class OtherFolds(NamedTuple):
@@ -83,6 +86,32 @@ def of(config: RunConfig, workdir: Workdir, dataset: Dataset) -> OtherFolds | No
     kept = next(iter(models.values())).kept(dataset).whole
     alone = dataclasses.replace(dataset, test=None, submission_ids=None)
     return OtherFolds(kept, other, tuple(names), within, alone)
+
+
+def left_to_score(
+    config: RunConfig, workdir: Workdir, dataset: Dataset, found: Mapping[str, Any] | None
+) -> str:
+    """Returns whether `answers.both_scores=all` would score what has no other score yet.
+
+    Args:
+      config, workdir, dataset: as for `of`.
+      found: the `record` of what has one.
+
+    Returns:
+      `possible`; `complete` where all that can have one have it; `impossible` where none can.
+    """
+    every = dataclasses.replace(config.answers, both_scores=ALL)
+    other = of(dataclasses.replace(config, answers=every), workdir, dataset)
+    if other is None:
+        return IMPOSSIBLE
+    try:
+        for name in other.models:
+            other.config.models[name].check_split(other.dataset)
+    except UserError:
+        return IMPOSSIBLE
+    scored = {one["name"] for one in found["scores"]} if found else set()
+    blends = () if config.blend.files else (BLEND,)
+    return POSSIBLE if {*other.models, *blends} - scored else COMPLETE
 
 
 def read(other: OtherFolds | None) -> dict[str, Predictions]:

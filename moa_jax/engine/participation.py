@@ -9,7 +9,7 @@ from typing import Any
 
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import Dataset
-from moa_jax.engine import activation_types
+from moa_jax.engine import activation_types, settled_sizes
 from moa_jax.errors import UserError
 from moa_jax.store.workdir import Workdir
 
@@ -30,14 +30,15 @@ def of(
       data: the training rows, or their description.
 
     Returns:
-      The run without the others and their weights, its image networks' types being settled, and a
-      reason for each of the others.
+      The run without the others and their weights, sizes that were left to the data and image
+      networks' types being settled, and a reason for each of the others.
 
     Raises:
       UserError: no model is left; the weights of those that are cannot be applied; `config.json` is
         damaged.
     """
     config = activation_types.settled(config, workdir)
+    config = settled_sizes.settled(config, workdir, data)
     optional = [name for name, model in config.models.items() if model.optional]
     if not optional:
         return config, {}

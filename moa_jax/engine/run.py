@@ -7,33 +7,28 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from absl import logging
 
-from moa_jax.blend import combination, search, sources, stored_weights, weighing
+from moa_jax.blend import search, sources
 from moa_jax.blend.sources import Source
 from moa_jax.config import RunConfig, is_group_file
-from moa_jax.data import folds, levels, simulate, tables
+from moa_jax.data import levels, simulate, tables
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.names import Prefixes, level_key
-from moa_jax.deepinsight import inputs
-from moa_jax.engine import answers, explanation, limits, other_folds, participation
+from moa_jax.engine import blended, explanation, limits, other_folds, participation
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import has_nonscored
 from moa_jax.recipes.recipe import Recipe
 from moa_jax.recipes.splitting import COMPOUNDS
-from moa_jax.report import analysis, figures, html, records
-from moa_jax.store import files, transform_files
+from moa_jax.report import figures, html, records
 from moa_jax.store.workdir import Workdir
 from moa_jax.training.parallel import Devices, check_per_member
 from moa_jax.training.progress import MetricsLog
 
 # What folds keep whole of which nobody has said.
 UNKNOWN = "unknown"
-# The recipe of models that others are held against.
-BASELINE = "baseline"
 
 
 def settled(config: RunConfig) -> RunConfig:
@@ -263,79 +258,15 @@ def blend(
     Everything is read and computed before the first file is written.
     """
     config, left_out = participation.of(config, workdir, dataset)
-    blended = {name: sources.of_model(workdir.manifest(name), dataset) for name in config.models}
-    blended |= outside
-    sources.check_tests(blended)
-    labels = dataset.targets.take(~dataset.is_control)
-    oof = {name: source.oof for name, source in blended.items()}
+    models = {name: sources.of_model(workdir.manifest(name), dataset) for name in config.models}
+    models |= outside
+    sources.check_tests(models)
     record: dict[str, Any] = {"splits": unlike_splits(config, dataset)}
     if left_out:
         record["left_out"] = left_out
-    weighed = weighing.weigh(
-        config.blend,
-        oof,
-        labels.values,
-        int(dataset.is_control.sum()),
-        config.seed,
-        config.honest,
-        _units(config, dataset),
-        labels.known,
-    )
-    record |= weighed.record
-    known = {name: predictions for name, predictions in oof.items() if predictions is not None}
-    tests = {name: source.test for name, source in blended.items() if source.test is not None}
-    controls = {name: s.controls for name, s in blended.items() if s.controls is not None}
-    analysed = analysis.analyse(config.blend, dataset, known, tests, weighed.oof, controls)
-    analysed["maps"] = _feature_maps(config, workdir, dataset)
-    learned = beside = None
-    if weighed.oof is not None:
-        baselines = {name for name, model in config.models.items() if model.recipe == BASELINE}
-        learned = answers.learn(
-            config.answers, dataset, known, weighed.oof, record["splits"], baselines, config.seed,
-            known=labels.known,
-        )  # fmt: skip
-        beside = other_folds.record(other_folds.of(config, workdir, dataset))
-        if beside is not None:
-            learned = dataclasses.replace(learned, record={**learned.record, "other_folds": beside})
-    predicted = submission = None
-    if tests:
-        predicted = combination.bounded(combination.combine(tests, weighed.weights))
-        submission = predicted
-    if submission is not None and dataset.test is not None:
-        order = dataset.test.ids if dataset.submission_ids is None else dataset.submission_ids
-        submission = submission.aligned(order, "test predictions")
-
+    found = blended.find(config, workdir, dataset, models, record)
     workdir.bind(config, dataset, Devices.available(config.parallel.strategy).strategy)
-    folder = workdir.path / "blend"
-    if weighed.oof is not None:
-        weighed.oof.write(folder / "oof.parquet")
-        targets = analysis.targets_table(labels.values, weighed.oof, known, labels.known)
-        files.write_text(folder / "targets.csv", targets.to_csv(index=False))
-        logging.info(
-            "blend: log loss %.5f, best single model %s %.5f",
-            weighed.record["score"],
-            weighed.record["best_model"],
-            weighed.record["best_model_loss"],
-        )
-        if beside is not None:
-            logging.info("%s", other_folds.told(beside))
-    else:  # what an earlier blend of this folder may have left would be shown with this one
-        files.remove(folder / "oof.parquet", folder / "targets.csv")
-    files.write_json(folder / "analysis.json", analysed)
-    answered = {} if learned is None else {"answers": learned.hash}
-    stored_weights.write(workdir.path, record | {"run": workdir.run} | answered)
-    answers.remove(workdir.path)
-    if learned is not None:
-        learned.write(workdir.path)
-    explanation.of_training_rows(config, workdir, dataset, known)
-    if predicted is not None and submission is not None:
-        parts = answers.weighed(tests, weighed.weights)
-        answers.write_test(folder, learned, config.answers, dataset.test, predicted, parts)
-        logging.info("answers: %s", folder / answers.PREDICTIONS[0])
-        submission.write(workdir.path / "submission.csv")
-    else:
-        files.remove(workdir.path / "submission.csv")
-        logging.info("no test features: no submission")
+    blended.write(found, config, workdir, dataset)
 
 
 def complete(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
@@ -359,27 +290,3 @@ def report(workdir: Workdir) -> None:
     folder, collected = workdir.path / "blend", records.collect(workdir.path)
     html.write(folder / "report.html", collected)
     figures.write(folder, collected)
-
-
-def _units(config: RunConfig, dataset: Dataset) -> np.ndarray | None:
-    """Returns the units of the treated rows that folds keep whole, of the model with fewest.
-
-    None where some model's folds are made row by row, or nobody knows how.
-    """
-    rows = dataset.take(np.flatnonzero(~dataset.is_control))
-    found = [model.kept(rows).units(rows) for model in config.models.values()]
-    for file in config.blend.files.values():
-        drugs = rows.drug_id if file.split == COMPOUNDS else None
-        found.append(None if drugs is None else folds.units_of(drugs))
-    units = [one for one in found if one is not None]
-    return min(units, key=np.max) if units and len(units) == len(found) else None
-
-
-def _feature_maps(config: RunConfig, workdir: Workdir, dataset: Dataset) -> list[dict[str, Any]]:
-    """Returns the first fold's map of every way that a finished model places the columns."""
-    folders = {f for model in config.models.values() for f in model.drawn_maps(workdir.path)}
-    stored = [folder for folder in sorted(folders) if transform_files.exists(folder)]
-    if not stored:
-        return []
-    table = inputs.raw_table(dataset, _levels(config))
-    return [analysis.feature_map(folder, table, dataset) for folder in stored]

@@ -8,7 +8,7 @@ import importlib.util
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,19 +34,21 @@ class TreesModel:
     Attributes:
       shares: [L] what a label without a booster is predicted as.
       boosters: LightGBM's, by the label's number.
-      rounds: how many of their trees count.
+      rounds: how often a tree was tried to be added.
+      trees: how many of a booster's trees count, those of so many rounds.
     """
 
     shares: np.ndarray
     boosters: Mapping[int, Any]
     rounds: int
+    trees: Mapping[int, int]
 
     num_parameters = None
 
     def arrays(self) -> dict[str, Any]:
         """Returns shares, and each booster as the bytes of LightGBM's text."""
         texts = {
-            str(label): np.frombuffer(booster.model_to_string(self.rounds).encode(), np.uint8)
+            str(label): np.frombuffer(booster.model_to_string(self.trees[label]).encode(), np.uint8)
             for label, booster in self.boosters.items()
         }
         return {"shares": self.shares, "trees": texts}
@@ -66,16 +68,25 @@ class TreesModel:
                 ),
                 x.shape,
             )
-            found[:, label] = booster.predict(read, num_iteration=self.rounds, num_threads=1)
+            found[:, label] = booster.predict(read, num_iteration=self.trees[label], num_threads=1)
         return found
 
     @functools.cached_property
     def _read(self) -> dict[int, np.ndarray]:
         """The columns that each booster's trees read."""
         return {
-            label: np.flatnonzero(booster.feature_importance("split", self.rounds)).astype(np.int32)
+            label: np.flatnonzero(booster.feature_importance("split", self.trees[label])).astype(
+                np.int32
+            )
             for label, booster in self.boosters.items()
         }
+
+
+class _Grown(NamedTuple):
+    """A booster, and how many trees it had after each round."""
+
+    booster: Any
+    trees: Sequence[int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,35 +122,37 @@ class Trees:
         """Yields the models, whose trees are the first of the last one's. See `Learner`.
 
         A label without both classes gets its share, whatever the row. A label's trees are the same
-        however many labels are fitted side by side, and however many trees follow; where a draw of
-        a dozen rows leaves nothing to split, LightGBM leaves the tree out and does not count it. No
-        more are grown than about twice what is asked for: a search that ends has not grown the
-        rest.
+        however many labels are fitted side by side, and however many trees follow. Where a draw of
+        a dozen rows leaves nothing to split, LightGBM leaves the tree out; the round counts, so
+        that a number of rounds has the same trees in a search and alone. No more are grown than
+        about twice what is asked for: a search that ends has not grown the rest.
         """
         known = is_known(y)
         both = [
             label for label in range(y.shape[1]) if len(np.unique(y[known[:, label], label])) == 2
         ]
         shares = np.array([share(own) for own in y.T])
-        boosters: dict[int, Any] = {}
+        found: dict[int, _Grown] = {}
         grown = 0
         for rounds in map(int, strengths):
             if rounds > grown:
                 # Boosters of labels share one table, which holds one label at a time, so that none
                 # can go on: they are grown anew, each time to the double.
                 grown = min(int(max(strengths)), max(rounds, 2 * grown, FIRST_GROWN))
-                boosters = self._side_by_side(x, y, known, grown, both)
-            yield TreesModel(shares, boosters, rounds)
+                found = self._side_by_side(x, y, known, grown, both)
+            boosters = {label: one.booster for label, one in found.items()}
+            counted = {label: one.trees[rounds - 1] for label, one in found.items()}
+            yield TreesModel(shares, boosters, rounds, counted)
 
     def _side_by_side(
         self, x: np.ndarray, y: np.ndarray, known: np.ndarray, rounds: int, labels: Sequence[int]
-    ) -> dict[int, Any]:
+    ) -> dict[int, _Grown]:
         """Returns the boosters of labels in their order, grown by as many workers as are of use."""
         workers = max(1, min(MOST_WORKERS, os.cpu_count() or 1, len(labels)))
         grow = functools.partial(self._grown, x, y, known, rounds)
         with ThreadPoolExecutor(workers) as pool:
             grown = pool.map(grow, [labels[first::workers] for first in range(workers)])
-            found = {label: booster for part in grown for label, booster in part.items()}
+            found = {label: one for part in grown for label, one in part.items()}
         return {label: found[label] for label in labels}
 
     def _parameters(self, x: np.ndarray) -> dict[str, Any]:
@@ -162,12 +175,12 @@ class Trees:
 
     def _grown(
         self, x: np.ndarray, y: np.ndarray, known: np.ndarray, rounds: int, labels: Sequence[int]
-    ) -> dict[int, Any]:
+    ) -> dict[int, _Grown]:
         """Returns the boosters of some labels, by a table of their own: it has one at a time."""
         import lightgbm
 
         parameters = self._parameters(x)
-        whole, boosters = None, {}
+        whole, found = None, {}
         for label in labels:
             own = known[:, label]
             # A table is binned once for all labels that are known of every row.
@@ -176,8 +189,15 @@ class Trees:
             else:
                 data = whole = _table(x, parameters) if whole is None else whole
             data.set_label(y[own, label].astype(np.float64))
-            boosters[label] = lightgbm.train(parameters, data, num_boost_round=rounds)
-        return boosters
+            trees: list[int] = []
+            booster = lightgbm.train(
+                parameters,
+                data,
+                num_boost_round=rounds,
+                callbacks=[lambda state, trees=trees: trees.append(state.model.num_trees())],
+            )
+            found[label] = _Grown(booster, trees)
+        return found
 
     def restored(self, arrays: Mapping[str, Any]) -> TreesModel:
         """Returns the model, see `Learner`.
@@ -197,8 +217,8 @@ class Trees:
             }
         except lightgbm.basic.LightGBMError as error:
             raise ValueError(first_line(error)) from None
-        rounds = max((booster.num_trees() for booster in boosters.values()), default=0)
-        return TreesModel(arrays["shares"], boosters, rounds)
+        counted = {label: booster.num_trees() for label, booster in boosters.items()}
+        return TreesModel(arrays["shares"], boosters, max(counted.values(), default=0), counted)
 
 
 def _table(x: np.ndarray, parameters: Mapping[str, Any]) -> Any:

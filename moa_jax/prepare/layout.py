@@ -88,6 +88,7 @@ def profiles(
     columns: Mapping[str, str],
     described: Mapping[str, Any],
     chosen: Sequence[np.ndarray],
+    compound: str | None = None,
 ) -> Iterator[list[pa.Table]]:
     """Yields parts of the features tables of some rows, in the source's order.
 
@@ -97,6 +98,7 @@ def profiles(
       columns: the source's name of each feature, by the layout's.
       described: what `columns.json` holds.
       chosen: the rows of each table, [N] bool.
+      compound: name of a column of the wells' compounds; None for none.
     """
     medians = record.medians(described)
     fill = np.array(list(medians.values()))
@@ -108,7 +110,10 @@ def profiles(
         parts = []
         for mask in chosen:
             mine = start + np.flatnonzero(mask[start:stop])
-            parts.append(_table(wells, mine, block[mine - start], list(medians), levels, described))
+            table = _table(wells, mine, block[mine - start], list(medians), levels, described)
+            if compound is not None and wells.compound is not None:
+                table = table.append_column(compound, texts(wells.compound[mine]))
+            parts.append(table)
         yield parts
         start = stop
 

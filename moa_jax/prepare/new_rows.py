@@ -22,16 +22,13 @@ from moa_jax.store import files
 
 
 @contextlib.contextmanager
-def in_layout(
-    file: Path, described: Mapping[str, Any] | None, compounds: dict[str, str] | None = None
-) -> Iterator[Path]:
+def in_layout(file: Path, described: Mapping[str, Any] | None) -> Iterator[Path]:
     """Gives a file of new rows in the layout: the given one, or one that is gone afterwards.
 
     Args:
       file: new rows, in the layout or as the raw table that training rows came from.
       described: what `columns.json` of the training rows' folder holds; None where they were not
         prepared, and the file is what it is.
-      compounds: takes the compound of each row by its id, where a raw table has a column of them.
 
     Raises:
       UserError: see `apply`.
@@ -41,10 +38,7 @@ def in_layout(
         return
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "new_rows.parquet"
-        opened = _opened(file, described)
-        opened.write(made)
-        if compounds is not None:
-            compounds |= opened.compounds()
+        _opened(file, described).write(made)
         try:
             yield made
         except UserError as error:  # what is wrong with a row is told of the table
@@ -68,11 +62,12 @@ def is_layout(file: Path, described: Mapping[str, Any]) -> bool:
 
 
 def apply(table: Path, described: Mapping[str, Any], out: Path) -> None:
-    """Writes the features file of a raw table's rows, every one of them.
+    """Writes the features file of a raw table's rows, every one of them, and their compounds.
 
     Args:
       table: in any of the formats, with at least the columns that `described` names for ids,
-        doses, times and features; without that of controls all rows are treated.
+        doses, times and features; without that of controls all rows are treated. A column of
+        compounds is one of the file's, too.
       described: what `columns.json` of the training rows' folder holds.
       out: a .csv or .parquet file.
 
@@ -100,16 +95,15 @@ class _NewRows:
         everything = [~self.rows.left_out]
         with layout.writing([out]) as append:
             for parts in layout.profiles(
-                self.source, self.rows, self.columns, self.described, everything
+                self.source, self.rows, self.columns, self.described, everything, self._compound
             ):
                 append(parts)
 
-    def compounds(self) -> dict[str, str]:
-        """Returns the compound of each row, one of its own where it has no name."""
-        if self.rows.compound is None:
-            return {}
-        pairs = zip(self.rows.ids.tolist(), self.rows.compound.tolist(), strict=True)
-        return {name: compound or compound_names.own(name) for name, compound in pairs}
+    @property
+    def _compound(self) -> str | None:
+        """What the column of compounds is called where it is read, no feature being called so."""
+        free = (name for name in compound_names.COLUMNS if name not in self.columns)
+        return next(free, None)
 
 
 def _opened(table: Path, described: Mapping[str, Any]) -> _NewRows:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from absl import logging
 
-from moa_jax.config import WIDEST, choice, number, switch
+from moa_jax.config import WIDEST, choice, number, sized, switch
 from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.folds import Split
@@ -92,17 +92,17 @@ class Config(Recipe):
     seeds: tuple[int, ...] = number((1120,), 0, 2**31 - 1)
     folds: int = number(10, 2, 1000)
     fold_seed: int = number(1120, 0, 2**31 - 1)
-    resolution: int = number(300, 8, 4096)
+    resolution: int = sized(number(300, 8, 4096))
     embedding: str = choice("tsne", "tsne", "umap", "pca")
     tsne: str = switch(choice("legacy", "legacy", "current", "barnes_hut"))
     perplexity: float = number(5.0, 1.0)
     closing_edge: bool = switch(number(False))
     swap_probability: float = number(0.1, 0.0, 1.0)
     swap_portion: float = number(0.15, 0.0, 1.0)
-    batch_size: int = number(48, 2, 2**20)
-    epochs: int = number(200, 1)
+    batch_size: int = sized(number(48, 2, 2**20))
+    epochs: int = sized(number(200, 1))
     learning_rate: float = number(3.52e-4, 1e-12, 1e3)
-    half_period: int = number(5, 1, 10**6)
+    half_period: int = sized(number(5, 1, 10**6))
     weight_decay: float = number(1e-6, 0.0, 1e3)
     loss: str = choice("binary_cross_entropy", *LOSSES)
     optimizer: str = choice("radam", *OPTIMIZERS)

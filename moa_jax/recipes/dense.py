@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from moa_jax.config import WIDEST, choice, number, switch
+from moa_jax.config import WIDEST, choice, number, sized, switch
 from moa_jax.recipes import optimisation
 from moa_jax.training.names import LOSSES, OPTIMIZERS, SCHEDULES
 
@@ -35,11 +35,11 @@ class DenseTraining:
       share_init_across_folds: all folds of a seed share initial weights and random draws.
     """
 
-    hidden: int = number(2048, 1, WIDEST)
+    hidden: int = sized(number(2048, 1, WIDEST))
     dropout: tuple[float, ...] = number((0.0, 0.25, 0.25), 0.0, 0.999, length=3)
-    epochs: int = number(25, 1)
-    batch_size: int = number(128, 2, 2**20)
-    max_learning_rate: float = number(1e-2, 1e-12, 1e3)
+    epochs: int = sized(number(25, 1))
+    batch_size: int = sized(number(128, 2, 2**20))
+    max_learning_rate: float = sized(number(1e-2, 1e-12, 1e3))
     pct_start: float = number(0.1, 0.0, 1.0)
     weight_decay: float = number(1e-5, 0.0, 1e3)
     loss: str = choice("binary_cross_entropy", *LOSSES)

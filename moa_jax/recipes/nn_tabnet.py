@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moa_jax.config import choice, number, switch
+from moa_jax.config import choice, number, sized, switch
 from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.folds import Split
@@ -45,17 +45,17 @@ class DenseConfig(DenseTraining):
     """
 
     dropout: tuple[float, ...] = number((0.2, 0.25), 0.0, 0.999, length=2)
-    epochs: int = number(15, 1)
-    batch_size: int = number(256, 2, 2**20)
+    epochs: int = sized(number(15, 1))
+    batch_size: int = sized(number(256, 2, 2**20))
     pct_start: float = number(0.2, 0.0, 1.0)
     label_smoothing: float = number(0.0, 0.0, 0.999)
     seeds: tuple[int, ...] = number((0, 1, 2, 3, 4), 0, 2**31 - 1)
     split_seeds: tuple[int, ...] = number((512, 0, 1, 2, 3), 0, 2**31 - 1)
-    gene_components: int = number(50, 1)
-    cell_components: int = number(15, 1)
+    gene_components: int = sized(number(50, 1))
+    cell_components: int = sized(number(15, 1))
     umap: bool = True
-    gene_umap: int = number(15, 1)
-    cell_umap: int = number(5, 1)
+    gene_umap: int = sized(number(15, 1))
+    cell_umap: int = sized(number(5, 1))
     umap_new_rows: str = switch(choice("row_by_row", "joint", "row_by_row"))
     variance_threshold: float = number(0.5, 0.0)
 
@@ -91,24 +91,24 @@ class TabNetConfig:
     """
 
     seeds: tuple[int, ...] = number((0, 1, 2), 0, 2**31 - 1)
-    gene_factors: int = number(90, 1)
-    cell_factors: int = number(50, 1)
-    gene_clusters: int = number(35, 0)
-    cell_clusters: int = number(5, 0)
+    gene_factors: int = sized(number(90, 1))
+    cell_factors: int = sized(number(50, 1))
+    gene_clusters: int = sized(number(35, 0))
+    cell_clusters: int = sized(number(5, 0))
     duplicate_factor_columns: bool = switch(number(True))
-    n_d: int = tabnet_field("n_d", 32)
-    n_a: int = tabnet_field("n_a", 32)
+    n_d: int = sized(tabnet_field("n_d", 32))
+    n_a: int = sized(tabnet_field("n_a", 32))
     n_steps: int = tabnet_field("n_steps", 1)
     gamma: float = tabnet_field("gamma", 1.3)
     n_independent: int = tabnet_field("n_independent", 2)
     n_shared: int = tabnet_field("n_shared", 2)
     mask_type: str = tabnet_field("mask_type", "entmax")
-    virtual_batch_size: int = tabnet_field("virtual_batch_size", 128)
+    virtual_batch_size: int = sized(tabnet_field("virtual_batch_size", 128))
     lambda_sparse: float = number(0.0, 0.0)
-    epochs: int = number(200, 1)
-    batch_size: int = number(1024, 2, 2**20)
+    epochs: int = sized(number(200, 1))
+    batch_size: int = sized(number(1024, 2, 2**20))
     learning_rate: float = number(2e-2, 1e-12, 1e3)
-    milestones: tuple[int, ...] = number((100, 150), 1)
+    milestones: tuple[int, ...] = sized(number((100, 150), 1))
     decay: float = number(0.9, 0.0, 1.0)
     clip: float = number(1.0, 1e-12)
     weight_decay: float = number(1e-5, 0.0, 1e3)
@@ -116,7 +116,7 @@ class TabNetConfig:
     optimizer: str = choice("adam", *OPTIMIZERS)
     schedule: str = choice("multi_step", *SCHEDULES)
     label_smoothing: float = number(1e-3, 0.0, 0.999)
-    patience: int = number(50, 0)
+    patience: int = sized(number(50, 0))
     share_init_across_folds: bool = switch(number(True))
 
     def network(self, levels: Levels, num_outputs: int) -> nn.Module:

@@ -67,9 +67,10 @@ def _losses(context: Context, stages: Sequence[str]) -> dict[str, dict[int, floa
     for stage in stages:
         scores = files.read_json(context.folder / stage / METRICS)["fold_scores"]
         for seed in sorted({score["seed"] for score in scores}):
-            own = [(s["rows"], s["score"]) for s in scores if s["seed"] == seed]
-            rows, losses = map(np.array, zip(*own, strict=True))
-            found.setdefault(stage, {})[seed] = float((rows * losses).sum() / rows.sum())
+            # A loss is a mean over known cells, of which all rows have as many where all are.
+            own = [(s.get("known", s["rows"]), s["score"]) for s in scores if s["seed"] == seed]
+            counts, losses = map(np.array, zip(*own, strict=True))
+            found.setdefault(stage, {})[seed] = float((counts * losses).sum() / counts.sum())
     return found
 
 

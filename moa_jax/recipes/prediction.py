@@ -47,8 +47,8 @@ def trained(
         every, outputs = finished.trained_members(context, design)
         stored = StoredSets(design, context, every)
         share = 1 / (num_stages or len(designs))
-        name = f"{context.model}/{design.name}"
-        with exhausted.told(functools.partial(exhausted.of_prediction, name, None)):
+        remedy = functools.partial(exhausted.of_prediction, f"{context.model}/{design.name}")
+        with exhausted.told(functools.partial(remedy, None)):
             predictor = predictor_of(context, design, every, outputs, stored, share)
         of = np.array(
             [
@@ -56,7 +56,7 @@ def trained(
                 *([set(view) <= set(m.blocks) for m in every] for view in known),
             ]
         )
-        loaded.append((design, stored, predictor, known, of))
+        loaded.append((design, stored, predictor, known, of, remedy))
         read = design.features.predictions_of is not None
         known = sorted({member.blocks for member in every if member.blocks}) if read else []
 
@@ -64,12 +64,10 @@ def trained(
         rows: Dataset, spread: MemberSpread | None = None
     ) -> Mapping[str, StagePredictions]:
         passage = Passage(rows)
-        for design, stored, predictor, views, of in reversed(loaded):
+        for design, stored, predictor, views, of, remedy in reversed(loaded):
             table = design.features.table(passage, design.name, stored)
             own = spread if design.name in counted else None
-            name = f"{context.model}/{design.name}"
-            remedy = functools.partial(exhausted.of_prediction, name, chunk_rows)
-            with exhausted.told(remedy):
+            with exhausted.told(functools.partial(remedy, chunk_rows)):
                 whole, *nested = predictor.means(table, len(rows), chunk_rows, of, own)
             found = StagePredictions(whole, dict(zip(views, nested, strict=True)))
             passage.predictions[design.name] = found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moa_jax.config import choice, number, switch
+from moa_jax.config import choice, number, sized, switch
 from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.folds import Split
@@ -50,10 +50,10 @@ class Config(Recipe, DenseTraining):
     drop_first_gene: bool = switch(number(True))
     transforms: str = switch(choice("all", "all", "per_fold"))
     select_on: str = switch(choice("fold", "fold", "holdout"))
-    gene_factors: int = number(90, 1)
-    cell_factors: int = number(50, 1)
-    gene_clusters: int = number(45, 0)
-    cell_clusters: int = number(15, 0)
+    gene_factors: int = sized(number(90, 1))
+    cell_factors: int = sized(number(50, 1))
+    gene_clusters: int = sized(number(45, 0))
+    cell_clusters: int = sized(number(15, 0))
 
     convention = "printed"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moa_jax.config import choice, number, switch
+from moa_jax.config import choice, number, sized, switch
 from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels, Targets
 from moa_jax.data.folds import Split
@@ -37,7 +37,7 @@ class StageConfig(DenseTraining):
     """
 
     dropout: tuple[float, ...] = number(DROPOUT, 0.0, 0.999, length=3)
-    batch_size: int = number(256, 2, 2**20)
+    batch_size: int = sized(number(256, 2, 2**20))
     pct_start: float = number(0.2, 0.0, 1.0)
     label_smoothing: float = number(0.0, 0.0, 0.999)
     split_seed: int = number(4, 0, 2**31 - 1)
@@ -56,11 +56,11 @@ class FeaturesConfig:
         rows it comes with, `parallel.predict_rows` at a time.
     """
 
-    gene_factors: int = number(90, 1)
-    cell_factors: int = number(50, 1)
+    gene_factors: int = sized(number(90, 1))
+    cell_factors: int = sized(number(50, 1))
     umap: bool = True
-    gene_umap: int = number(45, 1)
-    cell_umap: int = number(25, 1)
+    gene_umap: int = sized(number(45, 1))
+    cell_umap: int = sized(number(25, 1))
     umap_new_rows: str = switch(choice("row_by_row", "joint", "row_by_row"))
 
 

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from moa_jax.config import WIDEST, choice, number, switch
+from moa_jax.config import WIDEST, choice, number, sized, switch
 from moa_jax.data import folds
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.folds import Split
@@ -82,13 +82,13 @@ class Config(Recipe):
     seeds: tuple[int, ...] = number((23, 228, 1488, 1998, 2208, 2077, 404), 0, 2**31 - 1)
     folds: int = number(10, 2, 1000)
     one_hot: bool = False
-    gene_components: int = number(2, 1)
-    cell_components: int = number(100, 1)
+    gene_components: int = sized(number(2, 1))
+    cell_components: int = sized(number(100, 1))
     predictors: str = switch(choice("listed", "listed", "t_test"))
     num_predictors: int = number(447, 1)
-    hidden: int = number(512, 2, WIDEST)
+    hidden: int = sized(number(512, 2, WIDEST))
     epochs: int = number(50, 1)
-    batch_size: int = number(128, 2, 2**20)
+    batch_size: int = sized(number(128, 2, 2**20))
     learning_rate: float = number(1e-3, 1e-12, 1e3)
     loss: str = choice("binary_cross_entropy", *LOSSES)
     optimizer: str = choice("keras_adam", *OPTIMIZERS)
@@ -101,7 +101,7 @@ class Config(Recipe):
     select_on: str = switch(choice("fold", "fold", "holdout"))
     restore_best: str = switch(choice("if_stopped", "if_stopped", "always"))
     freeze_loop: str = switch(choice("faithful", "faithful", "off", "intended"))
-    loop_epochs: int = number(200, 1)
+    loop_epochs: int = sized(number(200, 1))
     oof: str = switch(choice("after_loop", "after_loop", "before_loop"))
 
     convention = "epsilon"

@@ -149,6 +149,8 @@ class Findings:
       targets: all targets, the one with the highest loss first.
       curves: learning curves by stage.
       maps: DeepInsight maps.
+      both_scores: whether models can be scored on the folds of the other question: `possible`,
+        `complete` where all that can be are, or `impossible`.
     """
 
     scores: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
@@ -159,6 +161,7 @@ class Findings:
     targets: tuple[Target, ...] = ()
     curves: tuple[Curve, ...] = ()
     maps: tuple[DrawnMap, ...] = ()
+    both_scores: str = "possible"
 
     def hardest(self) -> tuple[Target, ...]:
         return self.targets[:SHOWN_TARGETS]
@@ -193,6 +196,7 @@ def collect(workdir: Path) -> Findings:
             test=_correlations(stored.get("test")),
             without=stored.get("without", {}),
             maps=tuple(_map(entry) for entry in stored.get("maps", [])),
+            both_scores=stored.get("both_scores", Findings.both_scores),
         )
     targets = _targets(workdir / "blend" / "targets.csv")
     return dataclasses.replace(found, targets=targets, curves=_curves(workdir))

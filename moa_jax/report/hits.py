@@ -30,6 +30,7 @@ class Hit:
       ranked: mechanism and probability of the likeliest, in order.
       confident: those that are called.
       spread: standard deviation of the wells' log odds of the likeliest; None for one well.
+      member_spread: that of the networks whose mean was predicted; None where there are none.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Hit:
     ranked: tuple[tuple[str, float], ...]
     confident: tuple[tuple[str, float], ...]
     spread: float | None
+    member_spread: float | None
 
     @property
     def likeliest(self) -> tuple[str, float]:
@@ -76,7 +78,9 @@ def read(path: Path) -> Hits | None:
         kind = "compound" if "compound" in table.columns else "sig_id"
         table = table[table[kind] != ""]
         grouped = collections.defaultdict(list)
-        columns = (kind, "mechanism", "probability", "confident", "replicates", "spread")
+        columns = (
+            kind, "mechanism", "probability", "confident", "replicates", "spread", "member_spread",
+        )  # fmt: skip
         for name, *line in table[[*columns]].itertuples(index=False, name=None):
             grouped[name].append(line)
         hits = [_hit(name, lines) for name, lines in grouped.items()]
@@ -90,8 +94,8 @@ def _hit(name: str, lines: Sequence[Sequence[Any]]) -> Hit:
     """Returns a hit from its lines in the order of their ranks."""
     ranked = tuple((line[0], float(line[1])) for line in lines[: 1 + NEXT])
     confident = tuple((line[0], float(line[1])) for line in lines if line[2])
-    spread = float(lines[0][4])
-    return Hit(name, int(lines[0][3]), ranked, confident, None if math.isnan(spread) else spread)
+    spreads = (None if math.isnan(one) else float(one) for one in lines[0][4:])
+    return Hit(name, int(lines[0][3]), ranked, confident, *spreads)
 
 
 def read_csv(path: Path, *texts: str) -> pd.DataFrame:

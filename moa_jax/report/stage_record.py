@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 class FoldScore:
     """Out-of-fold loss of one fold, of one seed or (`seed` None) of the mean over seeds.
 
-    In a nested stage it is the loss of a member on all the `blocks` that it left out.
+    In a nested stage it is the loss of a member on all the `blocks` that it left out. Where labels
+    are unknown it is of those that are `known`.
     """
 
     seed: int | None
@@ -20,6 +21,12 @@ class FoldScore:
     rows: int
     score: float
     blocks: Sequence[int] = ()
+    known: int | None = None
+
+    @property
+    def cells(self) -> int:
+        """What the loss is a mean over, in cells or, where all are known, in rows."""
+        return self.rows if self.known is None else self.known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,11 +108,11 @@ class StageRecord:
         return any(len(score.blocks) > 1 for score in self.fold_scores)
 
     def score_rows(self) -> tuple[FoldRow, ...]:
-        """Returns a line per seed; a whole line is the mean over its rows."""
+        """Returns a line per seed; a whole line is the mean over its rows, or known labels."""
         lines = []
         for label, by_fold in self._by_seed():
-            rows = sum(s.rows for s in by_fold.values())
-            whole = sum(s.rows * s.score for s in by_fold.values()) / rows if rows else math.nan
+            cells = sum(s.cells for s in by_fold.values())
+            whole = sum(s.cells * s.score for s in by_fold.values()) / cells if cells else math.nan
             lines.append(FoldRow(label, self._across(by_fold, "score"), whole))
         return tuple(lines)
 

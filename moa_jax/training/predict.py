@@ -79,7 +79,8 @@ class OutOfFold(NamedTuple):
 
     Attributes:
       values: [N, L] float64, the mean over these members.
-      scores: for each member its seed, fold, blocks, number of rows and mean log loss on them.
+      scores: for each member its seed, fold, blocks, number of rows and mean log loss on them;
+        where labels are unknown also how many of the rows' are `known`, which the loss is of.
       nested: for blocks that a stage after this one leaves out, [N, L] in the networks' precision,
         the mean over the members that leave out these and the row.
       by_seed: where it is asked for, both for each seed alone, with `()` for the whole, [N, L] in
@@ -311,6 +312,7 @@ def out_of_fold(
                     "fold": member.fold,
                     "blocks": list(member.blocks),
                     "rows": len(own),
+                    **({} if known is None else {"known": int(known.sum())}),
                     "score": mean_log_loss(hard_targets[own], values, known),
                 }
             )

@@ -45,6 +45,8 @@ found.status = status.textContent;
 found.every = laid();
 only.click();
 found.again = laid();
+const scores = document.querySelector(".wrapped");
+found.cut = scores.scrollWidth - scores.clientWidth;
 box.querySelector("button").click();
 found.last = [laid(), status.textContent, box.querySelector("button").hidden];
 found.errors = window.errors;
@@ -94,6 +96,9 @@ def test_hits_are_those_of_the_file_confident_ones_first(folder, text):
     first = table[(table["compound"] == names[0]) & (table["rank"] == 1)].iloc[0]
     assert rows[1][3] == first["mechanism"]
     assert rows[1][4] == f"{100 * first['probability']:.3g} %"
+    assert rows[0][5:7] == ["Spread", "Spread of members"]
+    assert rows[1][6] == f"{first['member_spread']:.2f}" != rows[1][5]
+    assert "spread of members is that of the networks" in Page(text).text
     assert [row[2] == "none" for row in rows[1:]] == [name not in confident for name in names]
     assert (
         f"{len(confident)} of {len(names)} compounds have a confident mechanism" in Page(text).text
@@ -217,9 +222,16 @@ def opened(page, width):
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="needs chromium")
 @pytest.mark.parametrize("width", [390, 1400])
-def test_in_a_browser(folder, text, width):
-    found = probed(folder / "report.html", width)
+def test_in_a_browser(folder, tmp_path, width):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "blend" / "answers.json"
+    stored = files.read_json(path)
+    other = [{n: s[n] for n in ("name", "log_loss", "low", "high")} for s in stored["scores"][1:]]
+    files.write_json(path, stored | {"other_folds": {"whole": "compounds", "scores": other}})
+    html.write(tmp_path / "report.html", records.collect(tmp_path))
+    found = probed(tmp_path / "report.html", width)
     assert found["errors"] == [] and found["width"] <= width
+    assert found["cut"] == 0 or width < 1000
     assert found["ascending"] == found["descending"][::-1] != found["before"]
     assert sorted(found["before"]) == sorted(found["ascending"])
     assert found["sorted"] == "descending"

@@ -1,8 +1,10 @@
 """The folder: whole or not at all, what its page says, and new rows that follow it."""
 
 import dataclasses
+import functools
 import json
 import os
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,9 @@ from prepare import screens
 from prepare.test_formats import load
 
 from moa_jax.config import DataConfig, RunConfig, parse
-from moa_jax.data import prepared
+from moa_jax.data import prepared, tables
+from moa_jax.data.dataset import Levels
+from moa_jax.data.names import Prefixes
 from moa_jax.errors import UserError
 from moa_jax.prepare import new_rows, page
 from moa_jax.prepare.__main__ import main
@@ -166,6 +170,32 @@ def test_new_rows_of_the_raw_table(folder, tmp_path):
         np.testing.assert_array_equal(both[name], both[f"{name}_trained"])
 
 
+def test_new_rows_keep_their_compounds(folder, tmp_path, monkeypatch):
+    """In the file that is written, for inference and as the rows to predict of a folder."""
+    raw = pd.read_csv(folder / "wells.csv").sample(frac=1, random_state=0)[:40]
+    raw["Metadata_broad_sample"] = raw["Metadata_broad_sample"].where(np.arange(40) != 3)
+    raw.to_csv(tmp_path / "new.csv", index=False)
+    main([str(tmp_path / "new.csv"), f"--like={folder / 'data'}", f"--out={tmp_path / 'out.csv'}"])
+    ids = raw["Metadata_Plate"] + "_" + raw["Metadata_Well"]
+    expected = raw["Metadata_broad_sample"].fillna("unknown_" + ids).tolist()
+    described = prepared.read(folder / "data")
+    shutil.copytree(folder / "data", tmp_path / "data")
+    for path in (tmp_path / "data").glob("test_*"):
+        path.unlink()
+    (tmp_path / "data" / "test_features.csv").write_bytes((tmp_path / "out.csv").read_bytes())
+    monkeypatch.setattr(tables, "stream", functools.partial(tables.stream, rows=16))
+    trained = load(tmp_path / "data")
+    assert trained.test.drug_id.tolist() == expected
+    with new_rows.in_layout(tmp_path / "out.csv", described) as file:
+        assert file == tmp_path / "out.csv"
+        config = prepared.applied(RunConfig({}, data=DataConfig(folder=str(tmp_path / "data"))), {})
+        parts = tables.stream(
+            file, trained.genes, trained.cells, Levels.of(config.data),
+            prefixes=Prefixes.of(config.data), treatment=trained.treatment,
+        )  # fmt: skip
+        assert [drug for rows in parts for drug in rows.drug_id] == expected
+
+
 def test_new_rows_in_the_layout_are_taken_as_they_are(folder):
     described = prepared.read(folder / "data")
     inside = folder / "data" / "test_features.csv"
@@ -173,11 +203,9 @@ def test_new_rows_in_the_layout_are_taken_as_they_are(folder):
         assert file == inside
     with new_rows.in_layout(folder / "wells.csv", None) as file:
         assert file == folder / "wells.csv"
-    compounds = {}
-    with new_rows.in_layout(folder / "wells.csv", described, compounds) as file:
-        assert set(pd.read_parquet(file)["sig_id"]) == compounds.keys()
+    with new_rows.in_layout(folder / "wells.csv", described) as file:
         raw = pd.read_csv(folder / "wells.csv")
-        assert [*compounds.values()] == raw["Metadata_broad_sample"].tolist()
+        assert pd.read_parquet(file)["drug_id"].tolist() == raw["Metadata_broad_sample"].tolist()
         assert pd.read_parquet(file).shape[0] == screens.WELLS
     assert not file.exists()
 
