@@ -14,12 +14,14 @@ import numba
 import numpy as np
 from scipy import special
 
+from moa_jax.features import inverse_normal
+
 # Values this near to the ends count as beyond them, as in scikit-learn.
 SNAP = 1e-7
 # Parts of equal width that a column's range is cut into, each of which knows its first landmark.
 BUCKETS = 1024
-# Columns whose landmarks fit into the nearest cache together.
-BLOCK = 8
+# Columns and rows of a tile; as many columns are one line of a cache.
+BLOCK, TILE = 8, 64
 
 
 class Search(NamedTuple):
@@ -63,18 +65,19 @@ class Search(NamedTuple):
 
     def normal_scores(self, values: np.ndarray) -> np.ndarray:
         """Returns finite values [N, columns] float64 through their ranks to a standard normal."""
-        out = np.empty(values.shape)
+        out, is_alike = np.empty(values.shape), inverse_normal.is_alike()
         ends = [special.ndtri(end) for end in (SNAP - np.spacing(1), 1 - (SNAP - np.spacing(1)))]
 
         def fill(first: int, last: int) -> None:
             part = slice(first, last)
             own = out[:, part]
-            find_ranks(
+            write_scores(
                 values[:, part], self.knots[part], self.slopes[part], self.references,
-                self.starts[part], self.scales[part], SNAP, own,
+                self.starts[part], self.scales[part], SNAP, is_alike, *ends, own,
             )  # fmt: skip
-            special.ndtri(own, out=own)
-            np.clip(own, *ends, out=own)
+            if not is_alike:
+                special.ndtri(own, out=own)
+                np.clip(own, *ends, out=own)
 
         columns = values.shape[1]
         workers = max(1, min(os.cpu_count() or 1, columns // BLOCK))
@@ -101,38 +104,70 @@ def first_knots(knots, buckets):
 
 
 @numba.njit(nogil=True)
-def find_ranks(values, knots, slopes, references, starts, scales, snap, out):
-    """Writes the mean of the ranks by upward and by downward interpolation, [N, columns]."""
+def write_scores(
+    values, knots, slopes, references, starts, scales, snap, with_scores, lowest, highest, out
+):
+    """Writes ranks in [0, 1], or with them their normal scores within two ends, [N, columns].
+
+    A tile of some rows and columns at a time is copied, worked on in the nearest cache and written:
+    the rows of a table are far from each other in memory.
+    """
     rows, columns = values.shape
-    last = knots.shape[1] - 2
-    most = np.int32(starts.shape[1] - 1)
+    tile = np.empty((BLOCK, TILE))
+    room = inverse_normal.room(BLOCK * TILE)
     for begin in range(0, columns, BLOCK):
-        for i in range(rows):
-            for c in range(begin, min(begin + BLOCK, columns)):
-                x = values[i, c]
-                if x - snap < knots[c, 0]:
-                    out[i, c] = 0.0
-                    continue
-                if x + snap > knots[c, last]:
-                    out[i, c] = 1.0
-                    continue
-                # The part that is computed may be a neighbour of the right one.
-                at = np.int64(starts[c, min(np.int32((x - knots[c, 0]) * scales[c]), most)])
-                while knots[c, at] > x:
-                    at -= 1
-                # Most are at most two landmarks off; to ask is slower than to add.
-                at += np.int64(knots[c, at + 1] <= x)
-                at += np.int64(knots[c, at + 1] <= x)
-                while knots[c, at + 1] <= x:
-                    at += 1
-                below = knots[c, at]
-                if below == x:
-                    lowest = at
-                    while lowest > 0 and knots[c, lowest - 1] == x:
-                        lowest -= 1
-                    out[i, c] = 0.5 * (references[at] + references[lowest])
-                else:
-                    slope = slopes[c, at]
-                    upward = slope * (x - below) + references[at]
-                    downward = slope * (knots[c, at + 1] - x) - references[at + 1]
-                    out[i, c] = 0.5 * (upward - downward)
+        width = min(BLOCK, columns - begin)
+        for top in range(0, rows, TILE):
+            height = min(TILE, rows - top)
+            for i in range(height):
+                for c in range(width):
+                    tile[c, i] = values[top + i, begin + c]
+            for c in range(width):
+                own = begin + c
+                find_ranks(
+                    tile[c, :height], knots[own], slopes[own], references, starts[own],
+                    scales[own], snap,
+                )  # fmt: skip
+                if with_scores:
+                    inverse_normal.replace(tile[c, :height], room)
+            for i in range(height):
+                for c in range(width):
+                    score = tile[c, i]
+                    if with_scores:
+                        score = min(max(score, lowest), highest)
+                    out[top + i, begin + c] = score
+
+
+@numba.njit(nogil=True)
+def find_ranks(values, knots, slopes, references, starts, scale, snap):
+    """Replaces one column's values [N] by the mean of upward and of downward interpolation."""
+    last = len(knots) - 2
+    first, most = knots[0], np.int32(len(starts) - 1)
+    for i in range(len(values)):
+        x = values[i]
+        if x - snap < first:
+            values[i] = 0.0
+            continue
+        if x + snap > knots[last]:
+            values[i] = 1.0
+            continue
+        # The part that is computed may be a neighbour of the right one.
+        at = np.int64(starts[min(np.int32((x - first) * scale), most)])
+        while knots[at] > x:
+            at -= 1
+        # Most are at most two landmarks off; to ask is slower than to add.
+        at += np.int64(knots[at + 1] <= x)
+        at += np.int64(knots[at + 1] <= x)
+        while knots[at + 1] <= x:
+            at += 1
+        below = knots[at]
+        if below == x:
+            lowest = at
+            while lowest > 0 and knots[lowest - 1] == x:
+                lowest -= 1
+            values[i] = 0.5 * (references[at] + references[lowest])
+        else:
+            slope = slopes[at]
+            upward = slope * (x - below) + references[at]
+            downward = slope * (knots[at + 1] - x) - references[at + 1]
+            values[i] = 0.5 * (upward - downward)

@@ -8,15 +8,22 @@ import importlib.util
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from moa_jax.errors import UserError, first_line
 from moa_jax.learners.learner import is_known, share
 
+if TYPE_CHECKING:
+    from moa_jax.learners.tree_tables import TreeTables
+
 # Labels that are fitted side by side, at most: each has a table of its own in memory.
 MOST_WORKERS = 8
+# A model that has predicted so many rows is given tables of its trees, which take a while to make.
+MANY_ROWS = 4_096
+# Rows that they must predict as LightGBM does.
+TRIED = 200
 # As many trees are grown before the first of them are looked at.
 FIRST_GROWN = 80
 NEEDED = "trees need LightGBM: pip install 'moa-jax[lightgbm]'"
@@ -27,7 +34,7 @@ def is_installed() -> bool:
     return importlib.util.find_spec("lightgbm") is not None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class TreesModel:
     """A booster of each label.
 
@@ -36,12 +43,14 @@ class TreesModel:
       boosters: LightGBM's, by the label's number.
       rounds: how often a tree was tried to be added.
       trees: how many of a booster's trees count, those of so many rounds.
+      num_predicted: rows that it has predicted so far.
     """
 
     shares: np.ndarray
     boosters: Mapping[int, Any]
     rounds: int
     trees: Mapping[int, int]
+    num_predicted: int = 0
 
     num_parameters = None
 
@@ -54,6 +63,16 @@ class TreesModel:
         return {"shares": self.shares, "trees": texts}
 
     def predict(self, x: np.ndarray) -> np.ndarray:
+        """Returns the probabilities [N, L] of rows [N, F]; by tables they are LightGBM's bits."""
+        is_many, self.num_predicted = self.num_predicted >= MANY_ROWS, self.num_predicted + len(x)
+        tables = self._tables if is_many else None
+        if tables is None or x.dtype != np.float64 or not np.isfinite(x).all():
+            return self._predicted(x)
+        found = np.tile(self.shares, (len(x), 1))
+        found[:, [*self.boosters]] = tables.predict(x)
+        return found
+
+    def _predicted(self, x: np.ndarray) -> np.ndarray:
         from scipy import sparse
 
         found = np.tile(self.shares, (len(x), 1))
@@ -70,6 +89,24 @@ class TreesModel:
             )
             found[:, label] = booster.predict(read, num_iteration=self.trees[label], num_threads=1)
         return found
+
+    @functools.cached_property
+    def _tables(self) -> TreeTables | None:
+        """Tables of the trees; None where they would not predict what LightGBM does."""
+        from moa_jax.learners.tree_tables import TreeTables
+
+        texts = [
+            booster.model_to_string(self.trees[label]) for label, booster in self.boosters.items()
+        ]
+        tables = TreeTables.of(texts) if texts else None
+        if tables is None:
+            return None
+        (width,) = {booster.num_feature() for booster in self.boosters.values()}
+        tried = np.random.default_rng(0).normal(size=(TRIED, width))
+        # What is as great as a threshold is where another comparison would differ.
+        tried[np.arange(len(tables.columns)) % TRIED, tables.columns] = tables.thresholds
+        expected = self._predicted(tried)[:, [*self.boosters]]
+        return tables if tables.predict(tried).tobytes() == expected.tobytes() else None
 
     @functools.cached_property
     def _read(self) -> dict[int, np.ndarray]:
