@@ -132,6 +132,10 @@ class ParallelConfig:
         in waves that end soonest.
       devices_per_member: devices that share each batch of a member of an image network, a divisor
         of their number; 0 for as many as leave a place for every member that trains.
+      rows: where the tables lie that members train on: `replicated`, all rows on every device, or
+        `sharded`, a part of them on each, which exchange those of every batch; the results are the
+        same. `auto`: sharded where all tables together would fill a fifth of the devices' memory.
+        Tables of image networks are replicated, whose batches devices share.
       steps_per_call: at most this many optimiser steps per device call.
       predict_rows: rows per chunk in inference, a multiple of 128.
     """
@@ -139,6 +143,7 @@ class ParallelConfig:
     strategy: str = choice("auto", "auto", "vmap", "pmap", "shard_map")
     members_at_once: int = number(0, 0)
     devices_per_member: int = number(0, 0)
+    rows: str = choice("auto", "auto", "replicated", "sharded")
     steps_per_call: int = number(64, 1)
     predict_rows: int = number(1024, 128, 2**20)
 
@@ -352,6 +357,11 @@ def _check_across(config: RunConfig) -> None:
         raise UserError(
             "config.parallel.strategy: expected auto or shard_map with devices_per_member="
             f"{parallel.devices_per_member}, found {parallel.strategy}"
+        )
+    if parallel.rows == "sharded" and parallel.strategy in ("vmap", "pmap"):
+        raise UserError(
+            "config.parallel.strategy: expected auto or shard_map with rows=sharded, "
+            f"found {parallel.strategy}"
         )
     encoding = config.treatment.encoding
     for name, model in config.models.items():

@@ -1791,7 +1791,7 @@ MUTATIONS = (
     ),
     Mutation(
         "plan/step.py",
-        "return step_of(stage, target.on_cpu(), layout, per_member)",
+        "return step_of(stage, target.on_cpu(), layout, per_member, shares_rows)",
         "raise",
         "test_plan.py::test_what_a_gpu_compiler_refuses_is_estimated",
     ),
@@ -2312,7 +2312,7 @@ MUTATIONS = (
     ),
     Mutation(
         "training/layout.py",
-        " - num_shards * shapes.num_bytes(shapes.shared(stage))",
+        " - copies * shapes.num_bytes(shapes.shared(stage))",
         "",
         "test_activations.py::test_members_that_fit_leave_room_for_tables_and_activations",
     ),

@@ -12,12 +12,12 @@ import pytest
 from moa_jax.training.parallel import (
     Devices,
     Program,
-    Slots,
     choose_inner,
     choose_per_member,
     choose_strategy,
     map_members,
 )
+from moa_jax.training.slots import Slots
 
 DEVICES = len(jax.devices())
 

@@ -56,6 +56,7 @@ READ_IN: Mapping[str, tuple[str, ...]] = {
     "data.predict": ("all", "train", "blend", "plan"),
     "data.test_features": ("all", "infer"),
     "parallel.members_at_once": ("all", "train", "plan"),
+    "parallel.rows": ("all", "train", "plan"),
     "parallel.steps_per_call": ("all", "train", "plan"),
     "parallel.predict_rows": ("all", "train", "infer"),
     "parallel": ("all", "train", "infer", "plan"),

@@ -13,7 +13,14 @@ from moa_jax.plan.step import Step, step_of
 from moa_jax.plan.topology import Topology
 from moa_jax.recipes.system import BuiltStage
 from moa_jax.training import shapes
-from moa_jax.training.layout import Layout, Wave, devices_each, members_at_once, waves
+from moa_jax.training.layout import (
+    Layout,
+    Wave,
+    devices_each,
+    members_at_once,
+    shares_rows,
+    waves,
+)
 from moa_jax.training.parallel import check_per_member
 from moa_jax.training.stage import Stage
 
@@ -123,8 +130,10 @@ def plan_stage(
     stage = built.stage
     assert isinstance(stage, Stage)
     check_per_member(parallel.devices_per_member, target.num_devices)
+    memory_bytes = target.num_devices * target.card.memory_bytes
+    spread = shares_rows(stage, target.num_devices, memory_bytes, parallel)
     groups = [
-        one._replace(step=step_of(stage, target, one.layout, one.per_member))
+        one._replace(step=step_of(stage, target, one.layout, one.per_member, spread))
         for one in groups_of(stage, target, parallel)
     ]
     steps = max(map(stage.steps_per_epoch, stage.members))

@@ -37,7 +37,9 @@ class Step(NamedTuple):
     compile_seconds: float
 
 
-def step_of(stage: Stage, target: Topology, layout: Layout, per_member: int) -> Step | None:
+def step_of(
+    stage: Stage, target: Topology, layout: Layout, per_member: int, shares_rows: bool = False
+) -> Step | None:
     """Compiles a stage's training program and returns what a step of it takes.
 
     A GPU's program that cannot be compiled here is estimated from a CPU's.
@@ -47,6 +49,7 @@ def step_of(stage: Stage, target: Topology, layout: Layout, per_member: int) -> 
       target: the devices.
       layout: how its members and steps are cut.
       per_member: devices that share the batches of each member.
+      shares_rows: whether all share the rows that members read.
 
     Returns:
       None if the compiler finds that it does not fit in their memory.
@@ -55,7 +58,7 @@ def step_of(stage: Stage, target: Topology, layout: Layout, per_member: int) -> 
     kind, share = _products_kind(stage), 1.0
     if target.is_estimate:
         stage, share = _in_float32(stage)
-    part, devices = target.to_compile(stage, per_member)
+    part, devices = target.to_compile(stage, per_member, shares_rows)
     slots, steps = layout.slots_per_shard, layout.steps_per_call
     start = time.monotonic()
     try:
@@ -66,7 +69,7 @@ def step_of(stage: Stage, target: Topology, layout: Layout, per_member: int) -> 
         if target.card.platform != "gpu" or target.is_estimate:
             raise
         logging.warning("%s: estimated on the CPU: %s", stage.name, first_line(error))
-        return step_of(stage, target.on_cpu(), layout, per_member)
+        return step_of(stage, target.on_cpu(), layout, per_member, shares_rows)
     seconds = time.monotonic() - start
     if compiled is None:
         return None
@@ -103,7 +106,7 @@ def compiled_step(
         ).train.compiled(
             devices.member_shapes(shapes.state(stage), per_shard),
             devices.member_shapes(shapes.train(stage, steps), per_shard),
-            devices.shared_shapes(shapes.shared(stage)),
+            devices.table_shapes(shapes.shared(stage)),
         )
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):

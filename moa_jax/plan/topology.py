@@ -66,11 +66,26 @@ class Topology:
         """Returns the same devices, programs being compiled for a CPU in the place of one."""
         return dataclasses.replace(self, compile_for=_one_cpu())
 
-    def to_compile(self, stage: Stage, per_member: int) -> tuple[Stage, Devices]:
-        """Returns what to compile, where so many devices share the batches of each member."""
+    def to_compile(
+        self, stage: Stage, per_member: int, shares_rows: bool = False
+    ) -> tuple[Stage, Devices]:
+        """Returns what to compile, where so many devices share the batches of each member.
+
+        Where programs are compiled for one device it has its part of the rows, and exchanges none.
+
+        Args:
+          stage: a stage, or its outline.
+          per_member: devices that share the batches of each member.
+          shares_rows: whether all share the rows that members read.
+        """
         if len(self.compile_for.devices) == self.num_devices:
-            return stage, self.compile_for.sharing_batches(per_member)
+            devices = self.compile_for.sharing_batches(per_member)
+            return stage, devices.sharing_rows() if shares_rows else devices
         part = dataclasses.replace(stage, batch_size=-(-stage.batch_size // per_member))
+        if shares_rows:
+            tables = stage.shared, stage.targets, stage.known
+            shared, targets, known = jax.tree.map(lambda a: a[:: self.num_devices], tables)
+            part = dataclasses.replace(part, shared=shared, targets=targets, known=known)
         return part, self.compile_for
 
 

@@ -66,6 +66,13 @@ class Context:
             layout.devices_each(forward, num_members, count, self.parallel)
         )
 
+    def devices_of(self, stage: Stage, num_members: int) -> Devices:
+        """Returns the devices as that many members of a stage use them to train and to predict."""
+        devices, parallel = self.devices_for(stage.forward, num_members), self.parallel
+        count, memory = len(devices.devices), devices.memory_bytes()
+        spread = layout.shares_rows(stage, count, memory, parallel)
+        return devices.sharing_rows() if spread else devices
+
     def cut(self, stage: Stage) -> tuple[int, tuple[Wave, ...]]:
         """Returns how many members of a stage train at once, and the waves where these differ.
 

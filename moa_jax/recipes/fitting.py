@@ -167,11 +167,13 @@ class _Made(NamedTuple):
 def _networks(context: Context, stage: Stage, folder: Path) -> _Made:
     """Trains the networks of a stage."""
     members_at_once, waves = context.cut(stage)
-    devices = context.devices_for(stage.forward, members_at_once)
+    devices = context.devices_of(stage, members_at_once)
     for wave in waves:
         logging.info("%s: %d members with %d devices each", stage.name, *wave)
     if devices.per_member > 1 and not waves:
         logging.info("%s: %d devices share each batch", stage.name, devices.per_member)
+    if devices.shares_rows:
+        logging.info("%s: %d devices share the rows", stage.name, devices.num_shards)
     settings = Settings(
         devices=devices,
         base_seed=context.config.seed,
@@ -192,7 +194,7 @@ def _networks(context: Context, stage: Stage, folder: Path) -> _Made:
             stage.forward,
             folder,
             [member.id for member in stage.members],
-            context.devices_for(stage.forward, len(stage.members)),
+            context.devices_of(stage, len(stage.members)),
             stage.member_data,
         )
 

@@ -12,7 +12,8 @@ from moa_jax.training import members as member_tables
 from moa_jax.training import shapes, weights
 from moa_jax.training.layout import Layout, Settings
 from moa_jax.training.members import member_key
-from moa_jax.training.parallel import Program, stack
+from moa_jax.training.parallel import Program
+from moa_jax.training.slots import stack
 from moa_jax.training.stage import MemberState, Stage
 from moa_jax.training.trees import (
     Batches,

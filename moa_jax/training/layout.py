@@ -11,11 +11,15 @@ from moa_jax.config import CheckpointConfig, ParallelConfig, RunConfig
 from moa_jax.store.manifest import Manifest
 from moa_jax.training import activations, shapes
 from moa_jax.training.members import Member
-from moa_jax.training.parallel import MEMORY_SHARE, Devices, Slots, choose_per_member
+from moa_jax.training.parallel import MEMORY_SHARE, Devices, choose_per_member
+from moa_jax.training.slots import Slots
 from moa_jax.training.stage import Forward, Stage
 
 T = TypeVar("T")
 
+# Share of the devices' memory that copies of the tables may fill before devices share the rows:
+# half of what members may.
+TABLES_SHARE = MEMORY_SHARE / 2
 # Share of the time of a member's step that stays when devices share its batch: starting its
 # thousands of kernels, exchanging gradients, moving all weights. Assumed; more where devices are
 # joined slowly.
@@ -57,19 +61,23 @@ class Settings:
     run: str = ""
 
 
-def members_that_fit(stage: Stage, num_shards: int, memory_bytes: int) -> int:
+def members_that_fit(
+    stage: Stage, num_shards: int, memory_bytes: int, shares_rows: bool = False
+) -> int:
     """Returns how many members may train at once within a share of the devices' memory together.
 
     A member needs its state, its gradients, one more copy of the state, its own arrays and what it
-    keeps of a batch. What all members read lies on every device. Members that run one after another
-    on every platform train in waves of one per shard: a wave that has stopped costs nothing.
+    keeps of a batch. What all members read lies on every device, or once on all that share its
+    rows. Members that run one after another on every platform train in waves of one per shard: a
+    wave that has stopped costs nothing.
     """
     if stage.forward.inner == "loop":
         return min(num_shards, len(stage.members))
     state = shapes.state(stage)
     per_member = 2 * shapes.num_bytes(state) + shapes.num_bytes(state.params)
     per_member += shapes.num_bytes(shapes.own(stage)) + activations.num_bytes(stage)
-    left = MEMORY_SHARE * memory_bytes - num_shards * shapes.num_bytes(shapes.shared(stage))
+    copies = 1 if shares_rows else num_shards
+    left = MEMORY_SHARE * memory_bytes - copies * shapes.num_bytes(shapes.shared(stage))
     count = max(int(left // per_member), num_shards)
     return min(count, len(stage.members))
 
@@ -126,6 +134,25 @@ def devices_each(
     )
 
 
+def shares_rows(
+    stage: Stage, num_devices: int, memory_bytes: int, parallel: ParallelConfig
+) -> bool:
+    """Returns whether each device holds a part of the rows that members read, and not all of them.
+
+    Devices that may share the batches of a member have all rows each.
+
+    Args:
+      stage: the stage, or its outline.
+      num_devices, memory_bytes: devices that there are, and the memory of all of them.
+      parallel: how members are spread, as configured.
+    """
+    may = num_devices > 1 and parallel.strategy in ("auto", "shard_map")
+    if not may or stage.forward.shares_batches or parallel.rows == "replicated":
+        return False
+    replicas = num_devices * shapes.num_bytes(shapes.shared(stage))
+    return parallel.rows == "sharded" or replicas > TABLES_SHARE * memory_bytes
+
+
 def members_at_once(
     stage: Stage, num_devices: int, memory_bytes: int, parallel: ParallelConfig
 ) -> int | list[int]:
@@ -144,7 +171,8 @@ def members_at_once(
         each = {devices_each(stage.forward, size, num_devices, parallel) for size in sizes}
         return sizes[0] if sizes == even and len(each) == 1 else sizes
     shards = num_devices // devices_each(stage.forward, total, num_devices, parallel)
-    return parallel.members_at_once or members_that_fit(stage, shards, memory_bytes)
+    spread = shares_rows(stage, num_devices, memory_bytes, parallel)
+    return parallel.members_at_once or members_that_fit(stage, shards, memory_bytes, spread)
 
 
 def waves(

@@ -21,7 +21,7 @@ from absl import logging
 from moa_jax.errors import UserError
 from moa_jax.models import batch_axis
 from moa_jax.store import processes, signals
-from moa_jax.training import predict, shapes
+from moa_jax.training import predict, shapes, shared_rows
 from moa_jax.training.checkpoints import Checkpoints, Position
 from moa_jax.training.group import Group, Programs
 from moa_jax.training.initial import initialise
@@ -42,7 +42,7 @@ def train(
     rows, and all steps of a stopped member, leave the state untouched. No step is a branch: XLA
     would copy the whole state. In a `loop` each member takes its own number of steps. Under `vmap`
     all take those of the table, and what a member has not is selected away: a GPU's host reads a
-    number of steps that is data back at every step.
+    number of steps that is data back at every step. Where rows are shared, see `taken_if`.
 
     Args:
       stage: the stage.
@@ -58,7 +58,7 @@ def train(
         key = jax.random.wrap_key_data(state.key)
         keywords: dict = dict(stage.keywords(state))
 
-        def take_step(carry, rows, count):
+        def take_step(carry, rows, count, shared):
             params, batch_stats, opt, step_number, epoch_loss = carry
             mask = jnp.arange(stage.batch_size) < count
             input_key, dropout_key = jax.random.split(jax.random.fold_in(key, step_number))
@@ -89,11 +89,14 @@ def train(
         real_steps = jnp.where(state.active, jnp.sum(batches.counts > 0), 0)
 
         def step(index, carry):
-            taken = take_step(carry, batches.rows[index], batches.counts[index])
-            return taken if inner == "loop" else _keep_if(index < real_steps, taken, carry)
+            take = functools.partial(take_step, carry, batches.rows[index], batches.counts[index])
+            if inner == "loop":
+                return shared_rows.taken_if(index < real_steps, take, shared, carry)
+            return _keep_if(index < real_steps, take(shared), carry)
 
         carry = (state.params, state.batch_stats, state.opt, state.step, state.epoch_loss)
         steps = len(batches.counts) if inner == "vmap" or every_step else real_steps
+        steps = shared_rows.most(steps, shared)
         carry = jax.lax.fori_loop(0, steps, step, carry)
         params, batch_stats, opt, step_number, epoch_loss = carry
         state = state._replace(
@@ -128,7 +131,7 @@ def validate(stage: Stage, axis_name: str | None = None) -> MemberFunction:
         counts = batches.counts
         if shared.known is not None:
             real = jnp.arange(batches.rows.shape[1]) < counts[:, None]
-            counts = shared.cells(batches.rows, real).sum((1, 2))
+            counts = shared.known_cells(batches.rows, real)
         batch_weights = stage.valid_weights(counts).astype(zero.dtype)
 
         def add_batch(total, batch):
@@ -198,7 +201,7 @@ def stage_programs(
         f"{stage.name}: validate",
         validate(definition, devices.batch_axis),
         runs_once=runs_once,
-        skip=(lambda state: ~state.active) if inner == "loop" else None,
+        skip=(lambda s: ~s.active) if inner == "loop" and not devices.shares_rows else None,
     )
     predict_all = predict.lifted(stage.name, stage.forward, devices, inner)
     return Programs(first, train_all, validate_all, predict_all)
@@ -279,7 +282,7 @@ class StageRun:
 
     def _put_shared(self) -> Shared:
         stage = self.stage
-        return self.settings.devices.put_shared(Shared(stage.shared, stage.targets, stage.known))
+        return self.settings.devices.put_tables(Shared(stage.shared, stage.targets, stage.known))
 
     def fit(self) -> None:
         """Trains every member; afterwards their weights lie in `members/`.

@@ -10,22 +10,21 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
-from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from moa_jax.errors import UserError
 from moa_jax.store import memory, processes
-from moa_jax.training import reuse
+from moa_jax.training import reuse, shared_rows
 from moa_jax.training.identity import Unnamed, identity, kinds_of_nodes
 from moa_jax.training.precision import in_precision
-from moa_jax.training.trees import Array, MemberFunction, Tree
+from moa_jax.training.trees import MemberFunction, Tree
 
 # Axes of the mesh: members, and the rows of a batch.
 MEMBER, DATA = "member", "data"
@@ -98,12 +97,14 @@ class Devices:
       devices: the devices in use.
       per_member: how many of them, one after another, share the batches of each member.
       options: what the compiler is told of them, by XLA's names.
+      shares_rows: whether each shard holds a part of the tables' rows, and not all of them.
     """
 
     strategy: str
     devices: tuple[jax.Device, ...]
     per_member: int = 1
     options: tuple[tuple[str, Any], ...] = ()
+    shares_rows: bool = False
 
     @classmethod
     def available(cls, strategy: str = "auto") -> Devices:
@@ -121,6 +122,10 @@ class Devices:
         if per_member == self.per_member:
             return self
         return dataclasses.replace(self, strategy="shard_map", per_member=per_member)
+
+    def sharing_rows(self) -> Devices:
+        """Returns the same devices, each shard with a part of the tables' rows."""
+        return dataclasses.replace(self, strategy="shard_map", shares_rows=True)
 
     @property
     def num_shards(self) -> int:
@@ -156,26 +161,46 @@ class Devices:
 
     def member_shapes(self, tree: Tree, per_shard: int) -> Tree:
         """Returns shapes [shards, members per shard, ...] for the shapes of one member."""
-        sharding = NamedSharding(self.mesh, PartitionSpec(MEMBER))
         axes = (self.num_shards, per_shard)
         return jax.tree.map(
-            lambda a: jax.ShapeDtypeStruct(axes + a.shape, a.dtype, sharding=sharding), tree
+            lambda a: jax.ShapeDtypeStruct(axes + a.shape, a.dtype, sharding=self._split), tree
         )
 
-    def shared_shapes(self, tree: Tree) -> Tree:
-        """Returns the shapes of arrays that every member reads, placed as `put_shared` does."""
-        sharding = NamedSharding(self.mesh, PartitionSpec())
+    def table_shapes(self, tree: Tree) -> Any:
+        """Returns the shapes of tables that every member reads, placed as `put_tables` does."""
+        if self.shares_rows:
+            return jax.tree.map(
+                lambda a: shared_rows.outline(a, self._split, self.num_shards), tree
+            )
         return jax.tree.map(
-            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), tree
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=self._whole), tree
         )
+
+    @property
+    def _split(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec(MEMBER))
+
+    @property
+    def _whole(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec())
 
     def put_members(self, tree: Tree) -> Tree:
         """Uploads arrays [shards, members per shard, ...], each device its own part."""
-        return _upload(tree, NamedSharding(self.mesh, PartitionSpec(MEMBER)))
+        return _upload(tree, self._split)
 
     def put_shared(self, tree: Tree) -> Tree:
-        """Uploads arrays that every member reads, one copy per device."""
-        return _upload(tree, NamedSharding(self.mesh, PartitionSpec()))
+        """Uploads arrays that every member reads, one copy per device; spread rows lie there."""
+        return jax.tree.map(
+            lambda one: one if shared_rows.is_spread(one) else _upload(one, self._whole),
+            tree,
+            is_leaf=shared_rows.is_spread,
+        )
+
+    def put_tables(self, tree: Tree) -> Any:
+        """Uploads tables [N, ...] that every member reads, all rows or its part to each shard."""
+        if not self.shares_rows:
+            return self.put_shared(tree)
+        return jax.tree.map(lambda a: shared_rows.spread(a, self._split, self.num_shards), tree)
 
 
 def _upload(tree: Tree, sharding: NamedSharding) -> Tree:
@@ -189,55 +214,6 @@ def _upload(tree: Tree, sharding: NamedSharding) -> Tree:
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
     return jax.tree.map(upload, tree)
-
-
-def _download(array: Array) -> np.ndarray:
-    if isinstance(array, jax.Array) and not array.is_fully_addressable:
-        return multihost_utils.process_allgather(array, tiled=True)
-    return np.asarray(array)
-
-
-@dataclasses.dataclass(frozen=True)
-class Slots:
-    """Places for members on devices: `num_shards` times `per_shard`, at least one per member.
-
-    Padding repeats member 0, a real member, so that no special values arise. Slots exist on
-    devices only; files and results hold the real members.
-    """
-
-    num_members: int
-    num_shards: int
-    per_shard: int
-
-    @property
-    def num_slots(self) -> int:
-        return self.num_shards * self.per_shard
-
-    def pad(self, tree: Tree) -> Tree:
-        """Arrays [members, ...] -> arrays [shards, members per shard, ...], on the host."""
-        index = np.zeros(self.num_slots, int)
-        index[: self.num_members] = np.arange(self.num_members)
-        shape = (self.num_shards, self.per_shard)
-
-        def pad_array(array):
-            array = np.asarray(array)[index]
-            return array.reshape(shape + array.shape[1:])
-
-        return jax.tree.map(pad_array, tree)
-
-    def unpad(self, tree: Tree) -> Tree:
-        """Arrays [shards, members per shard, ...] -> arrays [members, ...], on every host."""
-
-        def unpad_array(array):
-            array = _download(array)
-            return array.reshape((self.num_slots,) + array.shape[2:])[: self.num_members]
-
-        return jax.tree.map(unpad_array, tree)
-
-
-def stack(trees: Sequence[Tree]) -> Tree:
-    """Stacks the trees of several members along a new first axis, on the host."""
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def map_members(
@@ -299,17 +275,26 @@ def map_members(
         return jax.tree.map(lambda a: a[None], device_body(state, own, shared))
 
     if devices.strategy == "shard_map":
-        split, whole = PartitionSpec(MEMBER), PartitionSpec()
+        body = _on_shards(body, devices)
+    return jax.jit(body, donate_argnums=donated)
+
+
+def _on_shards(body: MemberFunction, devices: Devices) -> MemberFunction:
+    """Spreads a function of one shard over all of them."""
+    split = PartitionSpec(MEMBER)
+
+    def spread(states, arguments, shared):
         # check_vma=False: carries of scans inside fn may start from constants, which are not
         # marked as varying over the devices. Devices that share batches agree on all results.
-        body = jax.shard_map(
+        return jax.shard_map(
             body,
             mesh=devices.mesh,
-            in_specs=(split, split, whole),
+            in_specs=(split, split, shared_rows.specs(shared)),
             out_specs=split,
             check_vma=False,
-        )
-    return jax.jit(body, donate_argnums=donated)
+        )(states, arguments, shared)
+
+    return spread
 
 
 class Program:

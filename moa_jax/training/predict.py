@@ -22,7 +22,8 @@ from moa_jax.training.layout import even_groups
 from moa_jax.training.log_odds import MemberSpread
 from moa_jax.training.members import Blocks, Member, MemberId, num_batches, stacked_tables
 from moa_jax.training.metrics import mean_log_loss
-from moa_jax.training.parallel import MEMORY_SHARE, Devices, Program, Slots, stack
+from moa_jax.training.parallel import MEMORY_SHARE, Devices, Program
+from moa_jax.training.slots import Slots, stack
 from moa_jax.training.stage import Forward
 from moa_jax.training.trees import (
     Finished,
@@ -227,7 +228,8 @@ class Predictor(MemberPredictor):
         self, inputs: SharedArrays, rows: Callable[[Sequence[int]], np.ndarray], steps: int
     ) -> Iterator[tuple[Sequence[int], Any]]:
         """Yields what `MemberPredictor` does, or another program's output in its place."""
-        shared = self.devices.put_shared(PredictionShared(inputs, np.int32(steps)))
+        steps_there = self.devices.put_shared(np.int32(steps))
+        shared = PredictionShared(self.devices.put_tables(inputs), steps_there)
         for group in self.groups:
             member = self._resident or self._load(group)
             slots = self._slots(group)

@@ -55,6 +55,16 @@ class Shared(NamedTuple):
         """
         return mask if self.known is None else mask[..., None] & self.known[rows]
 
+    def known_cells(self, rows: Array, mask: Array) -> Array:
+        """Returns the number of known cells of the real rows of each batch, [steps].
+
+        Args:
+          rows: [steps, batch] positions of rows.
+          mask: [steps, batch], true for real ones.
+        """
+        assert self.known is not None
+        return (self.known.sum(1)[rows] * mask).sum(1)
+
 
 class Own(NamedTuple):
     """What is a member's own in every program.

@@ -1,0 +1,61 @@
+"""Slots: the places of members on devices, and how their arrays come there and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from moa_jax.training.trees import Array, Tree
+
+
+@dataclasses.dataclass(frozen=True)
+class Slots:
+    """Places for members on devices: `num_shards` times `per_shard`, at least one per member.
+
+    Padding repeats member 0, a real member, so that no special values arise. Slots exist on
+    devices only; files and results hold the real members.
+    """
+
+    num_members: int
+    num_shards: int
+    per_shard: int
+
+    @property
+    def num_slots(self) -> int:
+        return self.num_shards * self.per_shard
+
+    def pad(self, tree: Tree) -> Tree:
+        """Arrays [members, ...] -> arrays [shards, members per shard, ...], on the host."""
+        index = np.zeros(self.num_slots, int)
+        index[: self.num_members] = np.arange(self.num_members)
+        shape = (self.num_shards, self.per_shard)
+
+        def pad_array(array):
+            array = np.asarray(array)[index]
+            return array.reshape(shape + array.shape[1:])
+
+        return jax.tree.map(pad_array, tree)
+
+    def unpad(self, tree: Tree) -> Tree:
+        """Arrays [shards, members per shard, ...] -> arrays [members, ...], on every host."""
+
+        def unpad_array(array):
+            array = _download(array)
+            return array.reshape((self.num_slots,) + array.shape[2:])[: self.num_members]
+
+        return jax.tree.map(unpad_array, tree)
+
+
+def stack(trees: Sequence[Tree]) -> Tree:
+    """Stacks the trees of several members along a new first axis, on the host."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+
+def _download(array: Array) -> np.ndarray:
+    if isinstance(array, jax.Array) and not array.is_fully_addressable:
+        return multihost_utils.process_allgather(array, tiled=True)
+    return np.asarray(array)
