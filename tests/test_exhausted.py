@@ -118,6 +118,7 @@ def test_other_errors_of_the_device_are_kept(run, monkeypatch):
         (1, 4, 1, True, False, r"models\.net\.remat: .* true, in another --workdir, needs less"),
         (1, 4, 1, True, True, "one member on each; .*MEM_FRACTION"),
         (1, 1, 1, False, None, "one member on each; .*MEM_FRACTION"),
+        (2, 1, 2, False, None, r"parallel\.rows: .* on each of 2 devices; sharded needs less"),
     ],
 )
 def test_the_field_is_one_that_lowers_it(shards, per_member, at_once, shares, remat, expected):

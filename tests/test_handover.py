@@ -136,6 +136,9 @@ class Seen:
     def transform(self, values):
         return values
 
+    def width(self, shape):
+        return shape[1]
+
 
 def test_what_is_fitted_on_training_rows_alone_does_not_know_test_rows(rows):
     class Both:

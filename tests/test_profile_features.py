@@ -11,7 +11,7 @@ from moa_jax.data import simulate
 from moa_jax.features.selection import VarianceSelection
 from moa_jax.features.standard_scale import StandardScale
 from moa_jax.features.umap_joint import JointUmapEmbedding
-from moa_jax.recipes import profile
+from moa_jax.recipes import profile, profile_features
 from moa_jax.recipes.features import Passage, known_of
 from moa_jax.recipes.profile_features import ProfileFeatures
 from moa_jax.recipes.simple_nn import Config
@@ -157,6 +157,55 @@ def test_inputs_are_arranged_block_by_block(many):
     assert max(seen) == (64, 64) and len(seen) == 2 * -(-len(many) // 64)
     np.testing.assert_array_equal(table[:, 1, -1], many.cp_time)
     np.testing.assert_array_equal(table[:, 0], table[:, 1])
+
+
+def test_many_columns_are_not_kept_beside_the_table(many, monkeypatch):
+    arrange = lambda rows, columns, predicted: columns  # noqa: E731
+    features = dataclasses.replace(FEATURES, arrange=arrange, profile=Doubled())
+    fitted = [{"scale": StandardScale().fit(many.features[start:])} for start in (0, 9)]
+    stored, passage = systems.Stored([(), ()], lambda stage: fitted), Passage(many)
+    kept = features.table(passage, "scored", stored)
+    monkeypatch.setattr(profile_features, "KEPT_BYTES", many.features.size)
+    for stage in ("scored", "stacked"):
+        passage = Passage(many)
+        tracemalloc.start()
+        table = dataclasses.replace(features, profile_of="scored").table(passage, stage, stored)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        np.testing.assert_array_equal(table, kept)
+        assert peak < 1.3 * table.nbytes, "another table of all rows was there"
+    # Of what looks at all rows together there is no block.
+    fitted[1] = {"scale": Together()}
+    assert features.table(Passage(many), "scored", stored)[:, 1, :40].max() == len(many) - 1
+
+
+def test_what_is_fitted_last_is_not_applied(data):
+    applied = []
+
+    class Watched(StandardScale):
+        def transform(self, values):
+            applied.append(len(values))
+            return super().transform(values)
+
+    class Chain:
+        def columns(self, values, num_genes, steps):
+            first = steps("first", Watched, values)
+            again = steps("second", Watched, steps("first", Watched, values)[:, :3])
+            return steps.derive(["sum"], lambda a: applied.append(len(a)), first[:, :3] + again)
+
+    found = profile.fit(Chain(), data, data.test)
+    rows = len(data) + len(data.test)
+    # What a row would become tells which one is the last.
+    assert [*found] == ["first", "second"] and applied == [1, rows, rows]
+    values = np.concatenate([data.features, data.test.features])
+    expected = StandardScale().fit(StandardScale().fit(values).transform(values)[:, :3])
+    np.testing.assert_array_equal(found["second"].mean_, expected.mean_)
+
+    class Nothing:
+        def columns(self, values, num_genes, steps):
+            return values
+
+    assert profile.fit(Nothing(), data, None) == {}
 
 
 def test_what_looks_at_all_rows_gets_them_together(many):

@@ -5,6 +5,7 @@ import gzip
 import io
 import itertools
 import shutil
+import weakref
 import zipfile
 
 import numpy as np
@@ -207,6 +208,35 @@ def test_memory_of_parquet_does_not_grow_with_its_row_group(tmp_path):
 
     # Pages fill up to a fixed size; held whole, the larger row group takes 2.3 times as much.
     assert most_held(600_000) < 1.8 * most_held(150_000)
+
+
+def test_blocks_are_stacked_without_a_second_table():
+    class Watched(list):
+        def pop(self):
+            seen.append(sum(one() is not None for one in alive))
+            return super().pop()
+
+    blocks, seen = Watched(np.full((rows, 5), float(rows)) for rows in (4, 3, 4, 1)), []
+    alive, expected = [weakref.ref(block) for block in blocks], np.concatenate(blocks)
+    np.testing.assert_array_equal(tables._stacked(blocks), expected)
+    # Each block is gone before the one after the next is looked at.
+    assert seen == [4, 4, 3, 2] and not any(one() is not None for one in alive)
+
+
+def test_rows_that_follow_one_another_are_not_copied(tmp_path):
+    write(tmp_path, frames())
+    data = tables.load(tmp_path)
+    positions = np.arange(len(data))
+    for rows in (positions, positions[1:4], positions[2:3], slice(1, 3)):
+        taken = data.take(rows)
+        assert np.shares_memory(taken.features, data.features)
+        np.testing.assert_array_equal(taken.features, data.features.copy()[rows])
+        assert taken.ids.tolist() == data.ids[rows].tolist()
+    for rows in (positions[::-1], positions[::2], positions[[1, 1]], positions - 2, positions > 0):
+        taken = data.take(rows)
+        assert not np.shares_memory(taken.features, data.features)
+        np.testing.assert_array_equal(taken.features, data.features[rows])
+    assert len(data.take(positions[:0])) == 0
 
 
 def test_repeated_ids_are_found_across_parts(tmp_path):

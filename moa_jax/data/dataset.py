@@ -79,6 +79,15 @@ class Levels:
         return np.int64 if whole else np.float64
 
 
+def _run(rows: np.ndarray | slice) -> np.ndarray | slice:
+    """Returns positions that follow one another as a slice, which copies nothing."""
+    if isinstance(rows, slice) or rows.dtype.kind != "i" or not len(rows) or rows[0] < 0:
+        return rows
+    first = int(rows[0])
+    follow = rows[-1] - first == len(rows) - 1 and (np.diff(rows) == 1).all()
+    return slice(first, first + len(rows)) if follow else rows
+
+
 # Columns of the treatment that have levels beside `cp_type`.
 LEVELLED = ("cp_time", "cp_dose")
 
@@ -194,7 +203,11 @@ class Dataset:
         return self.features[:, len(self.genes) :]
 
     def take(self, rows: np.ndarray | slice) -> Dataset:
-        """Returns the rows at the given positions, without test rows and submission."""
+        """Returns the rows at the given positions, without test rows and submission.
+
+        Of rows that follow one another the arrays are views.
+        """
+        rows = _run(rows)
 
         def targets(of: Targets | None) -> Targets | None:
             return None if of is None else of.take(rows)

@@ -150,16 +150,32 @@ def read_features(
     largest: float = np.inf,
 ) -> Dataset:
     """Reads a whole features file; arguments and errors as for `stream`."""
-    parts, held = [], 0
+    parts, blocks, held = [], [], 0
     for part in stream(file, genes, cells, levels, prefixes=prefixes, largest=largest):
-        parts.append(part)
         memory.check_held(Path(file), held := held + part.features.nbytes)
+        blocks.append(part.features)
+        parts.append(dataclasses.replace(part, features=part.features[:0].copy()))
     stacked: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("ids", "features", "cp_time", "cp_dose", "is_control", "drug_id")
+        for name in ("ids", "cp_time", "cp_dose", "is_control", "drug_id")
         if getattr(parts[0], name) is not None
     }
-    return dataclasses.replace(parts[0], **stacked)
+    return dataclasses.replace(parts[0], features=_stacked(blocks), **stacked)
+
+
+def _stacked(blocks: list[np.ndarray]) -> np.ndarray:
+    """Returns the rows of blocks in one array, and takes each out of the list that is there.
+
+    So there is one table of all rows, and not two: memory is taken as rows are written.
+    """
+    stacked = np.empty((sum(map(len, blocks)), blocks[0].shape[1]), blocks[0].dtype)
+    start = 0
+    blocks.reverse()
+    while blocks:
+        block = blocks.pop()
+        stacked[start : start + len(block)] = block
+        start += len(block)
+    return stacked
 
 
 def stream(

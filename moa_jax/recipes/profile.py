@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
@@ -65,11 +66,17 @@ class Steps:
           values: [N, columns], the rows to transform; it is fitted on them too.
           on_train_alone: fit on training rows without the test rows beside them.
         """
+        self.fit(name, new, values, on_train_alone)
+        return self.fitted[name].transform(values)
+
+    def fit(
+        self, name: str, new: Callable[[], ColumnTransform], values: np.ndarray, alone: bool
+    ) -> None:
+        """Fits the transform where it is first used; the arguments are those of a call."""
         if name not in self.fitted:
             if self._complete:
                 raise KeyError(name)
-            self.fitted[name] = new().fit(values[: self.num_train] if on_train_alone else values)
-        return self.fitted[name].transform(values)
+            self.fitted[name] = new().fit(values[: self.num_train] if alone else values)
 
     def derive(
         self, names: Sequence[str], function: Callable[[np.ndarray], np.ndarray], values: np.ndarray
@@ -85,12 +92,17 @@ class Steps:
 
 
 class Widths(Steps):
-    """Stands in for transforms that are not fitted: zeros, as wide as what they would make."""
+    """Stands in for transforms that are not fitted: zeros, as wide as what they would make.
+
+    Attributes:
+      names: the transforms, in the order of their first use.
+    """
 
     def __init__(self, num_train: int, num_test: int):
         """They would be fitted on so many training rows, and on so many test rows beside them."""
         super().__init__(num_train)
         self.num_rows = num_train + num_test
+        self.names: dict[str, None] = {}
 
     def __call__(
         self,
@@ -99,6 +111,7 @@ class Widths(Steps):
         values: np.ndarray,
         on_train_alone: bool = False,
     ) -> np.ndarray:
+        self.names.setdefault(name)
         rows = self.num_train if on_train_alone else self.num_rows
         return np.zeros((len(values), new().width((rows, values.shape[1]))))
 
@@ -110,12 +123,41 @@ def outline(profile: Profile, rows: Dataset, num_train: int, num_test: int) -> n
 
 def fit(profile: Profile, train: Dataset, test: Dataset | None) -> dict[str, Transform]:
     """Returns the transforms of a profile, fitted on training rows and, if given, test rows."""
-    steps = Steps(len(train))
+    asked = Widths(len(train), len(test or ()))
+    profile.columns(train.features[:1], len(train.genes), asked)
+    if not asked.names:
+        return {}
+    steps = _Fitting(len(train), [*asked.names][-1])
     values = train.features
     if test is not None:
         values = np.concatenate([values, test.features])
-    profile.columns(values, len(train.genes), steps)
+    with contextlib.suppress(_AllFitted):
+        profile.columns(values, len(train.genes), steps)
     return steps.fitted
+
+
+class _AllFitted(Exception):
+    """What a profile makes of the last transform's columns nobody reads."""
+
+
+class _Fitting(Steps):
+    """Steps that end with the fit of the last transform: its columns are a table of all rows."""
+
+    def __init__(self, num_train: int, last: str):
+        super().__init__(num_train)
+        self._last = last
+
+    def __call__(
+        self,
+        name: str,
+        new: Callable[[], ColumnTransform],
+        values: np.ndarray,
+        on_train_alone: bool = False,
+    ) -> np.ndarray:
+        if name == self._last:
+            self.fit(name, new, values, on_train_alone)
+            raise _AllFitted
+        return super().__call__(name, new, values, on_train_alone)
 
 
 def apply(
@@ -127,7 +169,7 @@ def apply(
     in float64; a transform that looks at all rows together gets them together.
     """
     steps, num_genes = Steps(fitted=transforms), len(rows.genes)
-    together = any(getattr(one, "looks_at_all_rows", False) for one in transforms.values())
+    together = looks_at_all_rows(transforms)
     made = np.empty((len(rows), 0), dtype)
     for block in [slice(None)] if together else blocks(len(rows)):
         columns = profile.columns(rows.features[block], num_genes, steps)
@@ -135,6 +177,11 @@ def apply(
             made = np.empty((len(rows), columns.shape[1]), dtype)
         made[block] = columns
     return made
+
+
+def looks_at_all_rows(transforms: Mapping[str, Transform]) -> bool:
+    """Tells whether what one of the transforms makes of a row depends on the rows beside it."""
+    return any(getattr(one, "looks_at_all_rows", False) for one in transforms.values())
 
 
 def blocks(num_rows: int) -> list[slice]:

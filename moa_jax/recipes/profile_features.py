@@ -23,6 +23,8 @@ from moa_jax.training.members import Member, MemberId
 PREDICTIONS = "predictions"
 # Marks go down from here, where no time or dose is.
 FIRST_MARK = -1e9
+# Columns of profiles, of all rows by all sets, that are kept for later stages.
+KEPT_BYTES = 2**30
 # From rows, their profile's columns and the columns made of earlier predictions, either of width 0
 # where the stage has none, to the network's inputs [N, F].
 Arrange = Callable[[Dataset, np.ndarray, np.ndarray], np.ndarray]
@@ -76,23 +78,16 @@ class ProfileFeatures(Features):
     def table(self, passage: Passage, stage: str, stored: Stored) -> np.ndarray:
         """Returns the inputs by every set, [N, sets, F]; narrower ones end in zeros."""
         dtype, rows = jnp.result_type(float), passage.rows
-        columns: Sequence[np.ndarray] | None = None
-        if self.profile is not None:
-            described, owner = self.profile, self.profile_of or stage
-            columns = passage.once(
-                f"profile of {owner}, {self.transforms}",
-                lambda: [profile.apply(described, fitted, rows, dtype) for fitted in stored(owner)],
-            )
+        columns = self._columns(passage, self.profile_of or stage, stored)
         every, table = stored(stage), np.zeros((len(rows), 0, 0), dtype)
         for number, fitted in enumerate(every):
-            predicted = own = np.zeros((len(rows), 0), dtype)
+            predicted = np.zeros((len(rows), 0), dtype)
             if self.predictions_of is not None:
                 earlier = passage.predictions[self.predictions_of]
                 predicted = fitted[PREDICTIONS].transform(earlier.without(stored.blocks[number]))
-            if columns is not None:
-                own = columns[number]
             for block in profile.blocks(len(rows)):
-                inputs = self.arrange(rows.take(block), own[block], predicted[block])
+                own = columns(number, block)
+                inputs = self.arrange(rows.take(block), own, predicted[block])
                 # A fold may leave out more columns of little variance than another.
                 if inputs.shape[1] > table.shape[2]:
                     narrower = table
@@ -100,6 +95,28 @@ class ProfileFeatures(Features):
                     table[:, : narrower.shape[1], : narrower.shape[2]] = narrower
                 table[block, number, : inputs.shape[1]] = inputs
         return table
+
+    def _columns(
+        self, passage: Passage, owner: str, stored: Stored
+    ) -> Callable[[int, slice], np.ndarray]:
+        """Returns what gives the profile's columns by a set, for a block of rows.
+
+        Those that later stages read too are kept, unless they are many: then they are made anew.
+        """
+        described, rows, dtype = self.profile, passage.rows, jnp.result_type(float)
+        if described is None:
+            return lambda number, block: np.zeros((len(rows.ids[block]), 0), dtype)
+        sets = stored(owner)
+        size = len(sets) * rows.features.size * np.dtype(dtype).itemsize
+        if size > KEPT_BYTES and not any(map(profile.looks_at_all_rows, sets)):
+            return lambda number, block: profile.apply(
+                described, sets[number], rows.take(block), dtype
+            )
+        kept = passage.once(
+            f"profile of {owner}, {self.transforms}",
+            lambda: [profile.apply(described, fitted, rows, dtype) for fitted in sets],
+        )
+        return lambda number, block: kept[number][block]
 
     def member_data(
         self, stored: Sequence[Transforms], numbers: np.ndarray, train_rows: Sequence[np.ndarray]

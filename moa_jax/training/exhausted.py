@@ -42,8 +42,9 @@ def told(remedy: Callable[[], str]) -> Iterator[None]:
 def of_training(stage: Stage, settings: Settings, model: str, remat: bool | None) -> str:
     """Returns what to do about a stage that finds no room for its training.
 
-    Fewer members at once come first, then more devices for each, then computing activations twice.
-    None of them changes what is trained, as fewer rows in a batch would.
+    Fewer members at once come first, then more devices for each, then computing activations twice,
+    then a part of the tables' rows on each device. None of them changes what is trained, as fewer
+    rows in a batch would.
 
     Args:
       stage: the stage.
@@ -71,6 +72,11 @@ def of_training(stage: Stage, settings: Settings, model: str, remat: bool | None
         return (
             f"config.models.{model}.remat: {what}; true, in another --workdir, needs less memory "
             "and more time"
+        )
+    if devices.num_shards > 1 and not devices.shares_rows and not stage.forward.shares_batches:
+        return (
+            f"config.parallel.rows: {what} with one member and all tables on each of "
+            f"{devices.num_shards} devices; sharded needs less"
         )
     return f"{stage.name}: {what} with one member on each; {OTHER_MEANS}"
 
