@@ -2306,7 +2306,7 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/prediction.py",
-        "            with exhausted.told(remedy):\n",
+        "            with exhausted.told(functools.partial(remedy, chunk_rows)):\n",
         "            if remedy:\n",
         "test_exhausted.py::test_predicting_new_rows_without_memory_is_told",
     ),
