@@ -174,7 +174,7 @@ def validate(stage: Stage, axis_name: str | None = None) -> MemberFunction:
 
 
 def _keep_if(condition: jax.Array, new: Tree, old: Tree) -> Tree:
-    return jax.tree.map(lambda n, o: jnp.where(condition, n, o), new, old)
+    return jax.tree.map(lambda n, o: o if n is o else jnp.where(condition, n, o), new, old)
 
 
 def stage_programs(
@@ -196,7 +196,9 @@ def stage_programs(
         f"{stage.name}: initialise", initialise(definition), runs_once=True, donate=False
     )
     steps = train(definition, devices.batch_axis, inner, every_step)
-    train_all = program(f"{stage.name}: train", steps, runs_once=runs_once)
+    # Of wide dense networks the weights are most of what a step moves.
+    updating = devices.updating_in_place() if stage.forward.inner == "auto" else devices
+    train_all = program(f"{stage.name}: train", steps, devices=updating, runs_once=runs_once)
     validate_all = program(
         f"{stage.name}: validate",
         validate(definition, devices.batch_axis),

@@ -14,14 +14,13 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from moa_jax.errors import UserError
 from moa_jax.store import memory, processes
-from moa_jax.training import reuse, shared_rows
+from moa_jax.training import in_turn, reuse, shared_rows
 from moa_jax.training.identity import Unnamed, identity, kinds_of_nodes
 from moa_jax.training.precision import in_precision
 from moa_jax.training.trees import MemberFunction, Tree
@@ -126,6 +125,13 @@ class Devices:
     def sharing_rows(self) -> Devices:
         """Returns the same devices, each shard with a part of the tables' rows."""
         return dataclasses.replace(self, strategy="shard_map", shares_rows=True)
+
+    def updating_in_place(self) -> Devices:
+        """Returns the same devices, their compiler told to save copies of what a step updates."""
+        if self.devices[0].platform != "cpu":
+            return self
+        options = (*self.options, (in_turn.ASKS_FOR_READERS, True))
+        return dataclasses.replace(self, options=options)
 
     @property
     def num_shards(self) -> int:
@@ -234,7 +240,8 @@ def map_members(
         them one after another (convolutions, which `vmap` would turn into grouped ones).
       skip: for `inner='loop'`: members whose `skip(state)` holds are left as they are and cost
         nothing; their output is zero.
-      donate: let the new state take the old state's memory; the old one must not be used again.
+      donate: let the new state, of the same shapes, take the old state's memory; the old one must
+        not be used again.
 
     Returns:
       The same function, to be called or lowered, for `state` and `arguments` with leading axes
@@ -245,20 +252,9 @@ def map_members(
     if skip is not None and inner == "vmap":
         raise ValueError("skip needs inner='loop': a batched branch runs both sides")
 
-    def loop(states, arguments, shared):
-        def one(member):
-            state, own = member
-            if skip is None:
-                return fn(state, own, shared)
-            _, output = jax.eval_shape(fn, state, own, shared)
-            nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), output)
-            return jax.lax.cond(
-                skip(state), lambda: (state, nothing), lambda: fn(state, own, shared)
-            )
-
-        return jax.lax.map(one, (states, arguments))
-
-    device_body: MemberFunction = jax.vmap(fn, in_axes=(0, 0, None)) if inner == "vmap" else loop
+    device_body: MemberFunction = (
+        jax.vmap(fn, in_axes=(0, 0, None)) if inner == "vmap" else in_turn.loop(fn, skip, donate)
+    )
     donated = (0,) if donate else ()
 
     if devices.strategy == "pmap":
@@ -358,7 +354,7 @@ class Program:
                 if program is None:
                     start = time.monotonic()
                     lowered = self._mapped.lower(state, arguments, shared)
-                    program = lowered.compile(self._compiler_options)
+                    program = in_turn.compiled(lowered, self._compiler_options)
                     slots = leaves[0].shape[0] * leaves[0].shape[1]
                     seconds = time.monotonic() - start
                     self.compile_seconds += seconds

@@ -1,0 +1,84 @@
+"""Members of a device one after another: states updated in place, branches without copies."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from moa_jax.training import in_turn
+from moa_jax.training.parallel import Devices, map_members
+
+MEMBERS, WIDTH = 3, 64
+
+
+def fn(state, own, shared):
+    """A step that updates `w`, hands `kept` on, and says how large `w` was."""
+    product = jnp.tanh(shared @ (state["w"] * own))
+    return {**state, "w": state["w"] + product.mean(0)}, {"norm": jnp.sum(product**2)}
+
+
+def arguments():
+    draw = np.random.default_rng(0).normal
+    states = {name: draw(size=(MEMBERS, WIDTH, WIDTH)).astype(np.float32) for name in ("w", "kept")}
+    states["stopped"] = np.arange(MEMBERS) == 1
+    shared = draw(size=(5, WIDTH)).astype(np.float32)
+    return states, np.float32([0.5, 1, 2]), shared
+
+
+@pytest.mark.usefixtures("optimised")
+@pytest.mark.parametrize("skip", [None, lambda state: state["stopped"]])
+def test_updated_in_place_members_have_the_same_bits(skip):
+    states, own, shared = arguments()
+    found, expected = (
+        jax.jit(in_turn.loop(fn, skip, in_place))(states, own, shared) for in_place in (True, False)
+    )
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    changed = [(found[0]["w"][i] != states["w"][i]).any() for i in range(MEMBERS)]
+    assert changed == [True, skip is None, True]
+    np.testing.assert_array_equal(found[0]["kept"], states["kept"])
+
+
+def test_neither_states_nor_what_is_handed_on_are_copied_as_a_whole():
+    devices = Devices.available("vmap")
+    states, own, shared = arguments()
+    states, own = devices.put_members(jax.tree.map(lambda a: a[None], (states, own)))
+    mapped = map_members(fn, devices, inner="loop", skip=lambda state: state["stopped"])
+    compiled = mapped.lower(states, own, devices.put_shared(shared)).compile()
+    # Of one member the old weights and the new ones, and their product.
+    assert compiled.memory_analysis().temp_size_in_bytes < 4 * WIDTH * WIDTH * 4
+    of_kept = f"f32[{WIDTH},{WIDTH}]"
+    branches = [line for line in compiled.as_text().splitlines() if " conditional(" in line]
+    assert [line.partition(" conditional(")[0].count(of_kept) for line in branches] == [1]
+
+
+def test_a_step_has_no_copy_of_the_weights_that_it_updates():
+    def steps(state, own, shared):
+        def step(_, weights):
+            first, last = weights
+            gradients = jax.grad(lambda w: jnp.tanh(jnp.tanh(shared @ w[0]) @ w[1]).sum())(weights)
+            return first - own * gradients[0], last - own * gradients[1]
+
+        return jax.lax.fori_loop(0, 3, step, state), ()
+
+    devices = Devices.available("vmap")
+    draw = np.random.default_rng(0).normal
+    state = (draw(size=(1, 1, WIDTH, WIDTH)).astype(np.float32),) * 2
+    state, own = devices.put_members((state, np.ones((1, 1), np.float32)))
+    shared = devices.put_shared(draw(size=(5, WIDTH)).astype(np.float32))
+    lowered = map_members(steps, devices, inner="loop").lower(state, own, shared)
+    told = dict(devices.updating_in_place().options)
+    copies = [
+        in_turn.compiled(lowered, options).as_text().count(f"f32[{WIDTH},{WIDTH}]{{1,0}} copy(")
+        for options in (None, told)
+    ]
+    assert copies[0] > copies[1] == 0
+
+
+def test_options_of_a_compiler_that_does_not_know_them(monkeypatch):
+    monkeypatch.setattr(in_turn, "ASKS_FOR_READERS", "xla_cpu_of_another_time")
+    lowered = jax.jit(lambda x: x + 1).lower(1)
+    options = dict(Devices.available("vmap").updating_in_place().options)
+    assert options == {"xla_cpu_of_another_time": True}
+    assert in_turn.compiled(lowered, options)(1) == 2
+    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_cpu_of_no_time"):
+        in_turn.compiled(lowered, {**options, "xla_cpu_of_no_time": True})
