@@ -167,6 +167,49 @@ ENTRY %main (x: f32[4,8], y: f32[8,2]) -> f32[4,2] {
     assert found == (4 * (32 + 16 + 8), 1, {"tf32": 2 * 4 * 8 * 2})
 
 
+SLICES = """
+%fused (p0: bf16[6,9], p1: f32[6,4], p2: f32[6,3], p3: f32[6], p4: f32[90,9]) -> f32[6,5] {
+  %p0 = bf16[6,9]{1,0} parameter(0)
+  %wide = f32[6,9]{1,0} convert(%p0)
+  %p1 = f32[6,4]{1,0} parameter(1)
+  %p2 = f32[6,3]{1,0} parameter(2)
+  %joined = f32[6,7]{1,0} concatenate(%p1, %p2), dimensions={1}
+  %p3 = f32[6]{0} parameter(3)
+  %spread = f32[6,9]{1,0} broadcast(%p3), dimensions={0}
+  %p4 = f32[90,9]{1,0} parameter(4)
+  %rows = s32[6]{0} constant({...})
+  %chosen = f32[6,1,9]{2,1,0} gather(%p4, %rows), slice_sizes={1,9}
+  %flat = f32[6,9]{1,0} bitcast(%chosen)
+  %more = f32[6,9]{1,0} add(%flat, %spread)
+  %sum = f32[6,9]{1,0} add(%wide, %more)
+  %part = f32[6,5]{1,0} slice(%sum), slice={[0:6], [4:9]}
+  %other = f32[6,5]{1,0} slice(%joined), slice={[0:6], AXIS}
+  ROOT %out = f32[6,5]{1,0} multiply(%part, %other)
+}
+
+ENTRY %main (a: bf16[6,9], b: f32[6,4], c: f32[6,3], d: f32[6], e: f32[90,9]) -> f32[6,5] {
+  %a = bf16[6,9]{1,0} parameter(0)
+  %b = f32[6,4]{1,0} parameter(1)
+  %c = f32[6,3]{1,0} parameter(2)
+  %d = f32[6]{0} parameter(3)
+  %e = f32[90,9]{1,0} parameter(4)
+  ROOT %out = f32[6,5]{1,0} fusion(%a, %b, %c, %d, %e), kind=kLoop, calls=%fused
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("axis", "first", "second"),
+    [("[2:7]", 2, 3), ("[0:5]", 4, 1), ("[4:7:2]", 0, 3)],
+)
+def test_of_what_is_cut_only_the_slices_are_read(axis, first, second):
+    """Through what is computed before them, by columns; of gathered rows by their number."""
+    found = traffic.of_program(hlo.parse(SLICES.replace("AXIS", axis)))
+    columns = 5 * 2 + 5 * 4 + 4 * first + 4 * second + 4 + 5 * 4
+    assert found.num_bytes == 6 * columns
+    assert found.kernels == 1
+
+
 def test_other_texts_are_refused():
     with pytest.raises(ValueError, match="no ENTRY"):
         hlo.parse("HloModule empty\n")

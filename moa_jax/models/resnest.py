@@ -16,6 +16,7 @@ import numpy as np
 
 from moa_jax.models.convolution import Convolution
 from moa_jax.models.layers import BatchNorm, ImageHead, parameter_dtype, torch_uniform
+from moa_jax.models.rectified import max_pool, relu
 from moa_jax.models.types import Dtype
 
 _BASE_WIDTH, _EXPANSION = 64, 4
@@ -162,7 +163,7 @@ class Bottleneck(nn.Module):
         if self.stride > 1 and not self.avd_first:
             x = smoothing_pool(x, self.stride)
         x = normalise(_conv(outputs, self.dtype, "conv3")(x), "bn3")
-        return nn.relu(x + shortcut)
+        return relu(x + shortcut)
 
 
 class ResNeSt(nn.Module):
@@ -219,7 +220,7 @@ class ResNeSt(nn.Module):
             norm = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=f"stem_bn{number}")
             x = nn.relu(norm(x, mask, train))
         self.sow("intermediates", "stem", x)
-        x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        x = max_pool(x)
         self.sow("intermediates", "maxpool", x)
 
         bottleneck = nn.remat(Bottleneck) if self.remat else Bottleneck

@@ -10,7 +10,7 @@ import collections
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from moa_jax.plan import products
+from moa_jax.plan import products, reads
 from moa_jax.plan.hlo import Array, Computation, Instruction, Module
 
 # They name, regroup or reinterpret what lies in memory.
@@ -86,9 +86,8 @@ class _Counter:
             return self.of(one.named("calls"))
         if opcode == "fusion":
             body = self._computations[one.named("calls")]
-            reads = own.operands(one)
             flops = together([_products(body, inner) for inner in body.instructions.values()]).flops
-            return Traffic(_of_fusion(body, one, reads), 1, flops)
+            return Traffic(_of_fusion(body, one, own.operands(one)), 1, flops)
         return Traffic(_moved(own, one), 1, _products(own, one).flops)
 
     def _trips(self, loop: Instruction) -> int:
@@ -111,20 +110,20 @@ def _products(own: Computation, one: Instruction) -> Traffic:
 
 def _moved(own: Computation, one: Instruction) -> int:
     """Returns the bytes that an instruction outside a fusion reads and writes."""
-    reads = [operand.num_bytes for operand in own.operands(one)]
+    read = [operand.num_bytes for operand in own.operands(one)]
     if one.opcode in _SLICES:
         return 2 * one.num_bytes
     if one.opcode == "dynamic-update-slice":
-        return 2 * reads[1]
+        return 2 * read[1]
     if one.opcode == "scatter":
-        return 2 * reads[-1] + reads[1]
+        return 2 * read[-1] + read[1]
     if one.opcode == "copy-start":
-        return reads[0] + one.outputs[0].num_bytes
+        return read[0] + one.outputs[0].num_bytes
     if one.opcode.endswith("-start"):
-        return 2 * sum(reads)
+        return 2 * sum(read)
     if products.library(one):
-        return sum(reads) + sum(array.num_bytes for array in _without_workspace(one))
-    return sum(reads) + one.num_bytes
+        return sum(read) + sum(array.num_bytes for array in _without_workspace(one))
+    return sum(read) + one.num_bytes
 
 
 def _without_workspace(one: Instruction) -> Sequence[Array]:
@@ -132,28 +131,8 @@ def _without_workspace(one: Instruction) -> Sequence[Array]:
     return [a for a in one.outputs if len(one.outputs) == 1 or a.dtype not in ("u8", "s8")]
 
 
-def _of_fusion(body: Computation, fusion: Instruction, reads: Sequence[Instruction]) -> int:
+def _of_fusion(body: Computation, fusion: Instruction, operands: Sequence[Instruction]) -> int:
     """Returns the bytes that a fusion reads and writes; between its instructions there are none."""
-    users = collections.defaultdict[str, list[tuple[Instruction, int]]](list)
-    for one in body.instructions.values():
-        for place, operand in enumerate(one.operands):
-            users[operand].append((one, place))
-
-    def read(name: str) -> int | None:
-        """Bytes of a parameter that are read; None for all of them."""
-        total = 0
-        for user, place in users[name]:
-            part: int | None = None
-            if user.opcode == "bitcast":
-                part = read(user.name)
-            elif user.opcode in _SLICES and place == 0:
-                part = user.num_bytes
-            elif user.opcode == "dynamic-update-slice" and place == 0:
-                part = 0  # written in place
-            if part is None:
-                return None
-            total += part
-        return total
 
     def written(one: Instruction) -> int:
         if one.opcode == "dynamic-update-slice":
@@ -163,9 +142,7 @@ def _of_fusion(body: Computation, fusion: Instruction, reads: Sequence[Instructi
         return one.num_bytes
 
     total = min(fusion.num_bytes, written(body.root))
-    for one in body.instructions.values():
-        if one.opcode == "parameter":
-            whole = reads[int(one.literal)].num_bytes
-            part = read(one.name)
-            total += whole if part is None else min(whole, part)
+    for name, size in reads.sizes(body).items():
+        one = body.instructions[name]
+        total += -(-operands[int(one.literal)].num_bytes * size // max(one.outputs[0].size, 1))
     return total
