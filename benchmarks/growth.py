@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import inference, machine, picture
+from benchmarks import finished, machine, picture
 from benchmarks.running import environment
 from moa_jax.errors import UserError
 from moa_jax.schema import suggestion
@@ -91,7 +91,7 @@ def main(only: Sequence[str], size: str, out: Path) -> int:
 def measured(axis: str, size: str) -> list[dict[str, Any]]:
     """Returns the points of an axis: its value, and seconds, bytes or an error by measure."""
     found = []
-    workdir = inference.trained("quickstart", size) if axis == "inference" else None
+    workdir = finished.trained("quickstart", size) if axis == "inference" else None
     for value in POINTS[size][axis]:
         print(f"{axis} {value}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as folder:
