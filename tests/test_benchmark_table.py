@@ -288,6 +288,10 @@ def test_growth_has_exponents_reasons_and_a_picture():
     assert "| rows | epoch | 10: 1 s | 100: 10 s | 1.00 |  |" in said
     assert "| rows | memory | 10: 7.63 MiB | 100: 7.63 MiB | 0.00 |  |" in said
     assert "rows 1,000: status 1: no" in said
+    grown = [{"value": n, "memory": 1e8 + 700 * n} for n in (10, 100, 500)]
+    said = list(growth.lines({**found, "axes": {"inference": grown, "rows": points}}))
+    assert "Memory of inference: 700 bytes for each row more." in said
+    assert "Memory of training: 0 bytes for each row more." in said
     drawn = picture.svg(axes)
     assert drawn.count('class="title"') == 6 and drawn.count("<polyline") == 12
     assert "transforms over features" in drawn and drawn.endswith("</svg>\n")
