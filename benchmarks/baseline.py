@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 
 from moa_jax import config as configuration
 from moa_jax.data.dataset import Dataset
-from moa_jax.engine import run
+from moa_jax.engine import loading
 from moa_jax.recipes import RECIPES
 from moa_jax.store import files
 from moa_jax.training.metrics import mean_log_loss
@@ -47,7 +47,7 @@ def main() -> None:
         print("| model | log loss | prior | logistic, C = 1 | logistic, best C | trees |")
         print("| --- | --- | --- | --- | --- | --- |")
         config = configuration.parse(files.read_json(workdir / "config.json")["config"], RECIPES)
-        dataset = run.load_data(config)
+        dataset = loading.load_data(config)
         rows = dataset.take(np.flatnonzero(~dataset.is_control))
         for name in config.models:
             metrics = files.read_json(workdir / name / "metrics.json")

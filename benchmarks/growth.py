@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import inference, machine, picture
+from benchmarks import finished, machine, picture
 from benchmarks.running import environment
 from moa_jax.errors import UserError
 from moa_jax.schema import suggestion
@@ -27,7 +27,7 @@ from moa_jax.store import files, memory
 Sizes = Mapping[str, int]
 BASES: dict[str, Sizes] = {
     "quick": {"rows": 600, "features": 100, "labels": 10, "members": 2, "hidden": 64},
-    "full": {"rows": 12_000, "features": 872, "labels": 206, "members": 5, "hidden": 512},
+    "full": {"rows": 3_000, "features": 872, "labels": 206, "members": 5, "hidden": 512},
 }
 POINTS: dict[str, dict[str, tuple[int, ...]]] = {
     "quick": {
@@ -36,10 +36,10 @@ POINTS: dict[str, dict[str, tuple[int, ...]]] = {
         "labels": (5, 20, 80),
         "members": (1, 3, 9),
         "devices": (1, 2, 4),
-        "inference": (500, 1_000, 2_000),
+        "inference": (1_000, 4_000, 16_000),
     },
     "full": {
-        "rows": (3_000, 6_000, 12_000, 24_000, 48_000, 96_000),
+        "rows": (3_000, 6_000, 12_000, 24_000, 96_000),
         "features": (200, 400, 900, 2_000, 5_000),
         "labels": (10, 30, 100, 300, 600),
         "members": (1, 2, 5, 10, 25, 50),
@@ -91,7 +91,7 @@ def main(only: Sequence[str], size: str, out: Path) -> int:
 def measured(axis: str, size: str) -> list[dict[str, Any]]:
     """Returns the points of an axis: its value, and seconds, bytes or an error by measure."""
     found = []
-    workdir = inference.trained("quickstart", size) if axis == "inference" else None
+    workdir = finished.trained("quickstart", size) if axis == "inference" else None
     for value in POINTS[size][axis]:
         print(f"{axis} {value}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as folder:
@@ -145,8 +145,21 @@ def measures(points: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float,
     return found
 
 
+def per_row(points: Sequence[Mapping[str, Any]]) -> float | None:
+    """Returns the bytes that a row more takes, the slope of a line; None of less than two points.
+
+    >>> per_row([{"value": n, "memory": 10**8 + 700 * n} for n in (10, 100, 1000)])
+    700.0
+    """
+    costs = measures(points).get("memory", [])
+    if len(costs) < 2:
+        return None
+    rows, held = np.array(costs, float).T
+    return round(float(np.polyfit(rows, held, 1)[0]), 1)
+
+
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the table of exponents in Markdown, and what it was made on."""
+    """Yields the table of exponents in Markdown, memory per row, and what it was made on."""
     yield "| over | of | smallest | largest | exponent | above linear |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for axis, points in found["axes"].items():
@@ -162,6 +175,10 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         for point in points:
             if "error" in point:
                 yield f"{axis} {point['value']:,}: {point['error']}"
+    for axis, what in (("rows", "training"), ("inference", "inference")):
+        slope = per_row(found["axes"].get(axis, ()))
+        if slope is not None:
+            yield f"Memory of {what}: {slope:,.0f} bytes for each row more."
     base = ", ".join(f"{name} {number:,}" for name, number in found["base"].items())
     about = found["machine"]
     yield f"Each from {base}; devices share {MEMBERS_OF_DEVICES} members."

@@ -66,7 +66,7 @@ def _training(rows: int, features: int, labels: int, members: int, hidden: int) 
 
 def inference(rows: int, workdir: Path, file: Path) -> dict[str, float]:
     """Returns the costs of a process that predicts so many new rows of a file by a finished run."""
-    from benchmarks.start import process
+    from benchmarks.running import process
     from moa_jax.data import tables
 
     _write(tables.sample_folder() / "test_features.csv.gz", rows, file)

@@ -1,78 +1,25 @@
 """New rows predicted by finished runs, each system's networks loaded once.
 
-A run of the size is trained first, on the embedded data and for no longer than its files take to be
-there: what its networks predict is worth nothing, how long they take is not changed by that. Work
-folders lie in `runs/benchmarks` and serve the next run of the same code.
+A run of the size is trained first, see `finished`, where no other row has done it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks import finished
 from benchmarks.row import Row, Side, Work
-from benchmarks.running import ROOT
-from benchmarks.start import process
 
 if TYPE_CHECKING:
     from moa_jax.data.dataset import Dataset
     from moa_jax.engine.prediction import LoadedEnsemble
 
 ROWS_PREDICTED = {"tiny": 20, "quick": 1_000, "full": 20_000}
-SHORT = {
-    "quickstart": (
-        "models.profile_nn.steps=(50,50)", "models.simple_nn_old.epochs=1", "explain.model=none",
-    ),
-    "three_stage_nn": tuple(
-        f"models.three_stage_nn.{stage}.epochs=1" for stage in ("nonscored", "scored", "stacked")
-    ),
-    "nn_tabnet": ("models.nn_tabnet.nonscored.epochs=1", "models.nn_tabnet.scored.epochs=1"),
-    "two_heads_resnet": (
-        "models.two_heads_resnet.epochs=1", "models.two_heads_resnet.loop_epochs=1",
-    ),
-    "deepinsight_efficientnet_b3": ("models.efficientnet_b3.epochs=1",),
-    "deepinsight_resnest": ("models.resnest_v1.epochs=1",),
-}  # fmt: skip
-TINY = {
-    "quickstart": (
-        "models.profile_nn.members=5", "models.profile_nn.folds=2", "models.simple_nn_old.folds=2",
-        "models.simple_nn_old.seeds=(0,)", "models.logistic.folds=2", "models.logistic.c=(0.01,)",
-        "models.trees.folds=2", "models.trees.rounds=(5,)",
-    ),
-    "two_heads_resnet": ("models.two_heads_resnet.folds=2",),
-    "deepinsight_efficientnet_b3": ("models.efficientnet_b3.resolution=33",),
-    "deepinsight_resnest": ("models.resnest_v1.resolution=33",),
-}  # fmt: skip
-# Of the quickstart, which has no smaller variant, and of all others.
-VARIANTS = {"tiny": ":smoke", "quick": ":smoke", "full": ":sample"}
-
-
-def configuration(name: str, size: str) -> list[str]:
-    """Returns the flags that describe a run."""
-    variant = "" if name == "quickstart" else VARIANTS[size]
-    fields = SHORT[name] + (TINY.get(name, ()) if size == "tiny" else ())
-    return [f"--config={name}{variant}", *(f"--config.{field}" for field in fields)]
-
-
-def trained(name: str, size: str) -> Path:
-    """Returns the work folder of a run, which is trained where this code has not done it yet."""
-    flags = configuration(name, size)
-    sources = sorted([*ROOT.glob("moa_jax/**/*.py"), *ROOT.glob("configs/*.py")])
-    content = b"".join(path.read_bytes() for path in sources) + repr(flags).encode()
-    digest = hashlib.sha256(content).hexdigest()[:12]
-    parent = ROOT / "runs" / "benchmarks"
-    workdir = parent / f"{name}-{size}-{digest}"
-    if not (workdir / "submission.csv").exists():
-        for old in parent.glob(f"{name}-{size}-*"):
-            shutil.rmtree(old)
-        process("-m", "moa_jax.launch", *flags, f"--workdir={workdir}")
-    return workdir
 
 
 @functools.lru_cache(1)
@@ -83,7 +30,7 @@ def loaded(name: str, size: str) -> tuple[LoadedEnsemble, Path]:
     from moa_jax.store import files
     from moa_jax.store.workdir import Workdir
 
-    folder = trained(name, size)
+    folder = finished.trained(name, size)
     config = configurations.parse(files.read_json(folder / "config.json")["config"], RECIPES)
     return LoadedEnsemble.load(config, Workdir(folder)), folder
 
@@ -139,7 +86,7 @@ ROWS = (
     _row("quickstart", "logistic", "the quickstart's logistic regression", True),
     *(
         _row(name, "", "all its networks, at the size for the embedded data", False)
-        for name in SHORT
+        for name in finished.SHORT
         if name != "quickstart"
     ),
 )

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from benchmarks.row import Row
 
 ROOT = Path(__file__).parents[1]
 LEFT_OUT = "left out, the time was over"
+# Of the time that is left, how many even shares one row may take, and how much of all at most.
+EVEN_SHARES, MOST = 6, 2 / 3
+# Processes that say how fast the machine is where time is short.
+RATED = 4
 
 
 def run(
@@ -28,38 +34,62 @@ def run(
 ) -> tuple[list[dict[str, Any]], list[dict[str, float]]]:
     """Returns what was measured of every row, in their order, and the machine's rates.
 
-    A group whose process ends leaves an error for its rows, not for those of other groups.
+    Where time is limited every group has its first row measured before any has its second, and a
+    process that has more to do waits meanwhile. A group whose process ends leaves an error for its
+    row, and another process has the others.
 
     Args:
       rows: what is measured.
       size: one of `SIZES`.
-      seconds: no row begins after so many, and none goes on; None for as long as it takes. A
-        group has twice its even share of what is left.
+      seconds: no row begins after so many, and none goes on; None for as long as it takes. A row
+        has at most two thirds of what is left, or six times its even share; a group that has not
+        ended one by then has no others.
       module: what the processes run.
     """
     end = None if seconds is None else time.monotonic() + seconds
     found: dict[str, dict[str, Any]] = {}
-    rates = []
-    groups = [(name, [*of]) for name, of in itertools.groupby(rows, lambda row: row.group)]
-    for number, (group, members) in enumerate(groups):
-        names = [row.name for row in members]
-        # Twice the even share of what is left: one slow group does not take all the time.
-        share = min(1.0, 2 / (len(groups) - number))
-        until = None if end is None else time.monotonic() + share * (end - time.monotonic())
-        print(f"{group}: {', '.join(names)}", file=sys.stderr, flush=True)
-        while names:
-            left = None if until is None else until - time.monotonic()
-            if left is not None and left <= 0:
-                break
-            said, error = _group(names, size, left, module)
-            rates += [one["rates"] for one in said if "rates" in one]
-            found |= {one["name"]: one for one in said if "name" in one}
-            names = [name for name in names if name not in found]
-            if not error:
-                break
-            if names:  # the row at which the process ended; the others get another one
-                found[names.pop(0)] = {"error": error}
+    rates: list[dict[str, float]] = []
+    order = list(_in_rounds(rows) if end is not None else rows)
+    last = {row.group: row.name for row in order}
+    processes: dict[str, _Process] = {}
+    slow: set[str] = set()
+    try:
+        for number, row in enumerate(order):
+            if row.group in slow:
+                continue
+            left = None if end is None else end - time.monotonic()
+            if left is not None:
+                if left <= 0:
+                    break
+                count = len(order) - number
+                left *= 1.0 if count == 1 else min(MOST, EVEN_SHARES / count)
+            start = time.monotonic()
+            print(f"{row.name} ...", end=" ", file=sys.stderr, flush=True)
+            if row.group not in processes:
+                processes[row.group] = _Process(module, size)
+            process = processes[row.group]
+            answer = process.ask(row.name, left)
+            if answer is None:
+                slow.add(row.group)
+            else:
+                found[row.name] = answer
+            print(f"{time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
+            is_last = row.name == last[row.group]
+            if is_last and process.is_running and (end is None or len(rates) < RATED):
+                rates += process.rates(end)
+            if is_last or answer is None or not process.is_running:
+                processes.pop(row.group).end()
+    finally:
+        for process in processes.values():
+            process.end()
     return [_described(row, found.get(row.name, {"left_out": LEFT_OUT})) for row in rows], rates
+
+
+def _in_rounds(rows: Sequence[Row]) -> Iterator[Row]:
+    """Yields every group's first row, then every group's second, and so on."""
+    groups = [list(of) for _, of in itertools.groupby(rows, lambda row: row.group)]
+    for turn in itertools.zip_longest(*groups):
+        yield from (row for row in turn if row is not None)
 
 
 def _described(row: Row, found: dict[str, Any]) -> dict[str, Any]:
@@ -67,37 +97,93 @@ def _described(row: Row, found: dict[str, Any]) -> dict[str, Any]:
     return empty | {"error": "", "left_out": ""} | found
 
 
-def _group(
-    names: Sequence[str], size: str, seconds: float | None, module: str
-) -> tuple[list[dict[str, Any]], str]:
-    """Returns the lines of a group's process, and how it ended if that was not its own doing."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "lines"
-        command = [
-            sys.executable, "-m", module, f"--rows={','.join(names)}", f"--size={size}",
-            f"--out={out}", *([f"--seconds={seconds:.1f}"] if seconds else []),
-        ]  # fmt: skip
-        error = ""
-        with subprocess.Popen(
-            command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+class _Process:
+    """A process that is asked for one row after another, and waits between them.
+
+    It reads names line by line and answers each by a line of JSON; at the end of its input it says
+    how fast the machine is.
+    """
+
+    def __init__(self, module: str, size: str):
+        self._talk: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self._process: Any = subprocess.Popen(
+            [sys.executable, "-m", module, f"--size={size}"],
+            env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._talk,
             text=True, start_new_session=True,
-        ) as process:  # fmt: skip
-            try:
-                _, talk = process.communicate(timeout=seconds)
-                if process.returncode:
-                    last = (talk.strip().splitlines() or [""])[-1]
-                    error = f"its process ended with status {process.returncode}: {last}"[:300]
-            except subprocess.TimeoutExpired:
-                pass
-            finally:
-                if process.poll() is None:  # with the processes that it has started
-                    os.killpg(process.pid, signal.SIGKILL)
-        text = out.read_text(encoding="utf-8") if out.exists() else ""
+        )  # fmt: skip
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def ask(self, name: str, seconds: float | None) -> dict[str, Any] | None:
+        """Returns what was measured of a row, an error where the process ended, None if too late.
+
+        Args:
+          name: of the row.
+          seconds: how long it may take; None for as long as it does.
+        """
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and why is told below
+            print(name, file=self._process.stdin, flush=True)
+        try:
+            return self._line(seconds)
+        except TimeoutError:
+            return None
+        except EOFError:
+            status = self._process.wait()
+            self._talk.seek(0)
+            last = (self._talk.read().strip().splitlines() or [""])[-1]
+            return {"error": f"its process ended with status {status}: {last}"[:300]}
+
+    def rates(self, end: float | None) -> list[dict[str, float]]:
+        """Returns what it says of the machine, if it does so in time."""
+        self._process.stdin.close()
+        try:
+            return [self._line(None if end is None else end - time.monotonic())["rates"]]
+        except (TimeoutError, EOFError):
+            return []
+
+    def _line(self, seconds: float | None) -> dict[str, Any]:
+        """Returns the next line that it writes.
+
+        Raises:
+          TimeoutError: none came so soon.
+          EOFError: it ended.
+        """
+        if not select.select([self._process.stdout], [], [], seconds and max(seconds, 0.0))[0]:
+            raise TimeoutError
+        line = self._process.stdout.readline()
         # A line that was being written when the process ended has no end.
-        return [json.loads(line) for line in text.splitlines(True) if line.endswith("\n")], error
+        if not line.endswith("\n"):
+            raise EOFError
+        return json.loads(line)
+
+    def end(self) -> None:
+        """Ends it, with the processes that it has started."""
+        if self.is_running:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._talk):
+            with contextlib.suppress(BrokenPipeError):  # a name that nobody has read
+                stream.close()
 
 
 def environment() -> dict[str, str]:
     """Returns the environment of the processes: this checkout's packages come first."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def process(*arguments: str, cache: Path | None = None) -> None:
+    """Runs Python to its end.
+
+    Raises:
+      RuntimeError: it failed; the last line that it said.
+    """
+    cached = {} if cache is None else {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+    done = subprocess.run(
+        [sys.executable, *arguments], env=environment() | cached, capture_output=True, text=True
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        raise RuntimeError(f"{' '.join(arguments)}: status {done.returncode}: {last}")

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from benchmarks.row import Peer, Row, Side
+from benchmarks.network_rows import Network
+from benchmarks.row import Peer, Side
 from moa_jax.recipes.simple_nn import Config
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Sizes(NamedTuple):
 CONFIG = Config()
 SIZES = {
     "tiny": Sizes(96, 9, 16, 5, 16),
-    "quick": Sizes(rows=1_024),
+    "quick": Sizes(rows=512),
     "full": Sizes(),
 }
 # The steps that are timed of several members are fewer.
@@ -89,19 +90,6 @@ def layer_shapes(sizes: Sizes) -> list[tuple[int, int]]:
 def flops(sizes: Sizes) -> int:
     """Returns the floating-point operations of the matrix products of a batch, forward."""
     return 2 * sizes.batch * sum(fan_in * fan_out for fan_in, fan_out in layer_shapes(sizes))
-
-
-def steps(count: int, size: str) -> Side:
-    return training(size, count).steps(flops(SIZES[size]))
-
-
-def epoch(size: str) -> Side:
-    return training(size, 1).epoch()
-
-
-def forward(size: str) -> Side:
-    ours = training(size, 1)
-    return ours.forward(np.arange(len(ours.stage.shared)), flops(SIZES[size]))
 
 
 class _TorchNetwork:
@@ -231,7 +219,7 @@ def torch_forward(size: str) -> Side:
     return Side(lambda: own.predict(0, len(own.x)), len(own.x))
 
 
-def _peers(count: int, validates: bool = False) -> dict[str, Peer]:
+def _peers(count: int, validates: bool) -> dict[str, Peer]:
     return {
         way: Peer(
             functools.partial(torch_steps, way, count, validates), ("torch",), "moa-jax[torch]"
@@ -240,19 +228,11 @@ def _peers(count: int, validates: bool = False) -> dict[str, Peer]:
     }
 
 
-ROWS = (
-    Row("simple_nn.step", "step of one member", "ms", functools.partial(steps, 1), _peers(1)),
-    Row("simple_nn.epoch", "epoch with validation", "s", epoch, _peers(1, True)),
-    Row(
-        "simple_nn.forward", "prediction by one member", "rows/s", forward,
-        {"PyTorch": Peer(torch_forward, ("torch",), "moa-jax[torch]")},
-    ),
-    Row(
-        "simple_nn.members_5", "step of one member, five at once", "ms",
-        functools.partial(steps, 5), _peers(5),
-    ),
-    Row(
-        "simple_nn.members_10", "step of one member, ten at once", "ms",
-        functools.partial(steps, 10), _peers(10),
-    ),
-)  # fmt: skip
+NETWORK = Network(
+    "simple_nn",
+    training,
+    lambda size: flops(SIZES[size]),
+    _peers,
+    {"PyTorch": Peer(torch_forward, ("torch",), "moa-jax[torch]")},
+)
+ROWS = (*NETWORK.of_one(), *NETWORK.of_several("members", "at once", (5, 10)))

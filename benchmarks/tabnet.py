@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.row import Peer, Row, Side
+from benchmarks.network_rows import Network
+from benchmarks.row import Peer, Side
 from moa_jax.recipes.nn_tabnet import TabNetConfig
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def data(sizes: Sizes) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.lru_cache(1)
-def training(size: str, count: int, inner: str) -> Training:
+def training(inner: str, size: str, count: int) -> Training:
     from benchmarks.training import Training, folds_of
 
     sizes = sizes_of(size, count)
@@ -100,19 +101,6 @@ def flops(sizes: Sizes) -> float:
     from benchmarks.training import forward_flops
 
     return forward_flops(network(CONFIG, sizes.outputs), [(sizes.batch, sizes.features)])
-
-
-def steps(count: int, inner: str, size: str) -> Side:
-    return training(size, count, inner).steps(flops(SIZES[size]))
-
-
-def epoch(size: str) -> Side:
-    return training(size, 1, "loop").epoch()
-
-
-def forward(size: str) -> Side:
-    ours = training(size, 1, "loop")
-    return ours.forward(np.arange(len(ours.stage.shared)), flops(SIZES[size]))
 
 
 def library_network(config: TabNetConfig, outputs: int, seed: int) -> TabNetRegressor:
@@ -211,30 +199,20 @@ def _peer(side: Callable[[str], Side]) -> Peer:
     return Peer(side, ("torch", "pytorch_tabnet"), "moa-jax[torch] pytorch-tabnet")
 
 
-def _peers(count: int, validates: bool = False) -> dict[str, Peer]:
+def _peers(count: int, validates: bool) -> dict[str, Peer]:
     return {way: _peer(functools.partial(their_steps, way, count, validates)) for way in WAYS}
 
 
+IN_TURN = Network(
+    "tabnet",
+    functools.partial(training, "loop"),
+    lambda size: flops(SIZES[size]),
+    _peers,
+    {"pytorch-tabnet": _peer(their_forward)},
+)
+STACKED = IN_TURN._replace(training=functools.partial(training, "vmap"))
 ROWS = (
-    Row(
-        "tabnet.step", "step of one member", "ms", functools.partial(steps, 1, "loop"),
-        _peers(1),
-    ),
-    Row("tabnet.epoch", "epoch with validation", "s", epoch, _peers(1, True)),
-    Row(
-        "tabnet.forward", "prediction by one member", "rows/s", forward,
-        {"pytorch-tabnet": _peer(their_forward)},
-    ),
-    Row(
-        "tabnet.members_5", "step of one member, five stacked", "ms",
-        functools.partial(steps, 5, "vmap"), _peers(5), quick=False,
-    ),
-    Row(
-        "tabnet.members_10", "step of one member, ten stacked", "ms",
-        functools.partial(steps, 10, "vmap"), _peers(10), quick=False,
-    ),
-    Row(
-        "tabnet.in_turn_10", "step of one member, ten in turn", "ms",
-        functools.partial(steps, 10, "loop"), _peers(10), quick=False,
-    ),
-)  # fmt: skip
+    *IN_TURN.of_one(),
+    *STACKED.of_several("members", "stacked", (5, 10), quick=False),
+    *IN_TURN.of_several("in_turn", "in turn", (10,), quick=False),
+)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.row import Peer, Row, Side
+from benchmarks.network_rows import Network
+from benchmarks.row import Peer, Side
 
 if TYPE_CHECKING:
     from benchmarks.training import Training
@@ -92,19 +94,6 @@ def flops(sizes: Sizes) -> float:
     return forward_flops(TwoHeads(sizes.targets), shapes)
 
 
-def steps(count: int, size: str) -> Side:
-    return training(size, count).steps(flops(SIZES[size]))
-
-
-def epoch(size: str) -> Side:
-    return training(size, 1).epoch()
-
-
-def forward(size: str) -> Side:
-    ours = training(size, 1)
-    return ours.forward(np.arange(len(ours.stage.shared)), flops(SIZES[size]))
-
-
 def keras_network(sizes: Sizes) -> Any:
     os.environ.setdefault("KERAS_BACKEND", "torch")
     from keras import Input, Model, Sequential, layers, losses, optimizers
@@ -162,24 +151,15 @@ def keras_forward(size: str) -> Side:
     return Side(lambda: model.predict(inputs, batch_size=sizes.batch, verbose=0), len(inputs[0]))
 
 
-def _keras(count: int, validates: bool = False) -> dict[str, Peer]:
-    side = functools.partial(keras_fit, count, validates)
+def _keras(side: Callable[[str], Side]) -> dict[str, Peer]:
     return {"Keras": Peer(side, ("keras",), "keras moa-jax[torch]")}
 
 
-ROWS = (
-    Row("two_heads.step", "step of one member", "ms", functools.partial(steps, 1), _keras(1)),
-    Row("two_heads.epoch", "epoch with validation", "s", epoch, _keras(1, True)),
-    Row(
-        "two_heads.forward", "prediction by one member", "rows/s", forward,
-        {"Keras": Peer(keras_forward, ("keras",), "keras moa-jax[torch]")},
-    ),
-    Row(
-        "two_heads.members_5", "step of one member, five at once", "ms",
-        functools.partial(steps, 5), _keras(5),
-    ),
-    Row(
-        "two_heads.members_10", "step of one member, ten at once", "ms",
-        functools.partial(steps, 10), _keras(10),
-    ),
-)  # fmt: skip
+NETWORK = Network(
+    "two_heads",
+    training,
+    lambda size: flops(SIZES[size]),
+    lambda count, validates: _keras(functools.partial(keras_fit, count, validates)),
+    _keras(keras_forward),
+)
+ROWS = (*NETWORK.of_one(), *NETWORK.of_several("members", "at once", (5, 10)))

@@ -1,39 +1,37 @@
-"""One process: some rows one after another, each a line of JSON as soon as it is known."""
+"""One process: rows as they are asked for, a name a line, each answered by a line of JSON."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
+import os
 import sys
 import time
 import warnings
-from pathlib import Path
 
 from benchmarks import machine, registry
-from benchmarks.timing import measured
+from benchmarks.timing import measured, processor
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", required=True, help="their names, separated by commas")
     parser.add_argument("--size", required=True)
-    parser.add_argument("--out", type=Path, required=True, help="lines of JSON go there")
-    parser.add_argument("--seconds", type=float, help="no row begins after so many")
     options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore")
-    end = time.monotonic() + options.seconds if options.seconds else None
+    # Both ends belong to what has asked: what libraries print, and processes that rows start, have
+    # neither.
+    asked, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
     known = registry.rows()
-    with open(options.out, "a", encoding="utf-8") as out:
-        for name in options.rows.split(","):
-            if end is not None and time.monotonic() >= end:
-                break
-            # What libraries print is none of the table's.
-            with contextlib.redirect_stdout(sys.stderr):
-                found = measured(known[name], options.size)
-            print(json.dumps(found), file=out, flush=True)
-        print(json.dumps({"rates": machine.rates()}), file=out, flush=True)
+    for name in iter(asked.readline, ""):
+        wall, work = time.perf_counter(), processor()
+        found = measured(known[name.strip()], options.size)
+        took = {"wall": time.perf_counter() - wall, "processor": processor() - work}
+        print(json.dumps({**found, "took": took}), file=answers, flush=True)
+    print(json.dumps({"rates": machine.rates()}), file=answers, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2373,9 +2373,15 @@ MUTATIONS = (
     ),
     Mutation(
         "../benchmarks/running.py",
-        "            if not error:\n",
-        "            if True:\n",
+        "            if is_last or answer is None or not process.is_running:\n",
+        "            if is_last or answer is None:\n",
         "test_benchmark_table.py::test_a_process_that_ends_costs_its_row_alone",
+    ),
+    Mutation(
+        "../benchmarks/running.py",
+        "list(_in_rounds(rows) if end is not None else rows)",
+        "list(rows)",
+        "test_benchmark_table.py::test_every_group_has_its_first_row_before_any_has_its_second",
     ),
     Mutation(
         "training/parallel.py",

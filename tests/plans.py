@@ -1,7 +1,7 @@
 """Holds the plan of a run's configuration against what the finished run recorded."""
 
 from moa_jax import config as configuration
-from moa_jax.engine import run
+from moa_jax.engine import loading
 from moa_jax.plan.outlines import outline
 from moa_jax.plan.topology import topology
 from moa_jax.recipes import RECIPES
@@ -15,7 +15,7 @@ def check(folder, selects=()):
     """Compares every stage; those in `selects` leave out columns that a plan cannot know of."""
     workdir = Workdir(folder)
     config = configuration.parse(workdir.read()["config"], RECIPES)
-    planned = outline(config, run.load_data(config), workdir, topology("cpu"))
+    planned = outline(config, loading.load_data(config), workdir, topology("cpu"))
     assert planned
     for stage, num_inputs, *_ in planned:
         recorded = files.read_json(folder / stage.name / "metrics.json")

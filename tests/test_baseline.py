@@ -16,7 +16,7 @@ from moa_jax import config as configuration
 from moa_jax.command import inference, repair
 from moa_jax.data import simulate
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Targets
-from moa_jax.engine import participation, run
+from moa_jax.engine import loading, participation, run
 from moa_jax.errors import UserError
 from moa_jax.learners import learner, trees
 from moa_jax.plan import report
@@ -109,7 +109,7 @@ def test_models_have_the_same_folds_as_networks(dataset):
 def test_models_of_a_configuration_compare(dataset, name, known):
     """Of any data: no field is set for compounds that are there or not."""
     made = importlib.import_module(f"moa_jax.configs.{name}").get_config()
-    config = run.settled(configuration.parse(made.to_dict(), RECIPES))
+    config = loading.settled(configuration.parse(made.to_dict(), RECIPES))
     data = dataset if known else dataclasses.replace(dataset, drug_id=None)
     run.check(config, data)
     assert run.unlike_splits(config, data).keys() == {"compounds" if known else "rows"}

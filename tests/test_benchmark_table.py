@@ -145,19 +145,18 @@ def early_exit(size):
 
 
 WORKER = """
-import json, os, sys
+import json, os, sys, time
 options = dict(word[2:].split("=", 1) for word in sys.argv[1:])
-with open(options["out"], "a") as out:
-    for name in options["rows"].split(","):
-        if name == "b.ends":
-            sys.exit("out of luck")
-        if name == "c.waits":
-            import time
-            time.sleep(60)
-        ours = {"wall": [1.0], "size": options["size"]}
-        print(json.dumps({"name": name, "ours": ours}), file=out)
-        out.flush()
-    print(json.dumps({"rates": {"copy": 1.0}}), file=out)
+for line in sys.stdin:
+    name = line.strip()
+    if name == "b.ends":
+        print("luck was there", file=sys.stderr)
+        sys.exit("out of luck")
+    if name.endswith(".waits"):
+        time.sleep(60)
+    ours = {"wall": [time.monotonic()], "size": options["size"], "process": os.getpid()}
+    print(json.dumps({"name": name, "ours": ours}), flush=True)
+print(json.dumps({"rates": {"copy": 1.0}}), flush=True)
 """
 
 
@@ -180,13 +179,28 @@ def test_a_process_that_ends_costs_its_row_alone(run):
     found, rates = run(("a.one", "b.first", "b.ends", "b.last"), None)
     assert len(rates) == 2
     for name in ("a.one", "b.first", "b.last"):
-        assert found[name]["ours"] == {"wall": [1.0], "size": "tiny"} and not found[name]["error"]
+        assert found[name]["ours"]["size"] == "tiny" and not found[name]["error"]
+    process = {name: found[name]["ours"]["process"] for name in ("a.one", "b.first", "b.last")}
+    assert len(set(process.values())) == 3
     assert found["b.ends"]["error"] == "its process ended with status 1: out of luck"
+
+
+def test_every_group_has_its_first_row_before_any_has_its_second(run):
+    """Where time is limited; the process of a group waits for its next row."""
+    names = ("a.one", "a.two", "a.three", "b.one", "b.two", "c.one")
+    for seconds, order in (
+        (60.0, ("a.one", "b.one", "c.one", "a.two", "b.two", "a.three")),
+        (None, names),
+    ):
+        found, rates = run(names, seconds)
+        assert tuple(sorted(names, key=lambda name: found[name]["ours"]["wall"])) == order
+        assert len({found[name]["ours"]["process"] for name in names}) == len(rates) == 3
+        assert found["a.one"]["ours"]["process"] == found["a.three"]["ours"]["process"]
 
 
 def test_what_has_not_ended_in_time_is_left_out(run):
     start = time.monotonic()
-    found, _ = run(("c.waits", "c.later", "d.never"), 1.0)
+    found, _ = run(("c.waits", "c.later", "d.waits"), 1.0)
     assert time.monotonic() - start < 30
     assert all(one["left_out"] and not one["error"] for one in found.values())
 
@@ -248,11 +262,13 @@ def test_the_command_writes_table_and_json(tmp_path, monkeypatch, capsys):
     assert main.main([f"--out={out}"]) == 1 and given[-1][1:] == ("full", None)
 
 
-def test_a_worker_writes_a_line_for_each_row(tmp_path):
-    out = tmp_path / "lines"
-    command = [sys.executable, "-m", "benchmarks.worker", "--rows=folds.stratified,blend.slsqp"]
-    subprocess.run([*command, "--size=tiny", f"--out={out}"], cwd=ROOT, check=True)
-    *rows, last = map(json.loads, out.read_text().splitlines())
+def test_a_worker_writes_a_line_for_each_row():
+    command = [sys.executable, "-m", "benchmarks.worker", "--size=tiny"]
+    asked = "folds.stratified\nblend.slsqp\n"
+    said = subprocess.run(
+        command, cwd=ROOT, check=True, input=asked, stdout=subprocess.PIPE, text=True
+    )
+    *rows, last = map(json.loads, said.stdout.splitlines())
     assert [one["name"] for one in rows] == ["folds.stratified", "blend.slsqp"]
     assert all(len(one["ours"]["wall"]) == 1 and not one["error"] for one in rows)
     assert last["rates"].keys() == {"copy", "float32", "float64"}
@@ -272,6 +288,10 @@ def test_growth_has_exponents_reasons_and_a_picture():
     assert "| rows | epoch | 10: 1 s | 100: 10 s | 1.00 |  |" in said
     assert "| rows | memory | 10: 7.63 MiB | 100: 7.63 MiB | 0.00 |  |" in said
     assert "rows 1,000: status 1: no" in said
+    grown = [{"value": n, "memory": 1e8 + 700 * n} for n in (10, 100, 500)]
+    said = list(growth.lines({**found, "axes": {"inference": grown, "rows": points}}))
+    assert "Memory of inference: 700 bytes for each row more." in said
+    assert "Memory of training: 0 bytes for each row more." in said
     drawn = picture.svg(axes)
     assert drawn.count('class="title"') == 6 and drawn.count("<polyline") == 12
     assert "transforms over features" in drawn and drawn.endswith("</svg>\n")

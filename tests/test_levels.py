@@ -12,7 +12,7 @@ from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig
 from moa_jax.data import prepared
 from moa_jax.data.dataset import Levels
 from moa_jax.data.levels import settled
-from moa_jax.engine import run
+from moa_jax.engine import loading
 from moa_jax.errors import UserError
 from moa_jax.store.workdir import Workdir
 
@@ -50,14 +50,14 @@ def test_levels_are_those_of_the_files(tmp_path, suffix):
     data = settled(dataclasses.replace(FREE, folder=str(path)), path)
     assert data.cp_times == (6, 24) and data.cp_doses == DOSES
     assert (data.treated_type, data.control_type, data.other_types) == ("compound", "DMSO", ())
-    dataset = run.load_data(RunConfig({}, data=data))
+    dataset = loading.load_data(RunConfig({}, data=data))
     assert dataset.is_control.sum() == 2 and dataset.test.is_control.sum() == 1
     assert set(dataset.cp_dose) == set(DOSES) and dataset.cp_time.dtype == np.int64
     # Fields that name levels hold, and an unknown level is an error as ever.
     named = settled(dataclasses.replace(data, cp_doses=(), cp_times=(24, 48)), path)
     assert named.cp_times == (24, 48) and named.cp_doses == DOSES
     with pytest.raises(UserError, match="column cp_time, sig_id 0000: expected one of 24, 48"):
-        run.load_data(RunConfig({}, data=named))
+        loading.load_data(RunConfig({}, data=named))
 
 
 def test_numbers_are_ordered_by_number_and_texts_by_text(tmp_path):
@@ -92,7 +92,7 @@ def test_the_control_is_the_type_that_is_called_so(tmp_path, names, control, tre
     path = folder(tmp_path, types(*names))
     data = settled(FREE, path)
     assert (data.treated_type, data.other_types) == (treated, others)
-    dataset = run.load_data(RunConfig({}, data=dataclasses.replace(data, folder=str(path))))
+    dataset = loading.load_data(RunConfig({}, data=dataclasses.replace(data, folder=str(path))))
     if control is None:
         assert data.control_type not in names and not dataset.is_control.any()
     else:
@@ -113,7 +113,7 @@ def test_columns_that_are_left_out(tmp_path):
     data = settled(FREE, path)
     expected = dataclasses.replace(DataConfig(), cp_times=(24,), cp_doses=("D1",))
     assert data == expected
-    dataset = run.load_data(RunConfig({}, data=dataclasses.replace(data, folder=str(path))))
+    dataset = loading.load_data(RunConfig({}, data=dataclasses.replace(data, folder=str(path))))
     assert not dataset.is_control.any()
 
 
@@ -134,15 +134,15 @@ def test_what_is_no_level(tmp_path, column, value, message):
     path = folder(tmp_path, change)
     config = RunConfig({}, data=dataclasses.replace(FREE, folder=str(path)))
     with pytest.raises(UserError, match=message):
-        run.load_data(run.settled(config))
+        loading.load_data(loading.settled(config))
 
 
 def test_a_work_folder_keeps_what_was_found(tmp_path):
     path = folder(tmp_path / "data", types("a", "b", "DMSO"))
-    config = run.settled(RunConfig({}, data=dataclasses.replace(FREE, folder=str(path))))
+    config = loading.settled(RunConfig({}, data=dataclasses.replace(FREE, folder=str(path))))
     workdir = Workdir(tmp_path / "run")
     workdir.path.mkdir()
-    workdir.bind(config, run.load_data(config), "vmap")
+    workdir.bind(config, loading.load_data(config), "vmap")
     # Of the configuration's file nothing is known but that levels are those of files.
     found = inference.settled(RunConfig({}, data=FREE), workdir)
     assert dataclasses.replace(found.data, folder=str(path)) == config.data

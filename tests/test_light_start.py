@@ -91,6 +91,17 @@ def test_fields():
     assert seconds < SECONDS
 
 
+def test_the_log_begins_before_what_trains_is_read(tmp_path):
+    """The data come before: where they are not found, nothing of that was imported."""
+    result, modules, seconds = run(
+        COMMAND, "--config=quickstart", f"--workdir={tmp_path}", "--config.data.folder=nowhere"
+    )
+    assert result.returncode == 1
+    assert "nowhere" in result.stderr and (tmp_path / "log.txt").exists()
+    assert modules & (HEAVY - {"jax", "pandas", "pyarrow"}) == set()
+    assert seconds < 2 * SECONDS
+
+
 def test_light_modules():
     program = """
 import importlib, json, sys

@@ -23,7 +23,7 @@ from moa_jax.command import inference
 from moa_jax.config import LEVELS_OF_FILES, DataConfig, config_dict, merged_models
 from moa_jax.configs import simple_nn, three_stage_nn
 from moa_jax.data import simulate
-from moa_jax.engine import configurations, run, settings
+from moa_jax.engine import configurations, loading, run, settings
 from moa_jax.errors import UserError
 from moa_jax.recipes import profile_nn
 from moa_jax.store import files
@@ -122,8 +122,8 @@ def commanded(folder, tmp_path_factory):
     workdir = Workdir(tmp_path_factory.mktemp("run"))
     config = settings.resolved(CONFIG, folds=2)
     data = dataclasses.replace(config.data, folder=str(folder))
-    config = run.settled(dataclasses.replace(config, data=data))
-    dataset = run.load_data(config)
+    config = loading.settled(dataclasses.replace(config, data=data))
+    dataset = loading.load_data(config)
     run.train(config, workdir, dataset)
     run.blend(config, workdir, dataset, run.outside_sources(config, dataset))
     run.report(workdir)

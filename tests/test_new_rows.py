@@ -11,7 +11,7 @@ from data_folders import frames, write
 from moa_jax.command import inference
 from moa_jax.config import DataConfig, RunConfig
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Dataset
-from moa_jax.engine import run
+from moa_jax.engine import loading, run
 from moa_jax.errors import UserError
 from moa_jax.recipes import fitting, simple_nn, system
 from moa_jax.recipes.context import Context
@@ -52,7 +52,7 @@ def trained(tmp_path_factory):
     )
     config = RunConfig({"tiny": TINY}, data=data)
     workdir = Workdir(folder / "run")
-    run.train(config, workdir, run.load_data(config))
+    run.train(config, workdir, loading.load_data(config))
     return config, workdir
 
 

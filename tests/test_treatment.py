@@ -12,7 +12,7 @@ from moa_jax.command import inference
 from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig, TreatmentConfig
 from moa_jax.data import simulate, tables
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Levels
-from moa_jax.engine import run
+from moa_jax.engine import loading, run
 from moa_jax.errors import UserError
 from moa_jax.features.log10 import log10_column
 from moa_jax.recipes import RECIPES, profile
@@ -53,7 +53,7 @@ def config_of(folder, encoding, *models):
         config.models["profile_nn"], members=2, inputs=("standard",), widths=(8,), depths=(1,),
         steps=(60, 60), epoch_steps=30,
     )  # fmt: skip
-    return run.settled(dataclasses.replace(config, models={"profile_nn": model}))
+    return loading.settled(dataclasses.replace(config, models={"profile_nn": model}))
 
 
 def changed(folder, path, **columns):
@@ -112,7 +112,7 @@ def test_new_levels_of_new_rows(folder, tmp_path):
 def test_a_new_dose_is_predicted_as_a_number(folder, tmp_path):
     config, workdir = config_of(folder, "log10"), Workdir(tmp_path / "run")
     workdir.path.mkdir()
-    run.train(config, workdir, run.load_data(config))
+    run.train(config, workdir, loading.load_data(config))
     means = []
     for dose in ("0.1", "3", "10", "1000"):
         new = changed(folder, tmp_path / f"at_{dose}.csv", cp_dose=dose, cp_type="trt_cp")
@@ -131,7 +131,7 @@ def test_a_new_dose_is_predicted_as_a_number(folder, tmp_path):
 
 def test_levels_that_are_no_numbers(folder):
     config = config_of(folder, "log10")
-    data = run.load_data(config)
+    data = loading.load_data(config)
     data = dataclasses.replace(data, cp_dose=np.where(data.cp_dose == "10", "10 uM", data.cp_dose))
     with pytest.raises(UserError, match="log10: column cp_dose: expected numbers .* '10 uM'"):
         run.check(config, data)

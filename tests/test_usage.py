@@ -56,8 +56,8 @@ import sys
 import jax.numpy as jnp
 from moa_jax.command import entry
 from moa_jax.plan import report
-from moa_jax.engine import run
-run.load_data = lambda config: None
+from moa_jax.engine import loading
+loading.load_data = lambda config: None
 report.text = lambda *_: str(jnp.ones(1).dtype)
 entry.cli()
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -15,6 +16,8 @@ from moa_jax.engine.progress_lines import Line, Terminal, is_ours, is_told
 from moa_jax.errors import UserError
 from moa_jax.store import disk, files, processes
 
+# Bytes of compiled programs that are kept at the start of a run.
+MOST_KEPT = 2**30
 _CACHE_WARNING = re.compile(
     r"Error (reading|writing) persistent compilation cache entry for .*?: \w+: (.*)", re.DOTALL
 )
@@ -86,13 +89,20 @@ def start_log(path: Path) -> None:
 def use_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, unless JAX was told another place.
 
-    A folder that cannot be written or read stops nothing and has one line in the log.
+    All are kept, those too that compile in less than JAX's threshold of a second, unless the
+    environment says otherwise. Of our own folder no more than `MOST_KEPT` bytes stay, those that
+    were used last; one that JAX was told of is bounded by JAX's own settings. A folder that cannot
+    be written or read stops nothing and has one line in the log.
     """
     import jax
 
     if jax.config.values["jax_compilation_cache_dir"] is None:
         caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        jax.config.update("jax_compilation_cache_dir", str(Path(caches) / "moa_jax" / "xla"))
+        own = Path(caches) / "moa_jax" / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(own))
+        remove_oldest(own, MOST_KEPT)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     folder, show = jax.config.values["jax_compilation_cache_dir"], warnings.showwarning
     told = set()
 
@@ -111,3 +121,27 @@ def use_compilation_cache() -> None:
             )
 
     warnings.showwarning = show_once
+
+
+def remove_oldest(folder: Path, most: int) -> None:
+    """Removes the compiled programs that were not used for longest, until `most` bytes are left.
+
+    JAX's own bound is not for a folder that holds programs from before it was set, and needs a lock
+    of all processes for each program. What cannot be removed stays.
+    """
+    kept = []
+    with contextlib.suppress(OSError):  # there is no folder, or it is none
+        for entry in os.scandir(folder):
+            with contextlib.suppress(FileNotFoundError):  # another process removes as well
+                if entry.name.endswith("-cache"):
+                    status = entry.stat()
+                    # Reading sets the first of them, once a day at least.
+                    used = max(status.st_atime, status.st_mtime)
+                    kept.append((used, entry.path, status.st_size))
+    size = sum(one for *_, one in kept)
+    for _, path, one in sorted(kept):
+        if size <= most:
+            break
+        with contextlib.suppress(OSError):
+            os.remove(path)
+        size -= one

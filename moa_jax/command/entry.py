@@ -7,12 +7,17 @@ import sys
 from collections.abc import Sequence
 from logging import NOTSET, WARNING, getLogger
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from absl import app, logging
 
 from moa_jax.command import flags, usage
 from moa_jax.engine import unused
 from moa_jax.errors import UserError, joined_lines
+
+if TYPE_CHECKING:
+    from moa_jax.config import RunConfig
+    from moa_jax.store.workdir import Workdir
 
 # absl's own help knows nothing of modes and configurations.
 _HELP = frozenset("-h -? -help --help --helpshort --helpfull --helpxml".split())
@@ -38,8 +43,8 @@ def main(argv: Sequence[str]) -> None:
 
     jax = _import_jax()
 
-    from moa_jax.command import console, inference, repair
-    from moa_jax.engine import run
+    # A line of the log comes before what takes long to import.
+    from moa_jax.command import console
     from moa_jax.store import processes
     from moa_jax.store.workdir import Workdir
 
@@ -55,6 +60,7 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"--repair: expected --mode=train or all, which train, found {mode}")
     unread = list(unused.told(config, mode, flags.given()))
     if mode == "plan":
+        from moa_jax.engine import loading
         from moa_jax.plan import report, topology
 
         for line in unread:
@@ -62,35 +68,60 @@ def main(argv: Sequence[str]) -> None:
         if topology.compiles_for_this_cpu(config.plan.topology):
             console.use_compilation_cache()
         jax.config.update("jax_platforms", "cpu")  # what is planned for need not be there
-        config = run.settled(config)
-        print(report.text(config, run.load_data(config), workdir))
+        config = loading.settled(config)
+        print(report.text(config, loading.load_data(config), workdir))
         return
     _check_devices(jax)
     if mode == "infer":  # a missing work folder is told before one is made
+        from moa_jax.command import inference
+
         config = inference.settled(config, workdir)
     workdir.lock()
     console.start_log(workdir.path / "log.txt")
     for line in unread:
         logging.warning("%s", line)
     console.use_compilation_cache()
-    if mode in ("all", "train", "blend"):
-        if mode == "all" and config.data.test_features:
-            inference.check_ahead(config)
-        config = run.settled(config)
-        dataset = run.load_data(config)
-        outside = run.outside_sources(config, dataset)
-        if mode != "train":
-            run.unlike_splits(config, dataset)
-        if flags.REPAIR.value:
-            repair.repair(config, workdir, dataset)
-        if mode != "blend":
-            run.train(config, workdir, dataset)
-            run.train_on_other_folds(config, workdir, dataset)
-        if mode != "train":
-            run.blend(config, workdir, dataset, outside)
-            run.report(workdir)
+    if mode != "infer":
+        config = _train_and_blend(config, workdir, mode)
     if mode == "infer" or (mode == "all" and config.data.test_features):
+        from moa_jax.command import inference
+
         inference.infer(config, workdir)
+
+
+def _train_and_blend(config: RunConfig, workdir: Workdir, mode: str) -> RunConfig:
+    """Does what `mode` names of both; returns the configuration with the levels of its data."""
+    from moa_jax.command import completion
+    from moa_jax.engine import loading
+
+    if mode == "all" and config.data.test_features:
+        from moa_jax.command import inference
+
+        inference.check_ahead(config)
+    config = loading.settled(config)
+    dataset = loading.load_data(config)
+    if mode == "all" and not flags.REPAIR.value and completion.is_there(config, workdir, dataset):
+        completion.tell(config, workdir)
+        return config
+
+    from moa_jax.engine import run
+
+    outside = run.outside_sources(config, dataset)
+    if mode != "train":
+        run.unlike_splits(config, dataset)
+    if flags.REPAIR.value:
+        from moa_jax.command import repair
+
+        repair.repair(config, workdir, dataset)
+    if mode != "blend":
+        run.train(config, workdir, dataset)
+        run.train_on_other_folds(config, workdir, dataset)
+    if mode != "train":
+        run.blend(config, workdir, dataset, outside)
+        run.report(workdir)
+    if mode == "all":
+        completion.write(config, workdir, dataset)
+    return config
 
 
 def _import_jax() -> ModuleType:

@@ -14,10 +14,11 @@ from moa_jax.blend.sources import Source
 from moa_jax.blend.weighing import Weighing
 from moa_jax.config import RunConfig
 from moa_jax.data import folds
-from moa_jax.data.dataset import Dataset, Levels
+from moa_jax.data.dataset import Dataset
 from moa_jax.deepinsight import inputs
 from moa_jax.engine import answers, explanation, other_folds
 from moa_jax.engine.answers import Learned
+from moa_jax.engine.loading import known_levels
 from moa_jax.recipes.splitting import COMPOUNDS
 from moa_jax.report import analysis
 from moa_jax.store import files, transform_files
@@ -191,5 +192,5 @@ def _feature_maps(config: RunConfig, workdir: Workdir, dataset: Dataset) -> list
     stored = [folder for folder in sorted(folders) if transform_files.exists(folder)]
     if not stored:
         return []
-    table = inputs.raw_table(dataset, Levels.of(config.data, config.treatment.encoding))
+    table = inputs.raw_table(dataset, known_levels(config))
     return [analysis.feature_map(folder, table, dataset) for folder in stored]

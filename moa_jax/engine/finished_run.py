@@ -20,7 +20,7 @@ from moa_jax import config as configuration
 from moa_jax.blend import stored_weights
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import Dataset
-from moa_jax.engine import explanation, run
+from moa_jax.engine import explanation, loading, run
 from moa_jax.engine.prediction import LoadedEnsemble
 from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES
@@ -60,7 +60,7 @@ class FinishedRun:
         """
         made = cls(_new_folder(), True) if folder is None else cls(Path(folder))
         with computing(config):
-            run.complete(config, Workdir(made.folder), run.with_groups(config, dataset))
+            run.complete(config, Workdir(made.folder), loading.with_groups(config, dataset))
         return made
 
     @functools.cached_property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,11 +10,11 @@ from absl import logging
 
 from moa_jax.blend import search, sources
 from moa_jax.blend.sources import Source
-from moa_jax.config import RunConfig, is_group_file
-from moa_jax.data import levels, simulate, tables
-from moa_jax.data.dataset import Dataset, Levels
-from moa_jax.data.names import Prefixes, level_key
+from moa_jax.config import RunConfig
+from moa_jax.data.dataset import Dataset
+from moa_jax.data.names import level_key
 from moa_jax.engine import blended, explanation, limits, other_folds, participation
+from moa_jax.engine.loading import known_levels
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
 from moa_jax.recipes.context import Context
@@ -29,49 +28,6 @@ from moa_jax.training.progress import MetricsLog
 
 # What folds keep whole of which nobody has said.
 UNKNOWN = "unknown"
-
-
-def settled(config: RunConfig) -> RunConfig:
-    """Returns the configuration with the levels that it leaves to the data, see `levels.settled`.
-
-    Raises:
-      UserError: a file of the data folder cannot be read, or a time in it is no number.
-    """
-    data = levels.settled(config.data, config.data.folder or tables.sample_folder())
-    return dataclasses.replace(config, data=data)
-
-
-def load_data(config: RunConfig) -> Dataset:
-    """Returns the training data that the configuration names, its test rows within."""
-    return with_groups(config, _read_data(config))
-
-
-def with_groups(config: RunConfig, dataset: Dataset) -> Dataset:
-    """Returns training rows with the groups of the file that `data.groups` names, if it does."""
-    if not is_group_file(config.data.groups):
-        return dataset
-    groups = tables.read_groups(config.data.groups, dataset)
-    return dataclasses.replace(dataset, groups=groups)
-
-
-def _read_data(config: RunConfig) -> Dataset:
-    data = config.data
-    if data.source == "simulated":
-        limits.check_simulated(data)
-        return simulate.make(
-            rows=data.rows,
-            seed=data.seed,
-            genes=data.genes,
-            cells=data.cells,
-            scored=data.scored,
-            nonscored=data.nonscored,
-        )
-    folder = data.folder or tables.sample_folder()
-    return tables.load(folder, _levels(config), Prefixes.of(data), data.missing_targets)
-
-
-def _levels(config: RunConfig) -> Levels:
-    return Levels.of(config.data, config.treatment.encoding)
 
 
 def check(config: RunConfig, dataset: Dataset) -> None:
@@ -94,7 +50,7 @@ def check(config: RunConfig, dataset: Dataset) -> None:
             if masked or model.kept(dataset).groups is not None:
                 _check_members(model, dataset, config)
     if config.parallel.devices_per_member > 1:
-        models, known = config.models.values(), _levels(config)
+        models, known = config.models.values(), known_levels(config)
         designs = (design for model in models for design in model.stages(known, True))
         if not any(design.shares_batches for design in designs):
             logging.warning("config.parallel.devices_per_member: no model here shares batches")
@@ -116,7 +72,7 @@ def _check_numbers(dataset: Dataset) -> None:
 def _check_members(model: Recipe, dataset: Dataset, config: RunConfig) -> None:
     """Checks that members are left with groups, and with known labels, to learn from."""
     rows = model.rows(dataset)
-    for design in model.stages(_levels(config), has_nonscored(dataset)):
+    for design in model.stages(known_levels(config), has_nonscored(dataset)):
         known = design.targets(rows).known
         for member in design.members(design.split(rows), config.seed):
             if known is None:

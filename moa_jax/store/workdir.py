@@ -162,7 +162,7 @@ class Workdir:
         }
         files.write_sealed(self._config_file, stored)
         self._run = stored["hash"]
-        files.write_json(self.path / "environment.json", _environment(strategy))
+        files.write_json(self.path / "environment.json", environment(strategy))
 
     def check(self, config: RunConfig) -> None:
         """Checks that a configuration is this folder's, wherever it decides what is predicted.
@@ -239,7 +239,8 @@ class Workdir:
         return known[name]
 
 
-def _environment(strategy: str) -> dict[str, Any]:
+def environment(strategy: str) -> dict[str, Any]:
+    """Returns versions and devices of this machine, as `environment.json` has them."""
     import jax
 
     versions = {}

@@ -9,7 +9,7 @@ import toy_system
 
 from moa_jax import config as configuration
 from moa_jax.command import inference
-from moa_jax.engine import run
+from moa_jax.engine import loading, run
 from moa_jax.errors import UserError
 from moa_jax.plan import report
 from moa_jax.recipes import RECIPES
@@ -40,7 +40,7 @@ def config(data, request):
 
 
 def train_and_blend(config, folder):
-    workdir, dataset = Workdir(folder), run.load_data(config)
+    workdir, dataset = Workdir(folder), loading.load_data(config)
     run.train(config, workdir, dataset)
     run.blend(config, workdir, dataset, {})
     run.report(workdir)
@@ -75,7 +75,7 @@ def test_a_sixth_system(config, data, tmp_path, monkeypatch):
     sets = {path.name for path in (whole.path / "logistic/scored/features").iterdir()}
     assert sets == ({"fold0", "fold1", "fold2"} if config.honest else {"all"})
     plans.check(whole.path)
-    assert "| `logistic/scored` | 5 | 6 |" in report.text(config, run.load_data(config), whole)
+    assert "| `logistic/scored` | 5 | 6 |" in report.text(config, loading.load_data(config), whole)
     assert "logistic" in (whole.path / "blend" / "report.html").read_text(encoding="utf-8")
 
 
@@ -84,7 +84,7 @@ def test_its_mistakes_are_told(config):
     values["models"]["logistic"]["optimizer"] = "adamm"
     with pytest.raises(UserError, match="logistic.optimizer: expected one of .*, adamw, "):
         configuration.parse(values, RECIPES)
-    dataset = run.load_data(config)
+    dataset = loading.load_data(config)
     for change, message in (
         ({"schedule": "one_cycle"}, "schedule: one_cycle needs pct_start"),
         ({"optimizer": "adam_cycled"}, "schedule: expected one that moves the momentum"),

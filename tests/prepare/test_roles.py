@@ -9,7 +9,7 @@ from prepare.test_formats import load
 
 from moa_jax.config import DataConfig, RunConfig
 from moa_jax.data import prepared
-from moa_jax.engine import run
+from moa_jax.engine import loading
 from moa_jax.errors import UserError
 from moa_jax.prepare.__main__ import main
 
@@ -66,7 +66,7 @@ def test_a_label_that_was_not_measured_is_an_empty_cell(prepare, tmp_path):
     assert written["is_b"].tolist() == [0, 1] * 6
     # A run on the folder masks these cells without being told.
     config = RunConfig({}, data=DataConfig(folder=str(tmp_path / "data")))
-    found = run.load_data(prepared.applied(config, ()))
+    found = loading.load_data(prepared.applied(config, ()))
     assert found.targets.known.tolist() == [[True, True], [False, True]] * 6
 
 
@@ -77,7 +77,7 @@ def test_groups_of_any_column(prepare, tmp_path):
     fields = prepared.read(tmp_path / "data")["config"]["data"]
     assert "missing_targets" not in fields
     config = RunConfig({}, data=DataConfig(folder=str(tmp_path / "data"), groups=file))
-    found = run.load_data(prepared.applied(config, ()))
+    found = loading.load_data(prepared.applied(config, ()))
     assert found.groups.tolist() == donors
 
 

@@ -24,7 +24,7 @@ import pytest
 import toy_system
 
 from moa_jax import config as configuration
-from moa_jax.command import console, entry, stored_config
+from moa_jax.command import completion, console, entry, stored_config
 from moa_jax.config import (
     BlendConfig,
     CheckpointConfig,
@@ -37,7 +37,7 @@ from moa_jax.config import (
 from moa_jax.data import simulate
 from moa_jax.deepinsight import inputs
 from moa_jax.deepinsight.inputs import Placement
-from moa_jax.engine import run
+from moa_jax.engine import loading
 from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES, three_stage_nn
 from moa_jax.recipes.image_features import ImageFeatures
@@ -185,7 +185,7 @@ def interrupt(run: FinishedRun, folder: Path, stage: str, saves: int) -> None:
 @contextlib.contextmanager
 def environment(patch):
     """Prepares this process for `FinishedRun`; `patch` is a MonkeyPatch."""
-    programs, made, load_data = {}, loop.Program, run.load_data
+    programs, made, load_data = {}, loop.Program, loading.load_data
     datasets = {}
 
     def program(name, *arguments, **options):
@@ -201,11 +201,12 @@ def environment(patch):
     patch.setattr(entry, "flags", entry.flags)
     patch.setattr(loop, "Program", program)
     patch.setattr(predict, "Program", program)
-    patch.setattr(run, "load_data", data)
+    patch.setattr(loading, "load_data", data)
     # What costs most, and reads nothing of the folder.
     patch.setattr(figures, "write", lambda folder, report: None)
     patch.setattr(html, "environment", functools.cache(html.environment))
-    patch.setattr(workdir, "_environment", functools.cache(workdir._environment))
+    patch.setattr(workdir, "environment", functools.cache(workdir.environment))
+    patch.setattr(completion, "here", workdir.environment)
     patch.setattr(os, "fsync", lambda descriptor: None)
     patch.setattr(console, "use_compilation_cache", lambda: None)
     yield

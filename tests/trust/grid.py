@@ -23,6 +23,7 @@ ARTEFACTS = {
     "checkpoint": r".*/checkpoints/.*",
     "configuration": r"config\.json",
     "environment": r"environment\.json",
+    "completion": r"completed\.json",
     "log": r"log\.txt",
     "losses": r"metrics\.jsonl",
     "lock": r"\.lock",
@@ -57,7 +58,10 @@ ARTEFACTS = {
 # Of this no repair is known: the folder is bound by it.
 UNREPAIRABLE = "configuration"
 # What is written anew without being read. A folder or a link in its place is somebody's and stays.
-WRITTEN = ("environment", "log", "losses", "lock", "submission", "report", "blend ", "inference ")
+WRITTEN = (
+    "environment", "completion", "log", "losses", "lock", "submission", "report", "blend ",
+    "inference ",
+)  # fmt: skip
 NO_FILES = ("linked", "dangling", "looping", "folder", "pipe")
 
 

@@ -1,5 +1,6 @@
 """Damaged work folders end in the undamaged run's bytes or in one line, in every mode."""
 
+import dataclasses
 import io
 import os
 import re
@@ -15,10 +16,15 @@ from trust import finished_run, grid
 from trust.finished_run import MODES, FinishedRun, Snapshot
 from trust.grid import ARTEFACTS, ChangedByte, Damage, Grid
 
+from moa_jax.command import completion
+from moa_jax.config import ExplainConfig
+from moa_jax.engine import loading
+from moa_jax.engine import run as engine_run
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
 from moa_jax.store import files
 from moa_jax.store.manifest import Manifest
+from moa_jax.store.workdir import Workdir
 from moa_jax.training.progress import MetricsLog
 
 # Modes that do not train where nothing was deleted.
@@ -277,3 +283,42 @@ def test_files_of_another_user(run, finished, mode):
 
 def command(run, folder, mode):
     return run.command(folder, "all" if mode == "repair" else mode, mode == "repair")
+
+
+def refused(*_, **__):
+    raise AssertionError("a complete run does nothing anew")
+
+
+def test_a_complete_run_does_nothing_anew(run, finished, folder, monkeypatch):
+    for name in ("train", "blend", "report"):
+        monkeypatch.setattr(engine_run, name, refused)
+    (folder / "log.txt").unlink()
+    outcome = command(run, folder, "all")
+    assert outcome.kind == "done", outcome
+    said = [line[9:] for line in (folder / "log.txt").read_text().splitlines()]
+    for name in ("chain", "one", "two"):
+        assert f"{name}: finished by an earlier run" in said
+    assert any(line.startswith("blend: log loss ") for line in said)
+    for name, content in finished.files.items():
+        assert name in ("log.txt", ".lock") or (folder / name).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "changed",
+    ["blend/report.html", "one/scored/metrics.json", "blend/more.csv", "environment.json",
+     "config.json", "program", "explain", "rows"],
+)  # fmt: skip
+def test_a_run_is_complete_only_as_it_was_made(run, folder, monkeypatch, changed):
+    config, workdir = loading.settled(run.config), Workdir(folder)
+    dataset = loading.load_data(config)
+    assert completion.is_there(config, workdir, dataset)
+    if changed == "program":
+        monkeypatch.setattr(completion, "_program", lambda: "another")
+    elif changed == "explain":
+        config = dataclasses.replace(config, explain=ExplainConfig("best", most_rows=3, steps=2))
+    elif changed == "rows":
+        dataset = dataset.take(np.arange(len(dataset))[::-1])
+    else:
+        with open(folder / changed, "a") as opened:
+            opened.write(" more")
+    assert not completion.is_there(config, Workdir(folder), dataset)

@@ -15,7 +15,7 @@ from moa_jax import schema
 from moa_jax.config import DataConfig, RunConfig
 from moa_jax.data import simulate
 from moa_jax.data.dataset import Targets
-from moa_jax.engine import configurations, limits, run
+from moa_jax.engine import configurations, limits, loading, run
 from moa_jax.errors import UserError
 from moa_jax.estimators.deep_insight import DeepInsight
 from moa_jax.estimators.tabnet_classifier import TabNetClassifier
@@ -106,7 +106,7 @@ def test_simulated_data_fit_in_memory(field, monkeypatch):
     with pytest.raises(
         UserError, match=f"config.data.{field}: .* this machine has 4 GiB"
     ) as caught:
-        run.load_data(RunConfig({}, data=DataConfig("simulated", **{field: 2**31 - 1})))
+        loading.load_data(RunConfig({}, data=DataConfig("simulated", **{field: 2**31 - 1})))
     fits = int(str(caught.value).split("; ")[1].split()[0])
     limits.check_simulated(DataConfig("simulated", **{field: fits}))
     assert fits >= getattr(DataConfig(), field)

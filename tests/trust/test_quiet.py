@@ -8,6 +8,7 @@ import resource
 import shutil
 import warnings
 
+import jax
 import numpy as np
 import pytest
 
@@ -175,7 +176,17 @@ def test_what_libraries_log(tmp_path, root_logger, capfd):
     assert lines == ["a warning", "an error", r"of\ntwo lines"]
 
 
-def test_a_cache_of_programs_on_a_full_disk_is_told_once(monkeypatch, caplog):
+@pytest.fixture
+def programs():
+    """Leaves this process the folder and the threshold of compiled programs that it has."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: jax.config.values[name] for name in names}
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_a_cache_of_programs_on_a_full_disk_is_told_once(programs, monkeypatch, caplog):
     shown = []
     monkeypatch.setattr(warnings, "showwarning", lambda message, *rest: shown.append(message))
     console.use_compilation_cache()
@@ -188,6 +199,33 @@ def test_a_cache_of_programs_on_a_full_disk_is_told_once(monkeypatch, caplog):
     warnings.showwarning(UserWarning("another"), UserWarning, "x.py", 1)
     assert len(caplog.messages) == 1 and len(shown) == 1
     assert "compiled programs cannot be kept: [Errno 28] No space left" in caplog.messages[0]
+
+
+def test_programs_that_were_used_last_are_kept(tmp_path):
+    """Within a bound, in our own folder; what else lies there stays."""
+    programs = {f"jit_{name}-cache": age for age, name in enumerate("dacb")}
+    for name, age in programs.items():
+        (tmp_path / name).write_bytes(bytes(100))
+        os.utime(tmp_path / name, (1e9 - age, 1e9 - 1000))
+    (tmp_path / "else").write_bytes(bytes(1000))
+    console.remove_oldest(tmp_path, 400)
+    assert {path.name for path in tmp_path.iterdir()} == {*programs, "else"}
+    console.remove_oldest(tmp_path, 250)
+    assert {path.name for path in tmp_path.iterdir()} == {"jit_d-cache", "jit_a-cache", "else"}
+    console.remove_oldest(tmp_path / "none", 0)
+    console.remove_oldest(tmp_path / "else", 0)
+
+
+def test_only_our_own_folder_of_programs_is_bounded(programs, tmp_path, monkeypatch):
+    bounded = []
+    monkeypatch.setattr(console, "remove_oldest", lambda *given: bounded.append(given))
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for told, expected in ((str(tmp_path / "theirs"), []), (None, [tmp_path / "moa_jax/xla"])):
+        jax.config.update("jax_compilation_cache_dir", told)
+        console.use_compilation_cache()
+        assert bounded == [(path, console.MOST_KEPT) for path in expected]
+        assert jax.config.jax_persistent_cache_min_compile_time_secs == 0
 
 
 def test_a_network_on_a_full_disk(tmp_path):
