@@ -8,6 +8,6 @@ if [ "${1:-}" = --mutations ]; then
   shift
   exec .venv/bin/python tests/mutations.py "$@"
 fi
-# Files side by side on all cores; the tests of a file share what they have trained. Those of the
-# command, few and long, come first, so that all cores end together.
+# Files side by side on all cores, in the order of tests/conftest.py; the tests of a file share what
+# they have trained.
 .venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder "$@"

@@ -13,6 +13,13 @@ import pytest
 
 from moa_jax.training import reuse
 
+# Files and folders that take minutes, the longest first. They come before all others, so that
+# workers, which take a file at a time, end together.
+LONGEST = (
+    "e2e/test_three_stage.py", "e2e/test_launch.py", "trust/test_grid.py", "test_honest.py",
+    "test_loop.py", "test_tabnet.py", "e2e/", "test_mechanism_classifier.py",
+    "test_image_networks.py", "trust/",
+)  # fmt: skip
 # Resident memory above which a module leaves nothing compiled to the next one.
 MOST_BYTES = 1500 * 2**20
 
@@ -45,12 +52,19 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(config, items):
+    items.sort(key=rank)
     if config.getoption("--runslow"):
         return
     skip = pytest.mark.skip(reason="slow; runs with --runslow")
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+def rank(item):
+    """The place of a test's file among the longest; all others are equal, after them."""
+    path = Path(os.path.relpath(item.path, Path(__file__).parent)).as_posix()
+    return next((n for n, long in enumerate(LONGEST) if path.startswith(long)), len(LONGEST))
 
 
 @pytest.fixture(scope="session", autouse=True)

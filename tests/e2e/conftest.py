@@ -1,5 +1,6 @@
 """A small data folder, and the command line on it in a process of its own."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -18,11 +19,31 @@ TINY = "tests/e2e/tiny.py"
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory):
+def once(tmp_path_factory):
+    """Makes a folder once for all workers; those that need it meanwhile wait. Nobody changes it."""
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent
+
+    def once(name, make):
+        folder, part = session / f"once_{name}", session / f"once_{name}.part"
+        with Path(f"{folder}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                shutil.rmtree(part, ignore_errors=True)
+                part.mkdir()
+                make(part)
+                part.rename(folder)
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def data(once):
     """160 training rows with gene and cell columns, drugs, and 28 test rows."""
-    folder = tmp_path_factory.mktemp("data")
-    simulate.write(folder, rows=160, seed=1, genes=12, cells=6, scored=4, nonscored=3, test_rows=28)
-    return folder
+    sizes = {"rows": 160, "genes": 12, "cells": 6, "scored": 4, "nonscored": 3, "test_rows": 28}
+    return once("data", lambda folder: simulate.write(folder, seed=1, **sizes))
 
 
 @pytest.fixture
@@ -44,12 +65,18 @@ def without(data, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def launch(data, tmp_path_factory):
+def cache(tmp_path_factory):
+    """Where the command keeps compiled programs: a folder of each worker's own."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def launch(data, cache):
     """Runs the command line on the small data; returns the finished process, or a running one."""
     environment = os.environ | {
         "JAX_NUM_CPU_DEVICES": "1",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
+        "XDG_CACHE_HOME": str(cache),
         "PYTHONPATH": str(ROOT),
     }
 
@@ -85,9 +112,14 @@ def launch(data, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished(launch, tmp_path_factory):
-    """A work folder of both Simple NNs, trained and blended."""
-    workdir = tmp_path_factory.mktemp("finished") / "run"
-    result = launch(workdir)
-    assert result.returncode == 0, result.stderr
-    return workdir
+def finished(launch, once, cache, tmp_path_factory):
+    """A work folder of both Simple NNs, trained and blended, and its programs in the cache."""
+
+    def train(folder):
+        result = launch(folder / "run")
+        assert result.returncode == 0, result.stderr
+        shutil.copytree(cache, folder / "cache")
+
+    made = once("finished", train)
+    shutil.copytree(made / "cache", cache, dirs_exist_ok=True)
+    return shutil.copytree(made / "run", tmp_path_factory.mktemp("finished") / "run")
