@@ -1900,6 +1900,30 @@ MUTATIONS = (
     ),
     Mutation(
         "training/parallel.py",
+        "in_turn.loop(fn, skip, donate)",
+        "in_turn.loop(fn, skip, False)",
+        "test_in_turn.py::test_neither_states_nor_what_is_handed_on_are_copied_as_a_whole",
+    ),
+    Mutation(
+        "training/in_turn.py",
+        "if new is not old}, output",
+        "}, output",
+        "test_in_turn.py::test_neither_states_nor_what_is_handed_on_are_copied_as_a_whole",
+    ),
+    Mutation(
+        "training/in_turn.py",
+        "if not options or ASKS_FOR_READERS not in str(error):",
+        "if True:",
+        "test_in_turn.py::test_options_of_a_compiler_that_does_not_know_them",
+    ),
+    Mutation(
+        "training/loop.py",
+        'devices.updating_in_place() if stage.forward.inner == "auto" else devices',
+        "devices",
+        "test_in_turn.py::test_the_steps_of_wide_dense_networks_alone_are_told_to_save_copies",
+    ),
+    Mutation(
+        "training/parallel.py",
         "if key and key == self._key(called, kinds):",
         "if key:",
         "test_reuse.py::test_what_changes_before_or_while_it_is_traced",

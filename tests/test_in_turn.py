@@ -5,8 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moa_jax.training import in_turn
+from moa_jax.recipes.simple_nn import Config
+from moa_jax.training import in_turn, members, reuse, shapes
+from moa_jax.training.loop import stage_programs
 from moa_jax.training.parallel import Devices, map_members
+from moa_jax.training.stage import Forward
 
 MEMBERS, WIDTH = 3, 64
 
@@ -72,6 +75,28 @@ def test_a_step_has_no_copy_of_the_weights_that_it_updates():
         for options in (None, told)
     ]
     assert copies[0] > copies[1] == 0
+
+
+def test_the_steps_of_wide_dense_networks_alone_are_told_to_save_copies(monkeypatch):
+    asked = []
+    monkeypatch.setattr(reuse, "PROGRAMS", reuse.LastUsed(1))
+    monkeypatch.setattr(in_turn, "compiled", lambda lowered, options: asked.append(options))
+    devices, config = Devices.available("vmap"), Config(hidden=4, batch_size=8)
+    for inner in ("auto", "loop"):
+        stage = config.stage(
+            name="test/scored",
+            forward=Forward(config.network(2), inner=inner),
+            members=tuple(members.cross_validation({0: np.arange(20) % 2}, base_seed=0)),
+            member_data=np.zeros(2, np.int32),
+            shared=np.zeros((20, 3), np.float32),
+            targets=np.zeros((20, 2), np.float32),
+        )
+        stage_programs(stage, devices, "loop").train.compiled(
+            devices.member_shapes(shapes.state(stage), 2),
+            devices.member_shapes(shapes.train(stage, 1), 2),
+            devices.shared_shapes(shapes.shared(stage)),
+        )
+    assert asked == [{in_turn.ASKS_FOR_READERS: True}, None]
 
 
 def test_options_of_a_compiler_that_does_not_know_them(monkeypatch):

@@ -32,7 +32,7 @@ def loop(
         return fn(state, own, shared) if skip is None else _skipping(fn, skip, state, own, shared)
 
     def anew(states: Any, arguments: Any, shared: Any) -> tuple[Any, Any]:
-        return jax.lax.map(lambda member: one(*member, shared), (states, arguments))
+        return jax.lax.map(lambda m: one(m[0], m[1], shared), (states, arguments))
 
     def updated(states: Any, arguments: Any, shared: Any) -> tuple[Any, Any]:
         def update(states, member):
