@@ -16,6 +16,7 @@ from moa_jax.command.inference_record import InputFile
 from moa_jax.command.new_compounds import NewCompounds
 from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig
 from moa_jax.data import formats, tables
+from moa_jax.data.ahead import read_ahead
 from moa_jax.data.names import Prefixes
 from moa_jax.engine import answers, explanation, participation, prediction
 from moa_jax.engine.prediction import LoadedEnsemble
@@ -137,7 +138,7 @@ def _write(
         file = stack.enter_context(
             new_rows.in_layout(source.path, data.get("prepared"), compounds.by_id)
         )
-        for rows in tables.stream(
+        parts = tables.stream(
             file,
             tuple(columns["genes"]),
             tuple(columns["cells"]),
@@ -145,7 +146,8 @@ def _write(
             config.parallel.predict_rows,
             Prefixes.of(config.data),
             columns["treatment"],
-        ):
+        )
+        for rows in read_ahead(parts):
             rows = ensemble.levelled(rows)
             blended, found = ensemble.predict(rows)
             for name, predictions in found.items():
