@@ -1301,8 +1301,8 @@ MUTATIONS = (
     ),
     Mutation(
         "features/rank_gauss_search.py",
-        "self.starts[part], self.scales[part], SNAP, is_alike, *ends, own,",
-        "self.starts[part], self.scales[part], SNAP, True, *ends, own,",
+        "self.starts[part], self.scales[part], SNAP, is_alike, lowest, highest, own,",
+        "self.starts[part], self.scales[part], SNAP, True, lowest, highest, own,",
         "test_rank_gauss.py::test_where_its_bits_are_others_scipys_scores_are_taken",
     ),
     Mutation(

@@ -138,7 +138,7 @@ def _write(
         file = stack.enter_context(
             new_rows.in_layout(source.path, data.get("prepared"), compounds.by_id)
         )
-        parts = tables.stream(
+        pieces = tables.stream(
             file,
             tuple(columns["genes"]),
             tuple(columns["cells"]),
@@ -147,7 +147,7 @@ def _write(
             Prefixes.of(config.data),
             columns["treatment"],
         )
-        for rows in read_ahead(parts):
+        for rows in read_ahead(pieces):
             rows = ensemble.levelled(rows)
             blended, found = ensemble.predict(rows)
             for name, predictions in found.items():

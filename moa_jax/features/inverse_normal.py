@@ -95,7 +95,7 @@ def replace(ranks, room):
         rank = ranks[i]
         which[count] = i
         sides[count] = rank
-        count += np.int64((rank <= TAIL) | (rank > 1.0 - TAIL))
+        count += int((rank <= TAIL) | (rank > 1.0 - TAIL))
     # All by the formula of the centre, several at once as nothing branches, then the tails.
     for i in range(len(ranks)):
         from_half = ranks[i] - 0.5
