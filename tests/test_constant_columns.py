@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from sklearn.preprocessing import StandardScaler
 
 from moa_jax import TabNetClassifier
 from moa_jax.deepinsight.log_scale import LogScale
@@ -150,3 +151,17 @@ def test_tabnets_first_normalisation(tmp_path):
     np.testing.assert_array_equal(again.predict_proba(moved(x, 1.0)), expected)
     # Other columns do move the answer.
     assert np.abs(found.predict_proba(x + [1, 0, 0, 0, 0]) - expected).max() > 1e-3
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_scales_of_other_columns_are_scikit_learns(dtype):
+    generator = np.random.default_rng(0)
+    sizes, places = 10.0 ** np.arange(-6, 7), 10.0 ** generator.integers(-3, 6, 13)
+    values = (generator.standard_t(3, (211, 13)) * sizes + places).astype(dtype)
+    # Its spread is rounding in the mean, though not in any of its numbers.
+    values = np.concatenate([values, (1e6 + 1e-8 * np.arange(211)[:, None]).astype(dtype)], axis=1)
+    found, expected = StandardScale().fit(values), StandardScaler().fit(values)
+    kept = ~is_constant(values)
+    np.testing.assert_array_equal(found.mean_, expected.mean_)
+    np.testing.assert_array_equal(found.scale_[kept], expected.scale_[kept])
+    assert (found.scale_[~kept] == 1).all() and kept.sum() >= 7

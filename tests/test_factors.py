@@ -7,7 +7,7 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA, FactorAnalysis
 
-from moa_jax.features import factor_gram
+from moa_jax.features import factor_gram, factors, kmeans
 from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
 
 
@@ -71,6 +71,41 @@ def test_clusters_are_scikit_learns(values):
     found = ClusterOneHot(7).fit(values).transform(values)
     assert found.dtype == np.float64
     np.testing.assert_array_equal(found, np.eye(7)[labels])
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_clusters_of_many_rows_are_scikit_learns_but_for_rounding(values, seed, monkeypatch):
+    # Blobs near each other, among which rows stand between two centers.
+    values = np.concatenate([values + 2 * shift for shift in np.eye(12)[:4]])
+    model = KMeans(9, n_init=10, random_state=seed).fit(values)
+    monkeypatch.setattr(factors, "MANY_ROWS", 400)
+    monkeypatch.setattr(factors, "MANY_CENTERS", 9 * 12)
+    clusters = ClusterOneHot(9, seed).fit(values)
+    np.testing.assert_allclose(clusters.centers_, model.cluster_centers_, rtol=0, atol=1e-13)
+    np.testing.assert_array_equal(clusters.transform(values), np.eye(9)[model.labels_])
+    # One row fewer is scikit-learn's.
+    monkeypatch.setattr(kmeans, "fit", lambda *_: pytest.fail("by steps of our own"))
+    ClusterOneHot(9, seed).fit(values[1:])
+    ClusterOneHot(9, seed, algorithm="elkan").fit(values)
+
+
+def test_nearest_centers_in_single_precision_are_measured_again_where_it_cannot_tell():
+    # All rows are nearer to the second center, by less than single precision resolves.
+    rows = kmeans.CentredRows.of(np.random.default_rng(0).normal(size=(50, 6)))
+    first = np.full(6, 30.0)
+    second = first * (1 - 1e-9)
+    single = (rows.single @ np.stack([first, second]).astype(np.float32).T).argmax(1)
+    assert (single == 0).any()
+    assert (kmeans._labels(rows, np.stack([first, second])) == 1).all()
+
+
+def test_fewer_distinct_rows_than_clusters_are_left_to_scikit_learn(values, monkeypatch):
+    few = np.repeat(values[:5], 20, axis=0)
+    assert kmeans.fit(few, 7, 10, 123) is None
+    expected = ClusterOneHot(7).fit(few).centers_
+    monkeypatch.setattr(factors, "MANY_ROWS", 0)
+    monkeypatch.setattr(factors, "MANY_CENTERS", 0)
+    np.testing.assert_array_equal(ClusterOneHot(7).fit(few).centers_, expected)
 
 
 @pytest.mark.parametrize("seed", [0, 203])

@@ -12,7 +12,8 @@ from moa_jax.errors import UserError
 from moa_jax.learners import learner, trees
 from moa_jax.learners.learner import fit, inner_folds_of, share, summed_loss
 from moa_jax.learners.logistic import Logistic
-from moa_jax.learners.trees import Trees
+from moa_jax.learners.tree_tables import TreeTables
+from moa_jax.learners.trees import Trees, TreesModel
 
 LOGISTIC = Logistic((1e-3, 1e-1, 10.0))
 TREES = Trees((2, 8, 20), 0.2, 4, 3, 1.0, 0.8, 5)
@@ -263,3 +264,53 @@ def test_trees_without_lightgbm_are_told(monkeypatch):
 def test_text_that_is_no_booster_is_told():
     with pytest.raises(ValueError, match="."):
         TREES.restored({"shares": np.zeros(1), "trees": {"0": np.frombuffer(b"no", np.uint8)}})
+
+
+@pytest.fixture
+def trained():
+    """Trees of labels, one of which is decided by a column that others do not read."""
+    x, _ = table(rows=300)
+    y = x @ np.random.default_rng(1).normal(size=(6, 4)) > 0.3
+    y[:, 1] = False
+    return last(TREES, x, y.astype(np.float64)), x
+
+
+def test_trees_of_many_rows_are_walked_with_lightgbms_bits(trained, monkeypatch):
+    model, x = trained
+    new = np.random.default_rng(2).normal(size=(150, 6))
+    expected = model.predict(new)
+    assert model.num_predicted == 150 and "_tables" not in vars(model)
+    monkeypatch.setattr(trees, "MANY_ROWS", 150)
+    # At a threshold a row goes left.
+    tables = model._tables
+    new[np.arange(len(tables.columns)) % 70, tables.columns] = tables.thresholds
+    walked = model.predict(new)
+    np.testing.assert_array_equal(walked, model._predicted(new))
+    assert (walked[70:] == expected[70:]).all() and (walked[:70] != expected[:70]).any()
+    # What is no number is LightGBM's to judge, and so are rows without some of the columns.
+    unknown = np.where(np.arange(150)[:, None] == 3, np.nan, new)
+    np.testing.assert_array_equal(model.predict(unknown), model._predicted(unknown))
+    with pytest.raises(IndexError, match="out of bounds"):
+        model.predict(new[:, :2])
+    monkeypatch.setattr(TreesModel, "_predicted", lambda *_: pytest.fail("by LightGBM"))
+    np.testing.assert_array_equal(model.predict(new[70:]), walked[70:])
+
+
+def test_trees_of_another_kind_are_left_to_lightgbm(trained, monkeypatch):
+    model, x = trained
+    texts = [booster.model_to_string() for booster in model.boosters.values()]
+    assert len(TreeTables.of(texts).roots) == 3 * model.rounds
+    kind = "decision_type=2"
+    for old, new in (
+        ("objective=binary sigmoid:1", "objective=binary sigmoid:2"),
+        ("num_cat=0", "num_cat=1"),
+        ("is_linear=0", "is_linear=1"),
+        (kind, "decision_type=1"),
+        (kind, "decision_type=6"),
+    ):
+        assert old in texts[0]
+        assert TreeTables.of([texts[0].replace(old, new)]) is None
+    # So are those that would be walked to other probabilities.
+    monkeypatch.setattr(trees, "MANY_ROWS", 0)
+    monkeypatch.setattr(TreeTables, "predict", lambda self, x: np.zeros((len(x), 3)))
+    np.testing.assert_array_equal(model.predict(x), model._predicted(x))

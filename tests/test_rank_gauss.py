@@ -7,7 +7,7 @@ import pytest
 from scipy.special import ndtri
 from sklearn.preprocessing import QuantileTransformer
 
-from moa_jax.features import rank_gauss
+from moa_jax.features import inverse_normal, rank_gauss
 from moa_jax.features.rank_gauss import RankGauss
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -180,3 +180,20 @@ def test_what_the_loop_is_not_made_for_is_scikit_learns(table, monkeypatch):
     np.testing.assert_array_equal(
         RankGauss().fit(table[:1]).transform(table), first.transform(table)
     )
+
+
+def test_normal_scores_of_the_loop_are_scipys():
+    ranks = np.concatenate([np.geomspace(5e-8, 0.5, 997), 1 - np.geomspace(5e-8, 0.5, 997)])
+    found = ranks.copy()
+    inverse_normal.replace(found, inverse_normal.room(len(found)))
+    np.testing.assert_allclose(found, ndtri(ranks), rtol=1e-14, atol=1e-15)
+    same = found.tobytes() == ndtri(ranks).tobytes()
+    assert same or not inverse_normal.is_alike()
+
+
+def test_where_its_bits_are_others_scipys_scores_are_taken(awkward, monkeypatch):
+    fitted, values = RankGauss().fit(awkward), np.concatenate([awkward, 2 * awkward])
+    expected = fitted.transform(values)
+    monkeypatch.setattr(inverse_normal, "is_alike", lambda: False)
+    monkeypatch.setattr(rank_gauss, "WORTH", -1)
+    np.testing.assert_array_equal(fitted.transform(values), expected)

@@ -1,10 +1,12 @@
 """Reading a data folder: what is accepted, and one clear line for what is not."""
 
 import dataclasses
+import functools
 import gzip
 import io
 import itertools
 import shutil
+import threading
 import weakref
 import zipfile
 
@@ -15,6 +17,7 @@ import pytest
 from data_folders import FILES, frames, same, write
 
 from moa_jax.data import formats, tables
+from moa_jax.data.ahead import read_ahead
 from moa_jax.errors import UserError
 
 
@@ -125,6 +128,36 @@ def test_streaming_gives_the_rows_of_load_in_parts(tmp_path, monkeypatch, suffix
     for field in ("ids", "features", "cp_time", "cp_dose", "is_control"):
         joined = np.concatenate([getattr(part, field) for part in parts])
         np.testing.assert_array_equal(joined, getattr(data, field))
+
+
+def test_the_next_part_is_read_meanwhile():
+    begun = [threading.Event() for _ in range(3)]
+
+    def parts():
+        for number, event in enumerate(begun):
+            event.set()
+            yield number
+        raise UserError("the last part is damaged")
+
+    found = read_ahead(parts())
+    assert next(found) == 0 and begun[1].wait(10)
+    assert not begun[2].wait(0.05)
+    assert [next(found), next(found)] == [1, 2]
+    with pytest.raises(UserError, match="the last part"):
+        next(found)
+
+
+def test_a_wrong_number_is_shown_in_its_column_among_many(tmp_path):
+    frame = pd.DataFrame({f"g-{n}": np.arange(3.0) + n for n in range(150)})
+    frame.insert(0, "sig_id", ["a", "b", "c"])
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    read = functools.partial(tables.read_features, tmp_path / "new.csv", largest=1e15)
+    np.testing.assert_array_equal(read().features, frame.iloc[:, 1:])
+    for wrong, what in ((np.inf, "a finite number"), (-1e16, "a number between -1e.15 and 1e.15")):
+        frame.loc[1, "g-130"] = wrong
+        frame.to_csv(tmp_path / "new.csv", index=False)
+        with pytest.raises(UserError, match=f"column g-130, sig_id b: expected {what}"):
+            read()
 
 
 def test_parts_are_whole_across_row_groups(tmp_path):

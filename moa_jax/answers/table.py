@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
@@ -103,6 +104,21 @@ def answer(
         names, mechanisms, rule.calibrated(scores), rule.confident(scores), kind, scores,
         replicates, spread, between, member_spread,
     )  # fmt: skip
+
+
+def write_csv(lines: pd.DataFrame, opened: TextIO) -> None:
+    """Appends lines to a file, six digits of a number and nothing for NaN.
+
+    It writes what pandas' `to_csv` does with `float_format="%.6g"`, in a fraction of the time.
+    """
+
+    def cells(column: pd.Series) -> list:
+        if column.dtype == np.float64:
+            return ["" if value != value else f"{value:.6g}" for value in column.tolist()]
+        return column.tolist()
+
+    columns = [cells(lines[name]) for name in lines.columns]
+    csv.writer(opened, lineterminator="\n").writerows(zip(*columns, strict=True))
 
 
 def shortened(table: pd.DataFrame, listed: int = LISTED) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from moa_jax.command.inference_record import InputFile
 from moa_jax.command.new_compounds import NewCompounds
 from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig
 from moa_jax.data import formats, tables
+from moa_jax.data.ahead import read_ahead
 from moa_jax.data.names import Prefixes
 from moa_jax.engine import answers, explanation, participation, prediction
 from moa_jax.engine.prediction import LoadedEnsemble
@@ -135,7 +136,7 @@ def _write(
         if drugs is not None:
             stack.enter_context(drugs.unchanged())
         file = stack.enter_context(new_rows.in_layout(source.path, data.get("prepared")))
-        for rows in tables.stream(
+        pieces = tables.stream(
             file,
             tuple(columns["genes"]),
             tuple(columns["cells"]),
@@ -143,7 +144,8 @@ def _write(
             config.parallel.predict_rows,
             Prefixes.of(config.data),
             columns["treatment"],
-        ):
+        )
+        for rows in read_ahead(pieces):
             rows = ensemble.levelled(rows)
             blended, found = ensemble.predict(rows)
             for name, predictions in found.items():

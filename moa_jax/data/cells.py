@@ -45,6 +45,8 @@ def texts(column: pa.ChunkedArray) -> np.ndarray:
 
 def numbers(column: pa.ChunkedArray) -> np.ndarray:
     """Returns [N] float64, NaN where a cell is missing or no number; truth is none."""
+    if pa.types.is_float64(column.type):
+        return column.to_numpy()
     column = _decoded(column)
     if pa.types.is_boolean(column.type):
         return np.full(len(column), np.nan)
@@ -86,6 +88,8 @@ def shown(column: pa.ChunkedArray, row: int) -> str:
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
+    if pa.types.is_string(kind):
+        return column
     if pa.types.is_dictionary(kind):
         return _decoded(column.cast(kind.value_type))
     # A decimal is divided when it is cast to a number, which its digits in a CSV are not.

@@ -26,6 +26,8 @@ _NUMBERING = re.compile(r"index|level_\d+|__index_level_\d+__")
 LARGEST_NUMBER = 1e15
 # An id stands in messages, tables and names of rows: longer ones are texts of another kind.
 LONGEST_ID = 1000
+# Columns of numbers that are looked at together, in memory one after another.
+TOGETHER = 64
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,15}))\.0+")
 
 
@@ -120,12 +122,24 @@ class Columns:
           UserError: a cell is empty, not a number, NaN, infinite or greater.
         """
         values = np.empty((len(self.ids), len(names)))
-        for index, name in enumerate(names):
-            values[:, index] = self._finite(name, cells.numbers(self.table.column(name)))
-            fits = np.abs(values[:, index]) <= largest
-            expected = f"a number between {-largest:g} and {largest:g}"
-            self.check(name, fits, expected, "; networks cannot compute with greater ones")
+        for start in range(0, len(names), TOGETHER):
+            some = names[start : start + TOGETHER]
+            found = np.array([cells.numbers(self.table.column(name)) for name in some])
+            self._check_within(some, found, largest)
+            values[:, start : start + TOGETHER] = found.T
         return values
+
+    def _check_within(self, names: Sequence[str], values: np.ndarray, largest: float) -> None:
+        """Checks values [names, N], one column after another where one is wrong."""
+        limit = min(largest, float(np.finfo(np.float64).max))
+        # What is no number is on neither side of a limit.
+        if not values.size or (-limit <= values.min() and values.max() <= limit):
+            return
+        for name, column in zip(names, values, strict=True):
+            self._finite(name, column)
+            expected = f"a number between {-largest:g} and {largest:g}"
+            remedy = "; networks cannot compute with greater ones"
+            self.check(name, np.abs(column) <= largest, expected, remedy)
 
     def binaries(
         self, names: Sequence[str], may_be_empty: bool = False, remedy: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from moa_jax.config import DataConfig
 from moa_jax.errors import UserError
 
 PREFIX_FIELDS = ("gene_prefixes", "cell_prefixes", "ignore")
+GROUPS = ("genes", "cells", "ignored")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 # How missing values are written; pyarrow reads the last three words as numbers.
 MISSING = frozenset("na n/a n.a. #n/a <na> none null nil missing . ? nan inf infinity".split())
@@ -69,8 +71,8 @@ class Prefixes:
         """
         fitting = [
             (len(prefix), group)
-            for group, prefixes in dataclasses.asdict(self).items()
-            for prefix in prefixes
+            for group in GROUPS
+            for prefix in getattr(self, group)
             if fits(prefix, name)
         ]
         return max(fitting)[1] if fitting else None
@@ -116,7 +118,7 @@ def is_missing(text: str | None) -> bool:
         not text
         or not text.strip(DASHES)
         or text.lower() in MISSING
-        or level_key(text) == MISSING_MARK
+        or (text.lstrip().startswith("-") and level_key(text) == MISSING_MARK)
     )
 
 
@@ -151,7 +153,12 @@ def separate(field: str, texts: tuple[str, ...]) -> tuple[str, ...]:
 
 def fits(prefix: str, name: str) -> bool:
     """Tells whether a name begins with a prefix, in which `*` stands for any text."""
-    return re.match(re.escape(prefix).replace(r"\*", ".*"), name) is not None
+    return _pattern(prefix).match(name) is not None
+
+
+@functools.lru_cache
+def _pattern(prefix: str) -> re.Pattern[str]:
+    return re.compile(re.escape(prefix).replace(r"\*", ".*"))
 
 
 ORIGINAL_PREFIXES = Prefixes.of(DataConfig())

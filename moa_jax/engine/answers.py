@@ -324,9 +324,7 @@ def writing(
             writer = start()
             lines = lines.reindex(columns=writer.schema.names)
             writer.write_table(pa.Table.from_pandas(lines, writer.schema, preserve_index=False))
-            table.shortened(lines, listed).to_csv(
-                opened, index=False, header=False, lineterminator="\n", float_format="%.6g"
-            )
+            table.write_csv(table.shortened(lines, listed), opened)
 
         yield append
         start()

@@ -17,8 +17,9 @@ def is_constant(values: np.ndarray) -> np.ndarray:
     >>> is_constant(np.array([[0.3, 1e-17, 2.0], [0.1 + 0.2, 0.0, 2.0], [0.3, 0.0, 2.1]])).tolist()
     [True, True, False]
     """
-    low, high = values.min(axis=0), values.max(axis=0)
-    return high - low <= smallest_scale(np.maximum(np.abs(low), np.abs(high)), values.dtype)
+    lowest, highest = values.min(axis=0), values.max(axis=0)
+    magnitude = np.maximum(np.abs(lowest), np.abs(highest))
+    return highest - lowest <= smallest_scale(magnitude, values.dtype)
 
 
 def smallest_scale(magnitude: np.ndarray, dtype: np.typing.DTypeLike) -> np.ndarray:

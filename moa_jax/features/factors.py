@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from moa_jax.features import factor_gram
+from moa_jax.features import factor_gram, kmeans
 from moa_jax.features.constant import is_constant
 
-# From so many rows on factors come from the products of columns, equal to scikit-learn's but for
-# rounding errors; below they are scikit-learn's to the last bit.
+# From so many rows on factors come from the products of columns, and clusters from distances in
+# single precision where it can tell, equal to scikit-learn's but for rounding errors; below they
+# are scikit-learn's to the last bit.
 MANY_ROWS = 2000
+# Numbers in all centers from which on that is worth it.
+MANY_CENTERS = 10_000
+# Starts of k-means.
+STARTS = 10
 
 # Ways to find principal components.
 BY_COVARIANCE, BY_SHAPE = "covariance_eigh", "by_shape"
@@ -206,13 +211,19 @@ class ClusterOneHot:
         The best of ten k-means++ starts is kept, as scikit-learn's default was in 2020. Fewer
         distinct rows than clusters leave some clusters empty.
         """
+        count = self.width(values.shape)
+        is_many = len(values) >= MANY_ROWS and values.shape[1] * count >= MANY_CENTERS
+        if is_many and self.algorithm == "lloyd":
+            found = kmeans.fit(values, count, STARTS, self.seed)
+            if found is not None:
+                self.centers_ = found
+                return self
         from sklearn.cluster import KMeans
 
-        count = self.width(values.shape)
         with warnings_logged("clusters"):
-            fitted = KMeans(count, n_init=10, random_state=self.seed, algorithm=self.algorithm).fit(
-                values
-            )
+            fitted = KMeans(
+                count, n_init=STARTS, random_state=self.seed, algorithm=self.algorithm
+            ).fit(values)
         self.centers_ = fitted.cluster_centers_
         return self
 
@@ -222,9 +233,10 @@ class ClusterOneHot:
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Returns 1 for the nearest center of each row and 0 for the others."""
-        from sklearn.metrics import pairwise_distances_argmin
-
-        return np.eye(len(self.centers_))[pairwise_distances_argmin(values, self.centers_)]
+        # Squared distances less the row's own square, which is the same for all centers.
+        away = values @ (-2.0 * self.centers_.T)
+        away += np.einsum("ij,ij->i", self.centers_, self.centers_)
+        return np.eye(len(self.centers_))[away.argmin(1)]
 
     def parameters(self) -> dict[str, Any]:
         return {

@@ -91,14 +91,14 @@ def replace(ranks, room):
     """Replaces ranks [N] by their normal scores; those near 0 and 1 by numbers beyond +-5.2."""
     which, (sides, roots, logs) = room
     count = 0
-    # First all by the formula of the centre, which has no branch, then those of the tails.
     for i in range(len(ranks)):
         rank = ranks[i]
-        is_tail = (rank <= TAIL) | (rank > 1.0 - TAIL)
         which[count] = i
         sides[count] = rank
-        count += np.int64(is_tail)
-        from_half = rank - 0.5
+        count += int((rank <= TAIL) | (rank > 1.0 - TAIL))
+    # All by the formula of the centre, several at once as nothing branches, then the tails.
+    for i in range(len(ranks)):
+        from_half = ranks[i] - 0.5
         square = from_half * from_half
         bent = from_half * (square * power_sum(square, CENTRE[0]) / monic_sum(square, CENTRE[1]))
         ranks[i] = (from_half + bent) * ROOT

@@ -66,18 +66,19 @@ class Search(NamedTuple):
     def normal_scores(self, values: np.ndarray) -> np.ndarray:
         """Returns finite values [N, columns] float64 through their ranks to a standard normal."""
         out, is_alike = np.empty(values.shape), inverse_normal.is_alike()
-        ends = [special.ndtri(end) for end in (SNAP - np.spacing(1), 1 - (SNAP - np.spacing(1)))]
+        end = SNAP - np.spacing(1)
+        lowest, highest = special.ndtri(end), special.ndtri(1 - end)
 
         def fill(first: int, last: int) -> None:
             part = slice(first, last)
             own = out[:, part]
             write_scores(
                 values[:, part], self.knots[part], self.slopes[part], self.references,
-                self.starts[part], self.scales[part], SNAP, is_alike, *ends, own,
+                self.starts[part], self.scales[part], SNAP, is_alike, lowest, highest, own,
             )  # fmt: skip
             if not is_alike:
                 special.ndtri(own, out=own)
-                np.clip(own, *ends, out=own)
+                np.clip(own, lowest, highest, out=own)
 
         columns = values.shape[1]
         workers = max(1, min(os.cpu_count() or 1, columns // BLOCK))

@@ -16,12 +16,18 @@ class StandardScale:
     """
 
     def fit(self, values: np.ndarray) -> StandardScale:
-        """Learns the scale of [N, columns]."""
-        from sklearn.preprocessing import StandardScaler
-
-        fitted = StandardScaler().fit(values)
-        self.mean_ = fitted.mean_
-        self.scale_ = np.where(is_constant(values), 1.0, fitted.scale_)
+        """Learns the scale of finite [N, columns]; the bits are those of scikit-learn."""
+        rows = len(values)
+        self.mean_ = values.sum(0, dtype=np.float64) / rows
+        away = values - self.mean_
+        # What rounding left in the mean, which is taken off the squares.
+        rest = away.sum(0)
+        away **= 2
+        variance = (away.sum(0) - rest**2 / rows) / rows
+        # A variance up to this may be rounding in the mean of so many rows.
+        precision = rows * np.finfo(np.float64).eps
+        unsure = variance <= precision * variance + (precision * self.mean_) ** 2
+        self.scale_ = np.where(unsure | is_constant(values), 1.0, np.sqrt(variance))
         return self
 
     def width(self, shape: tuple[int, int]) -> int:

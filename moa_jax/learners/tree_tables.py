@@ -82,8 +82,17 @@ class TreeTables(NamedTuple):
             np.concatenate([np.zeros(0), *leaves]),
         )
 
+    def take(self, x: np.ndarray) -> bool:
+        """Tells whether the loop is made for rows; LightGBM judges others, such as unknown values.
+
+        Args:
+          x: [N, F].
+        """
+        is_wide = x.shape[1] > self.columns.max(initial=-1)
+        return is_wide and x.dtype == np.float64 and bool(np.isfinite(x).all())
+
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Returns the probabilities [N, labels] of finite rows [N, F] float64."""
+        """Returns the probabilities [N, labels] of rows [N, F] that it takes."""
         out = np.empty((len(x), len(self.first) - 1))
         workers = max(1, min(os.cpu_count() or 1, len(x) // TILE))
         edges = np.linspace(0, len(x), workers + 1).astype(int).tolist()

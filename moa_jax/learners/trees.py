@@ -66,7 +66,7 @@ class TreesModel:
         """Returns the probabilities [N, L] of rows [N, F]; by tables they are LightGBM's bits."""
         is_many, self.num_predicted = self.num_predicted >= MANY_ROWS, self.num_predicted + len(x)
         tables = self._tables if is_many else None
-        if tables is None or x.dtype != np.float64 or not np.isfinite(x).all():
+        if tables is None or not tables.take(x):
             return self._predicted(x)
         found = np.tile(self.shares, (len(x), 1))
         found[:, [*self.boosters]] = tables.predict(x)
@@ -95,9 +95,7 @@ class TreesModel:
         """Tables of the trees; None where they would not predict what LightGBM does."""
         from moa_jax.learners.tree_tables import TreeTables
 
-        texts = [
-            booster.model_to_string(self.trees[label]) for label, booster in self.boosters.items()
-        ]
+        texts = [text.tobytes().decode() for text in self.arrays()["trees"].values()]
         tables = TreeTables.of(texts) if texts else None
         if tables is None:
             return None

@@ -9,7 +9,7 @@ import pytest
 from answers import answered_run
 from answers.answered_run import SPLITS
 
-from moa_jax.answers import compounds
+from moa_jax.answers import compounds, table
 from moa_jax.config import AnswersConfig
 from moa_jax.engine import answers
 from moa_jax.errors import UserError
@@ -199,3 +199,20 @@ def test_unknown_labels_teach_nothing(dataset, models):
     assert first.mechanisms["scored_wells"].tolist() == known.sum(0).tolist()
     every = answers.learn(AnswersConfig(), dataset, oof, blended, SPLITS, (), 0)
     assert every.record["scores"] != first.record["scores"]
+
+
+def test_lines_are_written_as_pandas_writes_them(tmp_path):
+    numbers = [0.1234567, 1e-9, np.nan, np.inf, 1.0, -1234567.0, 1e5]
+    lines = pd.DataFrame(
+        {
+            "sig_id": ["a", "b,c", 'd"e', "f\ng", " h", "1", "\u03b1"],
+            "compound": np.nan,
+            "probability": numbers,
+            "rank": np.arange(7),
+            "confident": [True, False] * 3 + [True],
+        }
+    )
+    with open(tmp_path / "lines.csv", "w", encoding="utf-8", newline="") as opened:
+        table.write_csv(lines, opened)
+    expected = lines.to_csv(index=False, header=False, lineterminator="\n", float_format="%.6g")
+    assert (tmp_path / "lines.csv").read_text(encoding="utf-8") == expected
