@@ -1,4 +1,4 @@
-"""What accelerators compute in another form than CPUs gives the same, and only they are given it."""
+"""What accelerators compute in another form than CPUs is the same, and only they are given it."""
 
 import jax
 import jax.numpy as jnp
