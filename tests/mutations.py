@@ -1845,6 +1845,42 @@ MUTATIONS = (
         "test_hlo.py::test_bytes_and_kernels_are_counted_by_hand",
     ),
     Mutation(
+        "plan/reads.py",
+        "return _before_slice(one, part)",
+        "return _whole(operand)",
+        "test_hlo.py::test_of_what_is_cut_only_the_slices_are_read",
+    ),
+    Mutation(
+        "models/layers.py",
+        "start = jnp.mean(x[0], axes[:-1])",
+        "start = jnp.zeros(x.shape[-1:], x.dtype)",
+        "test_forms.py::test_one_pass_has_the_digits_of_two",
+    ),
+    Mutation(
+        "models/layers.py",
+        "cpu=in_two_passes, default=in_one_pass",
+        "default=in_two_passes",
+        "test_forms.py::test_who_is_given_which_form",
+    ),
+    Mutation(
+        "models/layers.py",
+        "platform_dependent(cotangent, cuda=barrier, rocm=barrier, default=lambda c: c)",
+        "platform_dependent(cotangent, default=lambda c: c)",
+        "test_forms.py::test_who_is_given_which_form",
+    ),
+    Mutation(
+        "models/rectified.py",
+        "return _kept(nn.relu(x))",
+        "return nn.relu(x)",
+        "test_forms.py::test_who_is_given_which_form",
+    ),
+    Mutation(
+        "models/rectified.py",
+        "stays = first >= values",
+        "stays = first > values",
+        "test_forms.py::test_places_of_maxima_are_those_of_the_library",
+    ),
+    Mutation(
         "plan/traffic.py",
         "products.kind(one, read): count",
         '"tf32": count',

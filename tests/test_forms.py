@@ -1,4 +1,4 @@
-"""What accelerators compute in another form than CPUs: the same values, for accelerators alone."""
+"""What accelerators compute in another form than CPUs is the same, and only they are given it."""
 
 import jax
 import jax.numpy as jnp

@@ -22,7 +22,7 @@ _ELEMENTWISE = frozenset(
     "tanh xor".split()
 )
 # An element of the result is one of an operand's.
-_ONE_BY_ONE = ("bitcast", "concatenate", "copy", "reshape", "reverse", "slice", "transpose")
+_ONE_BY_ONE = ("bitcast", "broadcast", "concatenate", "reshape", "reverse", "slice", "transpose")
 _RANGE = re.compile(r"\[(\d+):(\d+)(?::(\d+))?\]")
 
 
