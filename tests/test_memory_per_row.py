@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FEATURES, LABELS = 100, 10
-# Tables of all features in float64 at the peak of folds, transforms and an epoch: 4.5 were measured.
+# Tables of all features in float64 at the peak of folds, transforms and an epoch: 4.5 measured.
 MOST_TABLES = 6
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"}
 
