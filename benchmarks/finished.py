@@ -28,7 +28,8 @@ SHORT = {
     "deepinsight_efficientnet_b3": ("models.efficientnet_b3.epochs=1",),
     "deepinsight_resnest": ("models.resnest_v1.epochs=1",),
 }  # fmt: skip
-# What makes runs of a size smaller. The quick one has as many networks as the full one.
+# What makes runs of a size smaller. The quick one has as many networks as the full one, in three
+# groups of the population's five: most of a cold run is compiling.
 SMALLER: dict[str, dict[str, tuple[str, ...]]] = {
     "tiny": {
         "quickstart": (
@@ -43,6 +44,8 @@ SMALLER: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "quick": {
         "quickstart": (
+            "models.profile_nn.inputs=('standard','rank_gauss','components')",
+            "models.profile_nn.widths=(128,128,256)", "models.profile_nn.depths=(1,1,2)",
             "models.logistic.c=(0.01,)", "models.trees.rounds=(20,)", "answers.both_scores=none",
         ),
     },

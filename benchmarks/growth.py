@@ -155,7 +155,7 @@ def per_row(points: Sequence[Mapping[str, Any]]) -> float | None:
     if len(costs) < 2:
         return None
     rows, held = np.array(costs, float).T
-    return round(float(np.polyfit(rows, held, 1)[0]), 1)
+    return round(float(np.polyfit(rows, held, 1)[0]), 1) + 0.0  # no -0
 
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from benchmarks.row import Row
 ROOT = Path(__file__).parents[1]
 LEFT_OUT = "left out, the time was over"
 # Of the time that is left, how many even shares one row may take, and how much of all at most.
-EVEN_SHARES, MOST = 6, 2 / 3
+EVEN_SHARES, MOST = 10, 2 / 3
 # Processes that say how fast the machine is where time is short.
 RATED = 4
 
@@ -42,7 +42,7 @@ def run(
       rows: what is measured.
       size: one of `SIZES`.
       seconds: no row begins after so many, and none goes on; None for as long as it takes. A row
-        has at most two thirds of what is left, or six times its even share; a group that has not
+        has at most two thirds of what is left, or ten times its even share; a group that has not
         ended one by then has no others.
       module: what the processes run.
     """

@@ -2425,6 +2425,31 @@ MUTATIONS = (
         "",
         "test_profile_features.py::test_what_looks_at_all_rows_gets_them_together",
     ),
+    # A complete run, and the cache of compiled programs.
+    Mutation(
+        "command/completion.py",
+        "return listed == dict(_contents(workdir.path))",
+        "return True",
+        "trust/test_grid.py::test_a_run_is_complete_only_as_it_was_made",
+    ),
+    Mutation(
+        "command/completion.py",
+        '"config": files.content_hash(plain(config)),',
+        '"config": "",',
+        "trust/test_grid.py::test_a_run_is_complete_only_as_it_was_made",
+    ),
+    Mutation(
+        "command/entry.py",
+        "        completion.write(config, workdir, dataset)\n",
+        "        pass\n",
+        "trust/test_grid.py::test_a_complete_run_does_nothing_anew",
+    ),
+    Mutation(
+        "command/console.py",
+        "        if size <= most:\n",
+        "        if True:\n",
+        "trust/test_quiet.py::test_programs_that_were_used_last_are_kept",
+    ),
     # The table of benchmarks.
     Mutation(
         "../benchmarks/timing.py",

@@ -1,8 +1,7 @@
 """The training loop: step, epoch, validation, rules and checkpoints of the members of a stage.
 
-`train` and `validate` are written for one member, whose first state is made in `initial`.
-`stage_programs` lifts them to the members of a `group.Group`, and `StageRun` fits group after
-group: calls, epochs, validation, checkpoints, weights.
+`train` and `validate` are written for one member. `stage_programs` lifts them to the members of a
+`group.Group`, and `StageRun` fits group after group: calls, epochs, checkpoints, weights.
 """
 
 from __future__ import annotations
