@@ -2150,7 +2150,7 @@ MUTATIONS = (
         "store/leftovers.py",
         "os.path.realpath(path)",
         "os.path.abspath(path)",
-        "trust/test_lock.py::test_links_within_and_to_the_work_folder_are_fine",
+        "trust/test_lock.py::test_links_out_of_the_work_folder_are_refused",
     ),
     Mutation(
         "store/lock.py",
