@@ -59,14 +59,14 @@ class Recorded(NamedTuple):
 B3 = "--config=deepinsight_efficientnet_b3"
 STEPS = {
     f"{B3} --config.models.efficientnet_b3.dtype=bfloat16": {
-        "efficientnet_b3/scored": Recorded(41.85, 2534, 4.82),
+        "efficientnet_b3/scored": Recorded(39.56, 2551, 4.82),
     },
     "--config=deepinsight_resnest --config.models.resnest_v1.dtype=bfloat16": {
-        "resnest_v1/scored": Recorded(68.45, 1993, 8.35),
+        "resnest_v1/scored": Recorded(61.65, 1986, 7.26),
     },
     "--config=three_stage_nn:ten_folds": {
         "three_stage_nn/nonscored": Recorded(23.73, 60, 6.82),
-        "three_stage_nn/scored": Recorded(25.01, 60, 7.28),
+        "three_stage_nn/scored": Recorded(20.12, 54, 7.28),
         "three_stage_nn/stacked": Recorded(5.95, 57, 1.49),
     },
     "--config=nn_tabnet": {
@@ -74,8 +74,8 @@ STEPS = {
         "nn_tabnet/scored": Recorded(12.58, 230, 1.78),
     },
     "--config=two_heads_resnet:v2": {
-        "two_heads_resnet/nonscored": Recorded(9.42, 138, 3.44),
-        "two_heads_resnet/scored": Recorded(9.28, 137, 3.37),
+        "two_heads_resnet/nonscored": Recorded(9.00, 128, 3.44),
+        "two_heads_resnet/scored": Recorded(8.86, 127, 3.36),
         "two_heads_resnet/loop": Recorded(9.28, 137, 3.37),
     },
 }
