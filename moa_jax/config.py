@@ -353,14 +353,11 @@ def _check_across(config: RunConfig) -> None:
             "config.parallel.predict_rows: expected a multiple of 128, "
             f"found {parallel.predict_rows}"
         )
-    if parallel.devices_per_member > 1 and parallel.strategy in ("vmap", "pmap"):
+    shared = f"devices_per_member={n}" if (n := parallel.devices_per_member) > 1 else ""
+    shared = shared or ("rows=sharded" if parallel.rows == "sharded" else "")
+    if shared and parallel.strategy in ("vmap", "pmap"):
         raise UserError(
-            "config.parallel.strategy: expected auto or shard_map with devices_per_member="
-            f"{parallel.devices_per_member}, found {parallel.strategy}"
-        )
-    if parallel.rows == "sharded" and parallel.strategy in ("vmap", "pmap"):
-        raise UserError(
-            "config.parallel.strategy: expected auto or shard_map with rows=sharded, "
+            f"config.parallel.strategy: expected auto or shard_map with {shared}, "
             f"found {parallel.strategy}"
         )
     encoding = config.treatment.encoding

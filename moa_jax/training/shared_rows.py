@@ -21,7 +21,7 @@ from moa_jax.training.trees import Array, Tree
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Rows:
+class SharedRows:
     """A table [N, ...] whose rows are spread over the devices of a mapped axis, in their order.
 
     In a program that is mapped over the axis `rows[index]` is what `table[index]` would be. Every
@@ -52,12 +52,12 @@ class Rows:
         answers = jnp.where(is_here, bits, jnp.zeros((), bits.dtype))
         return _values(jax.lax.psum_scatter(answers, self.axis), found.dtype)
 
-    def sum(self, axis: int) -> Rows:
+    def sum(self, axis: int) -> SharedRows:
         """Returns the sums over an axis other than the rows', of the rows where they lie."""
         return dataclasses.replace(self, part=self.part.sum(axis))
 
 
-def spread(table: np.ndarray, sharding: NamedSharding, num_parts: int) -> Rows:
+def spread(table: np.ndarray, sharding: NamedSharding, num_parts: int) -> SharedRows:
     """Uploads a table, each device its own part of the rows.
 
     Args:
@@ -75,19 +75,19 @@ def spread(table: np.ndarray, sharding: NamedSharding, num_parts: int) -> Rows:
 
     shape = (num_parts * size, *table.shape[1:])
     (axis,) = sharding.spec
-    return Rows(jax.make_array_from_callback(shape, sharding, part), axis)
+    return SharedRows(jax.make_array_from_callback(shape, sharding, part), axis)
 
 
-def outline(table: jax.ShapeDtypeStruct, sharding: NamedSharding, num_parts: int) -> Rows:
+def outline(table: jax.ShapeDtypeStruct, sharding: NamedSharding, num_parts: int) -> SharedRows:
     """Returns the shape of what `spread` makes of a table."""
     shape = (num_parts * -(-table.shape[0] // num_parts), *table.shape[1:])
     (axis,) = sharding.spec
-    return Rows(jax.ShapeDtypeStruct(shape, table.dtype, sharding=sharding), axis)
+    return SharedRows(jax.ShapeDtypeStruct(shape, table.dtype, sharding=sharding), axis)
 
 
-def is_spread(tree: Any) -> TypeGuard[Rows]:
+def is_spread(tree: Any) -> TypeGuard[SharedRows]:
     """Tells whether a tree is a table whose rows are spread."""
-    return isinstance(tree, Rows)
+    return isinstance(tree, SharedRows)
 
 
 def specs(tree: Tree) -> Any:
@@ -140,7 +140,7 @@ def taken_if(own: jax.Array, take: Callable[[Tree], Tree], tree: Tree, state: Tr
 class _Asked:
     """Rows that keep what is asked of them."""
 
-    rows: Rows
+    rows: SharedRows
     answers: list[jax.Array]
 
     def __getitem__(self, index: Any) -> jax.Array:
@@ -158,7 +158,7 @@ class _Given:
         return next(self.answers)
 
 
-def _replaced(tree: Tree, by: Callable[[Rows], Any]) -> Tree:
+def _replaced(tree: Tree, by: Callable[[SharedRows], Any]) -> Tree:
     return jax.tree.map(lambda one: by(one) if is_spread(one) else one, tree, is_leaf=is_spread)
 
 
