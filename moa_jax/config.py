@@ -132,10 +132,9 @@ class ParallelConfig:
         in waves that end soonest.
       devices_per_member: devices that share each batch of a member of an image network, a divisor
         of their number; 0 for as many as leave a place for every member that trains.
-      rows: where the tables lie that members train on: `replicated`, all rows on every device, or
-        `sharded`, a part of them on each, which exchange those of every batch; the results are the
-        same. `auto`: sharded where all tables together would fill a fifth of the devices' memory.
-        Tables of image networks are replicated, whose batches devices share.
+      rows: tables that members train on: `replicated` on every device, or `sharded`, a part of the
+        rows on each, which exchange those of every batch; `auto`: sharded where copies would fill a
+        fifth of the devices' memory. Those of image networks are replicated.
       steps_per_call: at most this many optimiser steps per device call.
       predict_rows: rows per chunk in inference, a multiple of 128.
     """

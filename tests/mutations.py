@@ -627,8 +627,8 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/profile.py",
-        "Steps(len(train))",
-        "Steps(0 if test is None else len(test))",
+        "_Fitting(len(train), ",
+        "_Fitting(0 if test is None else len(test), ",
         "test_handover.py::test_what_is_fitted_on_training_rows_alone_does_not_know_test_rows",
     ),
     Mutation(
@@ -1429,7 +1429,7 @@ MUTATIONS = (
     ),
     Mutation(
         "training/loop.py",
-        "counts = shared.cells(batches.rows, real).sum((1, 2))",
+        "counts = shared.known_cells(batches.rows, real)",
         "counts = counts",
         "test_missing_targets.py::test_what_stands_in_an_unknown_cell_moves_nothing",
     ),
@@ -2412,6 +2412,42 @@ MUTATIONS = (
         " - copies * shapes.num_bytes(shapes.shared(stage))",
         "",
         "test_activations.py::test_members_that_fit_leave_room_for_tables_and_activations",
+    ),
+    Mutation(
+        "training/layout.py",
+        "copies = 1 if shares_rows else num_shards",
+        "copies = num_shards",
+        "test_shared_rows.py::test_shared_rows_leave_room_for_more_members",
+    ),
+    Mutation(
+        "training/layout.py",
+        "if not may or stage.forward.shares_batches or parallel",
+        "if not may or parallel",
+        "test_shared_rows.py::test_rows_are_shared_where_copies_would_fill_the_memory",
+    ),
+    Mutation(
+        "training/shared_rows.py",
+        "    return bits.astype(np.uint32) if size == 2 else bits\n",
+        "    return values\n",
+        "test_shared_rows.py::test_rows_arrive_as_they_are",
+    ),
+    Mutation(
+        "recipes/profile_features.py",
+        "if size > KEPT_BYTES and",
+        "if False and",
+        "test_profile_features.py::test_many_columns_are_not_kept_beside_the_table",
+    ),
+    Mutation(
+        "recipes/profile.py",
+        "        if name == self._last:\n",
+        "        if False:\n",
+        "test_profile_features.py::test_what_is_fitted_last_is_not_applied",
+    ),
+    Mutation(
+        "data/tables.py",
+        "        block = blocks.pop()\n",
+        "        block = blocks[-1]; blocks = blocks[:-1]\n",
+        "test_tables.py::test_blocks_are_stacked_without_a_second_table",
     ),
     Mutation(
         "training/layout.py",
