@@ -347,11 +347,8 @@ def _check_across(config: RunConfig) -> None:
         )
     if data.source == "simulated" and not data.genes and not data.cells:
         raise UserError("config.data.genes: expected genes or cells, found 0 of both")
-    if parallel.predict_rows % 128:
-        raise UserError(
-            "config.parallel.predict_rows: expected a multiple of 128, "
-            f"found {parallel.predict_rows}"
-        )
+    if (rows := parallel.predict_rows) % 128:
+        raise UserError(f"config.parallel.predict_rows: expected a multiple of 128, found {rows}")
     shared = f"devices_per_member={n}" if (n := parallel.devices_per_member) > 1 else ""
     shared = shared or ("rows=sharded" if parallel.rows == "sharded" else "")
     if shared and parallel.strategy in ("vmap", "pmap"):
