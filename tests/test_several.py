@@ -251,7 +251,7 @@ def test_what_fails_because_another_has_ended_is_not_told(run, monkeypatch, caps
     one.follows = True
     with pytest.raises(Ended), ending.in_one_line():
         raise RuntimeError("Connection closed by peer")
-    assert waited
+    assert waited[0] == 2 * peers._LONGEST_SECONDS
     capsys.readouterr()
 
 
