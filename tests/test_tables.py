@@ -147,6 +147,22 @@ def test_the_next_part_is_read_meanwhile():
         next(found)
 
 
+def test_what_is_not_read_to_its_end_is_closed():
+    closed = []
+
+    def parts():
+        try:
+            yield from range(9)
+        finally:
+            closed.append(True)
+
+    made = parts()
+    found = read_ahead(made)
+    assert next(found) == 0 and not closed
+    found.close()
+    assert closed and next(made, None) is None
+
+
 def test_a_wrong_number_is_shown_in_its_column_among_many(tmp_path):
     frame = pd.DataFrame({f"g-{n}": np.arange(3.0) + n for n in range(150)})
     frame.insert(0, "sig_id", ["a", "b", "c"])

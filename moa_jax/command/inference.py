@@ -145,7 +145,7 @@ def _write(
             Prefixes.of(config.data),
             columns["treatment"],
         )
-        for rows in read_ahead(pieces):
+        for rows in stack.enter_context(contextlib.closing(read_ahead(pieces))):
             rows = ensemble.levelled(rows)
             blended, found = ensemble.predict(rows)
             for name, predictions in found.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +187,7 @@ def stream(
     prefixes: Prefixes = ORIGINAL_PREFIXES,
     treatment: Sequence[str] | None = None,
     largest: float = np.inf,
-) -> Iterator[Dataset]:
+) -> Generator[Dataset, None, None]:
     """Yields the rows of a features file, `rows` at a time, in the file's order.
 
     A column of the treatment that is left out counts as one level, the first, or as treated. Rows
