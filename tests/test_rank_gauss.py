@@ -7,7 +7,7 @@ import pytest
 from scipy.special import ndtri
 from sklearn.preprocessing import QuantileTransformer
 
-from moa_jax.features import inverse_normal, rank_gauss
+from moa_jax.features import inverse_normal, rank_gauss, rank_gauss_search
 from moa_jax.features.rank_gauss import RankGauss
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -197,3 +197,14 @@ def test_where_its_bits_are_others_scipys_scores_are_taken(awkward, monkeypatch)
     monkeypatch.setattr(inverse_normal, "is_alike", lambda: False)
     monkeypatch.setattr(rank_gauss, "WORTH", -1)
     np.testing.assert_array_equal(fitted.transform(values), expected)
+
+
+def test_where_numpy_interpolates_to_other_bits_the_loop_is_not_taken(awkward, monkeypatch):
+    fitted, interp = RankGauss().fit(awkward), np.interp
+    landmarks = fitted.quantiles_, fitted.references_
+    monkeypatch.setattr(np, "interp", lambda *of: interp(*of) * (1 + 1e-15))
+    rank_gauss_search.is_alike.cache_clear()
+    assert rank_gauss_search.Search.of(*landmarks) is None
+    monkeypatch.undo()
+    rank_gauss_search.is_alike.cache_clear()
+    assert (rank_gauss_search.Search.of(*landmarks) is None) != rank_gauss_search.is_alike()

@@ -1,11 +1,12 @@
 """Ranks of values among a column's landmarks: the compiled loop, and what it looks up.
 
 Only transforms of many values import this file, because numba takes a second. Nothing is compiled
-with `fastmath`: the bits are those of numpy's `interp` in both directions.
+with `fastmath`: the bits are those of numpy's `interp` in both directions, see `is_alike`.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Self
@@ -46,10 +47,10 @@ class Search(NamedTuple):
         """Returns what is looked up for landmarks [Q, columns] and their ranks [Q].
 
         None for those that the loop is not made for: fewer than two, many, in another precision, or
-        so close that a slope between them overflows.
+        so close that a slope between them overflows. None too where its bits are not numpy's.
         """
         count = len(references)
-        if not 2 <= count < 2**15 or quantiles.dtype != np.float64:
+        if not 2 <= count < 2**15 or quantiles.dtype != np.float64 or not is_alike():
             return None
         knots = np.ascontiguousarray(quantiles.T)
         gaps = np.diff(knots, axis=1)
@@ -86,6 +87,23 @@ class Search(NamedTuple):
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(fill, edges[:-1], edges[1:]))
         return out
+
+
+@functools.cache
+def is_alike() -> bool:
+    """Tells whether ranks by the loop have the bits of numpy's `interp` here, of 2,000 values.
+
+    Numpy's compiler may round a product and a sum once, as on ARM, where the loop rounds twice.
+    """
+    generator = np.random.default_rng(0)
+    references, knots = np.linspace(0, 1, 100), np.sort(generator.normal(size=100))
+    values = generator.uniform(knots[0] + SNAP, knots[-1] - SNAP, 2000)
+    upward = np.interp(values, knots, references)
+    downward = np.interp(-values, -knots[::-1], -references[::-1])
+    slopes, starts = np.diff(references) / np.diff(knots), first_knots(knots[None], BUCKETS)[0]
+    scale = BUCKETS / (knots[-1] - knots[0])
+    find_ranks(values, np.append(knots, np.inf), slopes, references, starts, scale, SNAP)
+    return values.tobytes() == (0.5 * (upward - downward)).tobytes()
 
 
 @numba.njit(nogil=True)
