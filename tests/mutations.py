@@ -1331,15 +1331,27 @@ MUTATIONS = (
     ),
     Mutation(
         "features/kmeans.py",
-        "np.flatnonzero(found.min(1) - first <= 2 * bound)",
+        "np.flatnonzero(~(found.min(1) - first > 2 * bound))",
         "np.flatnonzero(found.min(1) - first < 0)",
         "test_factors.py::test_nearest_centers_in_single_precision_are_measured_again_where_it_"
         "cannot_tell",
     ),
     Mutation(
+        "features/rank_gauss_search.py",
+        "quantiles.dtype != np.float64 or not is_alike():",
+        "quantiles.dtype != np.float64:",
+        "test_rank_gauss.py::test_where_numpy_interpolates_to_other_bits_the_loop_is_not_taken",
+    ),
+    Mutation(
         "data/ahead.py",
-        "            following = pool.submit(next, rest, end)\n            yield found\n",
-        "            yield found\n            following = pool.submit(next, rest, end)\n",
+        "contextlib.closing(parts), ThreadPoolExecutor(1)",
+        "ThreadPoolExecutor(1)",
+        "test_tables.py::test_what_is_not_read_to_its_end_is_closed",
+    ),
+    Mutation(
+        "data/ahead.py",
+        "            following = pool.submit(next, parts, end)\n            yield found\n",
+        "            yield found\n            following = pool.submit(next, parts, end)\n",
         "test_tables.py::test_the_next_part_is_read_meanwhile",
     ),
     Mutation(

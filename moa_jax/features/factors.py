@@ -213,7 +213,7 @@ class ClusterOneHot:
         """
         count = self.width(values.shape)
         is_many = len(values) >= MANY_ROWS and values.shape[1] * count >= MANY_CENTERS
-        if is_many and self.algorithm == "lloyd":
+        if is_many and self.algorithm == "lloyd" and values.dtype == np.float64:
             found = kmeans.fit(values, count, STARTS, self.seed)
             if found is not None:
                 self.centers_ = found

@@ -14,6 +14,8 @@ import numpy as np
 
 # scikit-learn's defaults.
 TOLERANCE, MOST_STEPS = 1e-4, 300
+# Rows whose distances from their centers are in memory at a time, of each start.
+AT_ONCE = 4096
 
 
 def fit(values: np.ndarray, count: int, starts: int, seed: int) -> np.ndarray | None:
@@ -32,7 +34,7 @@ def fit(values: np.ndarray, count: int, starts: int, seed: int) -> np.ndarray | 
 
     mean = values.mean(0)
     rows = CentredRows.of(values - mean)
-    tolerance = values.var(0).mean() * TOLERANCE
+    tolerance = rows.squares.sum() / values.size * TOLERANCE  # of the mean variance
     seeds = _seeds(rows, count, starts, np.random.RandomState(seed))
     workers = max(1, min(os.cpu_count() or 1, starts))
     # Starts side by side wait for nothing, as threads of one product do for each other.
@@ -136,8 +138,17 @@ def _descend(rows: CentredRows, centers: np.ndarray, tolerance: float) -> _End |
         for sign, own in ((1, labels), (-1, before)):
             more, number = _added(rows, changed, own[changed], count)
             sums, counts = sums + sign * more, counts + sign * number
-    away = rows.values - centers[labels]
-    return _End(centers, labels, float(np.einsum("ij,ij->", away, away)))
+    return _End(centers, labels, _inertia(rows, centers, labels))
+
+
+def _inertia(rows: CentredRows, centers: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the sum of all rows' squared distances from their centers."""
+    total = 0.0
+    for start in range(0, len(labels), AT_ONCE):
+        own = slice(start, start + AT_ONCE)
+        away = rows.values[own] - centers[labels[own]]
+        total += float(np.einsum("ij,ij->", away, away))
+    return total
 
 
 def _labels(rows: CentredRows, centers: np.ndarray) -> np.ndarray:
@@ -156,7 +167,8 @@ def _labels(rows: CentredRows, centers: np.ndarray) -> np.ndarray:
     longest = np.sqrt(squares.max())
     bound = (centers.shape[1] + 8) * float(np.finfo(np.float32).eps) * longest
     bound = bound * (2 * np.sqrt(rows.squares) + longest)
-    unsure = np.flatnonzero(found.min(1) - first <= 2 * bound)
+    # What overflowed is told by no comparison.
+    unsure = np.flatnonzero(~(found.min(1) - first > 2 * bound))
     labels[unsure] = (squares - 2.0 * rows.values[unsure] @ centers.T).argmin(1)
     return labels
 
