@@ -77,7 +77,10 @@ def compilation_cache(tmp_path_factory):
 
 @pytest.fixture
 def optimised(monkeypatch):
-    """Compiles as the product does, where the subject is what optimisation may change."""
+    """Compiles as the product does, where the subject is what optimisation may change.
+
+    What a test calls through `jax.jit` alone is optimised too, but keeps XLA's own emitters.
+    """
     quickly = jax.stages.Lowered.compile
 
     def fully(lowered, options=None):
