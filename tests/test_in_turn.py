@@ -94,7 +94,7 @@ def test_the_steps_of_wide_dense_networks_alone_are_told_to_save_copies(monkeypa
         stage_programs(stage, devices, "loop").train.compiled(
             devices.member_shapes(shapes.state(stage), 2),
             devices.member_shapes(shapes.train(stage, 1), 2),
-            devices.shared_shapes(shapes.shared(stage)),
+            devices.table_shapes(shapes.shared(stage)),
         )
     assert asked == [{in_turn.ASKS_FOR_READERS: True}, None]
 

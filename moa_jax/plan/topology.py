@@ -38,7 +38,7 @@ class Topology:
       num_devices: how many there are.
       compile_for: what programs are compiled for: the devices themselves, one like them, or a CPU
         in the place of one. As members do not communicate, one device's part of the program tells
-        all but what sharing batches adds.
+        all but what sharing batches or rows adds.
     """
 
     text: str

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from moa_jax.config import ParallelConfig, RunConfig
 from moa_jax.data.dataset import Levels
+from moa_jax.store import processes
 from moa_jax.store.manifest import Manifest
 from moa_jax.store.workdir import Workdir
 from moa_jax.training import layout
@@ -69,8 +70,9 @@ class Context:
     def devices_of(self, stage: Stage, num_members: int) -> Devices:
         """Returns the devices as that many members of a stage use them to train and to predict."""
         devices, parallel = self.devices_for(stage.forward, num_members), self.parallel
-        count, memory = len(devices.devices), devices.memory_bytes()
-        spread = layout.shares_rows(stage, count, memory, parallel)
+        # Machines of several processes may differ, and all must exchange rows or none.
+        memory = processes.said_by_first(devices.memory_bytes())
+        spread = layout.shares_rows(stage, len(devices.devices), memory, parallel)
         return devices.sharing_rows() if spread else devices
 
     def cut(self, stage: Stage) -> tuple[int, tuple[Wave, ...]]:
