@@ -15,9 +15,9 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+")
 LONGEST_NAME = 100
 # What else lies in a work folder, or beside a model's predictions of new rows.
 RESERVED = frozenset(
-    "blend feature_maps infer tensorboard completed.json config.json environment.json "
-    "manifest.json log.txt metrics.jsonl submission.csv predictions attributions other_folds "
-    "estimator.json estimator.npz".split()
+    "blend checkpoints feature_maps infer tensorboard completed.json config.json "
+    "environment.json manifest.json log.txt metrics.jsonl submission.csv predictions attributions "
+    "other_folds estimator.json estimator.npz".split()
 )
 # How far the sum of weights may be from 1; published ones have eight digits.
 SUM_TOLERANCE = 1e-6

@@ -87,7 +87,9 @@ def _check(value: Any, hint: Any, metadata: Mapping, where: str) -> Any:
             raise UserError(f"{where}: expected {length} values, found {len(value)}")
         if len(value) > MOST_VALUES:
             raise UserError(f"{where}: expected at most {MOST_VALUES} values, found {len(value)}")
-        element = typing.get_args(hint)[0]
+        if metadata.get("sized") and tuple(value) == (FROM_DATA,):
+            return (FROM_DATA,)
+        element, metadata = typing.get_args(hint)[0], {**metadata, "sized": False}
         return tuple(_check(item, element, metadata, where) for item in value)
     if origin is not None:  # a mapping; its entries are checked where they are understood
         if not isinstance(value, Mapping):

@@ -116,6 +116,8 @@ def test_a_value_that_is_given_stays_and_others_follow_it():
     settled = sizes.of_rows(model, EMBEDDED, {})
     assert (settled.batch_size, settled.gene_factors, settled.hidden) == (77, 90, 256)
     assert settled.epochs == round(360 / (EMBEDDED / 77))  # as many steps in larger batches
+    settled = sizes.of_rows(dataclasses.replace(model, batch_size=2 * EMBEDDED), EMBEDDED, {})
+    assert settled.epochs == 360  # of one step each
     model = model_of("nn_tabnet:sample")
     scored = dataclasses.replace(model.scored, epochs=40)
     settled = sizes.of_rows(dataclasses.replace(model, scored=scored), EMBEDDED, {})
@@ -163,6 +165,10 @@ def test_a_folder_keeps_its_sizes(rows, tmp_path, monkeypatch, caplog):
             assert again == config
         assert "treated rows" not in caplog.text
     Workdir(tmp_path).check(again)
+    # Another recipe of this name has sizes of its own; that the folder is another run's is told.
+    alike = RunConfig({"dense": model_of("two_heads_resnet:sample")})
+    settled, _ = participation.of(alike, workdir, rows)
+    assert (settled.models["dense"].hidden, settled.models["dense"].batch_size) == (256, 32)
     other, _ = participation.of(run_of(hidden=24), systems.Unbound(tmp_path / "new"), rows)
     assert other.models["dense"].batch_size == 32
 
@@ -175,3 +181,11 @@ def test_a_field_takes_it_where_the_rule_does():
         configuration.UserError, match="one.folds: expected between 2 and 1000, found -1"
     ):
         configuration.parse({"models": {"one": {**values, "folds": FROM_DATA}}}, RECIPES)
+    # Where several make one size, all are left to the data or none.
+    for milestones, found in ([FROM_DATA], True), ((5, 9), False):
+        values = {"recipe": "nn_tabnet", "scored": {"milestones": milestones}}
+        model = configuration.parse({"models": {"one": values}}, RECIPES).models["one"]
+        assert ("scored.milestones" in sizes.left_open(model)) == found
+    values["scored"]["milestones"] = (50, FROM_DATA)
+    with pytest.raises(configuration.UserError, match="one.scored.milestones: expected .*found -1"):
+        configuration.parse({"models": {"one": values}}, RECIPES)

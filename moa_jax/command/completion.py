@@ -20,15 +20,16 @@ import moa_jax
 from moa_jax.blend import stored_weights
 from moa_jax.config import RunConfig, plain
 from moa_jax.data.dataset import Dataset
+from moa_jax.engine import other_folds, participation
 from moa_jax.errors import UserError
-from moa_jax.store import files, processes
+from moa_jax.store import files, lock, processes
 from moa_jax.store.workdir import Workdir
 from moa_jax.store.workdir import environment as here
 
 FILE = "completed.json"
-# What a finished run does not read, or changes when it is asked for something else. What
-# config.json decides is in the run's hash; the command beside it may be another.
-_NOT_OF_IT = {FILE, "config.json", "log.txt", ".lock"}
+# What a finished run does not read, or changes when it is asked for something else. Run and
+# configuration of config.json are compared; the command beside them may be another.
+_NOT_OF_IT = {FILE, "config.json", "log.txt", lock.NAME}
 _FOLDERS_NOT_OF_IT = {"infer", "checkpoints", "tensorboard"}
 _SOURCES = {".py", ".j2", ".css", ".js", ".json"}
 
@@ -46,7 +47,7 @@ def write(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
         return
     try:
         record = {**_made_by(config, workdir, dataset), "files": dict(_contents(workdir.path))}
-    except UserError:
+    except (UserError, OSError):  # such as that another program removes a file meanwhile
         return
     files.write_sealed(workdir.path / FILE, record)
 
@@ -64,7 +65,7 @@ def is_there(config: RunConfig, workdir: Workdir, dataset: Dataset) -> bool:
         if here(environment["strategy"]) != environment:
             return False
         return listed == dict(_contents(workdir.path))
-    except (UserError, KeyError, TypeError):  # missing or damaged: what follows tells of it
+    except (UserError, OSError, KeyError, TypeError):  # what is damaged is told by what follows
         return False
 
 
@@ -93,13 +94,14 @@ def _is_recorded(config: RunConfig) -> bool:
 
 def _made_by(config: RunConfig, workdir: Workdir, dataset: Dataset) -> dict[str, Any]:
     """Returns what decides a run's files, as far as it may differ at the next start."""
-    order = dataset.submission_ids
-    test = dataset.test
+    bound, order, test = workdir.read(), dataset.submission_ids, dataset.test
     return {
         "program": _program(),
         "figures": importlib.util.find_spec("matplotlib") is not None,
-        "run": workdir.read()["hash"],
+        "run": bound["hash"],
         "config": files.content_hash(plain(config)),
+        "bound": files.content_hash(bound["config"]),
+        "left_out": participation.of(config, workdir, dataset)[1],
         "data": dataset.fingerprint(),
         "described": files.content_hash(dataset.description()),
         "test": None if test is None else test.fingerprint(),
@@ -116,6 +118,12 @@ def _program() -> str:
     return digest.hexdigest()
 
 
+def _is_of_it(folder: Path) -> bool:
+    """Tells whether files of a folder are the run's; a work folder within has a lock of its own."""
+    is_other_run = os.path.lexists(folder / lock.NAME) and folder.name != other_folds.FOLDER
+    return folder.name not in _FOLDERS_NOT_OF_IT and not is_other_run
+
+
 def _contents(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields the files of a run by their path in its folder, with sizes and checksums.
 
@@ -123,10 +131,12 @@ def _contents(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
       UserError: something is no file, or cannot be read.
     """
     for where, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in _FOLDERS_NOT_OF_IT)
+        folders[:] = sorted(name for name in folders if _is_of_it(Path(where) / name))
         for name in sorted(names):
             path = files.check_regular(Path(where) / name)
-            relative = path.relative_to(folder).as_posix()
+            # Names that are no text, as of a disk from elsewhere, have none in JSON either.
+            told = os.fsencode(path.relative_to(folder))
+            relative = told.decode(errors="backslashreplace")
             if relative not in _NOT_OF_IT:
                 size = path.stat().st_size
                 yield relative, {"bytes": size, "sha256": files.sha256(path)}

@@ -132,7 +132,7 @@ def remove_oldest(folder: Path, most: int) -> None:
     kept = []
     with contextlib.suppress(OSError):  # there is no folder, or it is none
         for entry in os.scandir(folder):
-            with contextlib.suppress(FileNotFoundError):  # another process removes as well
+            with contextlib.suppress(OSError):  # such as that another process removes as well
                 if entry.name.endswith("-cache"):
                     status = entry.stat()
                     # Reading sets the first of them, once a day at least.

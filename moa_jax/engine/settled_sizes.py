@@ -41,6 +41,8 @@ def settled(config: RunConfig, workdir: Workdir, data: Dataset | Mapping[str, An
     models = dict(config.models)
     for name, places in left_open.items():
         stored = flat(made_with.get(name, {}))
+        if stored.get("recipe") != models[name].recipe:  # another run's, which `bind` tells
+            stored = {}
         known = {place: _frozen(stored[place]) for place in places if place in stored}
         models[name] = sizes.of_rows(models[name], treated, known)
         if not known:

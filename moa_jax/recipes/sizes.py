@@ -86,7 +86,7 @@ def _epochs(steps: int, longest: Callable[[Case], float]) -> Size:
     """
 
     def size(case: Case) -> int:
-        held = steps * case.section.batch_size / case.rows
+        held = steps * min(case.section.batch_size, case.rows) / case.rows
         return max(round(held), min(case.original, round(longest(case))), 1)
 
     return size

@@ -54,7 +54,8 @@ def test_a_model_is_one_component_of_a_path(name):
 
 @pytest.mark.parametrize(
     "name", ["blend", "Infer", "config.json", "log.txt", "metrics.jsonl", "submission.csv",
-             "tensorboard", "environment.json", "feature_maps", "predictions", "attributions"]
+             "tensorboard", "environment.json", "feature_maps", "predictions", "attributions",
+             "checkpoints", "completed.json"]
 )  # fmt: skip
 def test_names_of_the_work_folder_are_taken(name):
     with pytest.raises(UserError, match=f"config.models.{name}: .* has its own {name.lower()}$"):

@@ -16,9 +16,10 @@ from trust import finished_run, grid
 from trust.finished_run import MODES, FinishedRun, Snapshot
 from trust.grid import ARTEFACTS, ChangedByte, Damage, Grid
 
+from moa_jax import config as configuration
 from moa_jax.command import completion
 from moa_jax.config import ExplainConfig
-from moa_jax.engine import loading
+from moa_jax.engine import loading, participation
 from moa_jax.engine import run as engine_run
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
@@ -290,6 +291,9 @@ def refused(*_, **__):
 
 
 def test_a_complete_run_does_nothing_anew(run, finished, folder, monkeypatch):
+    within = folder / "second"  # a work folder within, which comes and goes by itself
+    within.mkdir()
+    (within / ".lock").write_text("")
     for name in ("train", "blend", "report"):
         monkeypatch.setattr(engine_run, name, refused)
     (folder / "log.txt").unlink()
@@ -306,7 +310,7 @@ def test_a_complete_run_does_nothing_anew(run, finished, folder, monkeypatch):
 @pytest.mark.parametrize(
     "changed",
     ["blend/report.html", "one/scored/metrics.json", "blend/more.csv", "environment.json",
-     "config.json", "program", "explain", "rows"],
+     "config.json", "program", "explain", "rows", "bound", "installed"],
 )  # fmt: skip
 def test_a_run_is_complete_only_as_it_was_made(run, folder, monkeypatch, changed):
     config, workdir = loading.settled(run.config), Workdir(folder)
@@ -318,6 +322,14 @@ def test_a_run_is_complete_only_as_it_was_made(run, folder, monkeypatch, changed
         config = dataclasses.replace(config, explain=ExplainConfig("best", most_rows=3, steps=2))
     elif changed == "rows":
         dataset = dataset.take(np.arange(len(dataset))[::-1])
+    elif changed == "bound":  # as `--mode=train` with other fields of the blend does
+        path, other = folder / "config.json", dataclasses.replace(config.blend, trials=9)
+        stored = files.read_sealed(path, "")
+        stored["config"]["blend"] = configuration.plain(other)
+        files.write_sealed(path, stored)
+    elif changed == "installed":  # what a model that was left out had lacked
+        found = participation.of(config, workdir, dataset)[0], {"one": participation.WITHOUT}
+        monkeypatch.setattr(participation, "of", lambda *_: found)
     else:
         with open(folder / changed, "a") as opened:
             opened.write(" more")
