@@ -14,6 +14,7 @@ from moa_jax.config import ParallelConfig
 from moa_jax.data import simulate
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
+from moa_jax.store import processes
 from moa_jax.training import layout, predict, rules, shapes, shared_rows
 from moa_jax.training.layout import Settings
 from moa_jax.training.loop import StageRun
@@ -152,6 +153,14 @@ def test_rows_are_shared_where_copies_would_fill_the_memory():
     assert not shares(strategy="pmap", memory=0) and shares(strategy="shard_map", memory=0)
     # Devices that may share batches keep the tables whole.
     assert not shares(rows="sharded", made=toy.stage(shares_batches=True))
+
+
+def test_processes_go_by_the_memory_of_the_first(tmp_path, monkeypatch):
+    context = systems.context(tmp_path, "simple_nn_old")
+    context = dataclasses.replace(context, devices=Devices.available("auto"))
+    assert not context.devices_of(toy.stage(), 4).shares_rows
+    monkeypatch.setattr(processes, "said_by_first", lambda memory: 1)
+    assert context.devices_of(toy.stage(), 4).shares_rows
 
 
 def test_shared_rows_leave_room_for_more_members():

@@ -136,9 +136,9 @@ def in_two_passes(x: jax.Array, weight: jax.Array, count: jax.Array) -> tuple[ja
 def in_one_pass(x: jax.Array, weight: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns what `in_two_passes` does and reads the batch once, which is what a GPU waits for.
 
-    Deviations are taken from the mean of the first row, which is one of the values: their mean is
-    then at most sqrt(count) standard deviations, and usually about one, so that what is subtracted
-    of their squares costs few digits, wherever the mean of the channel is.
+    Deviations are taken from the mean of the first row, which is a real one where any is: their
+    mean is then at most sqrt(count) standard deviations, and usually about one, so that what is
+    subtracted of their squares costs few digits, wherever the mean of the channel is.
     """
     axes = tuple(range(x.ndim - 1))
     start = jnp.mean(x[0], axes[:-1])
