@@ -186,6 +186,9 @@ class Marked:
         self.count = num_components
         self.made.append((num_components, seed, keep_fitted))
 
+    def width(self, shape):
+        return self.count
+
     def fit(self, values):
         self.mean = values.mean()
         return self

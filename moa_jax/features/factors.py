@@ -26,15 +26,16 @@ STARTS = 10
 BY_COVARIANCE, BY_SHAPE = "covariance_eigh", "by_shape"
 
 
-def bounded(wanted: int, shape: tuple[int, int], what: str, most: int | None = None) -> int:
+def bounded(wanted: int, shape: tuple[int, int], most: int | None = None) -> int:
     """Returns how many components so many rows and columns allow: `most`, or one fewer than
     rows and than columns; at least 1."""
-    allowed = max(1, min(shape) - 1 if most is None else most)
-    if wanted > allowed:
-        logging.info(
-            "%s: %d instead of %d for %d rows and %d columns", what, allowed, wanted, *shape
-        )
-    return min(wanted, allowed)
+    return min(wanted, max(1, min(shape) - 1 if most is None else most))
+
+
+def tell_fewer(count: int, wanted: int, shape: tuple[int, int], what: str) -> None:
+    """Logs that a fit has fewer components than wanted, if it does."""
+    if count < wanted:
+        logging.info("%s: %d instead of %d for %d rows and %d columns", what, count, wanted, *shape)
 
 
 @contextlib.contextmanager
@@ -74,6 +75,7 @@ class FactorScores:
     def fit(self, values: np.ndarray) -> FactorScores:
         """Learns the factors of [N, columns]; at most min(N, columns) - 1 of them, at least 1."""
         count, varies = self.width(values.shape), ~is_constant(values)
+        tell_fewer(count, self.num_components, values.shape, "factors")
         if varies.all():
             self.components_, self.mean_, self.noise_variance_ = self._fitted(values, count)
             return self
@@ -99,7 +101,7 @@ class FactorScores:
 
     def width(self, shape: tuple[int, int]) -> int:
         """Returns the number of columns after a fit to [N, columns] of this shape."""
-        return bounded(self.num_components, shape, "factors")
+        return bounded(self.num_components, shape)
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Returns the posterior means of the factors, [N, components]."""
@@ -155,6 +157,7 @@ class PrincipalComponents:
         from sklearn.decomposition import PCA
 
         count = self.width(values.shape)
+        tell_fewer(count, self.num_components, values.shape, "components")
         is_wide = self.solver == BY_SHAPE and values.shape[1] > len(values)
         # Many rows of few columns: the covariance is several times faster.
         with warnings_logged("components"):
@@ -165,7 +168,7 @@ class PrincipalComponents:
     def width(self, shape: tuple[int, int]) -> int:
         """Returns the number of columns after a fit to [N, columns] of this shape."""
         rows, columns = shape
-        return bounded(self.num_components, shape, "components", min(rows - 1, columns))
+        return bounded(self.num_components, shape, min(rows - 1, columns))
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Returns the scores, [N, components]."""
@@ -212,6 +215,7 @@ class ClusterOneHot:
         distinct rows than clusters leave some clusters empty.
         """
         count = self.width(values.shape)
+        tell_fewer(count, self.num_clusters, values.shape, "clusters")
         is_many = len(values) >= MANY_ROWS and values.shape[1] * count >= MANY_CENTERS
         if is_many and self.algorithm == "lloyd" and values.dtype == np.float64:
             found = kmeans.fit(values, count, STARTS, self.seed)
@@ -229,7 +233,7 @@ class ClusterOneHot:
 
     def width(self, shape: tuple[int, int]) -> int:
         """Returns the number of columns after a fit to [N, columns] of this shape."""
-        return bounded(self.num_clusters, shape, "clusters")
+        return bounded(self.num_clusters, shape)
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Returns 1 for the nearest center of each row and 0 for the others."""

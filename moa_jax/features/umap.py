@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from absl import logging
 
-from moa_jax.features.factors import bounded, warnings_logged
+from moa_jax.features.factors import bounded, tell_fewer, warnings_logged
 
 NUM_NEIGHBORS = 15
 SPREAD, MIN_DISTANCE = 1.0, 0.1
@@ -68,6 +68,7 @@ class UmapEmbedding:
         """
         table = float32(values)
         count = self.width(table.shape)
+        tell_fewer(count, self.num_components, table.shape, "umap")
         with warnings.catch_warnings():
             # It tells of its optional parts that are not installed.
             warnings.simplefilter("ignore", ImportWarning)
@@ -95,7 +96,7 @@ class UmapEmbedding:
 
     def width(self, shape: tuple[int, int]) -> int:
         """Returns the number of columns after a fit to [N, columns] of this shape."""
-        return bounded(self.num_components, shape, "umap")
+        return bounded(self.num_components, shape)
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Returns the coordinates of [N, columns], [N, components] float32."""

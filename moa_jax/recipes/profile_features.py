@@ -106,17 +106,18 @@ class ProfileFeatures(Features):
         described, rows, dtype = self.profile, passage.rows, jnp.result_type(float)
         if described is None:
             return lambda number, block: np.zeros((len(rows.ids[block]), 0), dtype)
-        sets = stored(owner)
-        size = len(sets) * rows.features.size * np.dtype(dtype).itemsize
-        if size > KEPT_BYTES and not any(map(profile.looks_at_all_rows, sets)):
-            return lambda number, block: profile.apply(
-                described, sets[number], rows.take(block), dtype
-            )
-        kept = passage.once(
-            f"profile of {owner}, {self.transforms}",
-            lambda: [profile.apply(described, fitted, rows, dtype) for fitted in sets],
-        )
-        return lambda number, block: kept[number][block]
+
+        def made() -> Callable[[int, slice], np.ndarray]:
+            sets = stored(owner)
+            size = len(sets) * rows.features.size * np.dtype(dtype).itemsize
+            if size > KEPT_BYTES and not any(map(profile.looks_at_all_rows, sets)):
+                return lambda number, block: profile.apply(
+                    described, sets[number], rows.take(block), dtype
+                )
+            kept = [profile.apply(described, fitted, rows, dtype) for fitted in sets]
+            return lambda number, block: kept[number][block]
+
+        return passage.once(f"profile of {owner}, {self.transforms}", made)
 
     def member_data(
         self, stored: Sequence[Transforms], numbers: np.ndarray, train_rows: Sequence[np.ndarray]

@@ -67,6 +67,11 @@ def again(table, folder):
     new = pd.read_parquet(folder.parent / "new.parquet").set_index("sig_id")
     stems = ("train_features", "test_features")
     known = pd.concat(pd.read_parquet(folder / f"{stem}.parquet") for stem in stems)
+    drugs = [file for stem in ("train", "test") if (file := folder / f"{stem}_drug.csv").exists()]
+    if drugs:
+        named = pd.concat(map(pd.read_csv, drugs)).set_index("sig_id")["drug_id"]
+        assert new.loc[named.index, "drug_id"].tolist() == named.astype(str).tolist()
+        del new["drug_id"]
     pd.testing.assert_frame_equal(new.loc[known["sig_id"]], known.set_index("sig_id"))
 
 
