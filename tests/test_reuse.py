@@ -329,3 +329,23 @@ def test_a_second_run_of_a_stage_compiles_nothing(tmp_path):
         assert names == [f"toy/first: {k}" for k in ("initialise", "train", "validate")]
         second = fit(tmp_path / "second", toy.stage(epochs=1, lr=0.0123, seeds=(3, 5)))
     assert put.call_count == 3 and first.compilations == second.compilations == 3
+
+
+CACHE: dict = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Filling:
+    """An object that fills a cache where it is looked at."""
+
+    size: int = 1
+
+    def __getattribute__(self, name):
+        if name == "size":
+            CACHE["later"] = 2
+        return object.__getattribute__(self, name)
+
+
+def test_a_dictionary_that_is_filled_meanwhile():
+    CACHE["first"] = Filling()
+    assert identity(CACHE) and CACHE.keys() == {"first", "later"}

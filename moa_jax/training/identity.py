@@ -125,7 +125,8 @@ class _Walk:
             return _Itself(value)
 
     def _parts(self, values: Iterable[Any]) -> Hashable:
-        return tuple(map(self.of, values))
+        # A dictionary on the way may be filled by what is looked at: a cache, a lazy import.
+        return tuple(map(self.of, tuple(values)))
 
     def _made(self, value: Any, kind: type) -> Hashable:
         """Returns the identity of what was made while the program runs."""
