@@ -20,10 +20,10 @@ import moa_jax
 from moa_jax.blend import stored_weights
 from moa_jax.config import RunConfig, plain
 from moa_jax.data.dataset import Dataset
-from moa_jax.engine import other_folds, participation
+from moa_jax.engine import participation
 from moa_jax.errors import UserError
 from moa_jax.store import files, lock, processes
-from moa_jax.store.workdir import Workdir
+from moa_jax.store.workdir import OTHER_FOLDS, Workdir
 from moa_jax.store.workdir import environment as here
 
 FILE = "completed.json"
@@ -120,7 +120,7 @@ def _program() -> str:
 
 def _is_of_it(folder: Path) -> bool:
     """Tells whether files of a folder are the run's; a work folder within has a lock of its own."""
-    is_other_run = os.path.lexists(folder / lock.NAME) and folder.name != other_folds.FOLDER
+    is_other_run = os.path.lexists(folder / lock.NAME) and folder.name != OTHER_FOLDS
     return folder.name not in _FOLDERS_NOT_OF_IT and not is_other_run
 
 

@@ -23,9 +23,8 @@ from moa_jax.recipes import baseline, finished
 from moa_jax.recipes.recipe import Recipe
 from moa_jax.recipes.splitting import COMPOUNDS, ROWS
 from moa_jax.store.predictions import Predictions
-from moa_jax.store.workdir import Workdir
+from moa_jax.store.workdir import OTHER_FOLDS, Workdir
 
-FOLDER = "other_folds"
 # The blend's name among models, whose names are not empty.
 BLEND = ""
 # Values of `answers.both_scores`.
@@ -82,7 +81,7 @@ def of(config: RunConfig, workdir: Workdir, dataset: Dataset) -> OtherFolds | No
     # As the work folder's own configuration says, whoever reads it: every split is set.
     data = dataclasses.replace(config.data, groups="none")
     other = dataclasses.replace(config, models=models, data=data)
-    within = Workdir(workdir.path / FOLDER)
+    within = Workdir(workdir.path / OTHER_FOLDS)
     kept = next(iter(models.values())).kept(dataset).whole
     alone = dataclasses.replace(dataset, test=None, submission_ids=None)
     return OtherFolds(kept, other, tuple(names), within, alone)

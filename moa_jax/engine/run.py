@@ -22,7 +22,7 @@ from moa_jax.recipes.design import has_nonscored
 from moa_jax.recipes.recipe import Recipe
 from moa_jax.recipes.splitting import COMPOUNDS
 from moa_jax.report import figures, html, records
-from moa_jax.store.workdir import Workdir
+from moa_jax.store.workdir import OTHER_FOLDS, Workdir
 from moa_jax.training.parallel import Devices, check_per_member
 from moa_jax.training.progress import MetricsLog
 
@@ -183,7 +183,7 @@ def train_on_other_folds(config: RunConfig, workdir: Workdir, dataset: Dataset) 
         return
     what = "whole" if other.whole == COMPOUNDS else "apart"
     logging.info(
-        "%s: on folds that keep compounds %s: %s", other_folds.FOLDER, what, ", ".join(other.models)
+        "%s: on folds that keep compounds %s: %s", OTHER_FOLDS, what, ", ".join(other.models)
     )
     other.workdir.lock()
     try:

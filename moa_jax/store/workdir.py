@@ -22,6 +22,8 @@ from moa_jax.store.manifest import Manifest
 
 # Of what stands in a work folder and how; a folder of another version is not read.
 VERSION = 5
+# Within it a work folder of its own: models on the folds that answer the other question.
+OTHER_FOLDS = "other_folds"
 # What stands among the fields for the data, whose files may move.
 ROWS = ("data: training rows", "data: test rows")
 # What to do about a config.json that is not what was written.
