@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec
 
 from moa_jax.config import ParallelConfig
 from moa_jax.data import simulate
+from moa_jax.engine import run
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
 from moa_jax.store import processes
@@ -177,3 +178,18 @@ def test_shared_rows_leave_room_for_more_members():
 def test_a_strategy_that_cannot_share_rows_is_refused():
     with pytest.raises(UserError, match="auto or shard_map with rows=sharded, found pmap"):
         systems.tiny("simple_nn_old", parallel={"rows": "sharded", "strategy": "pmap"})
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "value", "message"),
+    [
+        ("efficientnet", "rows", "sharded", "no model here has rows that devices share"),
+        ("simple_nn_old", "devices_per_member", 2, "no model here shares batches"),
+    ],
+)
+def test_a_field_that_suits_no_model_is_told(caplog, model, field, value, message):
+    dataset = simulate.make(rows=60, seed=1, genes=8, cells=4, scored=3, nonscored=2)
+    run.check(systems.tiny(model), dataset)
+    assert message not in caplog.text
+    run.check(systems.tiny(model, parallel={field: value}), dataset)
+    assert f"config.parallel.{field}: {message}" in caplog.text

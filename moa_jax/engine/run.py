@@ -33,7 +33,7 @@ UNKNOWN = "unknown"
 def check(config: RunConfig, dataset: Dataset) -> None:
     """Checks that the data suit every model, before any is trained.
 
-    The log tells where devices are to share batches and no model's can.
+    The log tells where devices are to share batches or rows and no model's can.
 
     Raises:
       UserError: naming the model and its field.
@@ -49,11 +49,13 @@ def check(config: RunConfig, dataset: Dataset) -> None:
             masked = any(t.known is not None for t in targets)
             if masked or model.kept(dataset).groups is not None:
                 _check_members(model, dataset, config)
-    if config.parallel.devices_per_member > 1:
-        models, known = config.models.values(), known_levels(config)
-        designs = (design for model in models for design in model.stages(known, True))
-        if not any(design.shares_batches for design in designs):
-            logging.warning("config.parallel.devices_per_member: no model here shares batches")
+    models, known = config.models.values(), known_levels(config)
+    designs = [design for model in models for design in model.stages(known, True)]
+    shares_batches = [design.shares_batches for design in designs if design.network]
+    if config.parallel.devices_per_member > 1 and not any(shares_batches):
+        logging.warning("config.parallel.devices_per_member: no model here shares batches")
+    if config.parallel.rows == "sharded" and all(shares_batches):
+        logging.warning("config.parallel.rows: no model here has rows that devices share")
 
 
 def _check_numbers(dataset: Dataset) -> None:
