@@ -14,6 +14,7 @@ from absl import app, logging
 from moa_jax.command import flags, usage
 from moa_jax.engine import unused
 from moa_jax.errors import UserError, joined_lines
+from moa_jax.store import signals
 
 if TYPE_CHECKING:
     from moa_jax.config import RunConfig
@@ -125,9 +126,13 @@ def _train_and_blend(config: RunConfig, workdir: Workdir, mode: str) -> RunConfi
 
 
 def _import_jax() -> ModuleType:
-    """Returns JAX, which reads its settings from the environment when it is imported."""
+    """Returns JAX, which reads its settings from the environment when it is imported.
+
+    A signal waits: raised while the compiled parts are read it would crash the process.
+    """
     try:
-        import jax
+        with signals.watched():
+            import jax
     except ValueError as error:
         raise UserError(f"environment: {joined_lines(error)}") from error
     talk = getLogger("jax")

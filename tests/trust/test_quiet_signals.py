@@ -1,5 +1,6 @@
 """Signals end a command in one line with their own status, wherever they find it."""
 
+import builtins
 import itertools
 import os
 import signal
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import toy
 
+from moa_jax.command import entry
 from moa_jax.store import processes, signals
 from moa_jax.training.layout import Settings
 from moa_jax.training.loop import StageRun
@@ -304,6 +306,22 @@ def test_an_interrupted_stage_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     assert members() == whole
     # Who trains without the command keeps the signals.
     assert [signal.getsignal(number) for number in signals.SIGNALS] == handlers
+
+
+def test_a_signal_waits_until_jax_is_read(monkeypatch):
+    monkeypatch.setattr(signals, "_STATE", signals._Signals())
+    own, read = builtins.__import__, []
+
+    def interrupted(name, *arguments):
+        if name == "jax":
+            signals._STATE.receive(signal.SIGINT, None)
+            read.append(name)
+        return own(name, *arguments)
+
+    monkeypatch.setattr(builtins, "__import__", interrupted)
+    with pytest.raises(signals.Interrupted):
+        entry._import_jax()
+    assert read == ["jax"]
 
 
 def test_processes_agree_on_any_signal_and_the_first_ones_clock(monkeypatch):
