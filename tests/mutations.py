@@ -621,14 +621,14 @@ MUTATIONS = (
     # Recipes: profiles.
     Mutation(
         "recipes/profile.py",
-        "values[: self.num_train] if alone else values",
+        "values[: self.num_train] if on_train_alone else values",
         "values",
         "test_handover.py::test_what_is_fitted_on_training_rows_alone_does_not_know_test_rows",
     ),
     Mutation(
         "recipes/profile.py",
-        "_Fitting(len(train), ",
-        "_Fitting(0 if test is None else len(test), ",
+        "Steps(len(train), last",
+        "Steps(0 if test is None else len(test), last",
         "test_handover.py::test_what_is_fitted_on_training_rows_alone_does_not_know_test_rows",
     ),
     Mutation(

@@ -49,12 +49,19 @@ def check(config: RunConfig, dataset: Dataset) -> None:
             masked = any(t.known is not None for t in targets)
             if masked or model.kept(dataset).groups is not None:
                 _check_members(model, dataset, config)
+    _tell_of_sharing(config)
+
+
+def _tell_of_sharing(config: RunConfig) -> None:
+    batches, rows = config.parallel.devices_per_member > 1, config.parallel.rows == "sharded"
+    if not (batches or rows):
+        return
     models, known = config.models.values(), known_levels(config)
     designs = [design for model in models for design in model.stages(known, True)]
     shares_batches = [design.shares_batches for design in designs if design.network]
-    if config.parallel.devices_per_member > 1 and not any(shares_batches):
+    if batches and not any(shares_batches):
         logging.warning("config.parallel.devices_per_member: no model here shares batches")
-    if config.parallel.rows == "sharded" and all(shares_batches):
+    if rows and all(shares_batches):
         logging.warning("config.parallel.rows: no model here has rows that devices share")
 
 

@@ -39,17 +39,30 @@ class ColumnTransform(Transform, Protocol):
         """Returns the columns that it makes of [N, columns]."""
 
 
+class _AllFitted(Exception):
+    """The last transform of a profile is fitted."""
+
+
 class Steps:
     """Named transforms that are fitted where they are first used, and applied ever after.
 
     One function describes a profile, and serves fitting and applying alike.
     """
 
-    def __init__(self, num_train: int = 0, fitted: Mapping[str, Any] | None = None):
-        """`num_train` first rows are training rows; `fitted` transforms are applied as they are."""
+    def __init__(
+        self, num_train: int = 0, fitted: Mapping[str, Any] | None = None, last: str | None = None
+    ):
+        """Begins.
+
+        Args:
+          num_train: so many first rows are training rows.
+          fitted: transforms that are applied as they are.
+          last: the transform with whose fit the steps end, by `_AllFitted`: what it makes of the
+            rows is a table of all of them, which nobody reads.
+        """
         self.num_train = num_train
         self.fitted = {} if fitted is None else dict(fitted)
-        self._complete = fitted is not None
+        self._complete, self._last = fitted is not None, last
 
     def __call__(
         self,
@@ -66,17 +79,13 @@ class Steps:
           values: [N, columns], the rows to transform; it is fitted on them too.
           on_train_alone: fit on training rows without the test rows beside them.
         """
-        self.fit(name, new, values, on_train_alone)
-        return self.fitted[name].transform(values)
-
-    def fit(
-        self, name: str, new: Callable[[], ColumnTransform], values: np.ndarray, alone: bool
-    ) -> None:
-        """Fits the transform where it is first used; the arguments are those of a call."""
         if name not in self.fitted:
             if self._complete:
                 raise KeyError(name)
-            self.fitted[name] = new().fit(values[: self.num_train] if alone else values)
+            self.fitted[name] = new().fit(values[: self.num_train] if on_train_alone else values)
+        if name == self._last:
+            raise _AllFitted
+        return self.fitted[name].transform(values)
 
     def derive(
         self, names: Sequence[str], function: Callable[[np.ndarray], np.ndarray], values: np.ndarray
@@ -127,37 +136,13 @@ def fit(profile: Profile, train: Dataset, test: Dataset | None) -> dict[str, Tra
     profile.columns(train.features[:1], len(train.genes), asked)
     if not asked.names:
         return {}
-    steps = _Fitting(len(train), [*asked.names][-1])
+    steps = Steps(len(train), last=[*asked.names][-1])
     values = train.features
     if test is not None:
         values = np.concatenate([values, test.features])
     with contextlib.suppress(_AllFitted):
         profile.columns(values, len(train.genes), steps)
     return steps.fitted
-
-
-class _AllFitted(Exception):
-    """What a profile makes of the last transform's columns nobody reads."""
-
-
-class _Fitting(Steps):
-    """Steps that end with the fit of the last transform: its columns are a table of all rows."""
-
-    def __init__(self, num_train: int, last: str):
-        super().__init__(num_train)
-        self._last = last
-
-    def __call__(
-        self,
-        name: str,
-        new: Callable[[], ColumnTransform],
-        values: np.ndarray,
-        on_train_alone: bool = False,
-    ) -> np.ndarray:
-        if name == self._last:
-            self.fit(name, new, values, on_train_alone)
-            raise _AllFitted
-        return super().__call__(name, new, values, on_train_alone)
 
 
 def apply(
