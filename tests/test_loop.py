@@ -236,13 +236,19 @@ def test_resume_is_bit_exact_from_any_call(tmp_path, uninterrupted, monkeypatch,
     assert records(folder) == records(tmp_path)
 
 
-def test_resume_within_an_epoch_by_calls_of_other_lengths(tmp_path, uninterrupted, monkeypatch):
-    """It goes on from the end of the epoch before, to the same bits."""
+@pytest.mark.parametrize(("saves", "steps"), [(5, 2), (3, 9)], ids=["within", "at the end"])
+def test_resume_of_an_epoch_by_calls_of_other_lengths(
+    tmp_path, uninterrupted, monkeypatch, saves, steps
+):
+    """It goes on from the end of the epoch before, to the same bits.
+
+    Checkpoints of fewer calls must not have the numbers of those that are there.
+    """
     stage, folder = uninterrupted
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        stop_after(patch, 5)
+        stop_after(patch, saves)
         fit(tmp_path, stage, **RESUMED)
-    fit(tmp_path, stage, **{**RESUMED, "steps_per_call": 2})
+    fit(tmp_path, stage, **{**RESUMED, "steps_per_call": steps})
     whole, resumed = kept(folder), kept(tmp_path)
     assert whole.keys() == resumed.keys() and len(whole) == 8
     for name in whole:

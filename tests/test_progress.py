@@ -46,6 +46,20 @@ def test_a_stage_knows_what_it_compiled(tmp_path, monkeypatch):
     assert before == 0 < stage._compile_seconds()
 
 
+def test_a_stage_that_fails_ends_its_bar(tmp_path, monkeypatch):
+    """The line about it would stand behind the bar."""
+    closed = []
+
+    def fail(self, checkpoints):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(StageProgress, "close", lambda self: closed.append(self))
+    monkeypatch.setattr(loop.StageRun, "_restore", fail)
+    with pytest.raises(ZeroDivisionError):
+        fit(tmp_path, toy.stage(epochs=1))
+    assert len(closed) == 1
+
+
 def test_what_takes_long_is_told_until_it_ends(lines, monkeypatch):
     monkeypatch.setattr(waiting, "SECONDS_BETWEEN_LINES", 0.05)
     with waiting.told("model: fitting") as begin:

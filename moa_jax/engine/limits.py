@@ -100,7 +100,7 @@ def checked(stages: list[BuiltStage], name: str, model: Recipe) -> list[BuiltSta
             )
         if isinstance(stage, HostStage):
             continue
-        steps = max(map(stage.steps_per_epoch, stage.members))
+        steps = stage.longest_epoch
         if stage.epochs * steps > LARGEST[int]:
             fields = (field.name for field in _sizes(model) if field.value == stage.epochs)
             field = next(fields, "epochs")

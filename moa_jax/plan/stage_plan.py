@@ -136,7 +136,7 @@ def plan_stage(
         one._replace(step=step_of(stage, target, one.layout, one.per_member, spread))
         for one in groups_of(stage, target, parallel)
     ]
-    steps = max(map(stage.steps_per_epoch, stage.members))
+    steps = stage.longest_epoch
     found = StagePlan(
         name=stage.name,
         inputs=built.num_inputs,

@@ -111,6 +111,10 @@ class StageDesign:
     by_seed: bool = False
     expected_epochs: float | None = None
 
+    def full_name(self, context: Context) -> str:
+        """Returns the stage's name in logs, `<model>/<stage>`."""
+        return f"{context.model}/{self.name}"
+
     def members(self, split: Split, base_seed: int) -> list[Member]:
         """Returns the members for folds of the recipe's rows, `base_seed` being the run's seed."""
         made = cross_validation(split.folds, base_seed, self.select_on, split.units, self.nesting)
@@ -178,7 +182,7 @@ class StageDesign:
           start: the variables that each member starts from; None for random ones.
           units: the units of these rows, see `Split`, which inner folds keep whole.
         """
-        name, training = f"{context.model}/{self.name}", self.training
+        name, training = self.full_name(context), self.training
         if isinstance(training, HostTraining):
             return HostStage(
                 name,

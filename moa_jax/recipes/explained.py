@@ -164,7 +164,7 @@ class _Networks:
         forward = design.forward(self.num_outputs, context)
         self._batch, path = forward.rows_at_once, context.folder / design.name / finished.METRICS
         self._width = files.read_json(path)["inputs"]
-        name = f"{context.model}/{design.name}: attributions"
+        name = f"{design.full_name(context)}: attributions"
         self._predictor = Predictor(
             name,
             forward,

@@ -136,7 +136,7 @@ def predictor_of(
         return HostPredictor(design.training.learner, features.inputs, folder, every, data)
     forward = design.forward(outputs, context)
     return Predictor(
-        f"{context.model}/{design.name}",
+        design.full_name(context),
         forward,
         folder,
         every,
@@ -200,7 +200,7 @@ def _networks(context: Context, stage: Stage, folder: Path) -> _Made:
 
     def of_training() -> dict[str, Any]:
         return {
-            "steps_per_epoch": max(stage.steps_per_epoch(member) for member in stage.members),
+            "steps_per_epoch": stage.longest_epoch,
             "groups": len(run.groups),
             "slots": run.slots_per_shard * devices.num_shards,
             "devices_per_member": devices.per_member,

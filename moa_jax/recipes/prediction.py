@@ -47,7 +47,7 @@ def trained(
         every, outputs = finished.trained_members(context, design)
         stored = StoredSets(design, context, every)
         share = 1 / (num_stages or len(designs))
-        remedy = functools.partial(exhausted.of_prediction, f"{context.model}/{design.name}")
+        remedy = functools.partial(exhausted.of_prediction, design.full_name(context))
         with exhausted.told(functools.partial(remedy, None)):
             predictor = predictor_of(context, design, every, outputs, stored, share)
         of = np.array(

@@ -31,6 +31,17 @@ class Position(NamedTuple):
     epoch: int
     call: int
 
+    def number(self, epochs: int, steps: int) -> int:
+        """Returns what grows along the way, however many steps a device call takes.
+
+        A run that goes on with calls of another length would else count where it has been before.
+
+        Args:
+          epochs: of a group, at most.
+          steps: of an epoch, at most, and so its calls.
+        """
+        return (self.group * epochs + self.epoch) * (steps + 1) + self.call
+
 
 def _flatten(state: Any) -> dict[str, np.ndarray]:
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]

@@ -62,7 +62,7 @@ def of_stage(
     # Members that run one after another have one batch at a time.
     in_turn = devices.inner(stage.forward.inner) == "loop"
     batches = min(at_once, devices.num_shards) if in_turn else at_once
-    steps = min(steps_per_call, max(map(stage.steps_per_epoch, stage.members)))
+    steps = min(steps_per_call, stage.longest_epoch)
     arrays = stage.shared, stage.member_data, stage.targets, stage.known
     return Footprint(
         networks=at_once * (2 * shapes.num_bytes(state) + shapes.num_bytes(state.params)),

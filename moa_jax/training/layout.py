@@ -230,7 +230,7 @@ class Layout:
         else:
             left = iter(stage.members)
             waves, groups = at_once, [[*itertools.islice(left, w.members)] for w in at_once]
-        steps = max(stage.steps_per_epoch(member) for member in stage.members)
+        steps = stage.longest_epoch
         calls_per_epoch = -(-steps // steps_per_call)
         return cls(
             groups,

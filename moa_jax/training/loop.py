@@ -295,12 +295,13 @@ class StageRun:
         """
         stage, shared, calls = self.stage, self._put_shared(), self.layout.calls_per_epoch
         calls_per_group = stage.epochs * calls
+        saved = Checkpoints(self.folder / "checkpoints", self._origin)
         progress = StageProgress(
             stage.name,
             len(self.groups) * calls_per_group,
             lambda: sum(program.compile_seconds for program in self._every_program()),
         )
-        with Checkpoints(self.folder / "checkpoints", self._origin) as checkpoints:
+        with contextlib.closing(progress), saved as checkpoints:
             position, state = self._restore(checkpoints)
             if self.log:
                 self.log.cut_back(stage.name, position.group, position.epoch)
@@ -310,7 +311,6 @@ class StageRun:
                 state = self._fit_group(group, position, state, checkpoints, progress)
                 group.write_weights(state, self.folder / "members")
                 state, position = None, Position(number + 1, 0, 0)
-        progress.close()
 
     def _restore(self, checkpoints: Checkpoints) -> tuple[Position, MemberState | None]:
         state = shapes.state(self.stage)
@@ -352,7 +352,7 @@ class StageRun:
 
         def save(position: Position) -> None:
             nonlocal last_save
-            number = (position.group * epochs + position.epoch) * (calls + 1) + position.call
+            number = position.number(epochs, self.stage.longest_epoch)
             checkpoints.save(number, position, group.slots.unpad(state))
             last_save = time.monotonic()
 

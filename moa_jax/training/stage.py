@@ -198,6 +198,11 @@ class Stage:
     def steps_per_epoch(self, member: Member) -> int:
         return self.epoch_steps or num_batches(len(member.train_rows), self.batch_size)
 
+    @property
+    def longest_epoch(self) -> int:
+        """Optimiser steps of the longest epoch that a member has."""
+        return max(map(self.steps_per_epoch, self.members))
+
     def epochs_of(self, member: Member) -> int:
         """Returns the length of a member's schedule."""
         return self.own_epochs(member) if self.own_epochs else self.epochs
