@@ -293,6 +293,12 @@ def test_a_program_is_compiled_once_in_a_process():
         Program("reused", scaling(5.0), Devices.available("vmap")),
     ):
         assert other.compiled(*arguments()) is not found
+    told = Devices.available("vmap").updating_in_place()
+    unpolished, polished = (
+        Program("reused", scaling(5.0), told, runs_once=once).compiled(*arguments())
+        for once in (True, False)
+    )
+    assert polished is not unpolished
     assert second.compiled(*arguments(3)) is not found
     with jax.default_matmul_precision("highest"):
         assert program(scaling(5.0)).compiled(*arguments()) is not found

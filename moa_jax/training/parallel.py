@@ -372,7 +372,7 @@ class Program:
           called: what tells of the arguments.
           kinds: the classes of their trees.
         """
-        how = self._name, self._compiler_options is None, self._devices
+        how = self._name, frozenset((self._compiler_options or {}).items()), self._devices
         try:
             return (*how, identity((*self._made_of, kinds)), reuse.options(), called)
         except (Unnamed, RecursionError) as error:

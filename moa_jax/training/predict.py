@@ -190,8 +190,9 @@ class Predictor(MemberPredictor):
         self._members, self._data = members, member_data
         self._slots_per_shard = -(-len(self.groups[0]) // devices.num_shards)
         inner = devices.inner(forward.inner)
-        self._program = lifted(name, forward, devices, inner)
-        if program is not None:
+        if program is None:
+            self._program = lifted(name, forward, devices, inner)
+        else:
             self._program = Program(
                 name, program, devices, precision=forward.precision, inner=inner, donate=False
             )
