@@ -204,7 +204,11 @@ def run(monkeypatch):
         raise Ended(status)
 
     monkeypatch.setattr(os, "_exit", leave)
-    return one, other
+    # Who ends lets nothing be written there any more.
+    kept = os.dup(2)
+    yield one, other
+    os.dup2(kept, 2)
+    os.close(kept)
 
 
 def test_who_hears_of_an_end_ends_with_it(run, capfd):
@@ -218,6 +222,28 @@ def test_who_hears_of_an_end_ends_with_it(run, capfd):
     assert capfd.readouterr().err == "moa-jax: process 1: train.csv: not found\n"
     said = [json.loads(text) for text in one._store.values.values()]
     assert said == [[1, line, 1], [1, line, 1]], "a third one would name the first's as the origin"
+
+
+def test_nothing_is_written_after_the_last_line(run, monkeypatch, capfd):
+    """Neither by other threads nor by what is not Python's."""
+    one, other = run
+    line = "moa-jax: train.csv: not found"
+    other.say(peers._Ending(1, line, 1))
+    with signals.handled(), pytest.raises(Ended):
+        one.look()
+    os.write(2, b"epoch 7/25\n")
+    assert capfd.readouterr().err == "moa-jax: process 1: train.csv: not found\n"
+
+
+def test_nothing_is_written_after_the_line_of_who_ends_first(run, monkeypatch, capfd):
+    one, other = run
+    one.say(peers._Ending(1, "", 1))
+    monkeypatch.setattr(peers, "_PEERS", [other])
+    os.write(2, b"the line\n")
+    with pytest.raises(Ended):
+        peers.end_with("the line", 1)
+    os.write(2, b"epoch 7/25\n")
+    assert capfd.readouterr().err == "the line\n"
 
 
 def test_a_mistake_is_told_to_the_others(run, monkeypatch, capsys):

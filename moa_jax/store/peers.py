@@ -74,9 +74,7 @@ class _Peers:
             return  # this one ends as well, and has its own line
         self.follows = True
         end = min(found)
-        line = f"moa-jax: process {end.origin}: {end.line.removeprefix('moa-jax: ')}"
-        with contextlib.suppress(OSError):
-            os.write(2, f"{line}\n".encode())
+        _write_last(f"moa-jax: process {end.origin}: {end.line.removeprefix('moa-jax: ')}\n")
         self.end(end)
 
     def end(self, end: _Ending) -> NoReturn:
@@ -93,6 +91,18 @@ class _Peers:
                 stream.flush()
         # At its usual end JAX would wait for the others to come to theirs.
         os._exit(end.status)
+
+
+def _write_last(text: str) -> None:
+    """Writes on standard error, and lets nothing else be written there from now on.
+
+    Until the process has ended, the main thread and what is not Python's would go on with lines of
+    their own.
+    """
+    with contextlib.suppress(OSError):
+        own, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.write(own, text.encode())
 
 
 _PEERS: list[_Peers] = []
@@ -139,4 +149,5 @@ def end_with(line: str, status: int) -> None:
       status: the exit status of all of them.
     """
     for found in _PEERS:
+        _write_last("")
         found.end(_Ending(found.own, line, status))
