@@ -83,9 +83,8 @@ def _check_members(model: Recipe, dataset: Dataset, config: RunConfig) -> None:
     rows = model.rows(dataset)
     for design in model.stages(known_levels(config), has_nonscored(dataset)):
         known = design.targets(rows).known
-        for member in design.members(design.split(rows), config.seed):
-            if known is None:
-                continue
+        members = design.members(design.split(rows), config.seed)
+        for member in members if known is not None else ():
             for part in (member.train_rows, member.select_rows, member.valid_rows):
                 if not known[part].any():
                     raise UserError(

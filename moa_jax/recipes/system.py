@@ -70,8 +70,9 @@ def fit(recipe: Recipe, dataset: Dataset, context: Context) -> RecipeResult:
     reported = splits[[design.name for design in designs].index(name)]
     split_record = notes.split_record(recipe, training.passage.rows, reported)
     said = [*notes.of_data(recipe, dataset, context.levels, designs)]
-    every = [d.members(s, context.config.seed) for d, s in zip(designs, splits, strict=True)]
-    said += notes.of_nesting(zip(every, splits, strict=True))
+    seed = context.config.seed
+    # Of one stage at a time: the rows of all members of a population are much to hold.
+    said += notes.of_nesting((d.members(s, seed), s) for d, s in zip(designs, splits, strict=True))
     for note in (*said, notes.of_split(split_record)):
         logging.info("%s: %s", context.model, note)
     for design in designs:
@@ -198,9 +199,9 @@ class Fitting:
     def fit(self, design: StageDesign) -> None:
         """Fits a stage; one that an earlier run finished is read back."""
         context, name, rows = self.context, design.name, self.passage.rows
-        every = design.members(self.split(design), context.config.seed)
         if is_finished(context, name):
-            logging.info("%s/%s: finished by an earlier run", context.model, name)
+            logging.info("%s: finished by an earlier run", design.full_name(context))
+            every = design.members(self.split(design), context.config.seed)
             oof, predictions = finished.read_back(context, design, every, rows)
         else:
             finished.strike(context, name)
@@ -214,7 +215,7 @@ class Fitting:
             oof, predictions = fit_stage(
                 context, stage, rows.ids, targets, split.folds, num_inputs, seconds, design.by_seed
             )
-            finished.list_stage(context, design, every)
+            finished.list_stage(context, design, stage.members)
         self.oof[name] = oof
         self.passage.predictions[name] = predictions
 
@@ -247,7 +248,7 @@ class Fitting:
         missing = [name for name, two in files_of.items() if not all(map(context.is_whole, two))]
         if missing:
             which = ", ".join(missing) if len(missing) <= 10 else f"{len(missing)} sets"
-            what = f"{context.model}/{design.name}: fitting transforms"
+            what = f"{design.full_name(context)}: fitting transforms"
             logging.info("%s: %s", what, which)
             with waiting.told(what) as begin:
                 begin(f"{missing[0]}, set 1 of {len(missing)}")
