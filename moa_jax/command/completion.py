@@ -138,5 +138,4 @@ def _contents(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             told = os.fsencode(path.relative_to(folder))
             relative = told.decode(errors="backslashreplace")
             if relative not in _NOT_OF_IT:
-                size = path.stat().st_size
-                yield relative, {"bytes": size, "sha256": files.sha256(path)}
+                yield relative, files.described(path)

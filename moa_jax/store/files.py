@@ -330,6 +330,15 @@ def remove_each(where: Path, find: Callable[[], Iterable[Path]]) -> None:
     processes.wait(f"{where}: after removal")
 
 
+def described(path: str | Path) -> dict[str, Any]:
+    """Returns size and hash of a file that is there, as lists of files have them.
+
+    Raises:
+      UserError: it is missing, no file, or cannot be read.
+    """
+    return {"bytes": check_regular(path).stat().st_size, "sha256": sha256(path)}
+
+
 def sha256(path: str | Path) -> str:
     """Returns the file's SHA-256 as hexadecimal digits.
 

@@ -76,8 +76,8 @@ class Manifest:
         """
         listed = dict(self._entries())
         for path in paths:
-            name, size = self._name(path), files.check_regular(path).stat().st_size
-            listed[name] = {"bytes": size, "sha256": files.sha256(path)}
+            name = self._name(path)
+            listed[name] = files.described(path)
             self._whole.add(name)
         self._write(listed)
 
