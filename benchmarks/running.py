@@ -160,7 +160,8 @@ class _Process:
 
     def end(self) -> None:
         """Ends it, with the processes that it has started."""
-        if self.is_running:
+        # These may go on where it has ended by itself.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._talk):

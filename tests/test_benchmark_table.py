@@ -1,5 +1,6 @@
 """The table of benchmarks: its clock, its processes, its lines and its JSON."""
 
+import fcntl
 import functools
 import importlib
 import json
@@ -145,13 +146,18 @@ def early_exit(size):
 
 
 WORKER = """
-import json, os, sys, time
+import fcntl, json, os, subprocess, sys, time
 options = dict(word[2:].split("=", 1) for word in sys.argv[1:])
 for line in sys.stdin:
     name = line.strip()
     if name == "b.ends":
         print("luck was there", file=sys.stderr)
         sys.exit("out of luck")
+    if name == "b.leaves":
+        held, nowhere = open(os.environ["HELD"], "w"), subprocess.DEVNULL
+        fcntl.flock(held, fcntl.LOCK_EX)
+        subprocess.Popen(["sleep", "60"], pass_fds=[held.fileno()], stdout=nowhere, stderr=nowhere)
+        sys.exit("left")
     if name.endswith(".waits"):
         time.sleep(60)
     ours = {"wall": [time.monotonic()], "size": options["size"], "process": os.getpid()}
@@ -183,6 +189,23 @@ def test_a_process_that_ends_costs_its_row_alone(run):
     process = {name: found[name]["ours"]["process"] for name in ("a.one", "b.first", "b.last")}
     assert len(set(process.values())) == 3
     assert found["b.ends"]["error"] == "its process ended with status 1: out of luck"
+
+
+def test_what_a_process_leaves_behind_is_ended(run, tmp_path, monkeypatch):
+    """The lock is held by the process that it has started, as long as that is there."""
+    path = tmp_path / "held"
+    monkeypatch.setenv("HELD", str(path))
+    found, _ = run(("b.leaves",), None)
+    assert found["b.leaves"]["error"].endswith("left")
+    end = time.monotonic() + 10
+    with path.open() as held:
+        while True:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                assert time.monotonic() < end, "it goes on"
+                time.sleep(0.01)
 
 
 def test_every_group_has_its_first_row_before_any_has_its_second(run):
