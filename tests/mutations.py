@@ -2378,6 +2378,36 @@ MUTATIONS = (
         "test_several.py::test_a_log_that_only_the_first_sees_is_cut_by_all",
     ),
     Mutation(
+        "training/loop.py",
+        "position.number(epochs, self.stage.longest_epoch)",
+        "position.number(epochs, calls)",
+        "test_loop.py::test_resume_of_an_epoch_by_calls_of_other_lengths",
+    ),
+    Mutation(
+        "training/loop.py",
+        "with contextlib.closing(progress), saved as checkpoints:",
+        "with saved as checkpoints:",
+        "test_progress.py::test_a_stage_that_fails_ends_its_bar",
+    ),
+    Mutation(
+        "training/parallel.py",
+        "frozenset((self._compiler_options or {}).items())",
+        "self._compiler_options is None",
+        "test_reuse.py::test_a_program_is_compiled_once_in_a_process",
+    ),
+    Mutation(
+        "store/peers.py",
+        "        os.dup2(nowhere, 2)\n",
+        "",
+        "test_several.py::test_nothing_is_written_after_the_last_line",
+    ),
+    Mutation(
+        "store/peers.py",
+        '        _write_last("")\n',
+        "",
+        "test_several.py::test_nothing_is_written_after_the_line_of_who_ends_first",
+    ),
+    Mutation(
         "store/ending.py",
         "    peers.end_with(line, status)\n",
         "",

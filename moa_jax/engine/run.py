@@ -84,7 +84,9 @@ def _check_members(model: Recipe, dataset: Dataset, config: RunConfig) -> None:
     for design in model.stages(known_levels(config), has_nonscored(dataset)):
         known = design.targets(rows).known
         members = design.members(design.split(rows), config.seed)
-        for member in members if known is not None else ():
+        if known is None:
+            continue
+        for member in members:
             for part in (member.train_rows, member.select_rows, member.valid_rows):
                 if not known[part].any():
                     raise UserError(
