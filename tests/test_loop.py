@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import weakref
 from typing import NamedTuple
 
 import jax
@@ -283,6 +284,29 @@ def test_cohorts_train_one_after_another():
     stage = dataclasses.replace(toy.stage(folds=4, seeds=(0,)), cohorts=3)
     assert [len(group) for group in layout.Layout.of(stage, 1, 4, 9).groups] == [2, 2]
     assert [len(group) for group in layout.Layout.of(stage, 1, 1, 9).groups] == [1] * 4
+
+
+def test_what_was_restored_is_not_held_while_training(tmp_path, uninterrupted, monkeypatch):
+    """It would be one more state of all members, on the host."""
+    stage, _ = uninterrupted
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        stop_after(patch, 1)
+        fit(tmp_path, stage, **RESUMED)
+    restore, found = loop.Checkpoints.restore, []
+
+    def noted(self, template):
+        position, state = restore(self, template)
+        found.extend(map(weakref.ref, jax.tree.leaves(state)))
+        return position, state
+
+    def train_steps(self, state, epoch, call):
+        assert found and not any(reference() is not None for reference in found)
+        raise Stopped
+
+    monkeypatch.setattr(loop.Checkpoints, "restore", noted)
+    monkeypatch.setattr(loop.Group, "train_steps", train_steps)
+    with pytest.raises(Stopped):
+        fit(tmp_path, stage, **RESUMED)
 
 
 def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, caplog):

@@ -308,6 +308,8 @@ class StageRun:
             progress.skip(position.group * calls_per_group + position.epoch * calls + position.call)
             for number in range(position.group, len(self.groups)):
                 group = self.group(number, shared)
+                # What was restored is not held on the host beside what is trained.
+                state = group.init() if state is None else group.put(state)
                 state = self._fit_group(group, position, state, checkpoints, progress)
                 group.write_weights(state, self.folder / "members")
                 state, position = None, Position(number + 1, 0, 0)
@@ -341,14 +343,13 @@ class StageRun:
         self,
         group: Group,
         start: Position,
-        restored: MemberState | None,
+        state: MemberState,
         checkpoints: Checkpoints,
         progress: StageProgress,
     ) -> MemberState:
-        """Trains a group from `start` on, where `restored` holds its members, if they began."""
+        """Trains a group from `start` on, where `state` holds its members."""
         epochs, calls = self.stage.epochs, self.layout.calls_per_epoch
-        state = group.init() if restored is None else group.put(restored)
-        last_save = time.monotonic()
+        last_save, first_call = time.monotonic(), start.call
 
         def save(position: Position) -> None:
             nonlocal last_save
@@ -372,7 +373,6 @@ class StageRun:
                     checkpoints.wait()
                 raise signals.Interrupted(signal, f"{self.stage.name}, epoch {epoch}/{epochs}")
 
-        first_call = start.call
         with signals.watched():
             for epoch in range(start.epoch, epochs):
                 for call in range(first_call, calls):
