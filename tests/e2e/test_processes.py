@@ -56,7 +56,8 @@ def start_two(launch, workdir, config, *arguments, second=(), env=None):
 
 
 def finish(two):
-    errors = [process.communicate(timeout=300)[1] for process in two]
+    # The deep network takes nine minutes of processor time, most of it to be compiled twice.
+    errors = [process.communicate(timeout=1200)[1] for process in two]
     assert [process.returncode for process in two] == [0, 0], "\n".join(errors)
     return errors
 

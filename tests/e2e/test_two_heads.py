@@ -109,6 +109,7 @@ def test_honest_run_reports_predictions_from_before_the_loop(launch, tmp_path):
         tmp_path / "run",
         "--config.honest=true",
         f"--config.models.{MODEL}.freeze_loop=intended",
+        f"--config.models.{MODEL}.split=stratified",
         config=CONFIG,
     )
     assert result.returncode == 0, result.stderr
