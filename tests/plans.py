@@ -7,14 +7,14 @@ from moa_jax.plan.topology import topology
 from moa_jax.recipes import RECIPES
 from moa_jax.recipes.host_stage import HostStage
 from moa_jax.store import files
-from moa_jax.store.workdir import Workdir
+from moa_jax.store.workdir import OTHER_FOLDS, Workdir
 from moa_jax.training import shapes
 
 
 def check(folder, selects=()):
     """Compares every stage; those in `selects` leave out columns that a plan cannot know of."""
     workdir = Workdir(folder)
-    config = configuration.parse(workdir.read()["config"], RECIPES)
+    config = loading.settled(configuration.parse(workdir.read()["config"], RECIPES))
     planned = outline(config, loading.load_data(config), workdir, topology("cpu"))
     assert planned
     for stage, num_inputs, *_ in planned:
@@ -35,5 +35,6 @@ def check(folder, selects=()):
             assert num_inputs >= recorded["inputs"] and parameters >= recorded["parameters"]
         else:
             assert num_inputs == recorded["inputs"] and parameters == recorded["parameters"]
-    finished = {path.parent for path in folder.glob("*/*/metrics.json")}
+    stages = (path.parent for path in folder.glob("*/*/metrics.json"))
+    finished = {stage for stage in stages if stage.parent.name != OTHER_FOLDS}
     assert finished == {folder / stage.name for stage, *_ in planned}

@@ -14,7 +14,7 @@ from moa_jax.configs import (
     two_heads_resnet,
 )
 from moa_jax.data.dataset import Dataset, Targets
-from moa_jax.engine import run
+from moa_jax.engine import loading, run
 from moa_jax.recipes import RECIPES
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
@@ -81,7 +81,7 @@ def dataset():
 def test_an_honest_score_on_null_data_is_no_better_than_chance(dataset, tmp_path, config):
     config = config()
     ((name, _),) = config.models.items()
-    run.train(config, Workdir(tmp_path), dataset)
+    run.train(loading.settled(config), Workdir(tmp_path), dataset)
     treated = ~dataset.is_control
     labels, drugs = dataset.targets.values[treated], dataset.drug_id[treated]
     probabilities = Predictions.read(tmp_path / name / "oof.parquet").values
