@@ -11,6 +11,7 @@ installed is told in its row. `--out` gets all times as JSON. The status is 1 if
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -68,4 +69,6 @@ def _table(only: list[str], size: str, minutes: float | None, out: Path) -> int:
 
 
 if __name__ == "__main__":
+    # So that processes which rows have started end with this one.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     sys.exit(main())
