@@ -2513,8 +2513,8 @@ MUTATIONS = (
     ),
     Mutation(
         "../benchmarks/timing.py",
-        "row.repeats(size), row.warms, row.settles, clocks)\n        except",
-        "row.repeats(size), True, row.settles, clocks)\n        except",
+        "row.repeats(size), row.warms, row.settles, clocks, until)\n        except",
+        "row.repeats(size), True, row.settles, clocks, until)\n        except",
         "test_benchmark_table.py::test_a_row_may_settle_or_run_once_cold",
     ),
     Mutation(
