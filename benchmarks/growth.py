@@ -113,18 +113,18 @@ def measured(
         order = [one for turn in turns for one in turn if one is not None]
     found: dict[str, list[dict[str, Any]]] = {axis: [] for axis in axes}
     for axis, value in order:
-        left = None if end is None else end - time.monotonic()
         costs: dict[str, Any] = {"left_out": LEFT_OUT}
-        if left is None or left > 0:
+        if end is None or time.monotonic() < end:
             print(f"{axis} {value}", file=sys.stderr, flush=True)
-            costs = _point(axis, value, size, left)
+            costs = _point(axis, value, size, end)
         found[axis].append({"value": value, **costs})
     return found
 
 
-def _point(axis: str, value: int, size: str, seconds: float | None) -> dict[str, Any]:
+def _point(axis: str, value: int, size: str, end: float | None) -> dict[str, Any]:
     """Returns the costs of a point, an `error`, or what has `left_out` those that take longer."""
     workdir = finished.trained("quickstart", size) if axis == "inference" else None
+    seconds = None if end is None else max(0.0, end - time.monotonic())
     with tempfile.TemporaryDirectory() as folder:
         done = in_time(
             [sys.executable, "-m", "benchmarks.growth_point", *_flags(axis, value, size)]
