@@ -11,6 +11,7 @@ installed is told in its row. `--out` gets all times as JSON. The status is 1 if
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     size = "quick" if options.quick else "full"
     try:
         if options.growth:
-            return growth.main(only, size, options.out or Path("runs/growth.json"))
+            out, minutes = options.out or Path("runs/growth.json"), options.minutes
+            return growth.main(only, size, out, None if minutes is None else 60 * minutes)
         return _table(only, size, options.minutes, options.out or Path("runs/benchmarks.json"))
     except UserError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
@@ -44,7 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="small sizes, few rows, 5 minutes")
     parser.add_argument("--only", default="", help="rows or groups, separated by commas")
     parser.add_argument(
-        "--minutes", type=float, help="what has not ended by then is left out (5 with --quick)"
+        "--minutes",
+        type=float,
+        help="what has not ended by then is left out (5 of the quick table)",
     )
     parser.add_argument("--growth", action="store_true", help="how time and memory grow instead")
     parser.add_argument("--out", type=Path, help="the JSON file (runs/benchmarks.json)")
@@ -65,4 +69,6 @@ def _table(only: list[str], size: str, minutes: float | None, out: Path) -> int:
 
 
 if __name__ == "__main__":
+    # So that processes which rows have started end with this one.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     sys.exit(main())

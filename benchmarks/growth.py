@@ -2,16 +2,18 @@
 
 Every point is a process of its own, at sizes of which one grows. Exponents are slopes of
 least-squares lines through the logarithms: 1 is linear, 0 flat. What is above linear has a reason
-in `REASONS`, or is to be looked at.
+in `REASONS`, or is to be looked at. Where time is limited all axes have their smallest points
+before any has its largest.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import finished, machine, picture
-from benchmarks.running import environment
+from benchmarks.running import LEFT_OUT, environment, in_time
 from moa_jax.errors import UserError
 from moa_jax.schema import suggestion
 from moa_jax.store import files, memory
@@ -47,6 +49,8 @@ POINTS: dict[str, dict[str, tuple[int, ...]]] = {
         "inference": (3_000, 10_000, 100_000, 1_000_000),
     },
 }
+# What a point has in the place of costs.
+WORDS = ("error", "left_out")
 # Of the axis of devices, which share them.
 MEMBERS_OF_DEVICES = 8
 # An exponent beyond this is above linear.
@@ -58,8 +62,14 @@ REASONS = {
 }
 
 
-def main(only: Sequence[str], size: str, out: Path) -> int:
+def main(only: Sequence[str], size: str, out: Path, seconds: float | None = None) -> int:
     """Measures some axes, or all, prints the table and writes JSON and picture.
+
+    Args:
+      only: axes, none for all.
+      size: one of `POINTS`.
+      out: the JSON file.
+      seconds: no point begins after so many, and none goes on; None for as long as it takes.
 
     Returns:
       The exit status: 1 if a point failed.
@@ -73,12 +83,14 @@ def main(only: Sequence[str], size: str, out: Path) -> int:
             axes = ", ".join(known)
             close = suggestion(name, known)
             raise UserError(f"--growth --only={name}: expected one of {axes}{close}")
-    found = {
+    found: dict[str, Any] = {
         "size": size,
         "base": dict(BASES[size]),
         "machine": machine.described(),
         "versions": machine.versions(),
-        "axes": {axis: measured(axis, size) for axis in known if not only or axis in only},
+        "axes": measured(
+            {axis: known[axis] for axis in known if not only or axis in only}, size, seconds
+        ),
     }
     files.write_json(out, found)
     drawn = out.with_suffix(".svg")
@@ -88,28 +100,46 @@ def main(only: Sequence[str], size: str, out: Path) -> int:
     return int(any("error" in point for points in found["axes"].values() for point in points))
 
 
-def measured(axis: str, size: str) -> list[dict[str, Any]]:
-    """Returns the points of an axis: its value, and seconds, bytes or an error by measure."""
-    found = []
-    workdir = finished.trained("quickstart", size) if axis == "inference" else None
-    for value in POINTS[size][axis]:
-        print(f"{axis} {value}", file=sys.stderr, flush=True)
-        with tempfile.TemporaryDirectory() as folder:
-            done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.growth_point", *_flags(axis, value, size)]
-                + ([f"--workdir={workdir}", f"--file={folder}/new.parquet"] if workdir else []),
-                env=environment() | _devices(axis, value),
-                capture_output=True,
-                text=True,
-            )
-        if workdir:  # else the next point of the same content would find it done
-            shutil.rmtree(workdir / "infer", ignore_errors=True)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or [""])[-1]
-            found.append({"value": value, "error": f"status {done.returncode}: {last}"})
-        else:
-            found.append({"value": value, **json.loads(done.stdout.splitlines()[-1])})
+def measured(
+    axes: Mapping[str, Sequence[int]], size: str, seconds: float | None
+) -> dict[str, list[dict[str, Any]]]:
+    """Returns the points of each axis: value, and seconds, bytes or what went wrong by measure."""
+    end = None if seconds is None else time.monotonic() + seconds
+    order = [(axis, value) for axis, values in axes.items() for value in values]
+    if end is not None:
+        turns = itertools.zip_longest(
+            *([(axis, value) for value in values] for axis, values in axes.items())
+        )
+        order = [one for turn in turns for one in turn if one is not None]
+    found: dict[str, list[dict[str, Any]]] = {axis: [] for axis in axes}
+    for axis, value in order:
+        costs: dict[str, Any] = {"left_out": LEFT_OUT}
+        if end is None or time.monotonic() < end:
+            print(f"{axis} {value}", file=sys.stderr, flush=True)
+            costs = _point(axis, value, size, end)
+        found[axis].append({"value": value, **costs})
     return found
+
+
+def _point(axis: str, value: int, size: str, end: float | None) -> dict[str, Any]:
+    """Returns the costs of a point, an `error`, or what has `left_out` those that take longer."""
+    workdir = finished.trained("quickstart", size) if axis == "inference" else None
+    seconds = None if end is None else max(0.0, end - time.monotonic())
+    with tempfile.TemporaryDirectory() as folder:
+        done = in_time(
+            [sys.executable, "-m", "benchmarks.growth_point", *_flags(axis, value, size)]
+            + ([f"--workdir={workdir}", f"--file={folder}/new.parquet"] if workdir else []),
+            environment() | _devices(axis, value),
+            seconds,
+        )
+    if workdir:  # else the next point of the same content would find it done
+        shutil.rmtree(workdir / "infer", ignore_errors=True)
+    if done is None:
+        return {"left_out": LEFT_OUT}
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        return {"error": f"status {done.returncode}: {last}"}
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _flags(axis: str, value: int, size: str) -> list[str]:
@@ -140,7 +170,7 @@ def measures(points: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float,
     found: dict[str, list[tuple[float, float]]] = {}
     for point in points:
         for name, cost in point.items():
-            if name not in ("value", "error") and cost > 0:
+            if name not in ("value", *WORDS) and cost > 0:
                 found.setdefault(name, []).append((point["value"], cost))
     return found
 
@@ -173,8 +203,9 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     for axis, points in found["axes"].items():
         for point in points:
-            if "error" in point:
-                yield f"{axis} {point['value']:,}: {point['error']}"
+            for name in WORDS:
+                if name in point:
+                    yield f"{axis} {point['value']:,}: {point[name]}"
     for axis, what in (("rows", "training"), ("inference", "inference")):
         slope = per_row(found["axes"].get(axis, ()))
         if slope is not None:

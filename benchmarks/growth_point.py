@@ -77,8 +77,11 @@ def inference(rows: int, workdir: Path, file: Path) -> dict[str, float]:
     return found | {"memory": most * _RSS_UNIT}
 
 
-def _write(source: Path, rows: int, file: Path, at_once: int = 20_000) -> None:
-    """Writes a features table whose rows are near those of another one, no two alike."""
+def _write(source: Path, rows: int, file: Path, at_once: int = 4_096) -> None:
+    """Writes a features table whose rows are near those of another one, no two alike.
+
+    What a reader has in memory of a file is a group of rows, which are as many in small files.
+    """
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -20,8 +20,9 @@ from benchmarks.row import Row
 
 ROOT = Path(__file__).parents[1]
 LEFT_OUT = "left out, the time was over"
-# Of the time that is left, how many even shares one row may take, and how much of all at most.
-EVEN_SHARES, MOST = 10, 2 / 3
+# Of the time that is left, how many even shares one row may take, one of a group's first rows, and
+# how much of all at most.
+EVEN_SHARES, FIRST_SHARES, MOST = 10, 3, 2 / 3
 # Processes that say how fast the machine is where time is short.
 RATED = 4
 
@@ -42,8 +43,9 @@ def run(
       rows: what is measured.
       size: one of `SIZES`.
       seconds: no row begins after so many, and none goes on; None for as long as it takes. A row
-        has at most two thirds of what is left, or ten times its even share; a group that has not
-        ended one by then has no others.
+        takes no other turn once it has had its even share of what is left, and has at most two
+        thirds of it, or ten times its share; first rows share it among themselves and have three
+        times that. A group that has not ended one by then has no others.
       module: what the processes run.
     """
     end = None if seconds is None else time.monotonic() + seconds
@@ -51,24 +53,28 @@ def run(
     rates: list[dict[str, float]] = []
     order = list(_in_rounds(rows) if end is not None else rows)
     last = {row.group: row.name for row in order}
+    num_first = 0 if end is None else len(last)
     processes: dict[str, _Process] = {}
     slow: set[str] = set()
     try:
         for number, row in enumerate(order):
             if row.group in slow:
                 continue
-            left = None if end is None else end - time.monotonic()
+            left = share = None if end is None else end - time.monotonic()
             if left is not None:
                 if left <= 0:
                     break
-                count = len(order) - number
-                left *= 1.0 if count == 1 else min(MOST, EVEN_SHARES / count)
+                is_first = number < num_first
+                count = (num_first if is_first else len(order)) - number
+                share = left / count
+                if number < len(order) - 1:
+                    left *= min(MOST, (FIRST_SHARES if is_first else EVEN_SHARES) / count)
             start = time.monotonic()
             print(f"{row.name} ...", end=" ", file=sys.stderr, flush=True)
             if row.group not in processes:
                 processes[row.group] = _Process(module, size)
             process = processes[row.group]
-            answer = process.ask(row.name, left)
+            answer = process.ask(row.name, left, share)
             if answer is None:
                 slow.add(row.group)
             else:
@@ -100,8 +106,8 @@ def _described(row: Row, found: dict[str, Any]) -> dict[str, Any]:
 class _Process:
     """A process that is asked for one row after another, and waits between them.
 
-    It reads names line by line and answers each by a line of JSON; at the end of its input it says
-    how fast the machine is.
+    It reads names line by line, seconds behind them where turns are to end by then, and answers
+    each by a line of JSON; at the end of its input it says how fast the machine is.
     """
 
     def __init__(self, module: str, size: str):
@@ -116,15 +122,19 @@ class _Process:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, name: str, seconds: float | None) -> dict[str, Any] | None:
+    def ask(
+        self, name: str, seconds: float | None, share: float | None = None
+    ) -> dict[str, Any] | None:
         """Returns what was measured of a row, an error where the process ended, None if too late.
 
         Args:
           name: of the row.
           seconds: how long it may take; None for as long as it does.
+          share: after how long it takes no other turn; None for all of them.
         """
+        asked = name if share is None else f"{name} {share:.3f}"
         with contextlib.suppress(BrokenPipeError):  # it has ended, and why is told below
-            print(name, file=self._process.stdin, flush=True)
+            print(asked, file=self._process.stdin, flush=True)
         try:
             return self._line(seconds)
         except TimeoutError:
@@ -173,6 +183,28 @@ def environment() -> dict[str, str]:
     """Returns the environment of the processes: this checkout's packages come first."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def in_time(
+    command: Sequence[str], env: dict[str, str], seconds: float | None
+) -> subprocess.CompletedProcess[str] | None:
+    """Runs a command to its end and returns what it said; None where it took longer.
+
+    Then it is ended, with the processes that it has started.
+    """
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as begun:  # fmt: skip
+        try:
+            said = begun.communicate(timeout=seconds)
+        except BaseException as error:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.killpg(begun.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                return None
+            raise
+    return subprocess.CompletedProcess(command, begun.returncode, *said)
 
 
 def process(*arguments: str, cache: Path | None = None) -> None:

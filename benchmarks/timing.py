@@ -33,6 +33,7 @@ def in_turns(
     warms: bool = True,
     settles: bool = False,
     clocks: Clocks = CLOCKS,
+    until: float | None = None,
 ) -> dict[str, dict[str, list[float]]]:
     """Returns the seconds of every run by side and clock, as many as repeats.
 
@@ -43,6 +44,8 @@ def in_turns(
       repeats: turns of each.
       warms, settles: see `Row`.
       clocks: by name, what tells the time.
+      until: when by the wall's clock no other turn should end, of which there is always one; None
+        for all of them.
     """
     if warms:
         for run in runs.values():
@@ -51,6 +54,7 @@ def in_turns(
         name: {clock: [] for clock in clocks} for name in runs
     }
     for _ in range(repeats):
+        begun = clocks["wall"]()
         for name, run in runs.items():
             if settles:
                 run()
@@ -58,15 +62,22 @@ def in_turns(
             run()
             for clock, tell in clocks.items():
                 found[name][clock].append(tell() - starts[clock])
+        ended = clocks["wall"]()
+        if until is not None and ended + (ended - begun) > until:
+            break
     return found
 
 
-def measured(row: Row, size: str, clocks: Clocks = CLOCKS) -> dict[str, Any]:
+def measured(
+    row: Row, size: str, clocks: Clocks = CLOCKS, seconds: float | None = None
+) -> dict[str, Any]:
     """Returns a row's times as JSON has them: `ours`, `peers` and what went wrong.
 
     A peer that is not installed, or fails, has a text in place of times; where our side fails the
-    row has an `error` and no times at all.
+    row has an `error` and no times at all. After so many seconds, in which the sides are made too,
+    it takes no other turn.
     """
+    until = None if seconds is None else clocks["wall"]() + seconds
     described = {"name": row.name, "what": row.what, "unit": row.unit}
     missing = {name: {"missing": peer.missing} for name, peer in row.peers.items() if peer.missing}
     if row.beside and missing.keys() == row.peers.keys():
@@ -75,13 +86,13 @@ def measured(row: Row, size: str, clocks: Clocks = CLOCKS) -> dict[str, Any]:
         sides, peers = _made(row, size)
         runs = {name: side.run for name, side in sides.items()}
         try:
-            times = in_turns(runs, row.repeats(size), row.warms, row.settles, clocks)
+            times = in_turns(runs, row.repeats(size), row.warms, row.settles, clocks, until)
         except Exception:
             # Which side it was: ours alone fails again, a peer's failure leaves ours its times.
             runs = {OURS: sides[OURS].run} | {
                 name: run for name, run in runs.items() if name != OURS and _runs(name, run, peers)
             }
-            times = in_turns(runs, row.repeats(size), row.warms, row.settles, clocks)
+            times = in_turns(runs, row.repeats(size), row.warms, row.settles, clocks, until)
     except Exception as error:
         return {**described, "ours": None, "peers": {}, "error": told(error)}
     records = {name: {**times[name], "count": sides[name].count} for name in times}

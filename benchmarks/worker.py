@@ -1,4 +1,7 @@
-"""One process: rows as they are asked for, a name a line, each answered by a line of JSON."""
+"""One process: rows as they are asked for, a name a line, each answered by a line of JSON.
+
+Seconds behind a name say after how long the row takes no other turn.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,10 @@ def main(arguments: list[str] | None = None) -> None:
     os.dup2(nothing, 0)
     os.dup2(2, 1)
     known = registry.rows()
-    for name in iter(asked.readline, ""):
+    for line in iter(asked.readline, ""):
         wall, work = time.perf_counter(), processor()
-        found = measured(known[name.strip()], options.size)
+        name, *seconds = line.split()
+        found = measured(known[name], options.size, seconds=float(*seconds) if seconds else None)
         took = {"wall": time.perf_counter() - wall, "processor": processor() - work}
         print(json.dumps({**found, "took": took}), file=answers, flush=True)
     print(json.dumps({"rates": machine.rates()}), file=answers, flush=True)

@@ -2543,8 +2543,8 @@ MUTATIONS = (
     ),
     Mutation(
         "../benchmarks/timing.py",
-        "row.repeats(size), row.warms, row.settles, clocks)\n        except",
-        "row.repeats(size), True, row.settles, clocks)\n        except",
+        "row.repeats(size), row.warms, row.settles, clocks, until)\n        except",
+        "row.repeats(size), True, row.settles, clocks, until)\n        except",
         "test_benchmark_table.py::test_a_row_may_settle_or_run_once_cold",
     ),
     Mutation(
@@ -2576,6 +2576,30 @@ MUTATIONS = (
         '        sizes["rows" if axis == "inference" else axis] = value\n',
         '        sizes["rows"] = value\n',
         "test_benchmark_table.py::test_growth_changes_one_size_at_a_time",
+    ),
+    Mutation(
+        "../benchmarks/growth.py",
+        "    if end is not None:\n        turns =",
+        "    if False:\n        turns =",
+        "test_benchmark_table.py::test_growth_ends_in_time_with_the_smallest_points_of_all_axes",
+    ),
+    Mutation(
+        "../benchmarks/running.py",
+        "                os.killpg(begun.pid, signal.SIGKILL)\n",
+        "                begun.kill()\n",
+        "test_benchmark_table.py::test_what_takes_too_long_is_ended_with_what_it_has_started",
+    ),
+    Mutation(
+        "../benchmarks/running.py",
+        "count = (num_first if is_first else len(order)) - number",
+        "count = len(order) - number",
+        "test_benchmark_table.py::test_every_group_has_its_first_row_before_any_has_its_second",
+    ),
+    Mutation(
+        "../benchmarks/timing.py",
+        "        if until is not None and ended + (ended - begun) > until:\n",
+        "        if until is not None and ended > until:\n",
+        "test_benchmark_table.py::test_a_row_takes_no_turn_beyond_its_time",
     ),
     Mutation(
         "../benchmarks/running.py",

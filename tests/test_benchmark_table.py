@@ -4,6 +4,7 @@ import fcntl
 import functools
 import importlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -54,8 +55,9 @@ def row(clock, **other):
     return row.Row("fake.step", "a step", "ms", **{"ours": ours, "peers": peers, **other})
 
 
-def measured(row, clock, size="quick"):
-    return module("timing").measured(row, size, {"wall": clock, "processor": lambda: 0.0})
+def measured(row, clock, size="quick", seconds=None):
+    clocks = {"wall": clock, "processor": lambda: 0.0}
+    return module("timing").measured(row, size, clocks, seconds)
 
 
 def test_sides_take_turns_after_a_first_run_that_is_left_out():
@@ -77,6 +79,14 @@ def test_a_row_may_settle_or_run_once_cold():
     clock = Clock()
     assert measured(row(clock, warms=False, most=1), clock)["ours"]["wall"] == [3.0]
     assert clock.runs == ["ours", "peer"]
+
+
+@pytest.mark.parametrize(("seconds", "turns"), [(1.0, 1), (33.0, 1), (34.0, 2), (99.0, 3)])
+def test_a_row_takes_no_turn_beyond_its_time(seconds, turns):
+    """A first run of 3 and 7 s, then turns of 12, 14 and 16: none that would end too late."""
+    clock = Clock()
+    found = measured(row(clock), clock, seconds=seconds)
+    assert [len(one["wall"]) for one in (found["ours"], found["peers"]["peer"])] == [turns] * 2
 
 
 def test_ratios_bounds_and_lines():
@@ -149,7 +159,7 @@ WORKER = """
 import fcntl, json, os, subprocess, sys, time
 options = dict(word[2:].split("=", 1) for word in sys.argv[1:])
 for line in sys.stdin:
-    name = line.strip()
+    name, *seconds = line.split()
     if name == "b.ends":
         print("luck was there", file=sys.stderr)
         sys.exit("out of luck")
@@ -161,6 +171,7 @@ for line in sys.stdin:
     if name.endswith(".waits"):
         time.sleep(60)
     ours = {"wall": [time.monotonic()], "size": options["size"], "process": os.getpid()}
+    ours["seconds"] = float(*seconds) if seconds else None
     print(json.dumps({"name": name, "ours": ours}), flush=True)
 print(json.dumps({"rates": {"copy": 1.0}}), flush=True)
 """
@@ -218,6 +229,13 @@ def test_every_group_has_its_first_row_before_any_has_its_second(run):
         found, rates = run(names, seconds)
         assert tuple(sorted(names, key=lambda name: found[name]["ours"]["wall"])) == order
         assert len({found[name]["ours"]["process"] for name in names}) == len(rates) == 3
+        # First rows share the time among themselves, the others what is left.
+        shares = {name: found[name]["ours"]["seconds"] for name in names}
+        if seconds is None:
+            assert set(shares.values()) == {None}
+        else:
+            assert 15 < shares["a.one"] <= 20 and 40 < shares["c.one"] <= 60
+            assert 10 < shares["a.two"] <= 20 and 30 < shares["a.three"] <= 60
         assert found["a.one"]["ours"]["process"] == found["a.three"]["ours"]["process"]
 
 
@@ -323,13 +341,14 @@ def test_growth_has_exponents_reasons_and_a_picture():
 def test_growth_changes_one_size_at_a_time(monkeypatch, tmp_path):
     growth, given = module("growth"), []
 
-    def run(command, env, **other):
+    def run(command, env, seconds):
         given.append((command[3:], env.get("JAX_NUM_CPU_DEVICES")))
+        assert seconds is None
         return subprocess.CompletedProcess(
             command, int(len(given) == 2), '{"epoch": 1.5}\n', "a\nb\n"
         )
 
-    monkeypatch.setattr(growth.subprocess, "run", run)
+    monkeypatch.setattr(growth, "in_time", run)
     out = tmp_path / "growth.json"
     assert growth.main(["labels", "devices"], "quick", out) == 1
     base = growth.BASES["quick"]
@@ -342,6 +361,40 @@ def test_growth_changes_one_size_at_a_time(monkeypatch, tmp_path):
     assert points["labels"][1] == {"value": 20, "error": "status 1: b"}
     assert points["devices"][2] == {"value": 4, "epoch": 1.5}
     assert out.with_suffix(".svg").exists()
+
+
+def test_growth_ends_in_time_with_the_smallest_points_of_all_axes(monkeypatch, tmp_path, capsys):
+    growth, given = module("growth"), []
+
+    def run(command, env, seconds):
+        given.append([word for word in command if word.startswith(("--labels", "--members"))])
+        assert 0 < seconds <= 60
+        if len(given) < 4:
+            return subprocess.CompletedProcess(command, 0, '{"epoch": 1.5}\n', "")
+        monkeypatch.setattr(growth.time, "monotonic", lambda now=growth.time.monotonic: now() + 99)
+        return None
+
+    monkeypatch.setattr(growth, "in_time", run)
+    out = tmp_path / "growth.json"
+    assert growth.main(["labels", "members"], "quick", out, 60) == 0
+    sizes = [(5, 2), (10, 1), (20, 2), (10, 3)]
+    assert given == [[f"--labels={n}", f"--members={m}"] for n, m in sizes]
+    labels, members = json.loads(out.read_text())["axes"].values()
+    left_out = {"left_out": "left out, the time was over"}
+    done = {"epoch": 1.5}
+    assert labels == [{"value": 5, **done}, {"value": 20, **done}, {"value": 80, **left_out}]
+    assert members == [{"value": 1, **done}, {"value": 3, **left_out}, {"value": 9, **left_out}]
+    assert "members 3: left out, the time was over" in capsys.readouterr().out
+
+
+def test_what_takes_too_long_is_ended_with_what_it_has_started(tmp_path):
+    in_time, there = module("running").in_time, tmp_path / "there"
+    command = ["sh", "-c", f"(sleep 1; touch {there}); true"]
+    assert in_time(command, {**os.environ}, 0.3) is None
+    time.sleep(1.2)
+    assert not there.exists()
+    done = in_time(["sh", "-c", "echo 1; echo 2 >&2; exit 3"], {**os.environ}, None)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "1\n", "2\n")
 
 
 GROUPS = (
