@@ -86,7 +86,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
           ValueError: X or a parameter is not what is expected.
         """
         self._check_parameters()
-        checks.no_dates(X)
+        checks.check_cells(X)
         X = validate_data(self, X, dtype=np.float64)
         self.scale_ = LogScale().fit(X)
         self.map_ = FeatureMap(
@@ -106,7 +106,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
           ValueError: X is not what is expected, or its images do not fit.
         """
         check_is_fitted(self)
-        checks.no_dates(X)
+        checks.check_cells(X)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         scaled = self.scale_.transform(X).astype(np.float32)
         needed, there = len(X) * self.resolution_**2 * 12, memory.machine_bytes()

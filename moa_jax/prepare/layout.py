@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from moa_jax.data import formats
+from moa_jax.data.columns import NUMBERING, UNNAMED
 from moa_jax.data.dataset import ORIGINAL_LEVELS, TREATMENT
 from moa_jax.errors import UserError
 from moa_jax.prepare import record
@@ -80,6 +82,28 @@ def check_new(out: Path) -> None:
             found = f"one that cannot be read: {error.strerror}"
     if found != "none":
         raise UserError(f"--out: {out}: expected a new or an empty folder, found {found}")
+
+
+def check_names(table: Path, flag: str, names: Iterable[str]) -> None:
+    """Raises a UserError for the first name of a column that no run could read.
+
+    Args:
+      table: the file that has them.
+      flag: what names them.
+      names: the columns of one file of the folder, beside `sig_id`.
+    """
+    seen = {"sig_id"}
+    for name in names:
+        problem = ""
+        if formats.CONTROL.search(name):
+            problem = "has a line break or another control character"
+        elif UNNAMED.fullmatch(name) or NUMBERING.fullmatch(name):
+            problem = "is how pandas calls its numbering of the rows"
+        elif name.strip() in seen:
+            problem = "is another one, but for spaces around it, or the layout's own"
+        if problem:
+            raise UserError(f"{table}: {flag}: {name!r:.60} {problem}; name it otherwise")
+        seen.add(name.strip())
 
 
 def profiles(
