@@ -18,7 +18,7 @@ def check_cells(X: Any) -> None:
     Raises:
       ValueError: naming the columns of a data frame.
     """
-    check_mask("X", X)
+    check_there("X", X)
     kinds = getattr(X, "dtypes", None)
     if kinds is None or not hasattr(X, "columns"):
         kind = getattr(X, "dtype", None)
@@ -33,12 +33,17 @@ def check_cells(X: Any) -> None:
         )
 
 
-def check_mask(name: str, values: Any) -> None:
-    """Raises a ValueError for an array some of whose cells are masked."""
+def check_there(name: str, values: Any) -> None:
+    """Raises a ValueError for an array some of whose cells are masked, or a list with a None."""
     if isinstance(values, np.ma.MaskedArray) and (count := np.ma.count_masked(values)):
         raise ValueError(
             f"{name}: expected a value in every cell, found {count} masked; see numpy.ma.filled"
         )
+    if getattr(getattr(values, "dtype", None), "kind", "") == "O":
+        values = values.tolist()
+    cells = values if isinstance(values, list) else ()
+    if (row := next((row for row, cell in enumerate(cells) if cell is None), None)) is not None:
+        raise ValueError(f"{name}: row {row}: expected a value, found None; leave out such rows")
 
 
 def dense(X: Any) -> Any:

@@ -237,7 +237,7 @@ def labels(Y: Any, X: Any, missing: str = "error") -> GivenLabels:
         Y = X.obs[Y if isinstance(Y, str) else wanted]
     if hasattr(Y, "toarray"):  # a sparse matrix of labels
         Y = Y.toarray()
-    checks.check_mask("Y", Y)
+    checks.check_there("Y", Y)
     _check_lists(Y)
     index = getattr(X, "index", None)
     if index is not None:

@@ -142,7 +142,7 @@ class TabNetEstimator(BaseEstimator):
         """Returns X, and y if there is one, checked and in numbers; remembers what X is like."""
         tabnet_inputs.check_parameters(self)
         checks.check_cells(X)
-        checks.check_mask("y", y)
+        checks.check_there("y", y)
         own = categories.of_table(X)
         found = validate_data(
             self, categories.coded(X, own), y, dtype=np.float32, ensure_min_samples=2, **options

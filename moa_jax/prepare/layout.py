@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+from absl import logging
 
 from moa_jax.data import formats
 from moa_jax.data.columns import NUMBERING, UNNAMED
@@ -116,6 +117,8 @@ def profiles(
 ) -> Iterator[list[pa.Table]]:
     """Yields parts of the features tables of some rows, in the source's order.
 
+    The log tells where many numbers are missing, at the end.
+
     Args:
       source: the table.
       wells: its N rows.
@@ -127,9 +130,10 @@ def profiles(
     medians = record.medians(described)
     fill = np.array(list(medians.values()))
     levels = {name: one["levels"][0] for name, one in described["treatment"].items()}
-    start = 0
+    start, missing, wanted = 0, np.zeros(len(medians), int), np.logical_or.reduce(chosen)
     for block in source.values([columns[name] for name in medians]):
         stop = start + len(block)
+        missing += np.isnan(block[wanted[start:stop]]).sum(0)
         block = np.where(np.isnan(block), fill.astype(block.dtype), block)
         parts = []
         for mask in chosen:
@@ -140,6 +144,14 @@ def profiles(
             parts.append(table)
         yield parts
         start = stop
+    lacking = np.flatnonzero(missing > record.MOST_MISSING * wanted.sum())
+    if len(lacking):
+        logging.warning(
+            "%s: %d columns lack numbers in more than %g %% of the rows, such as %s in %d of %d; "
+            "the training rows' medians stand for them",
+            source.path, len(lacking), 100 * record.MOST_MISSING, list(medians)[lacking[0]],
+            missing[lacking[0]], wanted.sum(),
+        )  # fmt: skip
 
 
 def _table(

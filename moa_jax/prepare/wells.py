@@ -191,7 +191,7 @@ def _doses(
                     f"{source.path}: column {name}, row {row + 1}: expected a dose {unit}, as the "
                     f"training rows have it, found {found[row]!r}"
                 )
-    elif wanted and not own:
+    elif wanted and not own and any(cell is not None for cell in found[counts]):
         logging.warning(
             "%s: column %s: doses without a unit are read as %s, that of the training rows",
             source.path, name, wanted,
