@@ -122,7 +122,9 @@ def _parts(text: str | None, separator: str) -> list[str]:
     if text is None or cells.is_missing(text):
         return []
     found = [part.strip() for part in (text.split(separator) if separator else [text])]
-    return [p for p in found if not cells.is_missing(p) and p.lower() not in UNKNOWN]
+    # Brackets and quotes with nothing in them are what is written of an empty list or text.
+    named = [part for part in found if part.strip("[](){}\"' ")]
+    return [p for p in named if not cells.is_missing(p) and p.lower() not in UNKNOWN]
 
 
 def _zeros_and_ones(column: pa.ChunkedArray) -> np.ndarray:

@@ -211,6 +211,9 @@ def with_column(source: Screen, name: str) -> Screen:
     column = numbers(source.path, name, source.wells([name]).column(name))
 
     def values(names: Sequence[str]) -> Iterator[np.ndarray]:
+        if name not in names:  # a constant one, or one of missing values, was left out
+            yield from source.values(names)
+            return
         others, start = [other for other in names if other != name], 0
         if not others:  # where all that was measured is constant or missing
             yield column[:, None]

@@ -110,6 +110,21 @@ def test_another_separator_that_labels_hold_is_told(prepare, caplog):
     assert "1 labels hold ';', such as x;y, and are read as one each" in caplog.text
 
 
+def test_brackets_without_a_label_are_none(prepare):
+    assert prepare(**{"class": ["[]", "x", "y", "''"] * 3}).targets.names == ("x", "y")
+
+
+def test_numbers_of_cells_that_are_left_out(prepare, tmp_path):
+    found = prepare("--cell_count=cells", cells=[7] * ROWS)
+    assert (found.genes, found.cells) == (("f_1", "f_2"), ())
+    assert found.gene_values[:, 0].tolist() == list(range(ROWS))
+
+
+def test_compounds_that_differ_by_case_are_told(prepare, caplog):
+    prepare(drug=["Taxol", "taxol ", "TAX OL", "b"] * 3)
+    assert "count as several: 1, such as TAX OL and Taxol and taxol." in caplog.text
+
+
 def test_values_are_one_whatever_their_case(prepare):
     flags = "--control_column=kind", "--control_value=DMSO", "--split_column=part"
     kinds = ["DMSO", "dmso", *["drug"] * 10]
