@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from moa_jax import schema
+from moa_jax.config import DataConfig
 from moa_jax.data import prepared
 from moa_jax.data.columns import LARGEST_NUMBER
-from moa_jax.data.dataset import TREATMENT
+from moa_jax.data.dataset import TREATMENT, Levels
+from moa_jax.data.names import Prefixes
 from moa_jax.errors import UserError
 from moa_jax.prepare import (
     findings,
@@ -146,6 +149,11 @@ def _check(
             f"{LARGEST_NUMBER:g}, found {largest[beyond[0]]:g}; networks cannot compute with "
             "greater ones"
         )
+    try:
+        data = schema.build(DataConfig, dict(described["config"]["data"]), "config.data")
+        Levels.of(data), Prefixes.of(data)
+    except UserError as error:
+        raise UserError(f"{source.path}: no run could read what is written: {error}") from None
     for name, one in dropped.items():
         logging.info("label %s is left out: %s", name, one["why"])
 

@@ -113,6 +113,8 @@ def _correlations(
         return np.array([]), np.array([])
     filled = np.nan_to_num(values - _mean(values))  # a missing value is the column's mean
     deviation = filled.std(0)
+    if not deviation.any():
+        return np.array([]), np.array([])
     scaled = filled[:, deviation > 0] / deviation[deviation > 0]
     scaled -= scaled.mean(1, keepdims=True)
     norm = np.linalg.norm(scaled, axis=1, keepdims=True)

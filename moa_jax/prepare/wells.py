@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ from moa_jax.errors import UserError
 from moa_jax.prepare import sources, units
 from moa_jax.prepare.roles import Roles, value_key
 from moa_jax.prepare.sources import Screen
+
+# A number with a comma, and a unit or nothing after it.
+_COMMA = re.compile(r"[+-]?\d+(,\d+)+(\.\d*)?\s*([^\W\d_]\S*)?$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,8 +179,14 @@ def _doses(
       like: what `columns.json` says of the training rows' doses; None for these themselves.
 
     Raises:
-      UserError: they have a unit that is none of the training rows'.
+      UserError: they have a comma in a number, or a unit that is none of the training rows'.
     """
+    for row in np.flatnonzero(counts):
+        if texts[row] is not None and _COMMA.match(texts[row]):
+            raise UserError(
+                f"{source.path}: column {name}, row {row + 1}: expected a dose, found "
+                f"{texts[row]!r}; decimals are written with a point, thousands without a comma"
+            )
     own = units.of(texts, units.MOLAR)
     if like is None or "unit" not in like:
         found = units.bare(texts, units.MOLAR, own)

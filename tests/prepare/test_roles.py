@@ -147,13 +147,15 @@ def test_no_column_of_ids(prepare):
             {"name": ["a\nb", *map(str, range(11))]},
             "column name, row 1: expected an id without line",
         ),
+        ({"dose": ["10,5"] * 12}, "column dose, row 1: expected a dose, found '10,5'; decimals"),
+        ({"dose": ["low, or not"] * 12}, "no run could read .*config.data.cp_doses: expected each"),
         ({"f_1": [1e20, *range(11)]}, r"column f_1: expected numbers between -1e\+15 and 1e\+15"),
     ],
 )
 def test_what_no_run_could_read_is_not_written(prepare, tmp_path, columns, message):
     # Lines that are broken within quotes are of parquet and AnnData, or of short tables.
     with pytest.raises(UserError, match=message) as error:
-        prepare(**columns)
+        prepare(*(["--dose=dose"] if "dose" in columns else []), **columns)
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["wells.csv"]
 
