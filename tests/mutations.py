@@ -2245,9 +2245,27 @@ MUTATIONS = (
     ),
     Mutation(
         "prepare/side_tables.py",
-        "rows = [row_of.get(name) for name in source.features]",
+        "rows = [row_of.get(id_of(name)) for name in source.features]",
         "rows = list(range(len(source.features)))",
         "prepare/test_formats.py::test_a_matrix_with_files_about_it",
+    ),
+    Mutation(
+        "prepare/side_tables.py",
+        "by.append(name)",
+        "pass",
+        "prepare/test_side_tables.py::test_a_map_of_plates_is_joined_by_plate_and_well",
+    ),
+    Mutation(
+        "prepare/wells.py",
+        'wanted = like["unit"]',
+        "wanted = own",
+        "prepare/test_units.py::test_doses_of_several_units_are_those_of_one",
+    ),
+    Mutation(
+        "prepare/h5ad.py",
+        "np.add.at(dense, (rows, columns), values)",
+        "dense[rows, columns] = values",
+        "prepare/test_formats.py::test_values_of_one_cell_are_added",
     ),
     Mutation(
         "prepare/findings.py",

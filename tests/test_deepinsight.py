@@ -127,6 +127,14 @@ def test_wrong_parameters(parameters, message, table):
         DeepInsight(**parameters).fit(table)
 
 
+def test_sparse_columns_and_texts(fitted, table):
+    sparse = table.astype(pd.SparseDtype(float))
+    np.testing.assert_array_equal(fitted.transform(sparse[:3]), fitted.transform(table[:3]))
+    name = table.columns[1]
+    with pytest.raises(ValueError, match=f"X: column {name}: expected numbers, found 'x'"):
+        fitted.transform(table.assign(**{name: "x"}))
+
+
 def test_in_a_pipeline_and_pickled(table):
     flat = FunctionTransformer(lambda images: images.reshape(len(images), -1))
     pipeline = make_pipeline(DeepInsight(resolution=6, embedding="pca"), flat)

@@ -378,8 +378,19 @@ def test_weights_that_cannot_be(of_classes, weights, message):
 
 
 def test_labels_other_than_0_and_1():
-    with pytest.raises(ValueError, match="y: expected labels of 0 and 1"):
+    with pytest.raises(ValueError, match="y: expected labels of 0 and 1, found 2"):
         TabNetClassifier(**TINY).fit(np.zeros((4, 2)), np.array([[0, 2], [2, 0], [2, 2], [0, 0]]))
+
+
+def test_what_is_not_there():
+    masked = np.ma.masked_equal([0, 1, 2, 1], 2)
+    for X, y, message in (
+        (np.zeros((4, 2)), ["a", None, "b", "a"], "y: row 1: expected a value, found None"),
+        (np.zeros((4, 2)), masked, "y: expected a value in every cell, found 1 masked"),
+        (masked[:, None], [0, 1, 0, 1], "X: expected a value in every cell, found 1 masked"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            TabNetClassifier(**TINY).fit(X, y)
 
 
 def test_importing_the_package_stays_light():

@@ -99,6 +99,12 @@ def test_the_control_is_the_type_that_is_called_so(tmp_path, names, control, tre
         assert data.control_type == control and dataset.is_control.sum() == 2
 
 
+def test_two_spellings_of_one_control(tmp_path):
+    path = folder(tmp_path, types("DMSO", "trt_cp", "dmso"))
+    with pytest.raises(UserError, match="column cp_type: .* found DMSO and dmso, which differ by"):
+        settled(FREE, path)
+
+
 def test_a_type_that_is_named_tells_the_other(tmp_path):
     path = folder(tmp_path, types("drug", "blank"))
     named = settled(dataclasses.replace(FREE, control_type="blank"), path)

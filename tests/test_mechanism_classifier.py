@@ -538,6 +538,11 @@ def test_mistakes_in_data():
         (("X", "array"),): "X: column g-2, row 3: expected a number, found NaN; fill in",
         (("Y", "unknown"),): "Y: row 3: expected a label in every column, found NaN; overrides",
         (("Y", "nameless"),): "Y: row 3: expected a class, found NaN; leave out rows",
+        (("X", "masked"),): "X: expected a value in every cell, found 1 masked",
+        (("Y", "masked"),): "Y: expected a value in every cell, found 1 masked",
+        (("X", "empty"),): "X: expected columns of features, found none",
+        (("Y", "lists"),): r"Y: expected a class, or .*, found \['a'\]; .*MultiLabelBinarizer",
+        (("X", "later"), ("Y", "earlier")): "Y: expected the rows of X, found none of 59",
         (("groups", "drugs"),): r"groups: rows are those of X .* order; give groups.loc\[X.index\]",
     }.items():
         others = {
@@ -552,6 +557,9 @@ def test_mistakes_in_data():
             "unknown": labels.assign(x=labels["x"].where(labels.index != 3)),
             "nameless": pd.Series([*"ab"] * 30).where(labels.index != 3),
             "drugs": pd.Series([*"ab"] * 30).iloc[::-1],
+            "masked": np.ma.masked_array(X, np.arange(240).reshape(60, 4) == 1),
+            "empty": frame[[]], "lists": [["a"], ["a", "b"]] * 30,
+            "later": frame.set_axis(range(1, 61)), "earlier": labels.set_axis(range(-1, 59)),
         }  # fmt: skip
         arguments = {"X": frame, "Y": labels}
         for name, value in given:

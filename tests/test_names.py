@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 from data_folders import frames, write
 
@@ -52,6 +53,15 @@ def test_prefixes_tell_the_columns(plate, caplog):
     assert (found.genes, found.cells) == (
         ("1007_s_at",), ("Nuclei_Location_Center_X", "Nuclei_Texture_Entropy_DNA_5_00"),
     )  # fmt: skip
+
+
+def test_compounds_that_are_left_out_name_nothing(tmp_path):
+    table = pd.DataFrame({"sig_id": ["a", "b"], "g-0": [1, 2], "compound": ["x", "x"]})
+    table.to_csv(tmp_path / "new.csv", index=False)
+    for ignore, expected in (((), ["x", "x"]), (("comp",), None)):
+        prefixes = Prefixes(("g-",), ("c-",), ignore)
+        (rows,) = tables.stream(tmp_path / "new.csv", ("g-0",), (), prefixes=prefixes)
+        assert rows.drug_id is None if expected is None else rows.drug_id.tolist() == expected
 
 
 @pytest.mark.parametrize(

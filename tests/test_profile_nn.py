@@ -15,8 +15,10 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from moa_jax.config import RunConfig
 from moa_jax.data import simulate
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Targets
+from moa_jax.engine import run as runs
 from moa_jax.errors import UserError
 from moa_jax.models import drawn_mlp
 from moa_jax.models.drawn_mlp import DrawnMLP, DrawnOutputs
@@ -115,6 +117,8 @@ def test_members_are_dealt_to_groups_the_longest_first():
 def test_mistakes(fields, message, dataset):
     with pytest.raises(UserError, match=message):
         small(**fields).check(dataset)
+    with pytest.raises(UserError, match=f"^config.models.mine: {message}"):
+        runs.check(RunConfig({"mine": small(**fields)}), dataset)
 
 
 def test_the_network_computes_what_numpy_does():

@@ -460,6 +460,10 @@ BAD = {
         rewrite("train_drug", lambda t: t.iloc[1:]),
         "train_drug.csv: expected sig_id 0000 of train_features, found none",
     ),
+    "ids without zeros": (
+        rewrite("train_drug", lambda t: t.assign(sig_id=t["sig_id"].str[1:])),
+        "of train_features, found none; found 000 instead? Zeros at the beginning count",
+    ),
     "more targets than features": (
         rewrite("train_targets_nonscored", lambda t: pd.concat([t, t.tail(1).assign(sig_id="x")])),
         "train_targets_nonscored.csv: sig_id x is not in train_features",

@@ -161,11 +161,11 @@ def test_tables_with_dates_are_refused():
     dates = pd.date_range("2020", periods=4)
     for kind in (dates, dates.tz_localize("UTC"), dates - dates[0]):
         with pytest.raises(ValueError, match="X: expected numbers, found dates .* in day: leave"):
-            checks.no_dates(pd.DataFrame({"dose": [1.0] * 4, "day": kind}))
+            checks.check_cells(pd.DataFrame({"dose": [1.0] * 4, "day": kind}))
     with pytest.raises(ValueError, match="X: expected numbers, found datetime64"):
-        checks.no_dates(dates.to_numpy()[:, None])
+        checks.check_cells(dates.to_numpy()[:, None])
     for table in (pd.DataFrame({"a": [1], "b": ["c"]}), X, X.tolist(), pd.Series([1])):
-        checks.no_dates(table)
+        checks.check_cells(table)
     day = pd.DataFrame({"day": dates})
     for estimator in (tabnet_classifier.TabNetClassifier(), DeepInsight(resolution=8)):
         with pytest.raises(ValueError, match="found dates or durations in day"):

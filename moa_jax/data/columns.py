@@ -13,14 +13,14 @@ import numpy as np
 import pyarrow as pa
 
 from moa_jax.data import cells, formats, remedies
-from moa_jax.data.names import level_key
+from moa_jax.data.names import id_of, level_key
 from moa_jax.errors import UserError
 from moa_jax.store import memory
 
 # A column without a name as pandas reads it, and once more where it is written and read again; and
 # the names that it gives its numbering of the rows.
 UNNAMED = re.compile(r"Unnamed: ?\d+(\.\d+)*(_level_\d+)?")
-_NUMBERING = re.compile(r"index|level_\d+|__index_level_\d+__")
+NUMBERING = re.compile(r"index|level_\d+|__index_level_\d+__")
 # Networks compute with numbers up to this: squares of greater ones, summed over the rows of a
 # column, overflow float32.
 LARGEST_NUMBER = 1e15
@@ -28,7 +28,6 @@ LARGEST_NUMBER = 1e15
 LONGEST_ID = 1000
 # Columns of numbers that are looked at together, in memory one after another.
 TOGETHER = 64
-_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,15}))\.0+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +89,11 @@ class Columns:
         required = ids if optional is None else ids[~optional]
         missing, _ = _difference(self.ids, required)
         if missing:
+            bare = missing[0].lstrip("0")
+            alike = next((i for i in self.ids if i.lstrip("0") == bare), None)
+            hint = f"; found {alike} instead? Zeros at the beginning count" if alike else ""
             raise UserError(
-                f"{self.path}: expected sig_id {_first(missing)} of {owner}, found none"
+                f"{self.path}: expected sig_id {_first(missing)} of {owner}, found none{hint}"
             )
         _, extra = _difference(self.ids, ids)
         if extra:
@@ -251,7 +253,7 @@ def check_numbering(columns: Columns, names: Sequence[str]) -> None:
     if name := next((name for name in names if UNNAMED.fullmatch(name)), None):
         position = columns.table.column_names.index(name) + 1
         raise formats.unnamed(columns.path, position, len(columns.table.column_names), name)
-    if name := next((name for name in names if _NUMBERING.fullmatch(name)), None):
+    if name := next((name for name in names if NUMBERING.fullmatch(name)), None):
         raise UserError(
             f"{columns.path}: column {name}, pandas' numbering of the rows, is not expected; write "
             "it with index=False, or take it out"
@@ -299,23 +301,23 @@ def _ids(path: Path, table: pa.Table, seen: set[str]) -> np.ndarray:
                 f"{path}: row {len(seen) + 1} is the header once more, as of files that were "
                 "joined; take it out"
             )
-        if len(sig_id) > LONGEST_ID or formats.CONTROL.search(sig_id):
-            problem = (
-                f"of at most {LONGEST_ID} characters"
-                if len(sig_id) > LONGEST_ID
-                else ("without line breaks and control characters")
-            )
+        if expected := expected_of_id(sig_id):
             raise UserError(
-                f"{path}: column sig_id, row {len(seen) + 1}: expected an id {problem}, found "
+                f"{path}: column sig_id, row {len(seen) + 1}: expected an id {expected}, found "
                 f"{cells.shown(column, row)}"
             )
-        # pandas writes whole numbers as 12.0 where one of the rows was without.
-        if (whole := _WHOLE.fullmatch(sig_id)) and abs(int(whole[1])) < 2**53:
-            ids[row] = sig_id = whole[1]
+        ids[row] = sig_id = id_of(sig_id)
         if sig_id in seen:
             raise UserError(f"{path}: sig_id {sig_id} stands more than once")
         seen.add(sig_id)
     return ids
+
+
+def expected_of_id(text: str) -> str:
+    """Returns what an id is expected to be that a text is not; empty for one that can be one."""
+    if len(text) > LONGEST_ID:
+        return f"of at most {LONGEST_ID} characters"
+    return "without line breaks and control characters" if formats.CONTROL.search(text) else ""
 
 
 def _difference(found: Iterable[str], expected: Iterable[str]) -> tuple[list[str], list[str]]:

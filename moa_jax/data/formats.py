@@ -85,7 +85,7 @@ def tables(path: Path, key: str = "sig_id") -> Iterator[pa.Table]:
         )
     named = "parquet" if path.suffix == ".parquet" else PACKED.get(path.suffix)
     expected = "parquet" if named == "parquet" else "CSV in UTF-8"
-    with _reading(path, expected), open(path, "rb") as opened:
+    with reading(path, expected), open(path, "rb") as opened:
         head = opened.read(256)
         found = signature(head)
         _check_impostor(path, head)
@@ -140,15 +140,8 @@ def _is_text(head: bytes) -> bool:
 
 def _csv(path: Path, packed: str | None, key: str) -> Iterator[pa.Table]:
     names: list[str] = []
-    with _reading(path, "CSV in UTF-8", names):
-        with unpacked(path, packed) as opened:
-            head, begin = _header(opened)
-        text = _decoded(path, head)
-        if text.count('"') % 2:
-            raise UserError(
-                f"{path}: a quote in the header is not closed, or a name has a line break; take it "
-                "out"
-            )
+    with reading(path, "CSV in UTF-8", names):
+        text, begin = header(path, packed)
         (literal,) = csv.reader([text])
         names += (name.strip() for name in next(csv.reader([text], skipinitialspace=True)))
         _check_names(path, names, key)
@@ -221,6 +214,27 @@ def _filled(path: Path, table: pa.Table) -> pa.Table:
     return table.filter(pc.invert(blank))
 
 
+def header(path: Path, packed: str | None) -> tuple[str, int]:
+    """Returns the first line with something in it of a table of texts, and where the rows begin.
+
+    Args:
+      path: the file.
+      packed: see `packed.unpacked`.
+
+    Raises:
+      UserError: there is none, it is not UTF-8, or a name in it has a line break. Damage is for
+        `reading` to tell.
+    """
+    with unpacked(path, packed) as opened:
+        head, begin = _header(opened)
+    text = _decoded(path, head)
+    if text.count('"') % 2:
+        raise UserError(
+            f"{path}: a quote in the header is not closed, or a name has a line break; take it out"
+        )
+    return text, begin
+
+
 def _header(opened: Opened) -> tuple[bytes, int]:
     """Returns the first line with something in it, and where what follows begins.
 
@@ -276,7 +290,7 @@ def _unquoted(table: pa.Table) -> pa.Table:
 def _parquet(path: Path, key: str) -> Iterator[pa.Table]:
     # Only the two options together keep pyarrow from holding a whole row group.
     buffering = {"buffer_size": PARQUET_BUFFER, "pre_buffer": False}
-    with _reading(path, "parquet"), pa.parquet.ParquetFile(path, **buffering) as opened:
+    with reading(path, "parquet"), pa.parquet.ParquetFile(path, **buffering) as opened:
         # pandas writes the numbering of rows that were sorted or selected as a column.
         stored = [n for n in opened.schema_arrow.names if not n.startswith("__index_level_")]
         names = [name.strip() for name in stored]
@@ -287,7 +301,8 @@ def _parquet(path: Path, key: str) -> Iterator[pa.Table]:
 
 
 @contextlib.contextmanager
-def _reading(path: Path, kind: str, names: Sequence[str] = ()) -> Iterator[None]:
+def reading(path: Path, kind: str, names: Sequence[str] = ()) -> Iterator[None]:
+    """Turns what is raised by a table of some kind, of columns `names`, into one line."""
     try:
         yield
     except (

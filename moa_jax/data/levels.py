@@ -61,7 +61,7 @@ def taken(data: DataConfig, levels_of: Mapping[str, Sequence[str]]) -> DataConfi
       levels_of: levels of the columns of the treatment that there are, in their order, as texts.
 
     Raises:
-      UserError: there are more levels than a field takes.
+      UserError: there are more levels than a field takes, or one control is written in two ways.
     """
     unset = [field for field in LEVELS_OF_FILES if not getattr(data, field)]
     found: dict[str, Sequence[str]] = {**dict.fromkeys(TREATMENT, ()), **levels_of}
@@ -102,8 +102,16 @@ def _types(found: Sequence[str], data: DataConfig) -> dict[str, object]:
             control = like[0]
             left.remove(control)
         elif found:
-            which = f"of {', '.join(like)} it could be each" if like[1:] else "none is called so"
-            logging.info("cp_type: no control, for %s: all rows are treated", which)
+            if like[1:] and len({re.sub(r"[\W_]+", "", level.casefold()) for level in like}) == 1:
+                raise UserError(
+                    "column cp_type: expected one name of the control, found "
+                    f"{' and '.join(like)}, which differ by case or spaces alone; write them alike"
+                )
+            line = "cp_type: no control, for %s: all rows are treated; see config.data.control_type"
+            if like[1:]:
+                logging.warning(line, f"of {', '.join(like)} it could be each")
+            else:
+                logging.info(line, "none is called so")
     others: list[str] = []
     if not treated:
         treated, *others = left or [_unused(found, ORIGINAL_LEVELS.treated, "treated")]

@@ -16,6 +16,7 @@ from moa_jax.errors import UserError
 PREFIX_FIELDS = ("gene_prefixes", "cell_prefixes", "ignore")
 GROUPS = ("genes", "cells", "ignored")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,15}))\.0+", re.ASCII)
 # How missing values are written; pyarrow reads the last three words as numbers.
 MISSING = frozenset("na n/a n.a. #n/a <na> none null nil missing . ? nan inf infinity".split())
 # Values by which columns tell a control without treatment, in lower case.
@@ -120,6 +121,16 @@ def is_missing(text: str | None) -> bool:
         or text.lower() in MISSING
         or (text.lstrip().startswith("-") and level_key(text) == MISSING_MARK)
     )
+
+
+def id_of(text: str) -> str:
+    """Returns an id without the `.0` that pandas gives whole numbers where a row is without one.
+
+    >>> [id_of(text) for text in ("12.0", "-3.00", "012.0", "1.5", "P1")]
+    ['12', '-3', '012.0', '1.5', 'P1']
+    """
+    found = _WHOLE.fullmatch(text)
+    return found[1] if found and abs(int(found[1])) < 2**53 else text
 
 
 def tell_alike(file: object, names: Iterable[str], others: Iterable[str] = ()) -> None:

@@ -219,7 +219,8 @@ def stream(
         if not number:
             had = tuple(name for name in TREATMENT if name in part.names)
             if genes is not None:
-                compound = compound_names.column(part.names, {*genes, *(cells or ())})
+                ignored = [name for name in part.names if prefixes.group(name) == "ignored"]
+                compound = compound_names.column(part.names, {*genes, *(cells or ()), *ignored})
             named = (*had, compound)
             of = {name: prefixes.group(name) for name in part.names if name not in named}
             kept = [name for name, group in of.items() if group != "ignored"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,7 +66,18 @@ def check_counts(config: RunConfig, dataset: Dataset) -> None:
 
     for name, model in config.models.items():
         where, at_hand = f"config.models.{name}", memory.machine_bytes()
-        _check(model, needed(model), needed, at_hand, where, "the list of all networks' rows")
+        with naming(name):
+            required = needed(model)
+        _check(model, required, needed, at_hand, where, "the list of all networks' rows")
+
+
+@contextlib.contextmanager
+def naming(model: str) -> Iterator[None]:
+    """Puts the model before what is wrong with one of its fields."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"config.models.{model}: {error}") from None
 
 
 def _members(model: Recipe, design: StageDesign) -> int:

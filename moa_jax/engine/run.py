@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import logging
@@ -43,7 +43,7 @@ def check(config: RunConfig, dataset: Dataset) -> None:
     if config.treatment.encoding == "log10":
         _check_numbers(dataset)
     for name, model in config.models.items():
-        with _naming(name):
+        with limits.naming(name):
             model.check(dataset)
             targets = [t for t in (dataset.scored, dataset.nonscored) if t is not None]
             masked = any(t.known is not None for t in targets)
@@ -96,14 +96,6 @@ def _check_members(model: Recipe, dataset: Dataset, config: RunConfig) -> None:
                     )
 
 
-@contextlib.contextmanager
-def _naming(model: str) -> Iterator[None]:
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"config.models.{model}: {error}") from None
-
-
 def unlike_splits(config: RunConfig, dataset: Dataset) -> dict[str, list[str]]:
     """Returns the models by what their folds keep whole; one entry where their scores compare.
 
@@ -115,7 +107,7 @@ def unlike_splits(config: RunConfig, dataset: Dataset) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     for name, model in config.models.items():
-        with _naming(name):
+        with limits.naming(name):
             found.setdefault(model.kept(dataset).whole, []).append(name)
     for name, file in config.blend.files.items():
         if file.oof:
@@ -161,7 +153,7 @@ def train(
     for context in unfinished:
         limits.check_memory(config, dataset, context)
     for context in unfinished:
-        with _naming(context.model):
+        with limits.naming(context.model):
             config.models[context.model].prepare()
     workdir.bind(config, dataset, devices.strategy)
     with contextlib.closing(MetricsLog(workdir.path, config.logging.tensorboard)) as log:

@@ -57,7 +57,7 @@ def coded(X: Any, categories: Mapping[int, Sequence[Any]]) -> Any:
             )
     if not dtypes:
         return X
-    X = X.copy(deep=False)
+    X = checks.dense(X.copy(deep=False))
     for number, known in categories.items():
         # Another number of columns is told by who counts them.
         if number < len(dtypes):

@@ -1,4 +1,4 @@
-"""Checks of what users give estimators: no dates, whole numbers, numbers."""
+"""Checks of what users give estimators: no dates and masks, whole numbers, numbers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 
-def no_dates(X: Any) -> None:
+def check_cells(X: Any) -> None:
     """Checks that a table holds no dates or durations, which would count nanoseconds.
+
+    Nor may cells be masked: scikit-learn would take what is behind the mask.
 
     Raises:
       ValueError: naming the columns of a data frame.
     """
+    check_there("X", X)
     kinds = getattr(X, "dtypes", None)
     if kinds is None or not hasattr(X, "columns"):
         kind = getattr(X, "dtype", None)
@@ -28,6 +31,29 @@ def no_dates(X: Any) -> None:
             f"X: expected numbers, found dates or durations in {', '.join(found)}: leave them out "
             "or make them numbers, such as days since the first"
         )
+
+
+def check_there(name: str, values: Any) -> None:
+    """Raises a ValueError for an array some of whose cells are masked, or a list with a None."""
+    if isinstance(values, np.ma.MaskedArray) and (count := np.ma.count_masked(values)):
+        raise ValueError(
+            f"{name}: expected a value in every cell, found {count} masked; see numpy.ma.filled"
+        )
+    if getattr(getattr(values, "dtype", None), "kind", "") == "O":
+        values = values.tolist()
+    cells = values if isinstance(values, list) else ()
+    if (row := next((row for row, cell in enumerate(cells) if cell is None), None)) is not None:
+        raise ValueError(f"{name}: row {row}: expected a value, found None; leave out such rows")
+
+
+def dense(X: Any) -> Any:
+    """Returns a table with plain columns in place of pandas' sparse ones."""
+    sparse = [n for n, kind in enumerate(getattr(X, "dtypes", ())) if str(kind)[:6] == "Sparse"]
+    if sparse:
+        X = X.copy(deep=False)
+        for number in sparse:
+            X.isetitem(number, X.iloc[:, number].sparse.to_dense())
+    return X
 
 
 def texts(X: Any) -> Iterator[tuple[int, str]]:

@@ -86,7 +86,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
           ValueError: X or a parameter is not what is expected.
         """
         self._check_parameters()
-        checks.no_dates(X)
+        X = _plain(X)
         X = validate_data(self, X, dtype=np.float64)
         self.scale_ = LogScale().fit(X)
         self.map_ = FeatureMap(
@@ -106,7 +106,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
           ValueError: X is not what is expected, or its images do not fit.
         """
         check_is_fitted(self)
-        checks.no_dates(X)
+        X = _plain(X)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         scaled = self.scale_.transform(X).astype(np.float32)
         needed, there = len(X) * self.resolution_**2 * 12, memory.machine_bytes()
@@ -174,6 +174,14 @@ class DeepInsight(TransformerMixin, BaseEstimator):
             return figures.shared_pixels(self.pixels_, self.resolution_)
         except ImportError:
             raise UserError("plot: needs matplotlib: pip install 'moa-jax[plots]'") from None
+
+
+def _plain(X: Any) -> Any:
+    """Returns a table without sparse columns; raises a ValueError for dates, texts and masks."""
+    checks.check_cells(X)
+    for number, text in checks.texts(X):
+        raise ValueError(f"X: column {X.columns[number]}: expected numbers, found {text!r}")
+    return checks.dense(X)
 
 
 _paint = jax.jit(images.paint, static_argnames="resolution")

@@ -318,7 +318,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
 
     def _checked(self, table: Any, reset: bool, **labels) -> Any:
         """Returns a data frame of known columns as it is, everything else as an array."""
-        checks.no_dates(table)
+        checks.check_cells(table)
         if hasattr(table, "columns"):
             given = labels.get("Y", "no_validation")
             validate_data(self, table, given, reset=reset, skip_check_array=True)

@@ -88,6 +88,7 @@ def given(X: Any, groups: Any = None) -> GivenRows:
                 "column of a data frame"
             )
         return GivenRows(X, None, found)
+    X = checks.dense(X)
     ids = X.index.to_numpy()
     _check_order("groups", X.index, groups)
     if isinstance(groups, str):
@@ -163,6 +164,8 @@ def rows(
     genes = tuple(name for name in group if group[name] not in ("cells", "ignored"))
     place = {name: index for index, name in enumerate(names)}
     kept = [place[name] for name in (*genes, *cells)]
+    if not kept:
+        raise ValueError("X: expected columns of features, found none")
     values = table.iloc[:, kept] if hasattr(table, "iloc") else table[:, kept]
     for column, text in checks.texts(values):
         raise ValueError(
@@ -234,6 +237,8 @@ def labels(Y: Any, X: Any, missing: str = "error") -> GivenLabels:
         Y = X.obs[Y if isinstance(Y, str) else wanted]
     if hasattr(Y, "toarray"):  # a sparse matrix of labels
         Y = Y.toarray()
+    checks.check_there("Y", Y)
+    _check_lists(Y)
     index = getattr(X, "index", None)
     if index is not None:
         _check_order("Y", index, Y)
@@ -272,6 +277,17 @@ def _check_known(values: np.ndarray, is_masked: bool) -> None:
         kind = "label in every column"
         remedy = "overrides={'data.missing_targets': 'mask'} leaves out labels that are not known"
     raise ValueError(f"Y: row {row}: expected a {kind}, found NaN; {remedy}")
+
+
+def _check_lists(Y: Any) -> None:
+    """Checks that rows are not sets or lists of the names of their labels, of any length."""
+    rows = Y if isinstance(Y, list | tuple) else Y.tolist() if np.ndim(Y) == 1 else ()
+    lists = [row for row in rows if isinstance(row, list | tuple | set | frozenset)]
+    if any(isinstance(row, set | frozenset) for row in lists) or len({*map(len, lists)}) > 1:
+        raise ValueError(
+            f"Y: expected a class, or 0 or 1 for each label, of each row, found {shown(lists[0])}; "
+            "sklearn.preprocessing.MultiLabelBinarizer makes labels of lists"
+        )
 
 
 def _check_names(where: str, kind: str, names: Sequence[str]) -> None:
@@ -331,8 +347,15 @@ def _check_order(name: str, index: pd.Index, given: Any) -> None:
         return
     if len(index) != len(other) or index.equals(other) or not index.is_unique:
         return
-    if other.is_unique and index.isin(other).all():
+    if not other.is_unique or not (is_there := index.isin(other)).any():
+        return
+    if is_there.all():
         raise ValueError(f"{name}: rows are those of X in another order; give {name}.loc[X.index]")
+    numbering = range(len(index))  # which rows have that were given no other names
+    if [*index] != [*numbering] and [*other] != [*numbering]:
+        raise ValueError(
+            f"{name}: expected the rows of X, found none of {index[int(np.argmin(is_there))]!r}"
+        )
 
 
 def _ids(found: np.ndarray | None, num_rows: int) -> np.ndarray:

@@ -141,7 +141,8 @@ class TabNetEstimator(BaseEstimator):
     def _first_rows(self, X, y: Any = "no_validation", **options) -> Any:
         """Returns X, and y if there is one, checked and in numbers; remembers what X is like."""
         tabnet_inputs.check_parameters(self)
-        checks.no_dates(X)
+        checks.check_cells(X)
+        checks.check_there("y", y)
         own = categories.of_table(X)
         found = validate_data(
             self, categories.coded(X, own), y, dtype=np.float32, ensure_min_samples=2, **options
@@ -151,7 +152,7 @@ class TabNetEstimator(BaseEstimator):
 
     def _checked(self, X) -> np.ndarray:
         """Returns rows like those that were fitted."""
-        checks.no_dates(X)
+        checks.check_cells(X)
         coded = categories.coded(X, self.categories_)
         X = validate_data(self, coded, dtype=np.float32, reset=False)
         tabnet_inputs.check_codes(X, self._tables())

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.multiclass import check_classification_targets
 
 from moa_jax.estimators.checks import is_number
+from moa_jax.schema import shown
 
 BALANCED = "balanced"
 
@@ -53,8 +54,8 @@ def encoded(y: np.ndarray, classes: np.ndarray, multi_label: bool) -> np.ndarray
         return (y[:, None] == classes).astype(np.float32)
     if y.ndim != 2 or y.shape[1] != len(classes):
         raise ValueError(f"y: expected {len(classes)} labels, found shape {y.shape}")
-    if not np.isin(y, (0, 1)).all():
-        raise ValueError(f"y: expected labels of 0 and 1, found {type_of_target(y)} values")
+    if not (is_label := np.isin(y, (0, 1))).all():
+        raise ValueError(f"y: expected labels of 0 and 1, found {shown(y[~is_label].tolist()[0])}")
     return y.astype(np.float32)
 
 

@@ -186,6 +186,14 @@ def _warnings(
                 f"{few(unlike)}."
             )
         known = {*_of(wells.compound, treated)}
+        alike: dict[str, list[str]] = {}
+        for name in sorted({*_of(wells.compound, ~wells.is_control)}):
+            alike.setdefault("".join(name.casefold().split()), []).append(name)
+        if several := [" and ".join(names) for names in alike.values() if len(names) > 1]:
+            told.append(
+                "Compounds whose names differ by case or spaces alone, which count as several: "
+                f"{len(several):,}, such as {few(several)}."
+            )
         again = sorted({*_of(wells.compound, test & ~wells.is_control)} & known)
         if again:
             told.append(

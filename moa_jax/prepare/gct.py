@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gzip
+import re
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,11 @@ def read(path: Path) -> Screen:
         for number in range(about_wells):
             line = _line(path, text)
             name = line.split("\t", 1)[0].strip()
+            if name in columns:
+                raise UserError(
+                    f"{path}: row {number + 1} about the columns: {name!r} stands more than once, "
+                    "or is what the ids are called; name it otherwise"
+                )
             columns[name] = _cells(path, line, lead, wells, f"row {number + 1} about the columns")
         rows = [line.split("\t", lead)[:lead] for line in text if line.strip()]
     if len(rows) != genes:
@@ -136,6 +142,7 @@ def _line(path: Path, text: TextIO) -> str:
 
 def _cells(path: Path, line: str, lead: int, wells: int, where: str) -> list[str]:
     found = [cell.strip() for cell in line.rstrip("\r\n").split("\t")[lead:]]
+    found = [cell[1:-1] if re.fullmatch('"[^"]*"', cell) else cell for cell in found]
     if len(found) != wells:
         raise _wrong_cells(path, where, lead + wells, lead + len(found))
     return found
@@ -153,5 +160,9 @@ def _opened(path: Path) -> Iterator[TextIO]:
         opener = gzip.open if is_packed else open
         with opener(path, "rt", encoding="utf-8-sig", newline=None) as text:
             yield text
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+    except UnicodeDecodeError:
+        raise UserError(
+            f"{path}: cannot be read as GCT: found other bytes than UTF-8; save it as UTF-8"
+        ) from None
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read as GCT: {joined_lines(error)}") from None

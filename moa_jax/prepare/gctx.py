@@ -39,10 +39,11 @@ def read(path: Path) -> Screen:
     if "id" not in about:
         raise UserError(f"{path}: cannot be read as GCTX: expected {GENES}/id, found none")
     if shape != (len(ids), len(about["id"])):
+        hint = "; its axes are exchanged" if shape == (len(about["id"]), len(ids)) else ""
         raise UserError(
             f"{path}: {MATRIX}: expected {len(ids)} wells x {len(about['id'])} genes, found "
-            + " x ".join(map(str, shape))
-        )
+            + " x ".join(map(str, shape)) + hint
+        )  # fmt: skip
     if matrix.dtype.kind not in "iuf":
         raise UserError(f"{path}: {MATRIX}: expected numbers, found {matrix.dtype}")
     for group, count in ((wells, len(ids)), (genes, len(about["id"]))):

@@ -135,5 +135,9 @@ def _rows(matrix: Any, start: int, stop: int, width: int) -> np.ndarray:
     columns = matrix["indices"][within]
     if len(columns) and columns.min() < 0:
         raise ValueError("a column of the matrix is below 0")
-    dense[rows, columns] = matrix["data"][within]
+    values = matrix["data"][within]
+    if values.dtype.kind == "b":
+        dense[rows, columns] = values
+    else:  # values of one cell are added, as by whatever else reads such a matrix
+        np.add.at(dense, (rows, columns), values)
     return dense

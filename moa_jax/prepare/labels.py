@@ -13,11 +13,14 @@ from absl import logging
 from moa_jax.data import cells
 from moa_jax.data.names import tell_alike
 from moa_jax.errors import UserError
+from moa_jax.prepare import lists, sources
 from moa_jax.prepare.sources import Screen
 
 # Words for a mechanism that nobody knows, beside the marks of a missing value.
 UNKNOWN = frozenset("unknown unannotated unclassified undetermined".split())
 _WHOLE = re.compile(r"\d+\.0+")
+# What parts the labels of a cell that holds a list: no text has it.
+_BETWEEN = "\x1f"
 BINARY = frozenset(("0", "1", "0.0", "1.0", "true", "false"))
 
 
@@ -39,15 +42,19 @@ class Labels:
 def read(source: Screen, columns: Sequence[str], separator: str) -> Labels:
     """Returns the labels of a source's rows.
 
-    One column holds texts, labels of a row with a separator between them, or classes; several hold
-    0 and 1, as may one. A row without any is not annotated.
+    One column holds texts, labels of a row with a separator between them, lists of labels, or
+    classes; several hold 0 and 1, as may one. A row without any is not annotated.
 
     Raises:
       UserError: one of several columns has other values than 0 and 1; no row is annotated.
     """
     table = source.wells(columns)
-    texts = [cells.texts(table.column(name)) for name in columns]
-    binary = [_is_binary(column) for column in texts]
+    listed = lists.texts(table.column(columns[0]), _BETWEEN) if len(columns) == 1 else None
+    if listed is None:
+        texts = [sources.texts(source.path, name, table.column(name)) for name in columns]
+        binary = [_is_binary(column) for column in texts]
+    else:
+        texts, binary, separator = [listed], [False], _BETWEEN
     if len(columns) > 1 and not all(binary):
         name, column = next((n, c) for n, c, b in zip(columns, texts, binary, strict=True) if not b)
         row = next(
@@ -62,12 +69,25 @@ def read(source: Screen, columns: Sequence[str], separator: str) -> Labels:
         names, known = tuple(columns), np.asarray((values >= 0).any(1))
     else:
         names, values, known = _of_texts(texts[0], separator)
+        _tell_separator(source, columns[0], names, separator)
     if not known.any() or not names:
         raise UserError(f"{source.path}: --labels: no row of {', '.join(columns[:3])} has one")
     tell_alike(source.path, names)
     logging.info("%d labels; %d rows have an annotation, %d none", len(names), known.sum(),
                  (~known).sum())  # fmt: skip
     return Labels(names, values, known)
+
+
+def _tell_separator(source: Screen, column: str, names: Sequence[str], separator: str) -> None:
+    """Logs where what may be several labels was read as one."""
+    for other in ("|", ";"):
+        holding = [name for name in names if other in name]
+        if separator != other and holding:
+            logging.warning(
+                "%s: column %s: %d labels hold %r, such as %s, and are read as one each; "
+                "--label_separator='%s' parts them",
+                source.path, column, len(holding), other, holding[0], other,
+            )  # fmt: skip
 
 
 def counts(labels: Labels, rows: np.ndarray, compound: np.ndarray | None) -> list[int]:
@@ -102,7 +122,9 @@ def _parts(text: str | None, separator: str) -> list[str]:
     if text is None or cells.is_missing(text):
         return []
     found = [part.strip() for part in (text.split(separator) if separator else [text])]
-    return [p for p in found if not cells.is_missing(p) and p.lower() not in UNKNOWN]
+    # Brackets and quotes with nothing in them are what is written of an empty list or text.
+    named = [part for part in found if part.strip("[](){}\"' ")]
+    return [p for p in named if not cells.is_missing(p) and p.lower() not in UNKNOWN]
 
 
 def _zeros_and_ones(column: pa.ChunkedArray) -> np.ndarray:

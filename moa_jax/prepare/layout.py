@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+from absl import logging
 
+from moa_jax.data import formats
+from moa_jax.data.columns import NUMBERING, UNNAMED
 from moa_jax.data.dataset import ORIGINAL_LEVELS, TREATMENT
 from moa_jax.errors import UserError
 from moa_jax.prepare import record
@@ -82,6 +85,28 @@ def check_new(out: Path) -> None:
         raise UserError(f"--out: {out}: expected a new or an empty folder, found {found}")
 
 
+def check_names(table: Path, flag: str, names: Iterable[str]) -> None:
+    """Raises a UserError for the first name of a column that no run could read.
+
+    Args:
+      table: the file that has them.
+      flag: what names them.
+      names: the columns of one file of the folder, beside `sig_id`.
+    """
+    seen = {"sig_id"}
+    for name in names:
+        problem = ""
+        if formats.CONTROL.search(name):
+            problem = "has a line break or another control character"
+        elif UNNAMED.fullmatch(name) or NUMBERING.fullmatch(name):
+            problem = "is how pandas calls its numbering of the rows"
+        elif name.strip() in seen:
+            problem = "is another one, but for spaces around it, or the layout's own"
+        if problem:
+            raise UserError(f"{table}: {flag}: {name!r:.60} {problem}; name it otherwise")
+        seen.add(name.strip())
+
+
 def profiles(
     source: Screen,
     wells: Wells,
@@ -91,6 +116,8 @@ def profiles(
     compound: str | None = None,
 ) -> Iterator[list[pa.Table]]:
     """Yields parts of the features tables of some rows, in the source's order.
+
+    The log tells where many numbers are missing, at the end.
 
     Args:
       source: the table.
@@ -103,9 +130,10 @@ def profiles(
     medians = record.medians(described)
     fill = np.array(list(medians.values()))
     levels = {name: one["levels"][0] for name, one in described["treatment"].items()}
-    start = 0
+    start, missing, wanted = 0, np.zeros(len(medians), int), np.logical_or.reduce(chosen)
     for block in source.values([columns[name] for name in medians]):
         stop = start + len(block)
+        missing += np.isnan(block[wanted[start:stop]]).sum(0)
         block = np.where(np.isnan(block), fill.astype(block.dtype), block)
         parts = []
         for mask in chosen:
@@ -116,6 +144,14 @@ def profiles(
             parts.append(table)
         yield parts
         start = stop
+    lacking = np.flatnonzero(missing > record.MOST_MISSING * wanted.sum())
+    if len(lacking):
+        logging.warning(
+            "%s: %d columns lack numbers in more than %g %% of the rows, such as %s in %d of %d; "
+            "the training rows' medians stand for them",
+            source.path, len(lacking), 100 * record.MOST_MISSING, list(medians)[lacking[0]],
+            missing[lacking[0]], wanted.sum(),
+        )  # fmt: skip
 
 
 def _table(

@@ -76,6 +76,8 @@ def apply(table: Path, described: Mapping[str, Any], out: Path) -> None:
     """
     if out.suffix not in (".csv", ".parquet"):
         raise UserError(f"--out: {out}: expected a name that ends in .csv or .parquet")
+    if out.resolve() == table.resolve():
+        raise UserError(f"--out: {out}: expected another file than the table, which would be lost")
     found = _opened(table, described)
     with files.replacing(out) as temporary:
         found.write(temporary)
@@ -136,7 +138,7 @@ def _opened(table: Path, described: Mapping[str, Any]) -> _NewRows:
         labels=(), split_column=None, treated_values=(),
         control_column=trained.control_column if has_type else None,
     )  # fmt: skip
-    return _NewRows(source, wells.read(source, present, whole=True), columns, described)
+    return _NewRows(source, wells.read(source, present, described["treatment"]), columns, described)
 
 
 def _missing(table: Path, name: str, more: int = 0) -> UserError:

@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from moa_jax import schema
+from moa_jax.config import DataConfig
 from moa_jax.data import prepared
-from moa_jax.data.dataset import TREATMENT
+from moa_jax.data.columns import LARGEST_NUMBER
+from moa_jax.data.dataset import TREATMENT, Levels
+from moa_jax.data.names import Prefixes
 from moa_jax.errors import UserError
 from moa_jax.prepare import (
     findings,
@@ -65,7 +69,7 @@ def prepare(table: Path, out: Path, options: Options) -> None:
     described = record.describe(
         source, options, found_roles, groups, annotated, compounds, rows, used, columns
     )
-    _check(source, options, described)
+    _check(source, options, described, dict(zip(columns, used.largest, strict=True)))
     kept = record.kept_columns(annotated, described)
     if (annotated.values[np.ix_(treated, kept)] < 0).any():
         described["config"]["data"]["missing_targets"] = "mask"
@@ -115,7 +119,17 @@ def _named(
     return columns, in_layout
 
 
-def _check(source: Screen, options: Options, described: Mapping[str, Any]) -> None:
+def _check(
+    source: Screen, options: Options, described: Mapping[str, Any], largest: Mapping[str, float]
+) -> None:
+    """Checks that something is left to learn, and that a run can read it.
+
+    Args:
+      source: the table.
+      options: the flags.
+      described: what `columns.json` is to hold.
+      largest: the greatest distance of a value from 0, by feature.
+    """
     dropped = described["labels"]["dropped"]
     if not described["labels"]["kept"]:
         unit = described["labels"]["counted"]
@@ -126,6 +140,20 @@ def _check(source: Screen, options: Options, described: Mapping[str, Any]) -> No
         )
     if not described["features"]:
         raise UserError(f"{source.path}: every column of features is constant or mostly missing")
+    kept = record.medians(described)
+    layout.check_names(source.path, "--features", kept)
+    layout.check_names(source.path, "--labels", described["labels"]["kept"])
+    if beyond := [name for name in kept if largest[name] > LARGEST_NUMBER]:
+        raise UserError(
+            f"{source.path}: column {beyond[0]}: expected numbers between {-LARGEST_NUMBER:g} and "
+            f"{LARGEST_NUMBER:g}, found {largest[beyond[0]]:g}; networks cannot compute with "
+            "greater ones"
+        )
+    try:
+        data = schema.build(DataConfig, dict(described["config"]["data"]), "config.data")
+        Levels.of(data), Prefixes.of(data)
+    except UserError as error:
+        raise UserError(f"{source.path}: no run could read what is written: {error}") from None
     for name, one in dropped.items():
         logging.info("label %s is left out: %s", name, one["why"])
 

@@ -95,6 +95,7 @@ def describe(
             name: {
                 "column": getattr(roles, ROLE_OF[name]),
                 "levels": found_levels,
+                **({"unit": found.unit} if name == "cp_dose" else {}),
                 "controls": "the first level, where a control has none of the treated rows' levels",
             }
             for name, found_levels in levels.items()

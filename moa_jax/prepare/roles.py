@@ -15,7 +15,7 @@ from moa_jax.data.names import VEHICLES, level_key
 from moa_jax.errors import UserError
 from moa_jax.prepare.options import Options
 from moa_jax.prepare.presets import NONE, PRESETS, SYMBOLS, Preset
-from moa_jax.prepare.sources import Screen
+from moa_jax.prepare.sources import Screen, texts
 from moa_jax.schema import suggestion
 
 # Names that a message shows.
@@ -80,8 +80,9 @@ def find(source: Screen, options: Options) -> tuple[Roles, dict[str, list[str]]]
     """
     preset = PRESETS.get(options.preset, NONE)
     single: dict[str, Any] = {name: _single(source, options, preset, name) for name in SINGLE}
-    if options.columns.get("id"):
-        id_columns = _listed(source, "id", options.columns["id"])
+    if "id" in options.columns:
+        given = options.columns["id"]
+        id_columns = _listed(source, "id", given) if given else ()
     else:
         choices = (tuple(text.split(",")) for text in preset.roles.get("id", ()))
         default: tuple[str, ...] = ("obs_names",) if "obs_names" in source.columns else ()
@@ -136,11 +137,11 @@ def _controls(source: Screen, options: Options, preset: Preset) -> dict[str, Any
     given = options.columns.get("control_column")
     if given:
         (column,) = _listed(source, "control_column", given)[:1]
-        found = set(cells.texts(source.wells([column]).column(column))) - {None}
+        found = _values(source, column)
         values = tuple(v.strip() for v in value.split(",")) if value else ()
         values = values or tuple(sorted(text for text in found if text.lower() in VEHICLES))
-        keys = {level_key(text) for text in found}
-        if not values or not any(level_key(v) in keys for v in values):
+        keys = {value_key(text) for text in found}
+        if not values or not any(value_key(v) in keys for v in values):
             raise UserError(
                 f"{source.path}: --control_value: expected a value of column {column}, found "
                 f"{value or 'none'!r}; it has {few(sorted(found))}"
@@ -152,20 +153,25 @@ def _controls(source: Screen, options: Options, preset: Preset) -> dict[str, Any
         for column, words in preset.controls:
             if column not in source.columns:
                 continue
-            texts = set(cells.texts(source.wells([column]).column(column))) - {None}
-            if values := tuple(sorted(text for text in texts if text.lower() in words)):
+            found = _values(source, column)
+            if values := tuple(sorted(text for text in found if text.lower() in words)):
                 return {
                     "control_column": column,
                     "control_values": values,
                     "treated_values": preset.treated,
                 }
-            if preset.treated and texts & set(preset.treated):
+            if preset.treated and found & set(preset.treated):
                 return {
                     "control_column": column,
                     "control_values": words,
                     "treated_values": preset.treated,
                 }
     return {}
+
+
+def _values(source: Screen, column: str) -> set[str]:
+    cells_of = texts(source.path, column, source.wells([column]).column(column))
+    return {text for text in cells_of if text is not None}
 
 
 def _features(
@@ -264,6 +270,16 @@ def _labels(
     if not matched:
         _listed(source, "labels", text)  # says that there is no such column
     return tuple(matched)
+
+
+def value_key(text: str) -> str | float:
+    """Returns what two spellings of one value of a control's or split's column have in common.
+
+    >>> [value_key(text) for text in ("DMSO", "dmso ", "1.0")]
+    ['dmso', 'dmso', 1.0]
+    """
+    key = level_key(text)
+    return key.casefold() if isinstance(key, str) else key
 
 
 def _is_unique(names: np.ndarray | None) -> bool:

@@ -8,23 +8,27 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 from absl import logging
 
-from moa_jax.data import cells, formats
-from moa_jax.errors import UserError, joined_lines
+from moa_jax.data import cells
+from moa_jax.data.names import id_of
+from moa_jax.errors import UserError
+from moa_jax.prepare import lists, sources, text_tables
 from moa_jax.prepare.presets import WELL_IDS
 from moa_jax.prepare.sources import Screen
 
 # What the Connectivity Map's files call the ids of genes.
 GENE_IDS = ("pr_gene_id", "gene_id", "pr_id", "id", "rid")
+# Cells by which rows are joined, None for one that is missing.
+_Key = tuple[str | None, ...]
 
 
 def joined(source: Screen, files: Sequence[str], separator: str) -> Screen:
     """Returns a source with the columns of files about its wells.
 
-    Each is joined by its first column that the source has too, or by the wells' ids. Of several
-    rows of a key, as of a compound with several mechanisms, the different texts are joined.
+    Each is joined by its first column that the source has too and the others that tell rows apart
+    which have the same there, or by the wells' ids. Of several rows of a key, as of a compound with
+    several mechanisms, the different texts are joined.
 
     Raises:
       UserError: a file cannot be read, or has no column in common.
@@ -43,10 +47,11 @@ def with_genes(source: Screen, file: str) -> Screen:
     path = Path(file)
     if source.features is None:
         raise UserError(f"--genes: {source.path}: expected a file with a matrix, such as .gctx")
-    table = _read(path)
+    table = text_tables.read(path)
     key = next((name for name in GENE_IDS if name in table.column_names), table.column_names[0])
-    row_of = {name: row for row, name in enumerate(cells.texts(table.column(key)))}
-    rows = [row_of.get(name) for name in source.features]
+    names = cells.texts(table.column(key))
+    row_of = {id_of(name): row for row, name in enumerate(names) if name}
+    rows = [row_of.get(id_of(name)) for name in source.features]
     if all(row is None for row in rows):
         raise UserError(
             f"{path}: --genes: expected ids such as {source.features[0]} in column {key}, found "
@@ -60,39 +65,95 @@ def with_genes(source: Screen, file: str) -> Screen:
 
 
 def _with(source: Screen, path: Path, separator: str) -> Screen:
-    table = _read(path)
-    common = next((name for name in table.column_names if name in source.columns), None)
+    table = text_tables.read(path)
+    common = [name for name in table.column_names if name in source.columns]
     own = next((name for name in WELL_IDS if name in source.columns), None)
-    key = common or next((name for name in WELL_IDS if name in table.column_names), None)
-    here = common or own
-    if key is None or here is None:
+    other = next((name for name in WELL_IDS if name in table.column_names), None)
+    if not common and (own is None or other is None):
         raise UserError(
             f"{path}: --metadata: expected a column that {source.path.name} has too, found "
             + ", ".join(table.column_names[:5])
         )
-    keys = cells.texts(source.wells([here]).column(here))
-    rows_of: dict[str, list[int]] = {}
-    wanted = {*keys} - {None}
-    for row, name in enumerate(cells.texts(table.column(key))):
-        if name in wanted:
-            rows_of.setdefault(name, []).append(row)
-    logging.info("%s: joined by %s, %d of %d rows found", path, key,
-                 sum(name in rows_of for name in keys), len(keys))  # fmt: skip
+    by = _telling(path, table, common) if common else [str(other)]
+    here = source.wells(by if common else [str(own)])
+    keys = _keys(here, source.path)
+    rows_of: dict[_Key, list[int]] = {}
+    wanted = {key for key in keys if key[0] is not None}
+    others: dict[str, str] = {}  # keys as they are there, by what of them is alike
+    for row, key in enumerate(_keys(table.select(by), path)):
+        if key in wanted:
+            rows_of.setdefault(key, []).append(row)
+        elif key[0] is not None:
+            others.setdefault(_plain(key), _shown(key))
+    shown = " + ".join(by)
+    lacking = [key for key in keys if key[0] is not None and key not in rows_of]
+    logging.info("%s: joined by %s, %d of %d rows found", path, shown,
+                 sum(key in rows_of for key in keys), len(keys))  # fmt: skip
+    alike = next((key for key in lacking if _plain(key) in others), None)
     if not rows_of:
+        found = others.get(_plain(alike)) if alike else next(iter(others.values()), None)
         raise UserError(
-            f"{path}: --metadata: expected values of {here} such as {keys[0]} in column {key}, "
-            "found none of them"
+            f"{path}: --metadata: expected values of {' + '.join(here.column_names)} such as "
+            f"{_shown(lacking[0]) if lacking else 'none'} in column {shown}, found none of them"
+            + (f", but {found}" if found else "")
         )
+    if alike:
+        logging.warning(
+            "%s: nothing is found for %d rows; %s of %s may be %s there: write them alike",
+            path, len(lacking), _shown(alike), shown, others[_plain(alike)],
+        )  # fmt: skip
     more = {
-        name: _column(cells.texts(table.column(name)), keys, rows_of, separator)
+        name: _column(values, keys, rows_of, separator)
         for name in table.column_names
         if name not in source.columns
+        and (values := _texts(table.column(name), separator)) is not None
     }
     return _widened(source, more)
 
 
+def _telling(path: Path, table: pa.Table, common: Sequence[str]) -> list[str]:
+    """Returns the first column in common, and those that tell rows apart which have the same there.
+
+    A plate has many wells, which are found by plate and well; a compound that has a row for each
+    mechanism is found by its name alone.
+    """
+    by = [common[0]]
+    for name in common[1:]:
+        values: dict[_Key, _Key] = {}
+        cells_of = _keys(table.select([name]), path)
+        found = zip(_keys(table.select(by), path), cells_of, strict=True)
+        if any(values.setdefault(key, value) != value for key, value in found):
+            by.append(name)
+    return by
+
+
+def _keys(table: pa.Table, path: Path) -> list[_Key]:
+    """Returns the cells of each row of a table: ids as they are read, None for a missing one."""
+    columns = (sources.texts(path, name, table.column(name)) for name in table.column_names)
+    ids = ([None if cells.is_missing(one) else id_of(one) for one in texts] for texts in columns)
+    return list(zip(*ids, strict=True))
+
+
+def _plain(key: Sequence[str | None]) -> str:
+    return " ".join((text or "").casefold().lstrip("0") for text in key)
+
+
+def _shown(key: Sequence[str | None]) -> str:
+    return " + ".join(text or "nothing" for text in key)
+
+
+def _texts(column: pa.ChunkedArray, separator: str) -> np.ndarray | None:
+    """Returns a column as texts, lists of them with the separator between; None of other values."""
+    if separator and (listed := lists.texts(column, separator)) is not None:
+        return listed
+    return None if pa.types.is_nested(column.type) else cells.texts(column)
+
+
 def _column(
-    values: np.ndarray, keys: np.ndarray, rows_of: Mapping[str, Sequence[int]], separator: str
+    values: np.ndarray,
+    keys: Sequence[_Key],
+    rows_of: Mapping[_Key, Sequence[int]],
+    separator: str,
 ) -> np.ndarray:
     text_of = {}
     for key, rows in rows_of.items():
@@ -112,25 +173,3 @@ def _widened(source: Screen, more: Mapping[str, np.ndarray]) -> Screen:
         return pa.table({name: columns[name] for name in names})
 
     return dataclasses.replace(source, columns=(*source.columns, *more), wells=wells)
-
-
-def _read(path: Path) -> pa.Table:
-    formats.check_file(path)
-    if path.suffix == ".parquet":
-        return pa.concat_tables(formats.tables(path, key=""))
-    try:
-        with pa.input_stream(str(path), compression="detect") as stream:
-            head = stream.read(1 << 16).decode("utf-8", "replace").splitlines()[:1]
-        delimiter = "\t" if head and "\t" in head[0] else ","
-        names = [name.strip().strip('"') for name in head[0].split(delimiter)] if head else []
-        with pa.input_stream(str(path), compression="detect") as stream:
-            return pa.csv.read_csv(
-                stream,
-                parse_options=pa.csv.ParseOptions(delimiter=delimiter),
-                convert_options=pa.csv.ConvertOptions(
-                    column_types=dict.fromkeys(names, pa.string())
-                ),
-            )
-    except (OSError, pa.ArrowException) as error:
-        reason = joined_lines(error)[:200]
-        raise UserError(f"{path}: cannot be read as a table of texts: {reason}") from None

@@ -65,6 +65,11 @@ def read(path: Path, layer: str = "") -> Screen:
     """
     formats.check_file(path)
     suffix = next((s for s in MATRICES if path.name.lower().endswith(s)), None)
+    if suffix is not None:
+        with reading(path, suffix), open(path, "rb") as opened:
+            kind = formats.signature(opened.read(256))
+        if kind not in (None, "gzip" if ".gct" in suffix and suffix != ".gctx" else "HDF5"):
+            raise UserError(f"{path}: {kind} file named {suffix}; unpack or convert it")
     if suffix == ANNDATA:
         return importlib.import_module(MATRICES[suffix]).read(path, layer)
     if layer:
@@ -141,6 +146,21 @@ def numbers(path: Path, name: str, column: pa.ChunkedArray, first: int = 0) -> n
     return values
 
 
+def texts(path: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
+    """Returns what stands in the cells of a column, as `cells.texts` does.
+
+    Raises:
+      UserError: a cell holds several values.
+    """
+    if pa.types.is_nested(column.type) and column.null_count < len(column):
+        row = column.is_valid().index(True).as_py()
+        raise UserError(
+            f"{path}: column {name}, row {row + 1}: expected a text, found "
+            f"{cells.shown(column, row)}{remedies.of_number(column, row)}"
+        )
+    return cells.texts(column)
+
+
 def extra(package: str, name: str, path: Path) -> ModuleType:
     """Returns a package of an extra.
 
@@ -191,6 +211,9 @@ def with_column(source: Screen, name: str) -> Screen:
     column = numbers(source.path, name, source.wells([name]).column(name))
 
     def values(names: Sequence[str]) -> Iterator[np.ndarray]:
+        if name not in names:  # a constant one, or one of missing values, was left out
+            yield from source.values(names)
+            return
         others, start = [other for other in names if other != name], 0
         if not others:  # where all that was measured is constant or missing
             yield column[:, None]

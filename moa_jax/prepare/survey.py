@@ -22,6 +22,7 @@ class Survey:
     Attributes:
       missing: [F] shares of training rows without a value.
       constant: [F] bool, whether all training rows that have one have the same value.
+      largest: [F] the greatest distance of a training row's value from 0.
       median: [F] medians over `sampled` training rows, the middle of the range where none of these
         has a value, 0 for a feature without values.
       sampled: that number of rows, which lie evenly between the first and the last.
@@ -32,6 +33,7 @@ class Survey:
 
     missing: np.ndarray
     constant: np.ndarray
+    largest: np.ndarray
     median: np.ndarray
     sampled: int
     repeated: int
@@ -84,8 +86,10 @@ def survey(
         median[index] = np.median(values) if len(values) else (low[index] + high[index]) / 2
     within, between = _correlations(sample[np.searchsorted(kept, replicates)], replicates, compound)
     return Survey(
-        missing / len(rows), ~empty & (low == high), median, len(sampled), repeated, within, between
-    )
+        missing / len(rows), ~empty & (low == high),
+        np.where(empty, 0, np.maximum(np.abs(low), np.abs(high))), median, len(sampled), repeated,
+        within, between,
+    )  # fmt: skip
 
 
 def _replicates(compound: np.ndarray | None, most: int) -> np.ndarray:
@@ -109,6 +113,8 @@ def _correlations(
         return np.array([]), np.array([])
     filled = np.nan_to_num(values - _mean(values))  # a missing value is the column's mean
     deviation = filled.std(0)
+    if not deviation.any():
+        return np.array([]), np.array([])
     scaled = filled[:, deviation > 0] / deviation[deviation > 0]
     scaled -= scaled.mean(1, keepdims=True)
     norm = np.linalg.norm(scaled, axis=1, keepdims=True)

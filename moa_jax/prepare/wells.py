@@ -6,17 +6,20 @@ import collections
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
 
-from moa_jax.data import cells
-from moa_jax.data.names import NUMBER, level_key
+from moa_jax.data import cells, columns
+from moa_jax.data.names import level_key
 from moa_jax.errors import UserError
-from moa_jax.prepare.roles import Roles
+from moa_jax.prepare import sources, units
+from moa_jax.prepare.roles import Roles, value_key
 from moa_jax.prepare.sources import Screen
 
-_MEASURE = re.compile(rf"(?P<number>(?a:{NUMBER.pattern}))\s*(?P<unit>[^\W\d_]\S*)")
+# A number with a comma, and a unit or nothing after it.
+_COMMA = re.compile(r"[+-]?\d+(,\d+)+(\.\d*)?\s*([^\W\d_]\S*)?$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Wells:
       split: [N] bool, rows that a column says are to be predicted; None without one.
       left_out: [N] bool, rows that are none of the layout.
       reasons: how many rows are left out, by the reason.
+      unit: that of the doses, in lower case; empty where they are without.
     """
 
     ids: np.ndarray
@@ -46,28 +50,31 @@ class Wells:
     split: np.ndarray | None
     left_out: np.ndarray
     reasons: dict[str, int]
+    unit: str
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
-def read(source: Screen, roles: Roles, whole: bool = False) -> Wells:
+def read(source: Screen, roles: Roles, like: Mapping[str, Any] | None = None) -> Wells:
     """Returns the rows of a source.
 
     Args:
       source: the table.
       roles: its columns.
-      whole: every row is wanted, so that one without a dose or a time is a mistake.
+      like: of new rows, what `columns.json` says of the training rows' treatment; every row is
+        wanted then, so that one without a dose or a time is a mistake.
 
     Raises:
-      UserError: an id is missing or stands twice; a time is no number; there are no rows; a row is
-        left out though all are wanted.
+      UserError: an id is missing or stands twice; a time is no number; doses have another unit than
+        the training rows'; there are no rows; a row is left out though all are wanted.
     """
+    whole = like is not None
     names = roles.columns() or [source.columns[0]]
     table = source.wells(names)
     if not table.num_rows:
         raise UserError(f"{source.path}: expected rows, found only a header")
-    text = {name: cells.texts(table.column(name)) for name in names}
+    text = {name: sources.texts(source.path, name, table.column(name)) for name in names}
     ids = _ids(source, roles, text, table.num_rows)
 
     def of(name: str | None) -> np.ndarray | None:
@@ -84,12 +91,16 @@ def read(source: Screen, roles: Roles, whole: bool = False) -> Wells:
     none = _equals(of(roles.compound), roles.untreated_values, table.num_rows)
     reason[none & ~is_control] = f"{roles.compound} is none"
     treatment: dict[str, np.ndarray | None] = {"cp_dose": None, "cp_time": None}
+    unit = ""
     for level, name in (("cp_dose", roles.dose), ("cp_time", roles.time)):
         if name is None:
             continue
-        found, counts = _without_unit(text[name]), ~is_control & (reason == "")
+        counts = ~is_control & (reason == "")
         if level == "cp_time":
+            found = units.bare(text[name], units.HOURS, units.HOUR)
             _check_hours(source, name, ids, found, counts)
+        else:
+            found, unit = _doses(source, name, text[name], counts, (like or {}).get(level))
         lacks = counts & np.array([cell is None for cell in found])
         if whole and lacks.any():
             raise UserError(
@@ -118,7 +129,7 @@ def read(source: Screen, roles: Roles, whole: bool = False) -> Wells:
             )
     return Wells(
         ids, is_control, of(roles.compound), of(roles.plate), of(roles.cell_line),
-        of(roles.groups), **treatment, split=split, left_out=left_out, reasons=reasons,
+        of(roles.groups), **treatment, split=split, left_out=left_out, reasons=reasons, unit=unit,
     )  # fmt: skip
 
 
@@ -135,6 +146,11 @@ def _ids(source: Screen, roles: Roles, text: Mapping[str, np.ndarray], count: in
                 "found none; fill it in, or name another column by --id"
             )
         ids[row] = one = "_".join(words)
+        if expected := columns.expected_of_id(one):
+            raise UserError(
+                f"{source.path}: column {' + '.join(roles.id)}, row {row + 1}: expected an id "
+                f"{expected}, found {one[:60]!r}"
+            )
         if one in seen:
             raise UserError(
                 f"{source.path}: column {' + '.join(roles.id)}: {one} stands more than once; name "
@@ -147,23 +163,50 @@ def _ids(source: Screen, roles: Roles, text: Mapping[str, np.ndarray], count: in
 def _equals(found: np.ndarray | None, values: Sequence[str], count: int) -> np.ndarray:
     if found is None:
         return np.zeros(count, bool)
-    keys = {level_key(value) for value in values}
-    return np.array([cell is not None and level_key(cell) in keys for cell in found])
+    keys = {value_key(value) for value in values}
+    return np.array([cell is not None and value_key(cell) in keys for cell in found])
 
 
-def _without_unit(texts: np.ndarray) -> np.ndarray:
-    """Returns cells without marks of missing ones, and without their unit where all have the same.
+def _doses(
+    source: Screen, name: str, texts: np.ndarray, counts: np.ndarray, like: Mapping[str, Any] | None
+) -> tuple[np.ndarray, str]:
+    """Returns doses as numbers of one unit where they can be had so, and what the unit is.
 
-    >>> _without_unit(np.array(["24 h", "6 H", "-666"], object)).tolist()
-    ['24', '6', None]
+    Args:
+      source, name: the table and the column.
+      texts: [N] its cells.
+      counts: [N] bool, rows whose doses count.
+      like: what `columns.json` says of the training rows' doses; None for these themselves.
+
+    Raises:
+      UserError: they have a comma in a number, or a unit that is none of the training rows'.
     """
-    found = np.array([None if cells.is_missing(cell) else cell for cell in texts], object)
-    matches = [_MEASURE.fullmatch(cell) if cell else None for cell in found]
-    # The micro sign, the Greek letter and the letter u stand for each other.
-    units = {re.sub("[\u00b5\u03bc]", "u", match["unit"]).lower() for match in matches if match}
-    if len(units) != 1 or any(cell and not m for cell, m in zip(found, matches, strict=True)):
-        return found
-    return np.array([match["number"] if match else None for match in matches], object)
+    for row in np.flatnonzero(counts):
+        if texts[row] is not None and _COMMA.match(texts[row]):
+            raise UserError(
+                f"{source.path}: column {name}, row {row + 1}: expected a dose, found "
+                f"{texts[row]!r}; decimals are written with a point, thousands without a comma"
+            )
+    own = units.of(texts, units.MOLAR)
+    if like is None or "unit" not in like:
+        found = units.bare(texts, units.MOLAR, own)
+        return found, "" if units.of(found, units.MOLAR) else own
+    wanted = like["unit"]
+    found = units.bare(texts, units.MOLAR, wanted)
+    if own and all(isinstance(level_key(level), float) for level in like["levels"]):
+        for row in np.flatnonzero(counts):
+            if found[row] is not None and not isinstance(level_key(found[row]), float):
+                unit = f"in {wanted}" if wanted else "without a unit"
+                raise UserError(
+                    f"{source.path}: column {name}, row {row + 1}: expected a dose {unit}, as the "
+                    f"training rows have it, found {found[row]!r}"
+                )
+    elif wanted and not own and any(cell is not None for cell in found[counts]):
+        logging.warning(
+            "%s: column %s: doses without a unit are read as %s, that of the training rows",
+            source.path, name, wanted,
+        )  # fmt: skip
+    return found, wanted
 
 
 def _check_hours(

@@ -117,6 +117,26 @@ def test_a_matrix_beside_x(tmp_path, layered, layer):
     again(layered, tmp_path / "data")
 
 
+def test_values_of_one_cell_are_added(tmp_path):
+    """As a sparse matrix may have them, and scipy reads it."""
+    pytest.importorskip("anndata")
+    h5py = pytest.importorskip("h5py")
+    FORMATS["csr.h5ad"](tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "a") as opened:
+        data, columns, ends = (opened[f"X/{name}"] for name in ("data", "indices", "indptr"))
+        stored = {
+            "data": np.concatenate([data[:1] / 2, data[:1] / 2, data[1:]]),
+            "indices": np.concatenate([columns[:1], columns[:]]),
+            "indptr": ends[:] + (np.arange(len(ends)) > 0),
+        }
+        for name, values in stored.items():
+            del opened[f"X/{name}"]
+            opened[f"X/{name}"] = values
+    _, values = screens.screen()
+    found = np.concatenate([*sources.read(tmp_path / "a.h5ad").values(screens.SYMBOLS)])
+    np.testing.assert_array_equal(found, values.astype(np.float32))
+
+
 def test_a_layer_that_is_not_there(tmp_path, layered):
     out = f"--out={tmp_path / 'data'}"
     with pytest.raises(UserError, match="expected scaled, X_pca, named, sparse, raw, found 'up'"):
@@ -201,6 +221,13 @@ def test_gct_of_version_1_2(tmp_path):
             "#1.2\n1\t2\nN\tD\ta\tb\ng\n",
             "gene 1: expected 4 cells delimited",
         ),
+        (
+            "a.gct",
+            "#1.3\n1\t2\t0\t2\nid\ta\tb\nx\tp\tq\nx\tr\ts\ng\t1\t2\n",
+            "row 2 about the columns: 'x' stands more than once",
+        ),
+        ("a.gct", "BZh91AY&SY", "a.gct: bzip2 file named .gct; unpack or convert it"),
+        ("a.gctx", "BZh91AY&SY", "a.gctx: bzip2 file named .gctx; unpack or convert it"),
         ("a.gctx", "no HDF5", "cannot be read as GCTX"),
         ("a.h5ad", "no HDF5", "cannot be read as AnnData"),
         ("a.xlsx", "x", "expected one of .csv, .csv.gz, .csv.zip, .parquet, .gct"),
@@ -243,6 +270,7 @@ def test_an_extra_that_is_not_installed(tmp_path, monkeypatch, name, package):
         ("csr.h5ad", "X/indices", -1, "a column of the matrix is below 0"),
         ("csr.h5ad", "X/indptr", 10**6, "cannot be read as AnnData"),
         ("a.gctx", "0/META/ROW/id", 3.0, "cannot be read as GCTX"),
+        ("a.gctx", "0/DATA/0/matrix", np.zeros((6, 60)), "found 6 x 60; its axes are exchanged"),
         ("a.gctx", "0/META/COL/pert_id", np.zeros(2), "pert_id: expected"),
     ],
 )

@@ -196,6 +196,25 @@ def test_new_rows_keep_their_compounds(folder, tmp_path, monkeypatch):
         assert [drug for rows in parts for drug in rows.drug_id] == expected
 
 
+def test_new_rows_that_lack_many_numbers_are_told(folder, tmp_path, caplog):
+    raw = pd.read_csv(folder / "wells.csv")
+    raw.loc[:6, "Cells_A"] = None
+    raw.loc[:5, "Cells_B"] = None
+    raw.to_csv(tmp_path / "new.csv", index=False)
+    main([str(tmp_path / "new.csv"), f"--like={folder / 'data'}", f"--out={tmp_path / 'out.csv'}"])
+    assert "1 columns lack numbers in more than 10 % of the rows, such as Cells_A in 7 of 60" in (
+        caplog.text
+    )
+
+
+def test_new_rows_do_not_take_the_place_of_their_table(folder, tmp_path):
+    (tmp_path / "new.csv").write_bytes((folder / "wells.csv").read_bytes())
+    with pytest.raises(UserError, match="--out: .*expected another file than the table"):
+        main([str(tmp_path / "new.csv"), f"--like={folder / 'data'}",
+              f"--out={tmp_path / 'new.csv'}"])  # fmt: skip
+    assert (tmp_path / "new.csv").read_bytes() == (folder / "wells.csv").read_bytes()
+
+
 def test_new_rows_in_the_layout_are_taken_as_they_are(folder):
     described = prepared.read(folder / "data")
     inside = folder / "data" / "test_features.csv"

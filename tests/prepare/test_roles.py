@@ -88,6 +88,78 @@ def test_another_separator_and_words_for_nothing(prepare):
     assert list(found.test.ids) == ["w2", "w3", "w4", "w8", "w9", "w10"]
 
 
+def test_lists_of_labels(prepare, tmp_path):
+    """As parquet has them, and as Python writes them into a table of texts."""
+    lists = [["x", "y"], ["x"], []] * 4
+    expected = [[1, 1], [1, 0]] * 4
+    assert prepare(**{"class": [str(one) for one in lists]}).targets.values.tolist() == expected
+    table = pd.read_csv(tmp_path / "wells.csv").assign(**{"class": lists})
+    table.to_parquet(tmp_path / "wells.parquet")
+    flags = ["--id=name", "--features=^f_", "--labels=class"]
+    main([str(tmp_path / "wells.parquet"), f"--out={tmp_path / 'other'}", *flags])
+    assert load(tmp_path / "other").targets.values.tolist() == expected
+    with pytest.raises(
+        UserError, match=r"column class, row 1: expected a text, found \['x', 'y'\]"
+    ):
+        main([str(tmp_path / "wells.parquet"), f"--out={tmp_path / 'third'}", *flags,
+              "--compound=class"])  # fmt: skip
+
+
+def test_another_separator_that_labels_hold_is_told(prepare, caplog):
+    prepare(**{"class": ["x;y", "x", "y"] * 4})
+    assert "1 labels hold ';', such as x;y, and are read as one each" in caplog.text
+
+
+def test_brackets_without_a_label_are_none(prepare):
+    assert prepare(**{"class": ["[]", "x", "y", "''"] * 3}).targets.names == ("x", "y")
+
+
+def test_numbers_of_cells_that_are_left_out(prepare, tmp_path):
+    found = prepare("--cell_count=cells", cells=[7] * ROWS)
+    assert (found.genes, found.cells) == (("f_1", "f_2"), ())
+    assert found.gene_values[:, 0].tolist() == list(range(ROWS))
+
+
+def test_compounds_that_differ_by_case_are_told(prepare, caplog):
+    prepare(drug=["Taxol", "taxol ", "TAX OL", "b"] * 3)
+    assert "count as several: 1, such as TAX OL and Taxol and taxol." in caplog.text
+
+
+def test_values_are_one_whatever_their_case(prepare):
+    flags = "--control_column=kind", "--control_value=DMSO", "--split_column=part"
+    kinds = ["DMSO", "dmso", *["drug"] * 10]
+    found = prepare(*flags, kind=kinds, part=["Train"] * 10 + ["Test"] * 2)
+    assert found.is_control.tolist() == [True] * 2 + [False] * 8
+    assert len(found.test) == 2
+
+
+def test_no_column_of_ids(prepare):
+    assert prepare("--id=", sig_id=["one"] * ROWS).ids[:2].tolist() == ["row_1", "row_2"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"class": ["x\ny", "z"] * 6}, r"--labels: 'x\\ny' has a line break or another control"),
+        ({"class": ["index", "z"] * 6}, "--labels: 'index' is how pandas calls its numbering"),
+        ({"class": ["sig_id", "z"] * 6}, "--labels: 'sig_id' is another one, .* the layout's own"),
+        (
+            {"name": ["a\nb", *map(str, range(11))]},
+            "column name, row 1: expected an id without line",
+        ),
+        ({"dose": ["10,5"] * 12}, "column dose, row 1: expected a dose, found '10,5'; decimals"),
+        ({"dose": ["low, or not"] * 12}, "no run could read .*config.data.cp_doses: expected each"),
+        ({"f_1": [1e20, *range(11)]}, r"column f_1: expected numbers between -1e\+15 and 1e\+15"),
+    ],
+)
+def test_what_no_run_could_read_is_not_written(prepare, tmp_path, columns, message):
+    # Lines that are broken within quotes are of parquet and AnnData, or of short tables.
+    with pytest.raises(UserError, match=message) as error:
+        prepare(*(["--dose=dose"] if "dose" in columns else []), **columns)
+    assert "\n" not in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["wells.csv"]
+
+
 def test_classes_that_are_numbers(prepare):
     found = prepare("--labels=group", group=[1.0, 2.0, None] * 4)
     assert found.targets.names == ("1", "2")

@@ -1,0 +1,60 @@
+"""Text tables: small files of any of the usual delimiters, as columns of text."""
+
+from __future__ import annotations
+
+import collections
+import csv
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+
+from moa_jax.data import formats, packed
+from moa_jax.data.columns import UNNAMED
+from moa_jax.errors import UserError
+
+# Of as many in the header the first one counts.
+DELIMITERS = ("\t", ",", ";")
+
+
+def read(path: Path) -> pa.Table:
+    """Returns a whole file: texts delimited by tabs, commas or semicolons, or parquet.
+
+    Columns without a name, such as pandas' numbering of the rows, are left out.
+
+    Raises:
+      UserError: the file is missing, empty, damaged, no table, or not UTF-8; a name stands more
+        than once.
+    """
+    formats.check_file(path)
+    with formats.reading(path, "a table"), open(path, "rb") as opened:
+        kind = formats.signature(opened.read(256))
+    if "parquet" in (kind, path.suffix.removeprefix(".")):
+        return pa.concat_tables(formats.tables(path, key=""))
+    if kind not in (None, "gzip", "zip"):
+        raise UserError(f"{path}: expected a table of texts, found {kind}; convert it to CSV")
+    names: list[str] = []
+    with formats.reading(path, "a table of texts in UTF-8", names):
+        header, begin = formats.header(path, kind)
+        bare = re.sub(r'"[^"]*"', "", header)
+        delimiter = max(DELIMITERS, key=bare.count)
+        (words,) = csv.reader([header], delimiter=delimiter, skipinitialspace=True)
+        names += (word.strip() for word in words)
+        counts = collections.Counter(filter(None, names))
+        if repeated := next((name for name in names if counts[name] > 1), None):
+            raise UserError(f"{path}: column {repeated} stands more than once")
+        own = [name or f"Unnamed: {number}" for number, name in enumerate(names)]
+        kept = [name for name in own if not UNNAMED.fullmatch(name)]
+        with packed.unpacked(path, kind) as opened:
+            opened.read(begin)
+            if not opened.peek(1):
+                return pa.table({name: pa.array([], pa.string()) for name in kept})
+            return pa.csv.read_csv(
+                opened,
+                pa.csv.ReadOptions(column_names=own),
+                pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+                pa.csv.ConvertOptions(
+                    column_types=dict.fromkeys(own, pa.string()), include_columns=kept
+                ),
+            )

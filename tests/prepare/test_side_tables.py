@@ -1,0 +1,100 @@
+"""Side tables: what rows are joined by, and which files of texts are read."""
+
+import zipfile
+
+import pandas as pd
+import pytest
+from prepare.test_formats import load
+
+from moa_jax.errors import UserError
+from moa_jax.prepare.__main__ import main
+
+ROWS = 12
+MOA = ["x", "y", "x|y"]
+
+
+def wells(drug=lambda row: f"d{row % 6}"):
+    return pd.DataFrame(
+        {
+            "plate": [f"P{row // 6}" for row in range(ROWS)],
+            "place": [f"A{row % 6}" for row in range(ROWS)],
+            "f_1": [row % 5 for row in range(ROWS)],
+            "drug": [drug(row) for row in range(ROWS)],
+        }
+    )
+
+
+def prepare(path, table, *files):
+    table.to_csv(path / "wells.csv", index=False)
+    paths = ",".join(str(path / name) for name in files)
+    flags = ["--id=plate,place", "--features=f_", "--labels=moa", "--compound=drug"]
+    flags += ["--min_compounds=1", f"--metadata={paths}"]
+    main([str(path / "wells.csv"), f"--out={path / 'data'}", *flags])
+    return load(path / "data")
+
+
+def test_a_map_of_plates_is_joined_by_plate_and_well(tmp_path):
+    table = wells()
+    plates = table[["plate", "place"]].assign(moa=[MOA[row % 3] for row in range(ROWS)])
+    plates.iloc[::-1].to_csv(tmp_path / "map.csv", index=False)
+    found = prepare(tmp_path, table, "map.csv")
+    assert found.targets.values.tolist() == [[1, 0], [0, 1], [1, 1]] * 4
+
+
+@pytest.mark.parametrize(
+    "name", ["tabs", "semicolons", "quotes", "mark", "zip", "lists", "numbers"]
+)
+def test_files_of_texts(tmp_path, name):
+    table = wells(lambda row: f"{row % 6:02d}" if name != "numbers" else row % 6)
+    drugs = table[["drug"]][:6].assign(moa=MOA * 2)
+    path = tmp_path / ("a.csv.zip" if name == "zip" else "a.csv")
+    if name == "lists":
+        drugs["moa"] = [str(moa.split("|")) for moa in drugs["moa"]]
+    if name == "numbers":
+        path = tmp_path / "a.parquet"
+        drugs.assign(drug=drugs["drug"].astype(float)).to_parquet(path)
+    elif name == "quotes":  # pandas' numbering, a delimiter and a line break within quotes
+        drugs.assign(**{"a\tb": "one\ntwo"}).to_csv(path)
+    else:
+        delimiter = {"tabs": "\t", "semicolons": ";"}.get(name, ",")
+        encoding = "utf-8-sig" if name == "mark" else "utf-8"
+        drugs.to_csv(path, index=False, sep=delimiter, encoding=encoding)
+    found = prepare(tmp_path, table, path.name)
+    assert found.targets.values.tolist() == [[1, 0], [0, 1], [1, 1]] * 4
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"drug,moa,moa\nd0,x,y\n", "a.csv: column moa stands more than once"),
+        ("drug,moa\nd0,x\n".encode("utf-16"), "a.csv: .*found UTF-16; save it as UTF-8"),
+        ("drug,moa\nd0,caf\u00e9\n".encode("latin-1"), "column moa has other bytes, .* Latin-1"),
+        (b"BZh91AY&SY", "a.csv: expected a table of texts, found bzip2; convert it to CSV"),
+        (b"drug,moa\nD0,x\n", "such as d0 in column drug, found none of them, but D0"),
+        (b"drug,moa\n", "such as d0 in column drug, found none of them"),
+        (b"", "a.csv: expected a table, found an empty file"),
+        (b"drug,moa\nd0,x,y\n", "Expected 2 columns, got 3"),
+        (b"name,moa\nd0,x\n", "expected a column that wells.csv has too, found name, moa"),
+    ],
+)
+def test_what_cannot_be_joined(tmp_path, content, message):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        prepare(tmp_path, wells(), "a.csv")
+    assert "\n" not in str(error.value) and not (tmp_path / "data").exists()
+
+
+def test_an_archive_of_several_files(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.csv.zip", "w") as archive:
+        archive.writestr("a.csv", "drug,moa\n")
+        archive.writestr("b.csv", "drug,moa\n")
+    with pytest.raises(UserError, match="expected one file within, found 2: a.csv, b.csv"):
+        prepare(tmp_path, wells(), "a.csv.zip")
+
+
+def test_keys_that_may_be_the_same_are_told(tmp_path, caplog):
+    drugs = wells()[["drug"]][:6].assign(moa=MOA * 2)
+    drugs.loc[0, "drug"] = "00D0"
+    drugs.to_csv(tmp_path / "a.csv", index=False)
+    prepare(tmp_path, wells(), "a.csv")
+    assert "nothing is found for 2 rows; d0 of drug may be 00D0 there" in caplog.text
