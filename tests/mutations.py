@@ -322,6 +322,30 @@ MUTATIONS = (
         "test_learners.py::test_inner_folds_part_no_unit",
     ),
     Mutation(
+        "learners/learner.py",
+        "inner, y = inner[:1], y[:, spread_labels(y, MOST_LABELS)]",
+        "inner = inner[:1]",
+        "test_learners.py::test_of_many_rows_some_labels_decide",
+    ),
+    Mutation(
+        "recipes/selection.py",
+        "np.concatenate([size - total[:negatives], total[negatives:]])",
+        "np.concatenate([1 - total[:negatives], total[negatives:]])",
+        "test_ensemble.py::test_the_loss_is_that_of_the_mean",
+    ),
+    Mutation(
+        "recipes/selection.py",
+        "np.log(products).sum() + np.log(values[shared:]).sum()",
+        "np.log(products).sum()",
+        "test_ensemble.py::test_the_loss_is_that_of_the_mean",
+    ),
+    Mutation(
+        "models/drawn_mlp.py",
+        "if train and self.hidden:",
+        "if train:",
+        "test_profile_nn.py::test_nothing_disturbs_a_linear_network",
+    ),
+    Mutation(
         "learners/logistic.py",
         "model.fit(x[rows[label]], y[rows[label], label])",
         "model.fit(x, y[:, label] == 1)",

@@ -29,6 +29,8 @@ class DrawnOutputs(NamedTuple):
 class DrawnMLP(nn.Module):
     """Dense layers, each with layer normalisation, SiLU and dropout, and a dense output.
 
+    Without hidden layers it is a logistic regression, which nothing disturbs in training.
+
     Rates are inputs and no attributes, so that networks of different rates are one program. The
     normalisation has no parameters: the next layer's weights would repeat them. A variable that
     is not trained, `exclusive` among `batch_stats`, says whether labels exclude each other: 1 where
@@ -60,7 +62,7 @@ class DrawnMLP(nn.Module):
           mask: [rows], true for real rows, which no row's outputs depend on.
           train: disturb and drop out (rng `dropout`).
         """
-        if train:
+        if train and self.hidden:
             noise = jax.random.normal(self.make_rng("dropout"), x.shape, x.dtype)
             x = self._dropped(
                 x + draws["input_noise"].astype(x.dtype) * noise, draws["input_dropout"]
