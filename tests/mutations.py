@@ -340,6 +340,18 @@ MUTATIONS = (
         "test_ensemble.py::test_the_loss_is_that_of_the_mean",
     ),
     Mutation(
+        "models/random_bits.py",
+        "low = low + words[(number + 2) % 3] + np.uint32(number + 1)",
+        "low = low + words[(number + 2) % 3] + np.uint32(number)",
+        "test_random_bits.py::test_numbers_are_those_of_the_key",
+    ),
+    Mutation(
+        "models/random_bits.py",
+        "cpu=on_cpu, default=lambda w: draw(w, width, shape)",
+        "cpu=lambda w: draw(w, width, shape), default=lambda w: draw(w, width, shape)",
+        "test_random_bits.py::test_rounds_are_a_loop_nowhere_and_accelerators_keep_jaxs_program",
+    ),
+    Mutation(
         "models/drawn_mlp.py",
         "if train and self.hidden:",
         "if train:",
