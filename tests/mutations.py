@@ -323,6 +323,12 @@ MUTATIONS = (
     ),
     Mutation(
         "learners/learner.py",
+        "or (len(x) > SOME_ROWS and y.size > MANY_CELLS)",
+        "or y.size > MANY_CELLS",
+        "test_learners.py::test_of_many_rows_one_inner_fold_decides",
+    ),
+    Mutation(
+        "learners/learner.py",
         "inner, y = inner[:1], y[:, spread_labels(y, MOST_LABELS)]",
         "inner = inner[:1]",
         "test_learners.py::test_of_many_rows_some_labels_decide",

@@ -236,6 +236,14 @@ def test_of_many_rows_one_inner_fold_decides(monkeypatch):
     monkeypatch.setattr(learner, "MANY_ROWS", 80)
     fit(Counted((0.1, 1.0)), x, y, None, 3, 0)
     assert len(sizes) == 6 and 55 < sizes[4] < 65 and sizes[5] == 90
+    # Fewer rows have as many cells of labels.
+    for rows, cells, folds in ((80, 260, 1), (80, 280, 3), (95, 260, 3)):
+        monkeypatch.setattr(learner, "MANY_ROWS", 100)
+        monkeypatch.setattr(learner, "SOME_ROWS", rows)
+        monkeypatch.setattr(learner, "MANY_CELLS", cells)
+        sizes.clear()
+        fit(Counted((0.1, 1.0)), x, y, None, 3, 0)
+        assert len(sizes) == folds + 1
 
 
 def test_of_many_rows_some_labels_decide(monkeypatch):

@@ -9,9 +9,9 @@ import numpy as np
 
 from moa_jax.data import folds
 
-# With more training rows than this the first inner fold decides alone, by so many labels at most:
-# it has enough of both to tell one number by.
-MANY_ROWS, MOST_LABELS = 5_000, 100
+# With more training rows than this, or more than `SOME_ROWS` and more cells of labels, the first
+# inner fold decides alone, by so many labels at most: it has enough to tell one number by.
+MANY_ROWS, SOME_ROWS, MANY_CELLS, MOST_LABELS = 5_000, 2_000, 100_000, 100
 # So many strengths in a row that are no better end the search.
 PATIENCE = 2
 
@@ -108,7 +108,7 @@ def inner_losses(
     inner = np.unique(fold_of_row)
     if len(learner.strengths) == 1 or len(inner) == 1:
         return []
-    if len(x) > MANY_ROWS:
+    if len(x) > MANY_ROWS or (len(x) > SOME_ROWS and y.size > MANY_CELLS):
         inner, y = inner[:1], y[:, spread_labels(y, MOST_LABELS)]
     held_out = [fold_of_row == fold for fold in inner]
     count = sum(int(is_known(y[own]).sum()) for own in held_out)
