@@ -61,8 +61,14 @@ STEPS = {
     f"{B3} --config.models.efficientnet_b3.dtype=bfloat16": {
         "efficientnet_b3/scored": Recorded(39.56, 2551, 4.82),
     },
+    f"{B3} --config.models.efficientnet_b3.dtype=float32": {
+        "efficientnet_b3/scored": Recorded(90.28, 2427, 9.53),
+    },
     "--config=deepinsight_resnest --config.models.resnest_v1.dtype=bfloat16": {
         "resnest_v1/scored": Recorded(61.65, 1986, 7.26),
+    },
+    "--config=deepinsight_resnest --config.models.resnest_v1.dtype=float32": {
+        "resnest_v1/scored": Recorded(129.46, 1874, 13.26),
     },
     "--config=three_stage_nn:ten_folds": {
         "three_stage_nn/nonscored": Recorded(19.10, 54, 6.82),
