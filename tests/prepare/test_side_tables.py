@@ -36,6 +36,10 @@ def prepare(path, table, *files):
 def test_a_map_of_plates_is_joined_by_plate_and_well(tmp_path):
     table = wells()
     plates = table[["plate", "place"]].assign(moa=[MOA[row % 3] for row in range(ROWS)])
+    elsewhere = pd.DataFrame(
+        {"plate": ["Q"] * 2, "place": "A1", "moa": ["x", "y"], "drug": ["d", "e"]}
+    )
+    plates = pd.concat([plates, elsewhere])
     plates.iloc[::-1].to_csv(tmp_path / "map.csv", index=False)
     found = prepare(tmp_path, table, "map.csv")
     assert found.targets.values.tolist() == [[1, 0], [0, 1], [1, 1]] * 4
