@@ -77,6 +77,7 @@ def test_files_of_texts(tmp_path, name):
         (b"drug,moa\nD0,x\n", "such as d0 in column drug, found none of them, but D0"),
         (b"drug,moa\n", "such as d0 in column drug, found none of them"),
         (b"", "a.csv: expected a table, found an empty file"),
+        (b"Unnamed: 0\n1\n", "a.csv: expected names of columns, found none"),
         (b"drug,moa\nd0,x,y\n", "Expected 2 columns, got 3"),
         (b"name,moa\nd0,x\n", "expected a column that wells.csv has too, found name, moa"),
     ],
@@ -86,6 +87,12 @@ def test_what_cannot_be_joined(tmp_path, content, message):
     with pytest.raises(UserError, match=message) as error:
         prepare(tmp_path, wells(), "a.csv")
     assert "\n" not in str(error.value) and not (tmp_path / "data").exists()
+
+
+def test_a_file_without_rows(tmp_path):
+    wells()[["drug"]][:0].assign(moa="").to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="a.parquet: expected rows, found none"):
+        prepare(tmp_path, wells(), "a.parquet")
 
 
 def test_an_archive_of_several_files(tmp_path):
