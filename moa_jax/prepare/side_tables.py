@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -150,7 +151,8 @@ def _ids(table: pa.Table, name: str, path: Path) -> list[str | None]:
 
 
 def _plain(key: Sequence[str | None]) -> str:
-    return " ".join((text or "").casefold().lstrip("0") for text in key)
+    """Returns what keys have in common that differ by case or zeros alone, as A01 and a1 do."""
+    return " ".join(re.sub("(?<![0-9])0+(?=.)", "", (text or "").casefold()) for text in key)
 
 
 def _shown(key: Sequence[str | None]) -> str:

@@ -109,3 +109,11 @@ def test_keys_that_may_be_the_same_are_told(tmp_path, caplog):
     drugs.to_csv(tmp_path / "a.csv", index=False)
     prepare(tmp_path, wells(), "a.csv")
     assert "nothing is found for 2 rows; d0 of drug may be 00D0 there" in caplog.text
+
+
+def test_a_map_that_writes_some_wells_with_a_zero(tmp_path, caplog):
+    plates = wells()[["plate", "place"]].assign(moa=[MOA[row % 3] for row in range(ROWS)])
+    plates.loc[1, "place"] = "A01"
+    plates.to_csv(tmp_path / "map.csv", index=False)
+    prepare(tmp_path, wells(), "map.csv")
+    assert "for 1 rows; P0 + A1 of plate + place may be P0 + A01 there" in caplog.text
