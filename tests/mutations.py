@@ -2300,7 +2300,7 @@ MUTATIONS = (
     Mutation(
         "prepare/wells.py",
         'wanted = like["unit"]',
-        "wanted = own",
+        "wanted = units.of(texts, units.MOLAR)",
         "prepare/test_units.py::test_doses_of_several_units_are_those_of_one",
     ),
     Mutation(

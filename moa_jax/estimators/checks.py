@@ -39,7 +39,7 @@ def check_there(name: str, values: Any) -> None:
         raise ValueError(
             f"{name}: expected a value in every cell, found {count} masked; see numpy.ma.filled"
         )
-    if getattr(getattr(values, "dtype", None), "kind", "") == "O":
+    if getattr(getattr(values, "dtype", None), "kind", "") == "O" and np.ndim(values) == 1:
         values = values.tolist()
     cells = values if isinstance(values, list) else ()
     if (row := next((row for row, cell in enumerate(cells) if cell is None), None)) is not None:
@@ -48,7 +48,8 @@ def check_there(name: str, values: Any) -> None:
 
 def dense(X: Any) -> Any:
     """Returns a table with plain columns in place of pandas' sparse ones."""
-    sparse = [n for n, kind in enumerate(getattr(X, "dtypes", ())) if str(kind)[:6] == "Sparse"]
+    kinds = X.dtypes if hasattr(X, "isetitem") else ()
+    sparse = [number for number, kind in enumerate(kinds) if str(kind)[:6] == "Sparse"]
     if sparse:
         X = X.copy(deep=False)
         for number in sparse:

@@ -281,7 +281,7 @@ def _check_known(values: np.ndarray, is_masked: bool) -> None:
 
 def _check_lists(Y: Any) -> None:
     """Checks that rows are not sets or lists of the names of their labels, of any length."""
-    rows = Y if isinstance(Y, list | tuple) else Y.tolist() if np.ndim(Y) == 1 else ()
+    rows = Y if isinstance(Y, list | tuple) else [*Y] if np.ndim(Y) == 1 else ()
     lists = [row for row in rows if isinstance(row, list | tuple | set | frozenset)]
     if any(isinstance(row, set | frozenset) for row in lists) or len({*map(len, lists)}) > 1:
         raise ValueError(
@@ -354,7 +354,7 @@ def _check_order(name: str, index: pd.Index, given: Any) -> None:
     numbering = range(len(index))  # which rows have that were given no other names
     if [*index] != [*numbering] and [*other] != [*numbering]:
         raise ValueError(
-            f"{name}: expected the rows of X, found none of {index[int(np.argmin(is_there))]!r}"
+            f"{name}: expected the rows of X, found none of {index.tolist()[np.argmin(is_there)]!r}"
         )
 
 

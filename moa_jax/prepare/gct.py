@@ -43,12 +43,12 @@ def read(path: Path) -> Screen:
         for number in range(about_wells):
             line = _line(path, text)
             name = line.split("\t", 1)[0].strip()
-            if name in columns:
+            found = _cells(path, line, lead, wells, f"row {number + 1} about the columns")
+            if columns.setdefault(name, found) != found:
                 raise UserError(
                     f"{path}: row {number + 1} about the columns: {name!r} stands more than once, "
                     "or is what the ids are called; name it otherwise"
                 )
-            columns[name] = _cells(path, line, lead, wells, f"row {number + 1} about the columns")
         rows = [line.split("\t", lead)[:lead] for line in text if line.strip()]
     if len(rows) != genes:
         raise UserError(
@@ -142,7 +142,8 @@ def _line(path: Path, text: TextIO) -> str:
 
 def _cells(path: Path, line: str, lead: int, wells: int, where: str) -> list[str]:
     found = [cell.strip() for cell in line.rstrip("\r\n").split("\t")[lead:]]
-    found = [cell[1:-1] if re.fullmatch('"[^"]*"', cell) else cell for cell in found]
+    if '"' in line:
+        found = [cell[1:-1] if re.fullmatch('"[^"]*"', cell) else cell for cell in found]
     if len(found) != wells:
         raise _wrong_cells(path, where, lead + wells, lead + len(found))
     return found

@@ -69,7 +69,8 @@ def read(source: Screen, columns: Sequence[str], separator: str) -> Labels:
         names, known = tuple(columns), np.asarray((values >= 0).any(1))
     else:
         names, values, known = _of_texts(texts[0], separator)
-        _tell_separator(source, columns[0], names, separator)
+        if listed is None:
+            _tell_separator(source, columns[0], names, separator)
     if not known.any() or not names:
         raise UserError(f"{source.path}: --labels: no row of {', '.join(columns[:3])} has one")
     tell_alike(source.path, names)

@@ -8,9 +8,13 @@ import json
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from moa_jax.data import cells
+
+# Texts, as those of pandas, and of AnnData, which makes categories of them.
+_TEXTS = (
+    pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_dictionary,
+)  # fmt: skip
 
 
 def texts(column: pa.ChunkedArray, separator: str) -> np.ndarray | None:
@@ -29,9 +33,11 @@ def texts(column: pa.ChunkedArray, separator: str) -> np.ndarray | None:
         with contextlib.suppress(pa.ArrowException):
             return _joined(column.cast(pa.list_(pa.string())).to_pylist(), separator)
         return None
-    if not pa.types.is_string(column.type) or not pc.any(pc.starts_with(column, "[")).as_py():
+    if not any(is_kind(column.type) for is_kind in _TEXTS):
         return None
     given = [None if cells.is_missing(text) else text for text in cells.texts(column)]
+    if not any(text is not None and text.startswith("[") for text in given):
+        return None
     found = [None if text is None else _written(text) for text in given]
     is_other = [one is None and text is not None for text, one in zip(given, found, strict=True)]
     return None if any(is_other) or not any(found) else _joined(found, separator)

@@ -15,6 +15,7 @@ from moa_jax.prepare.options import Options
 from moa_jax.prepare.roles import Roles
 from moa_jax.prepare.sources import Screen
 from moa_jax.prepare.survey import Survey
+from moa_jax.prepare.units import HOUR
 from moa_jax.prepare.wells import Wells
 
 # A feature that more training rows than this share lack is left out.
@@ -95,7 +96,7 @@ def describe(
             name: {
                 "column": getattr(roles, ROLE_OF[name]),
                 "levels": found_levels,
-                **({"unit": found.unit} if name == "cp_dose" else {}),
+                "unit": found.unit if name == "cp_dose" else HOUR,
                 "controls": "the first level, where a control has none of the treated rows' levels",
             }
             for name, found_levels in levels.items()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,11 @@ def with_genes(source: Screen, file: str) -> Screen:
 
 def _with(source: Screen, path: Path, separator: str) -> Screen:
     table = text_tables.read(path)
-    common = [name for name in table.column_names if name in source.columns]
+    common = [
+        name
+        for name, kind in zip(table.column_names, table.schema.types, strict=True)
+        if name in source.columns and not pa.types.is_nested(kind)
+    ]
     own = next((name for name in WELL_IDS if name in source.columns), None)
     other = next((name for name in WELL_IDS if name in table.column_names), None)
     if not common and (own is None or other is None):
@@ -74,13 +79,16 @@ def _with(source: Screen, path: Path, separator: str) -> Screen:
             f"{path}: --metadata: expected a column that {source.path.name} has too, found "
             + ", ".join(table.column_names[:5])
         )
-    by = _telling(path, table, common) if common else [str(other)]
-    here = source.wells(by if common else [str(own)])
-    keys = _keys(here, source.path)
+    there = {name: _ids(table, name, path) for name in common or [str(other)]}
+    first = common[0] if common else str(own)
+    by = _telling(there, {*_ids(source.wells([first]), first, source.path)} - {None})
+    own_by = by if common else [first]
+    here = source.wells(own_by)
+    keys = list(zip(*(_ids(here, name, source.path) for name in own_by), strict=True))
     rows_of: dict[_Key, list[int]] = {}
     wanted = {key for key in keys if key[0] is not None}
     others: dict[str, str] = {}  # keys as they are there, by what of them is alike
-    for row, key in enumerate(_keys(table.select(by), path)):
+    for row, key in enumerate(zip(*(there[name] for name in by), strict=True)):
         if key in wanted:
             rows_of.setdefault(key, []).append(row)
         elif key[0] is not None:
@@ -93,7 +101,7 @@ def _with(source: Screen, path: Path, separator: str) -> Screen:
     if not rows_of:
         found = others.get(_plain(alike)) if alike else next(iter(others.values()), None)
         raise UserError(
-            f"{path}: --metadata: expected values of {' + '.join(here.column_names)} such as "
+            f"{path}: --metadata: expected values of {' + '.join(own_by)} such as "
             f"{_shown(lacking[0]) if lacking else 'none'} in column {shown}, found none of them"
             + (f", but {found}" if found else "")
         )
@@ -111,31 +119,40 @@ def _with(source: Screen, path: Path, separator: str) -> Screen:
     return _widened(source, more)
 
 
-def _telling(path: Path, table: pa.Table, common: Sequence[str]) -> list[str]:
-    """Returns the first column in common, and those that tell rows apart which have the same there.
+def _telling(
+    there: Mapping[str, Sequence[str | None]], wanted: Collection[str | None]
+) -> list[str]:
+    """Returns the first of some columns, and those that tell rows apart which have the same there.
 
     A plate has many wells, which are found by plate and well; a compound that has a row for each
     mechanism is found by its name alone.
+
+    Args:
+      there: ids of each row, by column.
+      wanted: what a row that counts has one of in the first column.
     """
-    by = [common[0]]
-    for name in common[1:]:
-        values: dict[_Key, _Key] = {}
-        cells_of = _keys(table.select([name]), path)
-        found = zip(_keys(table.select(by), path), cells_of, strict=True)
-        if any(values.setdefault(key, value) != value for key, value in found):
-            by.append(name)
+    first, *others = there
+    by, rows = [first], [row for row, one in enumerate(there[first]) if one in wanted]
+    for name in others:
+        values: dict[_Key, str | None] = {}
+        for row in rows:
+            one = there[name][row]
+            if values.setdefault(tuple(there[n][row] for n in by), one) != one:
+                by.append(name)
+                break
     return by
 
 
-def _keys(table: pa.Table, path: Path) -> list[_Key]:
-    """Returns the cells of each row of a table: ids as they are read, None for a missing one."""
-    columns = (sources.texts(path, name, table.column(name)) for name in table.column_names)
-    ids = ([None if cells.is_missing(one) else id_of(one) for one in texts] for texts in columns)
-    return list(zip(*ids, strict=True))
+def _ids(table: pa.Table, name: str, path: Path) -> list[str | None]:
+    """Returns the cells of a column as ids are read, None for a missing one."""
+    texts = sources.texts(path, name, table.column(name))
+    of = {text: None if cells.is_missing(text) else id_of(text) for text in {*texts}}
+    return [of[text] for text in texts]
 
 
 def _plain(key: Sequence[str | None]) -> str:
-    return " ".join((text or "").casefold().lstrip("0") for text in key)
+    """Returns what keys have in common that differ by case or zeros alone, as A01 and a1 do."""
+    return " ".join(re.sub("(?<![0-9])0+(?=.)", "", (text or "").casefold()) for text in key)
 
 
 def _shown(key: Sequence[str | None]) -> str:

@@ -25,13 +25,16 @@ def read(path: Path) -> pa.Table:
 
     Raises:
       UserError: the file is missing, empty, damaged, no table, or not UTF-8; a name stands more
-        than once.
+        than once, or there is none.
     """
     formats.check_file(path)
     with formats.reading(path, "a table"), open(path, "rb") as opened:
         kind = formats.signature(opened.read(256))
     if "parquet" in (kind, path.suffix.removeprefix(".")):
-        return pa.concat_tables(formats.tables(path, key=""))
+        parts = list(formats.tables(path, key=""))
+        if not parts:
+            raise UserError(f"{path}: expected rows, found none")
+        return pa.concat_tables(parts)
     if kind not in (None, "gzip", "zip"):
         raise UserError(f"{path}: expected a table of texts, found {kind}; convert it to CSV")
     names: list[str] = []
@@ -46,6 +49,8 @@ def read(path: Path) -> pa.Table:
             raise UserError(f"{path}: column {repeated} stands more than once")
         own = [name or f"Unnamed: {number}" for number, name in enumerate(names)]
         kept = [name for name in own if not UNNAMED.fullmatch(name)]
+        if not kept:
+            raise UserError(f"{path}: expected names of columns, found none")
         with packed.unpacked(path, kind) as opened:
             opened.read(begin)
             if not opened.peek(1):

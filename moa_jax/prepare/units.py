@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -23,59 +23,54 @@ HOURS = {
 }
 
 
-def bare(texts: np.ndarray, factors: Mapping[str, float], wanted: str | None) -> np.ndarray:
+def bare(texts: np.ndarray, factors: Mapping[str, float], wanted: str) -> np.ndarray:
     """Returns cells without marks of missing ones, and numbers without their unit.
 
-    Cells stay as they are unless all that are not 0 have a unit, and one that can be had in the
-    wanted one: then texts are levels of their own, or what they are is told where they are read.
+    A cell without a unit stays as it is, as does one with a unit that cannot be had in the wanted
+    one.
 
     Args:
       texts: [N] cells, None for one that is missing.
       factors: how many of the common unit one of each is, of units in lower case.
-      wanted: the unit, as `of` returns it; None for that of the cells themselves, see there.
+      wanted: the unit, as `of` returns it.
 
-    >>> bare(np.array(["24 h", "6 H", "2 days", "-666"], object), HOURS, HOUR).tolist()
-    ['24', '6', '48', None]
+    >>> bare(np.array(["24 h", "6 H", "2 days", "-666", "3 m"], object), HOURS, HOUR).tolist()
+    ['24', '6', '48', None, '3 m']
     """
     found = np.array([None if cells.is_missing(cell) else cell for cell in texts], object)
-    wanted = of(texts, factors) if wanted is None else wanted
-    if not wanted:
-        return found
-    numbers = []
-    for cell in found:
-        match = _match(cell)
-        if cell is None or (match is None and level_key(cell) == 0):
-            numbers.append(cell)
-        elif match is None or (number := _in_unit(match, factors, wanted)) is None:
-            return found
-        else:
-            numbers.append(number)
-    return np.array(numbers, object)
+    for row, cell in enumerate(found):
+        if cell is not None and (match := _MEASURE.fullmatch(cell)):
+            number = _in_unit(match, factors, wanted)
+            found[row] = cell if number is None else number
+    return found
 
 
-def of(texts: np.ndarray, factors: Mapping[str, float]) -> str:
+def of(texts: Iterable[str | None], factors: Mapping[str, float]) -> str:
     """Returns the unit of cells, in lower case: the most frequent one; empty where there is none.
 
-    Of several units, each must be one of `factors`.
+    All that are not 0 must have one, and of several, each must be one of `factors`.
 
-    >>> of(np.array(["10 \u00b5M", "10 uM", "5 nM"], object), MOLAR)
+    >>> of(["10 \u00b5M", "10 uM", "5 nM", "0"], MOLAR)
     'um'
-    >>> of(np.array(["10 mg/ml", "5 nM"], object), MOLAR), of(np.array(["10"], object), MOLAR)
-    ('', '')
+    >>> of(["10 mg/ml", "5 nM"], MOLAR), of(["10"], MOLAR), of(["10 uM", "low"], MOLAR)
+    ('', '', '')
     """
-    counts = collections.Counter(_unit(match) for cell in texts if (match := _match(cell)))
+    counts: collections.Counter[str] = collections.Counter()
+    for cell in texts:
+        if cell is None or cells.is_missing(cell):
+            continue
+        if match := _MEASURE.fullmatch(cell):
+            counts[_unit(match)] += 1
+        elif level_key(cell) != 0:
+            return ""
     if not counts or (len(counts) > 1 and not counts.keys() <= factors.keys()):
         return ""
     return max(counts, key=counts.__getitem__)
 
 
-def _match(cell: str | None) -> re.Match[str] | None:
-    return None if cell is None else _MEASURE.fullmatch(cell)
-
-
 def _unit(match: re.Match[str]) -> str:
     # The micro sign, the Greek letter and the letter u stand for each other.
-    return re.sub("[\u00b5\u03bc]", "u", match["unit"]).lower()
+    return re.sub("[\u00b5\u03bc]", "u", match["unit"]).lower().rstrip(".")
 
 
 def _in_unit(match: re.Match[str], factors: Mapping[str, float], wanted: str) -> str | None:

@@ -12,7 +12,7 @@ import numpy as np
 from absl import logging
 
 from moa_jax.data import cells, columns
-from moa_jax.data.names import level_key
+from moa_jax.data.names import id_of, level_key
 from moa_jax.errors import UserError
 from moa_jax.prepare import sources, units
 from moa_jax.prepare.roles import Roles, value_key
@@ -95,12 +95,12 @@ def read(source: Screen, roles: Roles, like: Mapping[str, Any] | None = None) ->
     for level, name in (("cp_dose", roles.dose), ("cp_time", roles.time)):
         if name is None:
             continue
-        counts = ~is_control & (reason == "")
+        counts, trained = ~is_control & (reason == ""), (like or {}).get(level)
         if level == "cp_time":
-            found = units.bare(text[name], units.HOURS, units.HOUR)
+            found = _hours(text[name], counts, trained)
             _check_hours(source, name, ids, found, counts)
         else:
-            found, unit = _doses(source, name, text[name], counts, (like or {}).get(level))
+            found, unit = _doses(source, name, text[name], counts, trained)
         lacks = counts & np.array([cell is None for cell in found])
         if whole and lacks.any():
             raise UserError(
@@ -151,12 +151,12 @@ def _ids(source: Screen, roles: Roles, text: Mapping[str, np.ndarray], count: in
                 f"{source.path}: column {' + '.join(roles.id)}, row {row + 1}: expected an id "
                 f"{expected}, found {one[:60]!r}"
             )
-        if one in seen:
+        if (same := id_of(one)) in seen:
             raise UserError(
                 f"{source.path}: column {' + '.join(roles.id)}: {one} stands more than once; name "
                 "a column, or several with commas between them, by --id"
             )
-        seen.add(one)
+        seen.add(same)
     return ids
 
 
@@ -181,32 +181,46 @@ def _doses(
     Raises:
       UserError: they have a comma in a number, or a unit that is none of the training rows'.
     """
-    for row in np.flatnonzero(counts):
-        if texts[row] is not None and _COMMA.match(texts[row]):
+    rows, trained = np.flatnonzero(counts), () if like is None else like["levels"]
+    for row in rows:
+        if texts[row] is not None and _COMMA.match(texts[row]) and texts[row] not in trained:
             raise UserError(
                 f"{source.path}: column {name}, row {row + 1}: expected a dose, found "
                 f"{texts[row]!r}; decimals are written with a point, thousands without a comma"
             )
-    own = units.of(texts, units.MOLAR)
-    if like is None or "unit" not in like:
-        found = units.bare(texts, units.MOLAR, own)
-        return found, "" if units.of(found, units.MOLAR) else own
+    if like is None:
+        own = units.of(texts[counts], units.MOLAR)
+        return units.bare(texts, units.MOLAR, own), own
+    are_numbers = all(isinstance(level_key(level), float) for level in trained)
+    if "unit" not in like:  # of an older record, which does not tell
+        own = units.of(texts[counts], {}) if are_numbers else ""
+        return units.bare(texts, {}, own), own
     wanted = like["unit"]
     found = units.bare(texts, units.MOLAR, wanted)
-    if own and all(isinstance(level_key(level), float) for level in like["levels"]):
-        for row in np.flatnonzero(counts):
-            if found[row] is not None and not isinstance(level_key(found[row]), float):
-                unit = f"in {wanted}" if wanted else "without a unit"
-                raise UserError(
-                    f"{source.path}: column {name}, row {row + 1}: expected a dose {unit}, as the "
-                    f"training rows have it, found {found[row]!r}"
-                )
-    elif wanted and not own and any(cell is not None for cell in found[counts]):
+    are_bare = False
+    for row in rows:
+        cell = found[row]
+        if cell is not None and are_numbers and units.of([cell], units.MOLAR):
+            unit = f"in {wanted}" if wanted else "without a unit"
+            raise UserError(
+                f"{source.path}: column {name}, row {row + 1}: expected a dose {unit}, as the "
+                f"training rows have it, found {cell!r}"
+            )
+        are_bare |= cell is not None and cell == texts[row] and level_key(cell) != 0
+    if wanted and are_bare:
         logging.warning(
             "%s: column %s: doses without a unit are read as %s, that of the training rows",
             source.path, name, wanted,
         )  # fmt: skip
     return found, wanted
+
+
+def _hours(texts: np.ndarray, counts: np.ndarray, like: Mapping[str, Any] | None) -> np.ndarray:
+    """Returns times as hours where they can be had so; see `_doses` about the arguments."""
+    if like is None or "unit" in like:
+        return units.bare(texts, units.HOURS, units.HOUR)
+    # Of an older record, whose times have the number of whatever unit they all had.
+    return units.bare(texts, {}, units.of(texts[counts], {}))
 
 
 def _check_hours(

@@ -223,8 +223,8 @@ def test_gct_of_version_1_2(tmp_path):
         ),
         (
             "a.gct",
-            "#1.3\n1\t2\t0\t2\nid\ta\tb\nx\tp\tq\nx\tr\ts\ng\t1\t2\n",
-            "row 2 about the columns: 'x' stands more than once",
+            "#1.3\n1\t2\t0\t3\nid\ta\tb\nx\tp\tq\nx\tp\tq\nx\tr\ts\ng\t1\t2\n",
+            "row 3 about the columns: 'x' stands more than once",
         ),
         ("a.gct", "BZh91AY&SY", "a.gct: bzip2 file named .gct; unpack or convert it"),
         ("a.gctx", "BZh91AY&SY", "a.gctx: bzip2 file named .gctx; unpack or convert it"),

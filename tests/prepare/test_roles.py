@@ -3,6 +3,7 @@
 import re
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from prepare import screens
 from prepare.test_formats import load
@@ -11,6 +12,7 @@ from moa_jax.config import DataConfig, RunConfig
 from moa_jax.data import prepared
 from moa_jax.engine import loading
 from moa_jax.errors import UserError
+from moa_jax.prepare import lists as lists_of
 from moa_jax.prepare.__main__ import main
 
 ROWS = 12
@@ -98,6 +100,9 @@ def test_lists_of_labels(prepare, tmp_path):
     flags = ["--id=name", "--features=^f_", "--labels=class"]
     main([str(tmp_path / "wells.parquet"), f"--out={tmp_path / 'other'}", *flags])
     assert load(tmp_path / "other").targets.values.tolist() == expected
+    written = pa.array([str(one) for one in lists], pa.large_string())  # of pandas and AnnData
+    for column in (written, written.dictionary_encode()):
+        assert lists_of.texts(pa.chunked_array([column]), "|").tolist() == ["x|y", "x", ""] * 4
     with pytest.raises(
         UserError, match=r"column class, row 1: expected a text, found \['x', 'y'\]"
     ):

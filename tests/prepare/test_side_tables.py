@@ -36,6 +36,10 @@ def prepare(path, table, *files):
 def test_a_map_of_plates_is_joined_by_plate_and_well(tmp_path):
     table = wells()
     plates = table[["plate", "place"]].assign(moa=[MOA[row % 3] for row in range(ROWS)])
+    elsewhere = pd.DataFrame(
+        {"plate": ["Q"] * 2, "place": "A1", "moa": ["x", "y"], "drug": ["d", "e"]}
+    )
+    plates = pd.concat([plates, elsewhere])
     plates.iloc[::-1].to_csv(tmp_path / "map.csv", index=False)
     found = prepare(tmp_path, table, "map.csv")
     assert found.targets.values.tolist() == [[1, 0], [0, 1], [1, 1]] * 4
@@ -73,6 +77,7 @@ def test_files_of_texts(tmp_path, name):
         (b"drug,moa\nD0,x\n", "such as d0 in column drug, found none of them, but D0"),
         (b"drug,moa\n", "such as d0 in column drug, found none of them"),
         (b"", "a.csv: expected a table, found an empty file"),
+        (b"Unnamed: 0\n1\n", "a.csv: expected names of columns, found none"),
         (b"drug,moa\nd0,x,y\n", "Expected 2 columns, got 3"),
         (b"name,moa\nd0,x\n", "expected a column that wells.csv has too, found name, moa"),
     ],
@@ -82,6 +87,12 @@ def test_what_cannot_be_joined(tmp_path, content, message):
     with pytest.raises(UserError, match=message) as error:
         prepare(tmp_path, wells(), "a.csv")
     assert "\n" not in str(error.value) and not (tmp_path / "data").exists()
+
+
+def test_a_file_without_rows(tmp_path):
+    wells()[["drug"]][:0].assign(moa="").to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="a.parquet: expected rows, found none"):
+        prepare(tmp_path, wells(), "a.parquet")
 
 
 def test_an_archive_of_several_files(tmp_path):
@@ -98,3 +109,11 @@ def test_keys_that_may_be_the_same_are_told(tmp_path, caplog):
     drugs.to_csv(tmp_path / "a.csv", index=False)
     prepare(tmp_path, wells(), "a.csv")
     assert "nothing is found for 2 rows; d0 of drug may be 00D0 there" in caplog.text
+
+
+def test_a_map_that_writes_some_wells_with_a_zero(tmp_path, caplog):
+    plates = wells()[["plate", "place"]].assign(moa=[MOA[row % 3] for row in range(ROWS)])
+    plates.loc[1, "place"] = "A01"
+    plates.to_csv(tmp_path / "map.csv", index=False)
+    prepare(tmp_path, wells(), "map.csv")
+    assert "for 1 rows; P0 + A1 of plate + place may be P0 + A01 there" in caplog.text

@@ -1,5 +1,7 @@
 """Units of doses and times: numbers of one unit, also of new rows, and never those of another."""
 
+import json
+
 import pandas as pd
 import pytest
 from prepare.test_formats import load
@@ -12,7 +14,7 @@ ROWS = 8
 FLAGS = ["--id=name", "--features=^f_", "--labels=class", "--dose=dose", "--time=age"]
 
 
-def prepare(path, dose, age=(24,)):
+def prepare(path, dose, age=(24,), flags=(), **columns):
     table = pd.DataFrame(
         {
             "name": [f"w{row}" for row in range(ROWS)],
@@ -20,23 +22,25 @@ def prepare(path, dose, age=(24,)):
             "class": [*"xy"] * (ROWS // 2),
             "dose": [*dose] * (ROWS // len(dose)),
             "age": [*age] * (ROWS // len(age)),
+            **columns,
         }
     )
     table.to_csv(path / "wells.csv", index=False)
-    main([str(path / "wells.csv"), f"--out={path / 'data'}", *FLAGS])
+    main([str(path / "wells.csv"), f"--out={path / 'data'}", *FLAGS, *flags])
     return load(path / "data")
 
 
 def new(path, dose, age=24):
-    table = pd.read_csv(path / "wells.csv")[:1].assign(dose=dose, age=age)
+    doses = dose if isinstance(dose, list) else [dose]
+    table = pd.read_csv(path / "wells.csv")[: len(doses)].assign(dose=doses, age=age)
     table.to_csv(path / "new.csv", index=False)
     main([str(path / "new.csv"), f"--like={path / 'data'}", f"--out={path / 'out.csv'}"])
     return pd.read_csv(path / "out.csv", dtype=str).loc[0, ["cp_dose", "cp_time"]].tolist()
 
 
 def test_times_are_hours(tmp_path):
-    found = prepare(tmp_path, [1], ["30 min", "2 days"])
-    assert set(found.cp_time) == {0.5, 48}
+    found = prepare(tmp_path, [1], ["30 min", "2 days", "24 hrs.", "6"])
+    assert set(found.cp_time) == {0.5, 48, 24, 6}
     assert new(tmp_path, 1, "1 d") == ["1", "24"]
     with pytest.raises(UserError, match="expected hours as a number, found '3 m'"):
         new(tmp_path, 1, "3 m")
@@ -52,8 +56,37 @@ def test_doses_of_several_units_are_those_of_one(tmp_path):
 
 def test_a_dose_without_a_unit_is_told(tmp_path, caplog):
     prepare(tmp_path, ["10 uM", "5 uM"])
-    assert new(tmp_path, "5") == ["5", "24"]
+    assert new(tmp_path, ["5 uM", "0"]) == ["5", "24"] and "without a unit" not in caplog.text
+    assert new(tmp_path, ["5", "10 uM"]) == ["5", "24"]
     assert "doses without a unit are read as um, that of the training rows" in caplog.text
+
+
+def test_a_vehicle_has_no_dose(tmp_path):
+    """The Connectivity Map gives its share in another unit, or a mark for none."""
+    kinds = ["ctl_vehicle", "trt_cp", "trt_cp", "trt_xpr"]
+    doses = ["0.1 %", "10 uM", "370 nM", "100 ng/ml"]
+    found = prepare(tmp_path, doses, kind=kinds * (ROWS // 4), flags=["--preset=cmap",
+                    "--control_column=kind", "--control_value=ctl_vehicle,trt_xpr"])  # fmt: skip
+    assert set(found.cp_dose) == {"10", "0.37"}
+
+
+@pytest.mark.parametrize(
+    ("doses", "dose", "expected"),
+    [
+        ([10, 5], "10 uM", "10"),
+        (["10 uM", "500 nM"], "10 uM", "10 uM"),
+        (["1,5 uM", "low"], "1,5 uM", "1,5 uM"),
+    ],
+)
+def test_a_record_without_units(tmp_path, doses, dose, expected):
+    """One of before they were written down, whose times were those of the unit that all had."""
+    prepare(tmp_path, [5, 6])
+    stored = json.loads((tmp_path / "data" / "columns.json").read_text())
+    for one in stored["treatment"].values():
+        del one["unit"]
+    stored["treatment"]["cp_dose"]["levels"] = list(map(str, doses))
+    (tmp_path / "data" / "columns.json").write_text(json.dumps(stored))
+    assert new(tmp_path, dose, "24 min") == [expected, "24"]
 
 
 def test_a_unit_that_the_training_rows_lack(tmp_path):
