@@ -2402,6 +2402,24 @@ MUTATIONS = (
         "test_loop.py::test_resume_of_an_epoch_by_calls_of_other_lengths",
     ),
     Mutation(
+        "training/checkpoints.py",
+        'if meta.get("of", self._of(position)) != self._of(position):',
+        "if False:",
+        "trust/test_checkpoints.py::test_checkpoints_of_another_run_are_left_out",
+    ),
+    Mutation(
+        "training/checkpoints.py",
+        "except IndexError as error:",
+        "except ZeroDivisionError as error:",
+        "test_loop.py::test_resume_in_other_groups_leaves_out_what_is_of_the_others",
+    ),
+    Mutation(
+        "training/group.py",
+        "counts[active].sum()",
+        "counts.sum()",
+        "test_loop.py::test_stopped_members_keep_their_state",
+    ),
+    Mutation(
         "training/loop.py",
         "with contextlib.closing(progress), saved as checkpoints:",
         "with saved as checkpoints:",
