@@ -134,7 +134,8 @@ class ParallelConfig:
         of their number; 0 for as many as leave a place for every member that trains.
       rows: tables that members train on: `replicated` on every device, or `sharded`, a part of the
         rows on each, which exchange those of every batch; `auto`: sharded where copies would fill a
-        fifth of the devices' memory. Those of image networks are replicated.
+        fifth of the devices' memory, which the work folder keeps. Those of image networks are
+        replicated.
       steps_per_call: at most this many optimiser steps per device call.
       predict_rows: rows per chunk in inference, a multiple of 128.
     """

@@ -2469,13 +2469,31 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/context.py",
+        'rows = self.workdir.resolved(f"{stage.name}: rows", found, asked)',
+        "rows = found",
+        "test_shared_rows.py::test_a_run_goes_on_with_the_rows_that_it_began_with",
+    ),
+    Mutation(
+        "recipes/context.py",
+        'asked = parallel.rows != "auto"',
+        "asked = False",
+        "test_shared_rows.py::test_a_run_goes_on_with_the_rows_that_it_began_with",
+    ),
+    Mutation(
+        "recipes/fitting.py",
+        "asked = context.model, remat, context.parallel.strategy",
+        'asked = context.model, remat, "auto"',
+        "test_exhausted.py::test_a_strategy_that_shares_nothing_is_told_with_the_field",
+    ),
+    Mutation(
+        "recipes/context.py",
         "asked = parallel.members_at_once > 0",
         "asked = False",
         "test_exhausted.py::test_members_at_once_that_are_asked_for_count",
     ),
     Mutation(
         "recipes/fitting.py",
-        "with exhausted.told(lambda: exhausted.of_training(stage, settings, context.model, remat))",
+        "with exhausted.told(lambda: exhausted.of_training(stage, settings, *asked))",
         "if True",
         "test_exhausted.py::test_training_without_memory_is_told",
     ),
@@ -2499,8 +2517,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/layout.py",
-        "if not may or stage.forward.shares_batches or parallel",
-        "if not may or parallel",
+        "return may and not stage.forward.shares_batches",
+        "return may",
         "test_shared_rows.py::test_rows_are_shared_where_copies_would_fill_the_memory",
     ),
     Mutation(

@@ -8,6 +8,7 @@ import pytest
 import systems
 import toy
 
+from moa_jax.config import ParallelConfig
 from moa_jax.data import simulate
 from moa_jax.errors import UserError
 from moa_jax.recipes import fitting, prediction, system
@@ -131,5 +132,33 @@ def test_the_field_is_one_that_lowers_it(shards, per_member, at_once, shares, re
     devices = Devices("shard_map", (device,) * shards * per_member, per_member)
     settings = Settings(devices, members_at_once=at_once)
     with pytest.raises(UserError, match=expected):
-        with exhausted.told(lambda: exhausted.of_training(stage, settings, "net", remat)):
+        with exhausted.told(lambda: exhausted.of_training(stage, settings, "net", remat, "auto")):
             raise FULL
+
+
+@pytest.mark.parametrize(
+    ("shares", "field", "value"), [(False, "rows", "sharded"), (True, "devices_per_member", 2)]
+)
+def test_a_strategy_that_shares_nothing_is_told_with_the_field(
+    run, monkeypatch, shares, field, value
+):
+    model, dataset, context = run
+    monkeypatch.setattr(Program, "compiled", raises)
+    of_training = exhausted.of_training
+
+    def of_one(stage, settings, *others):
+        forward = dataclasses.replace(stage.forward, shares_batches=shares)
+        return of_training(dataclasses.replace(stage, forward=forward), settings, *others)
+
+    monkeypatch.setattr(exhausted, "of_training", of_one)
+    config = dataclasses.replace(context.config, parallel=ParallelConfig("pmap", 2))
+    devices = dataclasses.replace(Devices.available("pmap"), devices=tuple(jax.devices()[:2]))
+    with pytest.raises(UserError) as error:
+        system.fit(model, dataset, dataclasses.replace(context, config=config, devices=devices))
+    said = str(error.value)
+    assert said.startswith(f"config.parallel.{field}: training simple_nn_old/scored ran out")
+    assert f"; {value}, with config.parallel.strategy=auto, need" in said
+    # Both together are accepted, and the field alone is not.
+    systems.tiny("simple_nn_old", parallel={field: value, "strategy": "auto"})
+    with pytest.raises(UserError, match="strategy: expected auto or shard_map"):
+        systems.tiny("simple_nn_old", parallel={field: value, "strategy": "pmap"})

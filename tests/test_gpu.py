@@ -61,22 +61,28 @@ STEPS = {
     f"{B3} --config.models.efficientnet_b3.dtype=bfloat16": {
         "efficientnet_b3/scored": Recorded(39.56, 2551, 4.82),
     },
+    f"{B3} --config.models.efficientnet_b3.dtype=float32": {
+        "efficientnet_b3/scored": Recorded(90.28, 2427, 9.53),
+    },
     "--config=deepinsight_resnest --config.models.resnest_v1.dtype=bfloat16": {
         "resnest_v1/scored": Recorded(61.65, 1986, 7.26),
     },
+    "--config=deepinsight_resnest --config.models.resnest_v1.dtype=float32": {
+        "resnest_v1/scored": Recorded(129.46, 1874, 13.26),
+    },
     "--config=three_stage_nn:ten_folds": {
-        "three_stage_nn/nonscored": Recorded(23.73, 60, 6.82),
+        "three_stage_nn/nonscored": Recorded(19.10, 54, 6.82),
         "three_stage_nn/scored": Recorded(20.12, 54, 7.28),
-        "three_stage_nn/stacked": Recorded(5.95, 57, 1.49),
+        "three_stage_nn/stacked": Recorded(4.95, 50, 1.49),
     },
     "--config=nn_tabnet": {
-        "nn_tabnet/nonscored": Recorded(10.16, 47, 2.73),
-        "nn_tabnet/scored": Recorded(12.58, 230, 1.78),
+        "nn_tabnet/nonscored": Recorded(8.52, 43, 2.73),
+        "nn_tabnet/scored": Recorded(11.39, 228, 1.78),
     },
     "--config=two_heads_resnet:v2": {
         "two_heads_resnet/nonscored": Recorded(9.00, 128, 3.44),
         "two_heads_resnet/scored": Recorded(8.86, 127, 3.36),
-        "two_heads_resnet/loop": Recorded(9.28, 137, 3.37),
+        "two_heads_resnet/loop": Recorded(8.86, 127, 3.36),
     },
 }
 

@@ -15,7 +15,9 @@ from moa_jax.data import simulate
 from moa_jax.engine import run
 from moa_jax.errors import UserError
 from moa_jax.recipes import system
+from moa_jax.recipes.context import Context
 from moa_jax.store import processes
+from moa_jax.store.workdir import Workdir
 from moa_jax.training import layout, predict, rules, shapes, shared_rows
 from moa_jax.training.layout import Settings
 from moa_jax.training.loop import StageRun
@@ -162,6 +164,31 @@ def test_processes_go_by_the_memory_of_the_first(tmp_path, monkeypatch):
     assert not context.devices_of(toy.stage(), 4).shares_rows
     monkeypatch.setattr(processes, "said_by_first", lambda memory: 1)
     assert context.devices_of(toy.stage(), 4).shares_rows
+
+
+def test_a_run_goes_on_with_the_rows_that_it_began_with(tmp_path, monkeypatch):
+    made = toy.stage()
+
+    def shares(memory, rows="auto", strategy="auto", folder="run"):
+        monkeypatch.setattr(Devices, "memory_bytes", lambda self: memory)
+        config = systems.tiny("simple_nn_old", parallel={"rows": rows, "strategy": strategy})
+        workdir = Workdir(tmp_path / folder)
+        if not workdir.path.exists():
+            workdir.path.mkdir()
+            dataset = simulate.make(rows=60, seed=1, genes=8, cells=4, scored=3, nonscored=2)
+            workdir.bind(config, dataset, "auto")
+        devices = Devices.available(strategy)
+        return Context("model", workdir, devices, config).devices_of(made, 4).shares_rows
+
+    little, much = 1, 10**12
+    assert shares(little) and shares(much)
+    assert not shares(much, folder="other") and not shares(little, folder="other")
+    # What is asked for counts, now and later.
+    assert not shares(much, "replicated") and not shares(little)
+    assert shares(much, "sharded") and shares(much)
+    # Where devices cannot share rows nothing is kept.
+    assert not shares(little, strategy="pmap", folder="third") and shares(little, folder="third")
+    assert not shares(little, strategy="pmap", folder="third") and shares(much, folder="third")
 
 
 def test_shared_rows_leave_room_for_more_members():

@@ -68,12 +68,22 @@ class Context:
         )
 
     def devices_of(self, stage: Stage, num_members: int) -> Devices:
-        """Returns the devices as that many members of a stage use them to train and to predict."""
+        """Returns the devices as that many members of a stage use them to train and to predict.
+
+        The work folder keeps whether those that can share rows do: XLA may round differently what
+        is computed of shared ones, and on devices of another size the run goes on as it began.
+        """
         devices, parallel = self.devices_for(stage.forward, num_members), self.parallel
+        count = len(devices.devices)
+        if not layout.may_share_rows(stage, count, parallel):
+            return devices
         # Machines of several processes may differ, and all must exchange rows or none.
         memory = processes.said_by_first(devices.memory_bytes())
-        spread = layout.shares_rows(stage, len(devices.devices), memory, parallel)
-        return devices.sharing_rows() if spread else devices
+        spread = layout.shares_rows(stage, count, memory, parallel)
+        asked = parallel.rows != "auto"
+        found = "sharded" if spread else "replicated"
+        rows = self.workdir.resolved(f"{stage.name}: rows", found, asked)
+        return devices.sharing_rows() if rows == "sharded" else devices
 
     def cut(self, stage: Stage) -> tuple[int, tuple[Wave, ...]]:
         """Returns how many members of a stage train at once, and the waves where these differ.

@@ -186,7 +186,8 @@ def _networks(context: Context, stage: Stage, folder: Path) -> _Made:
     )
     run = StageRun(stage, folder, settings, context.log)
     remat = getattr(context.config.models.get(context.model), "remat", None)
-    with exhausted.told(lambda: exhausted.of_training(stage, settings, context.model, remat)):
+    asked = context.model, remat, context.parallel.strategy
+    with exhausted.told(lambda: exhausted.of_training(stage, settings, *asked)):
         run.fit()
     with exhausted.told(lambda: exhausted.of_prediction(stage.name, None)):
         predictor = Predictor(

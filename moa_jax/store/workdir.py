@@ -66,8 +66,8 @@ class Workdir:
     """A work folder and what its `config.json` says.
 
     `config.json` holds its format's version, the resolved configuration, its hash, the command, the
-    columns of the data and what was resolved on this machine (`members_at_once` of each stage). It
-    is sealed, see `files.write_sealed`.
+    columns of the data and what was resolved on this machine (of each stage `members_at_once`, and
+    `rows` where devices can share them). It is sealed, see `files.write_sealed`.
     """
 
     def __init__(self, path: str | Path):

@@ -39,7 +39,9 @@ def told(remedy: Callable[[], str]) -> Iterator[None]:
         raise UserError(f"{remedy()} ({said})") from error
 
 
-def of_training(stage: Stage, settings: Settings, model: str, remat: bool | None) -> str:
+def of_training(
+    stage: Stage, settings: Settings, model: str, remat: bool | None, strategy: str
+) -> str:
     """Returns what to do about a stage that finds no room for its training.
 
     Fewer members at once come first, then more devices for each, then computing activations twice,
@@ -51,6 +53,7 @@ def of_training(stage: Stage, settings: Settings, model: str, remat: bool | None
       settings: how it is run.
       model: the name of its model in the configuration.
       remat: the model's `remat`; None where it has no such field.
+      strategy: as configured; devices share nothing by `pmap`.
     """
     devices, at_once = settings.devices, min(settings.members_at_once, len(stage.members))
     what = f"training {stage.name} ran out of memory on the device"
@@ -61,12 +64,14 @@ def of_training(stage: Stage, settings: Settings, model: str, remat: bool | None
             f"config.parallel.members_at_once: {what} with {at_once} members at once; {fewer} need "
             "less"
         )
+    # Where a run asks for it, the field that is told would be refused beside it.
+    by_auto = ", with config.parallel.strategy=auto," if strategy == "pmap" else ""
     count = len(devices.devices)
     more = [n for n in range(devices.per_member + 1, count + 1) if count % n == 0]
     if stage.forward.shares_batches and more:
         return (
             f"config.parallel.devices_per_member: {what} with {devices.per_member} devices for "
-            f"each member; {more[0]} need less each"
+            f"each member; {more[0]}{by_auto} need less each"
         )
     if remat is False:
         return (
@@ -76,7 +81,7 @@ def of_training(stage: Stage, settings: Settings, model: str, remat: bool | None
     if devices.num_shards > 1 and not devices.shares_rows and not stage.forward.shares_batches:
         return (
             f"config.parallel.rows: {what} with one member and all tables on each of "
-            f"{devices.num_shards} devices; sharded needs less"
+            f"{devices.num_shards} devices; sharded{by_auto} needs less"
         )
     return f"{stage.name}: {what} with one member on each; {OTHER_MEANS}"
 

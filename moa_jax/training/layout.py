@@ -134,20 +134,31 @@ def devices_each(
     )
 
 
+def may_share_rows(stage: Stage, num_devices: int, parallel: ParallelConfig) -> bool:
+    """Returns whether devices can hold a part each of the rows that members read.
+
+    Those that may share the batches of a member have all rows each.
+
+    Args:
+      stage: the stage, or its outline.
+      num_devices: devices that there are.
+      parallel: how members are spread, as configured.
+    """
+    may = num_devices > 1 and parallel.strategy in ("auto", "shard_map")
+    return may and not stage.forward.shares_batches
+
+
 def shares_rows(
     stage: Stage, num_devices: int, memory_bytes: int, parallel: ParallelConfig
 ) -> bool:
     """Returns whether each device holds a part of the rows that members read, and not all of them.
-
-    Devices that may share the batches of a member have all rows each.
 
     Args:
       stage: the stage, or its outline.
       num_devices, memory_bytes: devices that there are, and the memory of all of them.
       parallel: how members are spread, as configured.
     """
-    may = num_devices > 1 and parallel.strategy in ("auto", "shard_map")
-    if not may or stage.forward.shares_batches or parallel.rows == "replicated":
+    if not may_share_rows(stage, num_devices, parallel) or parallel.rows == "replicated":
         return False
     replicas = num_devices * shapes.num_bytes(shapes.shared(stage))
     return parallel.rows == "sharded" or replicas > TABLES_SHARE * memory_bytes
