@@ -322,6 +322,48 @@ MUTATIONS = (
         "test_learners.py::test_inner_folds_part_no_unit",
     ),
     Mutation(
+        "learners/learner.py",
+        "or (len(x) > SOME_ROWS and y.size > MANY_CELLS)",
+        "or y.size > MANY_CELLS",
+        "test_learners.py::test_of_many_rows_one_inner_fold_decides",
+    ),
+    Mutation(
+        "learners/learner.py",
+        "inner, y = inner[:1], y[:, spread_labels(y, MOST_LABELS)]",
+        "inner = inner[:1]",
+        "test_learners.py::test_of_many_rows_some_labels_decide",
+    ),
+    Mutation(
+        "recipes/selection.py",
+        "np.concatenate([size - total[:negatives], total[negatives:]])",
+        "np.concatenate([1 - total[:negatives], total[negatives:]])",
+        "test_ensemble.py::test_the_loss_is_that_of_the_mean",
+    ),
+    Mutation(
+        "recipes/selection.py",
+        "np.log(products).sum() + np.log(values[shared:]).sum()",
+        "np.log(products).sum()",
+        "test_ensemble.py::test_the_loss_is_that_of_the_mean",
+    ),
+    Mutation(
+        "models/random_bits.py",
+        "low = low + words[(number + 2) % 3] + np.uint32(number + 1)",
+        "low = low + words[(number + 2) % 3] + np.uint32(number)",
+        "test_random_bits.py::test_numbers_are_those_of_the_key",
+    ),
+    Mutation(
+        "models/random_bits.py",
+        "cpu=on_cpu, default=lambda w: draw(w, width, shape)",
+        "cpu=lambda w: draw(w, width, shape), default=lambda w: draw(w, width, shape)",
+        "test_random_bits.py::test_rounds_are_a_loop_nowhere_and_accelerators_keep_jaxs_program",
+    ),
+    Mutation(
+        "models/drawn_mlp.py",
+        "if train and self.hidden:",
+        "if train:",
+        "test_profile_nn.py::test_nothing_disturbs_a_linear_network",
+    ),
+    Mutation(
         "learners/logistic.py",
         "model.fit(x[rows[label]], y[rows[label], label])",
         "model.fit(x, y[:, label] == 1)",

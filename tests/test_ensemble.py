@@ -17,7 +17,7 @@ from moa_jax.data import simulate
 from moa_jax.data.dataset import Targets
 from moa_jax.engine import run
 from moa_jax.errors import UserError
-from moa_jax.recipes import ensemble, prediction, stage_predictions, system
+from moa_jax.recipes import ensemble, prediction, selection, stage_predictions, system
 from moa_jax.recipes.selection import greedy
 from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.store import arrays
@@ -63,6 +63,32 @@ def test_every_choice_lowers_the_loss_and_the_first_is_the_best():
     assert losses[0] == pytest.approx(min(single), rel=1e-6)
     assert all(b <= a + 1e-12 for a, b in zip(losses, losses[1:], strict=False))
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("block", [7, 32, 2**15])
+def test_the_loss_is_that_of_the_mean(monkeypatch, block):
+    """Cells are looked at in blocks, and share logarithms; some networks are sure and wrong."""
+    monkeypatch.setattr(selection, "BLOCK", block)
+    candidates = [noisy(1.5, seed) for seed in range(3)]
+    for p in candidates:
+        p[0, 0], p[1, 0] = 1 - TARGETS[0, 0], 0.5
+    seen, found = selection._loss, []
+
+    def watched(*arguments):
+        found.append(seen(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(selection, "_loss", watched)
+    counts = greedy(iter(candidates), TARGETS, 4)
+    taken, total = [], np.zeros(TARGETS.shape)
+    for size in range(1, 5):
+        means = [(total + p) / size for p in candidates]
+        of_target = np.maximum([np.where(TARGETS, p, 1 - p) for p in means], 1e-15)
+        own = -np.log(of_target).mean((1, 2))
+        np.testing.assert_allclose(found[3 * (size - 1) : 3 * size], own, rtol=1e-12)
+        taken.append(int(np.argmin(own)))
+        total += candidates[taken[-1]]
+    assert np.bincount(taken, minlength=3).tolist() == counts.tolist()
 
 
 def test_rows_that_are_not_looked_at_do_not_count():

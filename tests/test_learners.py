@@ -236,6 +236,37 @@ def test_of_many_rows_one_inner_fold_decides(monkeypatch):
     monkeypatch.setattr(learner, "MANY_ROWS", 80)
     fit(Counted((0.1, 1.0)), x, y, None, 3, 0)
     assert len(sizes) == 6 and 55 < sizes[4] < 65 and sizes[5] == 90
+    # Fewer rows have as many cells of labels.
+    for rows, cells, folds in ((80, 260, 1), (80, 280, 3), (95, 260, 3)):
+        monkeypatch.setattr(learner, "MANY_ROWS", 100)
+        monkeypatch.setattr(learner, "SOME_ROWS", rows)
+        monkeypatch.setattr(learner, "MANY_CELLS", cells)
+        sizes.clear()
+        fit(Counted((0.1, 1.0)), x, y, None, 3, 0)
+        assert len(sizes) == folds + 1
+
+
+def test_of_many_rows_some_labels_decide(monkeypatch):
+    x, y = table()
+    shapes = []
+
+    class Counted(Logistic):
+        def fits(self, x, y, strengths):
+            shapes.append(y.shape[1])
+            return super().fits(x, y, strengths)
+
+    monkeypatch.setattr(learner, "MOST_LABELS", 2)
+    found = fit(Counted((0.1, 1.0)), x, y, None, 3, 0)
+    assert shapes == [3, 3, 3, 3]
+    monkeypatch.setattr(learner, "MANY_ROWS", 80)
+    other = fit(Counted((0.1, 1.0)), x, y, None, 3, 0)
+    # The most frequent one and the one that no row has; the model is of all.
+    assert shapes[4:] == [2, 3] and other.model.kernel.shape == found.model.kernel.shape == (6, 3)
+    own, inner = int(np.argmax(y.sum(0))), inner_folds_of(y, None, 3, 0) == 0
+    models = Logistic((0.1, 1.0)).fits(x[~inner], y[~inner], (0.1, 1.0))
+    pair = [own, 2]
+    losses = [summed_loss(y[inner][:, pair], m.predict(x[inner])[:, pair]) for m in models]
+    assert other.loss == pytest.approx(min(losses) / (2 * inner.sum()), rel=1e-9)
 
 
 def test_a_search_ends_when_two_strengths_are_no_better():

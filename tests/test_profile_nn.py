@@ -194,6 +194,15 @@ def test_every_rate_disturbs_training_alone(rate):
     assert (logits(high, True) != logits(rates, True)).any()
 
 
+def test_nothing_disturbs_a_linear_network():
+    """It draws no numbers, which would be most of what its steps take."""
+    network, x = DrawnMLP((), 2), jnp.arange(12.0).reshape(3, 4)
+    rates = {name: jnp.asarray(0.5) for name in NO_RATES}
+    variables = network.init(jax.random.key(0), x, rates)
+    trained = network.apply(variables, x, rates, train=True)
+    np.testing.assert_array_equal(trained.logits, network.apply(variables, x, rates).logits)
+
+
 @pytest.mark.parametrize(("rate", "input_rate"), [(0.3, 0.0), (0.0, 0.3)])
 def test_dropout_keeps_the_mean(rate, input_rate):
     class Seen(DrawnMLP):

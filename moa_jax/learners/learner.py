@@ -9,8 +9,9 @@ import numpy as np
 
 from moa_jax.data import folds
 
-# With more training rows than this the first inner fold decides alone: it has enough of them.
-MANY_ROWS = 5_000
+# With more training rows than this, or more than `SOME_ROWS` and more cells of labels, the first
+# inner fold decides alone, by so many labels at most: it has enough to tell one number by.
+MANY_ROWS, SOME_ROWS, MANY_CELLS, MOST_LABELS = 5_000, 2_000, 100_000, 100
 # So many strengths in a row that are no better end the search.
 PATIENCE = 2
 
@@ -102,12 +103,14 @@ def inner_losses(
     """Returns the log loss at each strength, up to where two in a row have made it no better.
 
     Each inner fold is predicted by a model of the others; none where all rows are in one fold or
-    there is but one strength to take.
+    there is but one strength to take. Of many rows one inner fold and some labels are looked at.
     """
     inner = np.unique(fold_of_row)
     if len(learner.strengths) == 1 or len(inner) == 1:
         return []
-    held_out = [fold_of_row == fold for fold in (inner if len(x) <= MANY_ROWS else inner[:1])]
+    if len(x) > MANY_ROWS or (len(x) > SOME_ROWS and y.size > MANY_CELLS):
+        inner, y = inner[:1], y[:, spread_labels(y, MOST_LABELS)]
+    held_out = [fold_of_row == fold for fold in inner]
     count = sum(int(is_known(y[own]).sum()) for own in held_out)
     losses: list[float] = []
     for models in zip(
@@ -133,6 +136,20 @@ def inner_folds_of(
             return np.arange(len(y))
         return folds.multilabel_stratified(positive, num_folds, seed, shuffle=True)
     return folds.drug_aware(positive, units, num_folds, seed, frequent_above=0)
+
+
+def spread_labels(y: np.ndarray, most: int) -> np.ndarray:
+    """Returns the positions of at most so many labels [N, L], ascending, of all frequencies.
+
+    In the order of their positives they lie at even distances, the most frequent one among them.
+
+    >>> spread_labels(np.array([[1, 0, 1, 0, 1], [0, 0, 1, 0, 1], [0, 1, 1, 0, 0]]), 3).tolist()
+    [0, 2, 3]
+    """
+    if y.shape[1] <= most:
+        return np.arange(y.shape[1])
+    by_frequency = np.argsort(-(y == 1).sum(0), kind="stable")
+    return np.sort(by_frequency[np.linspace(0, y.shape[1] - 1, most).round().astype(int)])
 
 
 def is_known(y: np.ndarray) -> np.ndarray:

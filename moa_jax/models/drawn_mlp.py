@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from moa_jax.models import random_bits
 from moa_jax.models.layers import Dense
 
 EPSILON = 1e-5
@@ -28,6 +29,8 @@ class DrawnOutputs(NamedTuple):
 
 class DrawnMLP(nn.Module):
     """Dense layers, each with layer normalisation, SiLU and dropout, and a dense output.
+
+    Without hidden layers it is a logistic regression, which nothing disturbs in training.
 
     Rates are inputs and no attributes, so that networks of different rates are one program. The
     normalisation has no parameters: the next layer's weights would repeat them. A variable that
@@ -60,8 +63,8 @@ class DrawnMLP(nn.Module):
           mask: [rows], true for real rows, which no row's outputs depend on.
           train: disturb and drop out (rng `dropout`).
         """
-        if train:
-            noise = jax.random.normal(self.make_rng("dropout"), x.shape, x.dtype)
+        if train and self.hidden:
+            noise = jax.random.normal(self._key(), x.shape, x.dtype)
             x = self._dropped(
                 x + draws["input_noise"].astype(x.dtype) * noise, draws["input_dropout"]
             )
@@ -79,8 +82,11 @@ class DrawnMLP(nn.Module):
 
     def _dropped(self, x: jax.Array, rate: jax.Array) -> jax.Array:
         rate = rate.astype(x.dtype)
-        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - rate, x.shape)
+        kept = jax.random.bernoulli(self._key(), 1 - rate, x.shape)
         return jnp.where(kept, x / (1 - rate), 0)
+
+    def _key(self) -> jax.Array:
+        return random_bits.unrolled(self.make_rng("dropout"))
 
 
 def against_others(logits: jax.Array) -> jax.Array:

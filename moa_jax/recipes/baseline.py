@@ -58,7 +58,9 @@ class Config(Recipe):
       tree_ridge: ridge on the values of the leaves.
       tree_rows: share of the rows that a tree learns from, other ones each time.
       tree_columns: columns that a tree may use, other ones each time, and no more than half of all.
-      inner_folds: their number; of more than 5,000 rows the first one decides alone.
+      inner_folds: their number; of more than 5,000 training rows, or of more than 2,000 that have
+        100,000 labels together, the first one decides alone, by at most 100 labels, rare and
+        frequent ones.
       split: as for every recipe; by default compounds stay whole where they are known.
       frequent_above: see `Splitting`.
       split_seed: seed of the splitter, of the folds and of the inner ones.

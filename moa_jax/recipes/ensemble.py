@@ -82,7 +82,7 @@ def choose(
         others = np.flatnonzero(fold_of_row != fold)
         # Those of one fold at a time are in memory.
         counts = greedy(
-            [view[(fold,) if (fold,) in view else ()] for view in views],
+            (view[(fold,) if (fold,) in view else ()] for view in views),
             targets, most, others, known,
         )  # fmt: skip
         own = fold_of_row == fold
@@ -90,7 +90,7 @@ def choose(
             found[own] += counts[place] * views[place][()][own]
         found[own] /= counts.sum()
         by_fold[str(fold)] = _by_stage(places, counts)
-    whole = _by_stage(places, greedy([view[()] for view in views], targets, most, None, known))
+    whole = _by_stage(places, greedy((view[()] for view in views), targets, most, None, known))
     path = context.folder / FILE
     files.write_sealed(path, {"run": context.workdir.run, "counts": whole, "folds": by_fold})
     context.manifest.add([path])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,15 @@ import numpy as np
 TOLERANCE = 1e-7
 # So many further ones are tried before the choice ends.
 PATIENCE = 10
+# A mean's probability is at least this: float32 networks may be sure and wrong as well.
+SMALLEST = 1e-15
+# Cells that are looked at together, so that they stay in a cache, and that share a logarithm: the
+# product of so many of the smallest probabilities is a number still.
+BLOCK, FACTORS = 2**15, 16
 
 
 def greedy(
-    predictions: Sequence[np.ndarray],
+    predictions: Iterable[np.ndarray],
     targets: np.ndarray,
     most: int,
     rows: np.ndarray | None = None,
@@ -27,7 +32,8 @@ def greedy(
     all is kept: where none of three is better than two, one of four may be.
 
     Args:
-      predictions: [C] arrays [N, L] of probabilities, one for each candidate.
+      predictions: [C] arrays [N, L] of probabilities, one for each candidate; each is asked for
+        once, and only what is looked at of it is kept.
       targets: [N, L], 0 or 1.
       most: how many are taken at most, at least 1.
       rows: positions of the rows that are looked at; None for all.
@@ -50,14 +56,19 @@ def greedy(
         mask = np.zeros(known.shape, bool)
         mask[chosen] = known[chosen]
         chosen = np.nonzero(mask)
-    targets = np.asarray(targets)[chosen].astype(bool)
-    counts, total = np.zeros(len(predictions), int), np.zeros(targets.shape)
+    positive = np.asarray(targets)[chosen].astype(bool)
+    # Cells without the label come first: what counts there is what is left to 1.
+    negatives = positive.size - int(positive.sum())
+    candidates = [np.concatenate([p[~positive], p[positive]]) for p in _parts(predictions, chosen)]
+    counts, total = np.zeros(len(candidates), int), np.zeros(positive.size)
     kept, best, best_size = counts, np.inf, 0
     for size in range(1, most + 1):
-        losses = [_loss((total + p[chosen]) / size, targets) for p in predictions]
+        # What a candidate adds to, or is taken from, for the sum of all probabilities.
+        before = np.concatenate([size - total[:negatives], total[negatives:]])
+        losses = [_loss(before, p, negatives, size) for p in candidates]
         taken = int(np.argmin(losses))
         counts = counts + (np.arange(len(counts)) == taken)
-        total = total + predictions[taken][chosen]
+        total = total + candidates[taken]
         if losses[taken] < best - TOLERANCE:
             kept, best, best_size = counts, losses[taken], size
         elif size - best_size == PATIENCE:
@@ -65,8 +76,35 @@ def greedy(
     return kept
 
 
-def _loss(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """Returns the mean log loss, of float32 networks that may be sure and wrong as well."""
-    # A logarithm for each cell and not two: nearly all of the time goes here.
-    of_target = np.where(targets, probabilities, 1 - probabilities)
-    return float(-np.log(np.maximum(of_target, 1e-15)).mean())
+def _parts(predictions: Iterable[np.ndarray], chosen: Any) -> Iterable[np.ndarray]:
+    for of_candidate in predictions:
+        yield of_candidate[chosen]
+
+
+def _loss(before: np.ndarray, candidate: np.ndarray, negatives: int, size: int) -> float:
+    """Returns the mean log loss of the mean of `size` predictions.
+
+    Args:
+      before: [cells] in those without the label, `size` less the sum of the others' probabilities;
+        then, in those with it, that sum.
+      candidate: [cells] the last one's probabilities.
+      negatives: number of cells without the label.
+      size: number of predictions.
+    """
+    logarithms = 0.0
+    for first, last, combine in (
+        (0, negatives, np.subtract),
+        (negatives, len(before), np.add),
+    ):
+        for start in range(first, last, BLOCK):
+            part = slice(start, min(start + BLOCK, last))
+            of_target = combine(before[part], candidate[part])
+            logarithms += _sum_of_logarithms(np.maximum(of_target, SMALLEST * size, out=of_target))
+    return float(np.log(size) - logarithms / max(len(before), 1))
+
+
+def _sum_of_logarithms(values: np.ndarray) -> float:
+    """Returns the sum over values [N]: a logarithm of a product takes the time of one."""
+    shared = len(values) // FACTORS * FACTORS
+    products = values[:shared].reshape(FACTORS, -1).prod(0)
+    return float(np.log(products).sum() + np.log(values[shared:]).sum())
