@@ -32,8 +32,9 @@ def unrolled(key: jax.Array) -> jax.Array:
 def _bits(words: jax.Array, width: int, shape: tuple[int, ...]) -> jax.Array:
     """Returns unsigned integers of a width in bits, [*shape], for a key's two words."""
     draw = jax.extend.random.threefry_prng_impl.random_bits
-    # Numbers are counted by one word here, and by their places.
-    counted = math.prod(shape) < 2**32 and jax.config.jax_threefry_partitionable
+    # Numbers are counted by one word here, and by their places, as JAX does unless told otherwise.
+    by_place = getattr(jax.config, "jax_threefry_partitionable", True)
+    counted = math.prod(shape) < 2**32 and by_place
     if width not in (32, 64) or not counted:
         return draw(words, width, shape)
 
