@@ -123,7 +123,7 @@ class Group:
 
     def active(self, state: MemberState) -> np.ndarray:
         """Returns [members] bools on the host: who has not stopped."""
-        return self.slots.unpad(state.active)
+        return np.asarray(self.slots.unpad(state.active))
 
     def take_steps(self, state: MemberState, batches: Batches) -> MemberState:
         """Returns the state after the steps of a table that lies on the devices, see `put`."""
