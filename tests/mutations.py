@@ -2227,6 +2227,12 @@ MUTATIONS = (
     ),
     Mutation(
         "engine/limits.py",
+        "_check(model, required, needed_by_another, ",
+        "_check(model, required, needed, ",
+        "trust/test_limits.py::test_members_rows_fit_in_memory",
+    ),
+    Mutation(
+        "engine/limits.py",
         "return tuple(of_field) if left <= at_hand else None",
         "return tuple(of_field)",
         "trust/test_limits.py::test_data_that_nothing_is_too_large_for_are_blamed",
