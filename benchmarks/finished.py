@@ -62,9 +62,12 @@ def flags(name: str, size: str) -> list[str]:
     return [f"--config={name}{variant}", *(f"--config.{field}" for field in fields)]
 
 
-def launched(name: str, size: str, workdir: Path, cache: Path) -> None:
-    """Does a run to its end, with what a cache has of compiled programs."""
-    process("-m", "moa_jax.launch", *flags(name, size), f"--workdir={workdir}", cache=cache)
+def launched(
+    name: str, size: str, workdir: Path, cache: Path, seconds: float | None = None
+) -> None:
+    """Does a run to its end, with what a cache has of compiled programs; raises as `process`."""
+    command = "-m", "moa_jax.launch", *flags(name, size), f"--workdir={workdir}"
+    process(*command, cache=cache, seconds=seconds)
 
 
 def places(name: str, size: str) -> tuple[Path, Path]:
@@ -75,17 +78,17 @@ def places(name: str, size: str) -> tuple[Path, Path]:
     return own / "run", own / "cache"
 
 
-def train(name: str, size: str) -> None:
+def train(name: str, size: str, seconds: float | None = None) -> None:
     """Trains a run, nothing of which was there before."""
     workdir, cache = places(name, size)
     for old in PARENT.glob(f"{name}-{size}-*"):
         shutil.rmtree(old)
-    launched(name, size, workdir, cache)
+    launched(name, size, workdir, cache, seconds)
 
 
-def trained(name: str, size: str) -> Path:
-    """Returns the work folder of a run, which is trained where it is not."""
+def trained(name: str, size: str, seconds: float | None = None) -> Path:
+    """Returns the work folder of a run, which is trained where it is not; raises as `process`."""
     workdir, cache = places(name, size)
     if not ((workdir / "submission.csv").exists() and cache.exists()):
-        train(name, size)
+        train(name, size, seconds)
     return workdir

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -123,14 +124,20 @@ def measured(
 
 def _point(axis: str, value: int, size: str, end: float | None) -> dict[str, Any]:
     """Returns the costs of a point, an `error`, or what has `left_out` those that take longer."""
-    workdir = finished.trained("quickstart", size) if axis == "inference" else None
-    seconds = None if end is None else max(0.0, end - time.monotonic())
+    workdir = None
+    if axis == "inference":
+        try:
+            workdir = finished.trained("quickstart", size, _left(end))
+        except subprocess.TimeoutExpired:
+            return {"left_out": LEFT_OUT}
+        except RuntimeError as error:
+            return {"error": str(error)}
     with tempfile.TemporaryDirectory() as folder:
         done = in_time(
             [sys.executable, "-m", "benchmarks.growth_point", *_flags(axis, value, size)]
             + ([f"--workdir={workdir}", f"--file={folder}/new.parquet"] if workdir else []),
             environment() | _devices(axis, value),
-            seconds,
+            _left(end),
         )
     if workdir:  # else the next point of the same content would find it done
         shutil.rmtree(workdir / "infer", ignore_errors=True)
@@ -140,6 +147,10 @@ def _point(axis: str, value: int, size: str, end: float | None) -> dict[str, Any
         last = (done.stderr.strip().splitlines() or [""])[-1]
         return {"error": f"status {done.returncode}: {last}"}
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def _left(end: float | None) -> float | None:
+    return None if end is None else max(0.0, end - time.monotonic())
 
 
 def _flags(axis: str, value: int, size: str) -> list[str]:

@@ -199,7 +199,7 @@ def in_time(
         try:
             said = begun.communicate(timeout=seconds)
         except BaseException as error:
-            with contextlib.suppress(ProcessLookupError):  # it has just ended
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it has just ended
                 os.killpg(begun.pid, signal.SIGKILL)
             if isinstance(error, subprocess.TimeoutExpired):
                 return None
@@ -207,16 +207,16 @@ def in_time(
     return subprocess.CompletedProcess(command, begun.returncode, *said)
 
 
-def process(*arguments: str, cache: Path | None = None) -> None:
-    """Runs Python to its end.
+def process(*arguments: str, cache: Path | None = None, seconds: float | None = None) -> None:
+    """Runs Python to its end; it ends with the process that has asked for it.
 
     Raises:
       RuntimeError: it failed; the last line that it said.
+      subprocess.TimeoutExpired: it took longer than so many seconds, and was ended.
     """
     cached = {} if cache is None else {"JAX_COMPILATION_CACHE_DIR": str(cache)}
-    done = subprocess.run(
-        [sys.executable, *arguments], env=environment() | cached, capture_output=True, text=True
-    )
+    command, env = [sys.executable, *arguments], environment() | cached
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=seconds)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [""])[-1]
         raise RuntimeError(f"{' '.join(arguments)}: status {done.returncode}: {last}")

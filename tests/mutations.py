@@ -2227,6 +2227,12 @@ MUTATIONS = (
     ),
     Mutation(
         "engine/limits.py",
+        "_check(model, required, needed_by_another, ",
+        "_check(model, required, needed, ",
+        "trust/test_limits.py::test_members_rows_fit_in_memory",
+    ),
+    Mutation(
+        "engine/limits.py",
         "return tuple(of_field) if left <= at_hand else None",
         "return tuple(of_field)",
         "trust/test_limits.py::test_data_that_nothing_is_too_large_for_are_blamed",
@@ -2442,6 +2448,24 @@ MUTATIONS = (
         "position.number(epochs, self.stage.longest_epoch)",
         "position.number(epochs, calls)",
         "test_loop.py::test_resume_of_an_epoch_by_calls_of_other_lengths",
+    ),
+    Mutation(
+        "training/checkpoints.py",
+        'if meta.get("of", self._of(position)) != self._of(position):',
+        "if False:",
+        "trust/test_checkpoints.py::test_checkpoints_of_another_run_are_left_out",
+    ),
+    Mutation(
+        "training/checkpoints.py",
+        "except IndexError as error:",
+        "except ZeroDivisionError as error:",
+        "test_loop.py::test_resume_in_other_groups_leaves_out_what_is_of_the_others",
+    ),
+    Mutation(
+        "training/group.py",
+        "counts[active].sum()",
+        "counts.sum()",
+        "test_loop.py::test_stopped_members_keep_their_state",
     ),
     Mutation(
         "training/loop.py",

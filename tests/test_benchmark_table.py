@@ -387,6 +387,28 @@ def test_growth_ends_in_time_with_the_smallest_points_of_all_axes(monkeypatch, t
     assert "members 3: left out, the time was over" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("error", "point", "status"),
+    [
+        (subprocess.TimeoutExpired("launch", 1), {"left_out": "left out, the time was over"}, 0),
+        (RuntimeError("launch: status 1: no"), {"error": "launch: status 1: no"}, 1),
+    ],
+)
+def test_growth_goes_on_where_a_run_could_not_be_trained(
+    monkeypatch, tmp_path, error, point, status
+):
+    growth, out = module("growth"), tmp_path / "growth.json"
+
+    def trained(name, size, seconds):
+        assert 0 < seconds <= 60
+        raise error
+
+    monkeypatch.setattr(growth.finished, "trained", trained)
+    assert growth.main(["inference"], "quick", out, 60) == status
+    points = json.loads(out.read_text())["axes"]["inference"]
+    assert points == [{"value": n, **point} for n in growth.POINTS["quick"]["inference"]]
+
+
 def test_what_takes_too_long_is_ended_with_what_it_has_started(tmp_path):
     in_time, there = module("running").in_time, tmp_path / "there"
     command = ["sh", "-c", f"(sleep 1; touch {there}); true"]

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import shutil
 import weakref
 from typing import NamedTuple
 
@@ -309,6 +310,24 @@ def test_what_was_restored_is_not_held_while_training(tmp_path, uninterrupted, m
         fit(tmp_path, stage, **RESUMED)
 
 
+def test_resume_in_other_groups_leaves_out_what_is_of_the_others(
+    tmp_path, uninterrupted, monkeypatch, caplog
+):
+    """There may be no group of its number, nor one of its members."""
+    stage, _ = uninterrupted
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        stop_after(patch, 10)
+        fit(tmp_path, stage, **RESUMED)
+    shutil.copytree(tmp_path / "checkpoints", tmp_path / "copy" / "checkpoints")
+    for at_once, folder in ((8, tmp_path), (3, tmp_path / "copy")):
+        caplog.clear()
+        run = StageRun(stage, folder, settings(**{**RESUMED, "members_at_once": at_once}), None)
+        with loop.Checkpoints(folder / "checkpoints", run._origin) as checkpoints:
+            assert run._restore(checkpoints) == (loop.Position(0, 0, 0), None)
+        assert caplog.text.count("checkpoint is left out: it is of another run, or of") == 2
+        assert "damaged" not in caplog.text
+
+
 def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, caplog):
     stage = toy.stage(epochs=3)
     fit(tmp_path / "a", stage, checkpoint_seconds=0)
@@ -325,8 +344,9 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, 
         np.testing.assert_array_equal(flat(one), flat(two))
 
 
-def test_stopped_members_keep_their_state(tmp_path):
-    stage = toy.stage(epochs=12, lr=0.5, stop=rules.patience(1))
+def test_stopped_members_keep_their_state(tmp_path, monkeypatch):
+    stage, rows = toy.stage(epochs=12, lr=0.5, stop=rules.patience(1)), []
+    monkeypatch.setattr(loop.StageProgress, "call", lambda self, count, *of: rows.append(count))
     fit(tmp_path / "a", stage)
     found = kept(tmp_path / "a")
     runs = [w.epochs_run for w in found.values()]
@@ -336,6 +356,8 @@ def test_stopped_members_keep_their_state(tmp_path):
         losses = valid_losses(tmp_path / "a", member)
         assert len(losses) == own.epochs_run
         assert own.loss == min(losses) and losses.index(own.loss) + 1 == own.epoch
+        rows.append(-own.epochs_run * len(member.train_rows))
+    assert sum(rows) == 0, "rows of members that have stopped are no work"
 
 
 def test_rate_rule_scales_the_learning_rate(tmp_path):

@@ -227,12 +227,12 @@ def test_who_hears_of_an_end_ends_with_it(run, capfd):
 def test_nothing_is_written_after_the_last_line(run, monkeypatch, capfd):
     """Neither by other threads nor by what is not Python's."""
     one, other = run
-    line = "moa-jax: train.csv: not found"
+    line = "moa-jax: tr\udce4in.csv: not found"
     other.say(peers._Ending(1, line, 1))
     with signals.handled(), pytest.raises(Ended):
         one.look()
     os.write(2, b"epoch 7/25\n")
-    assert capfd.readouterr().err == "moa-jax: process 1: train.csv: not found\n"
+    assert capfd.readouterr().err == "moa-jax: process 1: tr\\udce4in.csv: not found\n"
 
 
 def test_nothing_is_written_after_the_line_of_who_ends_first(run, monkeypatch, capfd):

@@ -97,12 +97,12 @@ def _write_last(text: str) -> None:
     """Writes on standard error, and lets nothing else be written there from now on.
 
     Until the process has ended, the main thread and what is not Python's would go on with lines of
-    their own.
+    their own. A name that is no text is written as a traceback would write it.
     """
     with contextlib.suppress(OSError):
         own, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 2)
-        os.write(own, text.encode())
+        os.write(own, text.encode(errors="backslashreplace"))
 
 
 _PEERS: list[_Peers] = []

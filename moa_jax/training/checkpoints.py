@@ -43,6 +43,10 @@ class Position(NamedTuple):
         return (self.group * epochs + self.epoch) * (steps + 1) + self.call
 
 
+class _Another(Exception):
+    """A checkpoint is of something else than what is trained here."""
+
+
 def _flatten(state: Any) -> dict[str, np.ndarray]:
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
@@ -77,7 +81,7 @@ class Checkpoints:
     Saves run in the background; an unfinished one is never listed and is removed at the next
     start. Arrays are saved under their path in the state as plain host arrays, so a checkpoint
     does not depend on the devices it was written with. Its checksum covers its position and what
-    it is of as well.
+    it is of as well; another one is of that alone.
     """
 
     def __init__(
@@ -131,7 +135,7 @@ class Checkpoints:
         """
         arrays = _flatten(state)
         checksum = _crc32(arrays, self._described(position))
-        meta = {"position": position._asdict(), "crc32": checksum}
+        meta = {"position": position._asdict(), "crc32": checksum, "of": self._of(position)}
         content = ocp.args.Composite(
             state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta)
         )
@@ -147,20 +151,28 @@ class Checkpoints:
         """Returns the newest checkpoint that can be read, or None.
 
         Args:
-          template: for a position, a tree of `ShapeDtypeStruct`s with the shapes of its state.
+          template: for a position, a tree of `ShapeDtypeStruct`s with the shapes of its state; an
+            IndexError where there is no such position.
 
-        A damaged checkpoint is named in the log and removed, and the one before it is used.
+        One that is damaged, or of something else, is named in the log and removed, and the one
+        before it is used.
         """
         for number in sorted(self._manager.all_steps(), reverse=True):
             try:
                 return self._read(number, template)
+            except _Another:
+                logging.warning(
+                    "%s: checkpoint is left out: it is of another run, or of members or steps that "
+                    "were put together in other numbers",
+                    self._folder / str(number),
+                )
             # Whatever a damaged file makes the reader raise, the answer is the same.
             except Exception as error:
                 reason = first_line(error)[:200]
                 logging.warning(
                     "%s: damaged checkpoint is left out: %s", self._folder / str(number), reason
                 )
-                self._guard(functools.partial(self._manager.delete, number))
+            self._guard(functools.partial(self._manager.delete, number))
         return None
 
     def clear(self) -> None:
@@ -172,14 +184,23 @@ class Checkpoints:
         part = ocp.args.Composite(meta=ocp.args.JsonRestore())
         meta = self._manager.restore(number, args=part).meta
         position = Position(**meta["position"])
-        leaves, structure = jax.tree_util.tree_flatten_with_path(template(position))
+        try:
+            leaves, structure = jax.tree_util.tree_flatten_with_path(template(position))
+        except IndexError as error:
+            raise _Another from error
+        # Those of earlier versions do not say it.
+        if meta.get("of", self._of(position)) != self._of(position):
+            raise _Another
         empty = {
             jax.tree_util.keystr(path): np.empty(leaf.shape, leaf.dtype) for path, leaf in leaves
         }
         arrays = _read_each(self._folder.absolute() / str(number) / "state", empty)
         if _crc32(arrays, self._described(position)) != meta["crc32"]:
-            raise ValueError("its checksum differs, or it is of another run")
+            raise ValueError("its checksum differs")
         return position, jax.tree.unflatten(structure, [arrays[name] for name in empty])
+
+    def _of(self, position: Position) -> int:
+        return zlib.crc32(self._origin(position).encode())
 
     def _described(self, position: Position) -> str:
         return f"{tuple(position)} of {self._origin(position)}"

@@ -117,6 +117,14 @@ class Group:
         part = slice(call * layout.steps_per_call, (call + 1) * layout.steps_per_call)
         return Batches(*(array[:, part] for array in self._table))
 
+    def num_rows(self, epoch: int, call: int, active: np.ndarray) -> int:
+        """Returns the rows of a device call that the members trained on which were `active`."""
+        return int(self.batches(epoch, call).counts[active].sum())
+
+    def active(self, state: MemberState) -> np.ndarray:
+        """Returns [members] bools on the host: who has not stopped."""
+        return np.asarray(self.slots.unpad(state.active))
+
     def take_steps(self, state: MemberState, batches: Batches) -> MemberState:
         """Returns the state after the steps of a table that lies on the devices, see `put`."""
         own = Training(self.own, batches)

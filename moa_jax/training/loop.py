@@ -349,7 +349,7 @@ class StageRun:
     ) -> MemberState:
         """Trains a group from `start` on, where `state` holds its members."""
         epochs, calls = self.stage.epochs, self.layout.calls_per_epoch
-        last_save, first_call = time.monotonic(), start.call
+        last_save, first_call, active = time.monotonic(), start.call, group.active(state)
 
         def save(position: Position) -> None:
             nonlocal last_save
@@ -378,10 +378,10 @@ class StageRun:
                 for call in range(first_call, calls):
                     state = group.train_steps(state, epoch, call)
                     jax.block_until_ready(state.step)
-                    progress.call(int(group.batches(epoch, call).counts.sum()), epoch, epochs)
+                    progress.call(group.num_rows(epoch, call, active), epoch, epochs)
                     look_up(Position(group.number, epoch, call + 1))
                 state, report = group.validate(state)
-                active = group.slots.unpad(state.active)
+                active = group.active(state)
                 records = epoch_records(self.stage.name, group.number, epoch, group.members, report)
                 if self.log:
                     self.log.write(records)

@@ -67,9 +67,24 @@ def test_arrays_of_another_shape_are_left_out(folder):
         assert saved.restore(lambda position: other) is None
 
 
-def test_checkpoints_of_another_run_are_left_out(folder):
-    """Of the same shapes, which is all that they tell of themselves."""
+def test_checkpoints_of_another_run_are_left_out(folder, caplog):
+    """They are sound, which those that do not say whose they are may not be."""
+    path = folder / "2" / "meta" / "metadata"
+    meta = json.loads(path.read_text())
+    del meta["of"]
+    path.write_text(json.dumps(meta))
     assert restored(folder, lambda position: "another") is None
+    assert f"{folder / '2'}: damaged checkpoint is left out: its checksum differs" in caplog.text
+    assert f"{folder / '1'}: checkpoint is left out: it is of another run" in caplog.text
+
+
+def test_checkpoints_that_do_not_say_whose_they_are_are_read(folder):
+    for number in "12":
+        path = folder / number / "meta" / "metadata"
+        meta = json.loads(path.read_text())
+        del meta["of"]
+        path.write_text(json.dumps(meta))
+    assert restored(folder)[0] == Position(0, 2, 0)
 
 
 def test_checkpoints_are_cleared(folder):

@@ -23,7 +23,7 @@ from moa_jax.estimators.tabnet_inputs import TRAINING, check_parameters
 from moa_jax.models.hyperparameters import TABNET
 from moa_jax.plan.outlines import outline
 from moa_jax.plan.topology import topology
-from moa_jax.recipes import RECIPES, simple_nn, system, three_stage_nn
+from moa_jax.recipes import RECIPES, profile_nn, simple_nn, system, three_stage_nn
 from moa_jax.store import memory
 from moa_jax.store.workdir import Workdir
 from moa_jax.training import footprint
@@ -150,6 +150,10 @@ def test_members_rows_fit_in_memory(dataset, tmp_path, monkeypatch):
     chain = dataclasses.replace(three_stage_nn.Config(folds=40).honest(), nested_blocks=40)
     line = refused(dataclasses.replace(chain, seeds=(0,)), dataset, tmp_path)
     assert line.startswith("config.models.mine.nested_blocks: ")
+    # Its inputs are as many as its widths: neither alone is another number of them.
+    monkeypatch.setattr(memory, "machine_bytes", lambda: SMALL // 8)
+    line = refused(profile_nn.Config(members=256), dataset, tmp_path)
+    assert line.startswith("config.models.mine.members: ") and "with 256, " in line
 
 
 def test_data_that_nothing_is_too_large_for_are_blamed(dataset, tmp_path, monkeypatch):
