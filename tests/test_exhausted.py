@@ -76,7 +76,8 @@ def test_predicting_training_rows_without_memory_is_told(run, monkeypatch):
 def test_predicting_new_rows_without_memory_is_told(run, monkeypatch):
     _, dataset, context = run
     features = types.SimpleNamespace(predictions_of=None, table=lambda *arguments: None)
-    design = types.SimpleNamespace(name="scored", features=features)
+    stage = {"name": "scored", "full_name": lambda own: f"{own.model}/scored"}
+    design = types.SimpleNamespace(**stage, features=features)
     monkeypatch.setattr(prediction.finished, "trained_members", lambda *_: ([MemberId(0, 0)], 3))
     monkeypatch.setattr(prediction, "StoredSets", lambda *_: None)
     monkeypatch.setattr(prediction, "predictor_of", Full)
@@ -84,7 +85,7 @@ def test_predicting_new_rows_without_memory_is_told(run, monkeypatch):
     with pytest.raises(UserError, match=r"predict_rows: .* with 1024 rows at once; 512 need less"):
         predict(dataset)
     monkeypatch.setattr(prediction, "predictor_of", FullAtOnce)
-    with pytest.raises(UserError, match="/scored: predicting by .* ran out"):
+    with pytest.raises(UserError, match="^simple_nn_old/scored: predicting by .* ran out"):
         prediction.trained([design], context)
 
 
