@@ -28,6 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     only = [name for name in options.only.split(",") if name]
     size = "quick" if options.quick else "full"
     try:
+        if options.minutes is not None and not options.minutes > 0:
+            raise UserError(f"--minutes: expected more than 0, found {options.minutes:g}")
         if options.growth:
             out, minutes = options.out or Path("runs/growth.json"), options.minutes
             return growth.main(only, size, out, None if minutes is None else 60 * minutes)

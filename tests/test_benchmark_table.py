@@ -282,6 +282,14 @@ def test_unknown_names_are_one_line(words, expected, capsys):
     assert "did you mean" in said.err
 
 
+@pytest.mark.parametrize("words", [["--minutes=0"], ["--growth", "--minutes=-1"]])
+def test_no_time_is_one_line(words, capsys):
+    assert module("__main__").main(words) == 1
+    assert capsys.readouterr().err == (
+        f"benchmarks: --minutes: expected more than 0, found {words[-1].split('=')[1]}\n"
+    )
+
+
 def test_the_command_writes_table_and_json(tmp_path, monkeypatch, capsys):
     main, running = module("__main__"), module("running")
     clock, given = Clock(), []
