@@ -44,6 +44,8 @@ RUNS = {
         "--config.models.efficientnet_b3.resolution=32",
     ],
     "resnest": ["--config=configs/deepinsight_resnest.py:smoke"],
+    "profiles": ["--config=configs/profiles.py:smoke"],
+    "profiles_honest": ["--config=configs/profiles.py:smoke", "--config.honest=true"],
 }  # fmt: skip
 
 
@@ -95,23 +97,29 @@ def _predictions(folder: Path) -> dict[str, Path]:
 
 
 def _difference(first: pd.DataFrame, second: pd.DataFrame) -> float:
-    """Returns 0 for the same bits, infinity where labels, types or missing values differ."""
-    here, there = first.to_numpy(), second.to_numpy()
-    same_labels = first.index.equals(second.index) and first.columns.equals(second.columns)
-    if not same_labels or here.dtype != there.dtype:
+    """Returns 0 for the same bits, infinity where names, texts, types or missing values differ."""
+    if len(first) != len(second) or not first.dtypes.equals(second.dtypes):
         return np.inf
+    return max((_of_column(first[name], second[name]) for name in first.columns), default=0.0)
+
+
+def _of_column(first: pd.Series, second: pd.Series) -> float:
+    if not pd.api.types.is_numeric_dtype(first) or pd.api.types.is_bool_dtype(first):
+        return 0.0 if first.equals(second) else np.inf
+    here, there = first.to_numpy(), second.to_numpy()
     if here.tobytes() == there.tobytes():
         return 0.0
-    largest = float(np.abs(here - there).max())
+    if (np.isnan(here) != np.isnan(there)).any():
+        return np.inf
+    largest = float(np.nan_to_num(np.abs(here - there)).max())
     # Zeros of two signs differ by nothing, and yet not in nothing.
-    return max(largest, np.finfo(float).tiny) if np.isfinite(largest) else np.inf
+    return max(largest, np.finfo(float).tiny)
 
 
 def _read(path: Path) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame()
-    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    return table.set_index("sig_id")
+    return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
 
 
 def main() -> None:

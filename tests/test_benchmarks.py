@@ -1,5 +1,6 @@
 """The benchmarks that are scripts of their own run, at sizes that take seconds."""
 
+import functools
 import importlib.util
 import subprocess
 import sys
@@ -47,11 +48,16 @@ def test_missing_torch_is_one_line():
     ]
 
 
-def test_same_results_finds_the_largest_difference(tmp_path):
-    """Files go by name and rows by id; another order or a missing file differs infinitely."""
+def same_results():
     spec = importlib.util.spec_from_file_location("same_results", FOLDER / "same_results.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_same_results_finds_the_largest_difference(tmp_path):
+    """Files go by name and rows by id; another order or a missing file differs infinitely."""
+    module = same_results()
     before, after = tmp_path / "before", tmp_path / "after"
     table = pd.DataFrame({"sig_id": ["a", "b"], "x": [0.25, 0.5]})
     for folder in (before, after):
@@ -71,6 +77,19 @@ def test_same_results_finds_the_largest_difference(tmp_path):
     table.to_parquet(after / "model" / "test.parquet")
     found = module.largest_difference(before, after)
     assert found["model/oof.parquet"] == found["model/test.parquet"] == np.inf
+
+
+@pytest.mark.parametrize("other", [{"mechanism": ["x", "z"]}, {"is_called": [True, True]}])
+def test_same_results_compares_texts_as_well(tmp_path, other):
+    module = same_results()
+    answers = pd.DataFrame({"mechanism": ["x", "y"], "is_called": [True, False], "p": [0.1, 0.2]})
+    for folder in (tmp_path / "before", tmp_path / "after"):
+        folder.mkdir()
+        answers.to_parquet(folder / "answers.parquet")
+    compare = functools.partial(module.largest_difference, tmp_path / "before", folder)
+    assert compare() == {"answers.parquet": 0}
+    answers.assign(**other).to_parquet(folder / "answers.parquet")
+    assert compare() == {"answers.parquet": np.inf}
 
 
 def test_own_data_hides_whole_compounds_and_every_label_of_them(own_data, tmp_path):
