@@ -170,9 +170,7 @@ class _Process:
 
     def end(self) -> None:
         """Ends it, with the processes that it has started."""
-        # These may go on where it has ended by itself.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        _end_session(self._process.pid)
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._talk):
             with contextlib.suppress(BrokenPipeError):  # a name that nobody has read
@@ -183,6 +181,12 @@ def environment() -> dict[str, str]:
     """Returns the environment of the processes: this checkout's packages come first."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _end_session(first: int) -> None:
+    """Ends what the first process of a session has started, and that one if it goes on."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # all have ended
+        os.killpg(first, signal.SIGKILL)
 
 
 def in_time(
@@ -199,8 +203,7 @@ def in_time(
         try:
             said = begun.communicate(timeout=seconds)
         except BaseException as error:
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # it has just ended
-                os.killpg(begun.pid, signal.SIGKILL)
+            _end_session(begun.pid)
             if isinstance(error, subprocess.TimeoutExpired):
                 return None
             raise

@@ -2687,8 +2687,8 @@ MUTATIONS = (
     ),
     Mutation(
         "../benchmarks/running.py",
-        "                os.killpg(begun.pid, signal.SIGKILL)\n",
-        "                begun.kill()\n",
+        "            _end_session(begun.pid)\n",
+        "            begun.kill()\n",
         "test_benchmark_table.py::test_what_takes_too_long_is_ended_with_what_it_has_started",
     ),
     Mutation(

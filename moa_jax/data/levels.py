@@ -88,7 +88,11 @@ def looks_like_control(level: str) -> bool:
     >>> [looks_like_control(level) for level in ("ctl_vehicle", "DMSO", "neg control", "trt_cp")]
     [True, True, True, False]
     """
-    return re.sub(r"[\W_]+", "", level.casefold()) in _CONTROLS
+    return _plain(level) in _CONTROLS
+
+
+def _plain(level: str) -> str:
+    return re.sub(r"[\W_]+", "", level.casefold())
 
 
 def _types(found: Sequence[str], data: DataConfig) -> dict[str, object]:
@@ -102,7 +106,7 @@ def _types(found: Sequence[str], data: DataConfig) -> dict[str, object]:
             control = like[0]
             left.remove(control)
         elif found:
-            if like[1:] and len({re.sub(r"[\W_]+", "", level.casefold()) for level in like}) == 1:
+            if like[1:] and len({*map(_plain, like)}) == 1:
                 raise UserError(
                     "column cp_type: expected one name of the control, found "
                     f"{' and '.join(like)}, which differ by case or spaces alone; write them alike"

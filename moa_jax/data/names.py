@@ -133,12 +133,17 @@ def id_of(text: str) -> str:
     return found[1] if found and abs(int(found[1])) < 2**53 else text
 
 
+def plain(name: str) -> str:
+    """Returns what names have in common that differ by case, spaces or width alone.
+
+    >>> plain("Acid A") == plain("acid\u00a0\uff21")
+    True
+    """
+    return re.sub(r"\s+", "", unicodedata.normalize("NFKC", name)).casefold()
+
+
 def tell_alike(file: object, names: Iterable[str], others: Iterable[str] = ()) -> None:
     """Logs the first name that is an earlier one, or one of others, but for case and spaces."""
-
-    def plain(name: str) -> str:
-        return re.sub(r"\s+", "", unicodedata.normalize("NFKC", name)).casefold()
-
     first = {plain(name): name for name in others}
     for name in names:
         if (other := first.setdefault(plain(name), name)) != name:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from moa_jax.data.names import plain
 from moa_jax.prepare.labels import Labels
 from moa_jax.prepare.roles import few
 from moa_jax.prepare.survey import Survey
@@ -188,7 +189,7 @@ def _warnings(
         known = {*_of(wells.compound, treated)}
         alike: dict[str, list[str]] = {}
         for name in sorted({*_of(wells.compound, ~wells.is_control)}):
-            alike.setdefault("".join(name.casefold().split()), []).append(name)
+            alike.setdefault(plain(name), []).append(name)
         if several := [" and ".join(names) for names in alike.values() if len(names) > 1]:
             told.append(
                 "Compounds whose names differ by case or spaces alone, which count as several: "
