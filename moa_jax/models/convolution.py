@@ -183,7 +183,7 @@ def _per_channel_forward(x, kernel, stride, pads):
 
 
 def _per_channel_backward(stride, pads, inputs, cotangent):
-    """The gradient of an image is one more such sum, that of the kernel a sum for each place."""
+    """The gradient of an image is one more such sum."""
     x, kernel = inputs
     size = kernel.shape[0]
     around = _opposite(size, x.shape[1:3], cotangent.shape[1:3], stride, pads)
@@ -193,9 +193,7 @@ def _per_channel_backward(stride, pads, inputs, cotangent):
     def pull(pair):
         image, cotangent = pair
         gradient = _shifted_sum(cotangent, kernel[::-1, ::-1], 1, opposite)
-        high = cotangent.astype(parameter_dtype(cotangent))
-        products = [shifted * high for shifted in _shifts(image, size, stride, pads)]
-        return gradient, jnp.stack([product.sum((0, 1)) for product in products])
+        return gradient, _kernel_gradient(image, cotangent, size, stride, pads)
 
     gradient, of_images = jax.lax.map(pull, (x, cotangent))
     return gradient, of_images.sum(0).reshape(kernel.shape).astype(kernel.dtype)
@@ -206,24 +204,51 @@ _per_channel.defvjp(_per_channel_forward, _per_channel_backward)
 
 def _shifted_sum(image: jax.Array, kernel: jax.Array, stride: int, pads: Sequence) -> jax.Array:
     weights = kernel.reshape(-1, kernel.shape[-1]).astype(parameter_dtype(kernel))
-    shifts = _shifts(image, kernel.shape[0], stride, pads)
-    return functools.reduce(jnp.add, map(jnp.multiply, shifts, weights)).astype(image.dtype)
-
-
-def _shifts(image: jax.Array, size: int, stride: int, pads: Sequence) -> list[jax.Array]:
-    """The image [height, width, channels] as each place of the kernel sees it, in high precision.
-
-    Pads are zeros before and behind, and between rows or columns if a third number is given.
-    """
-    pads = [(*pad, 0)[:3] for pad in (*pads, (0, 0))]
-    image = jax.lax.pad(image, jnp.zeros((), image.dtype), pads)
-    image = image.astype(parameter_dtype(image))
-    height, width = ((length - size) // stride * stride + 1 for length in image.shape[:2])
-    return [
-        image[row : row + height : stride, column : column + width : stride]
+    size, padded = kernel.shape[0], _padded(image, pads)
+    height, width = ((length - size) // stride * stride + 1 for length in padded.shape[:2])
+    shifts = [
+        padded[row : row + height : stride, column : column + width : stride]
         for row in range(size)
         for column in range(size)
     ]
+    return functools.reduce(jnp.add, map(jnp.multiply, shifts, weights)).astype(image.dtype)
+
+
+def _kernel_gradient(
+    image: jax.Array, cotangent: jax.Array, size: int, stride: int, pads: Pads
+) -> jax.Array:
+    """The gradient of one kernel per channel by one image, [places of the kernel, channels].
+
+    A row of the cotangent at a time, for all places: it and what it meets stay in the cache.
+    """
+    height, width, channels = cotangent.shape
+    rows, (left, right) = pads
+    right += -(image.shape[1] + left + right) % stride
+    padded = _padded(image, (rows, (left, right)))
+    # Columns that one place meets lie side by side.
+    dealt = padded.reshape(len(padded), -1, stride, channels)
+    own = cotangent.astype(parameter_dtype(cotangent))
+
+    def add(row, sums):
+        met = [
+            dealt[row * stride + i][j // stride : j // stride + width, j % stride]
+            for i in range(size)
+            for j in range(size)
+        ]
+        return [one + there * own[row] for one, there in zip(sums, met, strict=True)]
+
+    start = [jnp.zeros_like(own[0])] * size**2
+    return jnp.stack(jax.lax.fori_loop(0, height, add, start)).sum(1)
+
+
+def _padded(image: jax.Array, pads: Sequence) -> jax.Array:
+    """An image [height, width, channels] with zeros around it, in high precision.
+
+    Pads are zeros before and behind, and between rows or columns if a third number is given.
+    """
+    zeros = [(*pad, 0)[:3] for pad in (*pads, (0, 0))]
+    padded = jax.lax.pad(image, jnp.zeros((), image.dtype), zeros)
+    return padded.astype(parameter_dtype(image))
 
 
 class Convolution(nn.Module):
