@@ -12,13 +12,16 @@ logistic regression on principal components (its C), LightGBM (the number of tre
 MLPClassifier (its alpha and epochs); `mean` is that of all three. Where every row has exactly one
 label they predict classes, that is probabilities that add up to one, else each label by itself.
 All figures are mean log losses over labels and hidden rows. Runs are kept in `--folder` and
-continued from there.
+continued from there; so are the baselines' losses, as long as data, libraries and this file are the
+same.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import hashlib
+import importlib.metadata
 import importlib.util
 import subprocess
 import sys
@@ -60,7 +63,7 @@ def main() -> None:
             folder = arguments.folder / f"{name}-{seed}"
             train, hidden = cut(table, seed)
             write(folder / "data", table, train, hidden)
-            losses = baselines(table, train, hidden)
+            losses = kept_baselines(folder / "baselines.json", table, train, hidden)
             options = [f"--config.seed={seed}", *overrides]
             losses |= models(arguments.config, folder, table.labels[hidden], options)
             found.setdefault(name, []).append(losses)
@@ -141,6 +144,26 @@ def models(
 
 # The baselines. Each maker returns the predictions of new rows for every setting it could take.
 Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], list[np.ndarray]]
+
+
+def kept_baselines(
+    path: Path, table: Table, train: np.ndarray, hidden: np.ndarray
+) -> dict[str, float]:
+    """Returns the losses of the baselines, those that a file has of the same data and libraries."""
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for array in (table.columns, table.labels, train, hidden):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    if table.compounds is not None:
+        digest.update(repr(table.compounds.tolist()).encode())
+    for library in ("scikit-learn", "lightgbm"):
+        installed = importlib.util.find_spec(library.replace("scikit-learn", "sklearn"))
+        digest.update(importlib.metadata.version(library).encode() if installed else b"-")
+    of = digest.hexdigest()
+    if path.exists() and (kept := files.read_json_object(path)).get("of") == of:
+        return kept["losses"]
+    losses = baselines(table, train, hidden)
+    files.write_json(path, {"of": of, "losses": losses})
+    return losses
 
 
 def baselines(table: Table, train: np.ndarray, hidden: np.ndarray) -> dict[str, float]:

@@ -133,6 +133,21 @@ def test_own_data_chooses_baselines_by_inner_folds(own_data, monkeypatch):
         assert found["logistic"] < min(found["mean"], found["prior"])
 
 
+def test_own_data_keeps_the_losses_of_baselines(own_data, monkeypatch, tmp_path):
+    """They are taken from the file while the data are the same, and found anew when not."""
+    generator, asked = np.random.default_rng(0), []
+    table = own_data.Table(generator.normal(size=(9, 2)), np.eye(9, 2, dtype=int))
+    scores = {"prior": 0.5, "lightgbm": np.nan}
+    monkeypatch.setattr(own_data, "baselines", lambda *of: asked.append(of) or scores)
+    rows = own_data.cut(table, 0)
+    for other in (table, table, table._replace(labels=1 - table.labels)):
+        found = own_data.kept_baselines(tmp_path / "baselines.json", other, *rows)
+        np.testing.assert_equal(found, scores)
+    named = table._replace(compounds=np.arange(9).astype(str))
+    own_data.kept_baselines(tmp_path / "baselines.json", named, *rows)
+    assert [id(of[0]) for of in asked] == [id(table), id(other), id(named)]
+
+
 def test_own_data_shows_the_spread_over_seeds(own_data):
     found = {"a": [{"prior": 0.5, "seconds": 9.6}, {"prior": 0.7, "seconds": 10.4}]}
     head, _, row = own_data.lines(found)
