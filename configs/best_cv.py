@@ -4,18 +4,19 @@
         --config.data.folder=FOLDER
 
 3-stage NN with ten folds, 2-heads ResNet V2, EfficientNet-B3, and ResNeSt V1 and V2. Weights are
-searched by SLSQP as the original's were; `--config.blend.method=fixed` takes those that it found:
-0.015107 on its own predictions. The image networks start from published weights, which are
-fetched once; `--config.models.NAME.pretrained` names a file of them, or `none`: see the
-configurations of these. Variants: `:sample` and `:smoke`, every model at the size of its own
-variant, image networks from random weights.
+searched by SLSQP as the original's were; `--config.blend.method=fixed` takes those that the
+original found, of a loss of 0.015107 on its own predictions. The image networks start from
+published weights, which are fetched once and read by the extra `torch`;
+`--config.models.NAME.pretrained` names a file of them, or `none`: see the configurations of these.
+Variants: `:sample` and `:smoke`, every model at the size of its own variant, image networks from
+random weights.
 
-At the competition's size, with `--config.models.NAME.dtype=bfloat16` for the three image networks,
-`--mode=plan` expects 1.5 hours on eight A100 GPUs and 6.7 on one, if members stop where the
-original's did, and 6 and 30 if none stops early. Nearly all of it is the image networks', which
-take 5 to 9 GiB per device and, with `--config.models.NAME.remat=true`, less. On two CPU cores they
-would take months: there `:sample` takes about twelve minutes on the embedded data and `:smoke`
-nine. Sizes of `:sample` grow with the rows, up to the original's. BUILD.md derives the figures.
+At the competition's size `--mode=plan` expects one hour on eight A100 GPUs and six on one, if
+members stop where the original's did, and 4 and 27 if none stops early. Nearly all of it is the
+image networks', which take 5 to 8 GiB per device and, with `--config.models.NAME.remat=true`, less;
+they compute in bfloat16 there. On two CPU cores they would take months: there `:sample` takes about
+twelve minutes on the embedded data and `:smoke` nine. Sizes of `:sample` grow with the rows, up to
+the original's. BUILD.md derives the figures.
 """
 
 from __future__ import annotations

@@ -8,16 +8,16 @@
 chosen by hand and are of sum 1.0; `--config.blend.method=slsqp` searches them instead. Simple NN
 with the old cross-validation has its own weight: the released blending script reads the file of
 the new one in its place, which the submission did not. The image networks start from published
-weights, which are fetched once; `--config.models.NAME.pretrained` names a file of them, or `none`:
-see the configurations of these. Variants: `:sample` and `:smoke`, every model at the size of its
-own variant, image networks from random weights.
+weights, which are fetched once and read by the extra `torch`; `--config.models.NAME.pretrained`
+names a file of them, or `none`: see the configurations of these. Variants: `:sample` and `:smoke`,
+every model at the size of its own variant, image networks from random weights.
 
-At the competition's size time and memory are those of the two image networks, for which, with
-`--config.models.NAME.dtype=bfloat16`, `--mode=plan` expects 1.1 hours on eight A100 GPUs and 4.7 on
-one, if members stop where the original's did, and 4.5 and 22 if none stops early. They take 5 to 9
-GiB per device and, with `--config.models.NAME.remat=true`, less. On two CPU cores they would take
-months: there `:sample` takes about ten minutes on the embedded data; its sizes grow with the rows,
-up to the original's. BUILD.md derives the figures.
+At the competition's size nearly all time and memory are those of the two image networks, for which
+`--mode=plan` expects 0.7 hours on eight A100 GPUs and 4.3 on one, if members stop where the
+original's did, and 2.7 and 19 if none stops early. They take 5 to 8 GiB per device and, with
+`--config.models.NAME.remat=true`, less; they compute in bfloat16 there. On two CPU cores they would
+take months: there `:sample` takes about ten minutes on the embedded data; its sizes grow with the
+rows, up to the original's. BUILD.md derives the figures.
 """
 
 from __future__ import annotations

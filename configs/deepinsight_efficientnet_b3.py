@@ -4,7 +4,7 @@
         --workdir=runs/efficientnet_b3 --config.data.folder=FOLDER
 
 Weights start from the published noisy-student ones as the original's do: from a file of 50 MB that
-is fetched once, which takes a network and, to be read, the extra `torch`. README.md says how to
+is fetched once, which takes a network and, to be read, the extra `torch`. BUILD.md says how to
 bring it to a machine without a network. `--config.models.efficientnet_b3.pretrained=hub` needs the
 extra `hub` in place of `torch`, `none` neither: weights then start at random, as they do in the
 variants `:sample`, whose sizes suit the rows at hand (`moa_jax/recipes/sizes.py`), and `:smoke`.

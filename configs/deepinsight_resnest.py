@@ -5,11 +5,12 @@
 
 Weights start from those that the authors of ResNeSt trained on ImageNet, as the original's do: from
 the file resnest50_fast_2s2x40d-9d126481.pth, which is fetched once; that takes a network and, to
-read it, the extra `torch`. README.md says how to bring it to a machine without a network. With
-`--config.models.resnest_v1.pretrained=none` weights start at random. Variants: `:v2` with dropout
-before the head; from random weights `:sample`, for sizes that suit the rows at hand
-(`moa_jax/recipes/sizes.py`), and `:smoke`, both of which end in minutes on the embedded data, which
-are too few for an image network. `:v2,smoke` combines variants.
+read it, the extra `torch`. BUILD.md says how to bring it to a machine without a network. With
+`--config.models.NAME.pretrained=none` weights start at random, NAME being `resnest_v1` or, of
+`:v2`, `resnest_v2`. Variants: `:v2` with dropout before the head; from random weights `:sample`,
+for sizes that suit the rows at hand (`moa_jax/recipes/sizes.py`), and `:smoke`, both of which end
+in minutes on the embedded data, which are too few for an image network. `:v2,smoke` combines
+variants.
 """
 
 from __future__ import annotations

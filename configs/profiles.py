@@ -35,7 +35,7 @@ SMOKE = {
 }
 
 EXPLAIN = ExplainConfig("best")
-# The score of the other question, of what takes seconds.
+# The score of the other question, of what takes least time.
 ANSWERS = AnswersConfig(both_scores="logistic")
 
 

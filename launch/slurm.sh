@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains on the GPUs of two nodes, by Slurm: one process per GPU. Install once, where there is a
 # network, then submit, with other numbers before the script's name where they are needed:
-#   bash launch/environment.sh cuda13
+#   bash launch/environment.sh cuda13         (cuda13,torch for image networks' published weights)
 #   sbatch [--nodes=4 ...] launch/slurm.sh --config=best_cv --workdir=/shared/runs/best_cv
 #SBATCH --job-name=moa-jax
 #SBATCH --nodes=2

@@ -1,4 +1,8 @@
-"""moa_jax: mechanisms of action from gene expression and cell viability, in JAX and Flax."""
+"""moa_jax: mechanisms of action from gene expression and cell viability, in JAX and Flax.
+
+`MechanismClassifier` has the ensembles of the command line in scikit-learn's manner; the TabNet
+estimators and `DeepInsight` are for any table. `__all__` lists what is public.
+"""
 
 import importlib
 

@@ -20,7 +20,7 @@ class AnswersConfig:
         the parquet file has all.
       both_scores: which models are also trained on the folds of the other question, for the score
         of new wells of known compounds beside that of new compounds, or the other way round:
-        `none`; the `logistic` regressions, which take seconds; `all`, and their blend. It takes
+        `none`; the `logistic` regressions, which take least time; `all`, and their blend. It takes
         compounds of several wells. Models of Python's classifier are trained on their folds alone.
     """
 
@@ -38,7 +38,7 @@ class ExplainConfig:
       model: which model's networks are explained, after a blend and by new rows after inference:
         `none`, or the `best` of those with networks by its out-of-fold log loss.
       mechanisms: which ones; empty for all.
-      per_compound: average over the rows of each compound, too.
+      per_compound: average over the rows of each compound, too; of training rows alone.
       most_rows: of a mechanism, the rows in which it is most likely, so many at most.
       steps: points of the integral over each row. Attributions sum to the log odds that they
         explain but for an error, which the log and the file tell; more points make it smaller.

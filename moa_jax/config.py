@@ -54,7 +54,7 @@ class DataConfig:
     Attributes:
       source: `folder` reads files of the competition's layout, `simulated` makes data.
       folder: the folder; empty for the embedded sample. The `columns.json` of one that was prepared
-        from a table sets prefixes and levels that are not set otherwise.
+        from a table sets prefixes, levels, `missing_targets` and `predict`, unless they are set.
       missing_targets: what an empty cell of the targets is: an `error`, or, with `mask`, a label
         that was not measured, which losses, scores and weights leave out.
       groups: what the folds of all models keep whole: `compound`, the compounds of `train_drug`;
@@ -63,13 +63,14 @@ class DataConfig:
       predict: what is to be predicted, by which models with `split=auto` cut their folds: new
         `compounds`, which folds keep whole; new `wells` of known ones, which they part; `auto`,
         compounds where they are known. A prepared folder says which.
-      test_features: file of new rows for inference.
+      test_features: file of new rows for inference, in the layout or, where the folder was prepared
+        from a table, as such a table.
       gene_prefixes, cell_prefixes: beginnings of the names of expression's and of viability's
         columns; `*` stands for any text, and of several that fit the longest decides.
       ignore: beginnings of the names of columns that are left out.
       cp_times, cp_doses: values that the columns `cp_time` (hours) and `cp_dose` may take; a
-        column that is left out counts as the first of them. None, as in `profiles`, takes those
-        of the files, which the work folder keeps.
+        column that is left out counts as the first of them. Where there are none, as in `profiles`,
+        they are those of the files, which the work folder keeps.
       treated_type, control_type: values of the column `cp_type` that tell both kinds apart; empty
         ones are told by the files.
       other_types: values of `cp_type` that are treated rows', too.

@@ -28,11 +28,11 @@ SRUN = """#!/bin/sh
 echo "${SRUN_CPUS_PER_TASK:-}" > {log}/srun
 for task in 0 1; do SLURM_PROCID=$task "$@"; done
 """
-# A host of the slice, whose shell reads the command.
+# A host of the slice, whose shell reads the command and knows no variable of ours.
 GCLOUD = """#!/bin/bash
 for word in "$@"; do
   echo "$word" >> {log}/gcloud
-  case "$word" in --command=*) (cd {home} && sh -c "${word#--command=}");; esac
+  case "$word" in --command=*) (cd {home} && env -u EXTRAS sh -c "${word#--command=}");; esac
 done
 """
 # Whatever a shell might take for its own goes through.
@@ -127,6 +127,8 @@ def test_a_tpu_slice(start):
     assert "--worker=all" in called["gcloud"]
     assert called["python"] == ["tpu", "", *CALL, "--distributed", *FLAGS]
     assert called["pip"][-1].endswith("-e .[tpu]")
+    called = start("launch/tpu_slice.sh", "my-slice", "us-west4-a", *FLAGS, EXTRAS="torch,hub")
+    assert called["pip"][-1].endswith("-e .[tpu,torch,hub]")
     without_zone = ("my-slice", "--config=best_cv", "--workdir=a")
     for wrong in ((), ("my-slice", "us-west4-a"), without_zone, (*without_zone[1:], "--x")):
         assert "usage:" in start("launch/tpu_slice.sh", *wrong, status=1)["errors"]

@@ -31,7 +31,7 @@ def test_examples_name_what_exists():
             continue
         for word in shlex.split(line.partition("moa-jax")[2]):
             name, _, value = word.removeprefix("--").partition("=")
-            assert name.startswith("config.") or name in known or name == "helpfull", word
+            assert name.startswith("config.") or name in known, word
             if name == "mode":
                 assert value in flags.MODES
             if name == "config":

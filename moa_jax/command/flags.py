@@ -26,11 +26,11 @@ MODES = {
     "moa-jax --config=quickstart --workdir=runs/quickstart",
     "train": "fit every model; what an earlier run finished is left as it is\n"
     "moa-jax --config=simple_nn:smoke --mode=train --workdir=runs/mine",
-    "infer": "predict config.data.test_features with a finished work folder\n"
+    "infer": "predict config.data.test_features with a finished work folder alone\n"
     "moa-jax --mode=infer --workdir=runs/mine --config.data.test_features=new.csv",
-    "blend": "weigh the models, write submission and report\n"
+    "blend": "weigh the models, write submission, answer and report\n"
     "moa-jax --config=simple_nn:smoke --mode=blend --workdir=runs/mine",
-    "plan": "print members, memory, FLOPs and time on config.plan.topology without training\n"
+    "plan": "print members, memory, FLOPs and time on config.plan.topology, and train nothing\n"
     "moa-jax --config=best_cv --mode=plan --config.plan.topology=v5e:2x4",
 }
 CONFIG = config_flags.DEFINE_config_file(

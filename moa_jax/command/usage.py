@@ -25,7 +25,6 @@ def text() -> str:
     described |= {
         "--config.FIELD=VALUE": "Another value of a field.\n"
         "moa-jax --config=simple_nn:old --config.parallel.strategy=vmap",
-        "--helpfull": "Show the libraries' flags too.\nmoa-jax --helpfull",
     }
     summaries = {name: summary(path) for name, path in configurations.packaged().items()}
     return "\n".join(
@@ -33,7 +32,8 @@ def text() -> str:
             f"moa-jax {moa_jax.__version__}: the lish-moa winning ensemble in JAX and Flax",
             "",
             "  moa-jax --config=NAME [--mode=MODE] [--workdir=FOLDER] [--config.FIELD=VALUE ...]",
-            "  moa-jax prepare TABLE --out=FOLDER    a screening table as a data folder",
+            "  moa-jax prepare TABLE --out=FOLDER           a screening table as a data folder",
+            "  python -m moa_jax.pretrained --arch=NETWORK  published weights, converted",
             "",
             "Modes (--mode, all by default)",
             *_rows(flags.MODES),

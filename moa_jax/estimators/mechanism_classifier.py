@@ -70,7 +70,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
     Attributes:
       classes_: [L] the classes in ascending order; of labels [L, 2], 0 and 1 of each.
       mechanisms_: [L] names of the labels or classes.
-      n_features_in_: number of columns of X, those of the treatment included.
+      n_features_in_: number of columns of X, with those of the treatment, without ids and groups.
       feature_names_in_: [n_features_in_] their names, if X had names that are all strings.
       oof_: [N, L] out-of-fold probabilities of the training rows in their order; 0 for controls.
       scores_: see there.
@@ -153,14 +153,27 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict_proba(self, X) -> np.ndarray:
-        """Returns the probabilities of the labels, or of the classes, [N, L] float64."""
+        """Returns the probabilities of the labels, or of the classes, [N, L] float64.
+
+        They are as they are blended, not calibrated, in the order of `mechanisms_`.
+
+        Args:
+          X: [N, columns] as for `fit`, the treatment at levels that the training rows had; groups
+            are not needed.
+
+        Raises:
+          ValueError: X is not what is expected.
+        """
         check_is_fitted(self)
         rows = dataclasses.replace(self._rows(X, self._column(X)), drug_id=None)
         probabilities = self._run.predict(rows).values
         return probabilities if self._is_multi_label else _of_sum_one(probabilities)
 
     def predict(self, X) -> np.ndarray:
-        """Returns the likeliest class of each row [N], or 0 and 1 for each label [N, L]."""
+        """Returns the likeliest class of each row [N], or 0 and 1 for each label [N, L].
+
+        A label is 1 where its probability is above 0.5; X and errors are those of `predict_proba`.
+        """
         probabilities = self.predict_proba(X)
         if self._is_multi_label:
             return (probabilities > 0.5).astype(np.int64)

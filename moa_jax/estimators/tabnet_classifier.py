@@ -157,12 +157,19 @@ class TabNetClassifier(ClassifierMixin, TabNetSupervised):
         return self._fit(X, tabnet_targets.column(y), eval_set, sample_weight, from_unsupervised)
 
     def predict_proba(self, X) -> np.ndarray:
-        """Returns the probabilities of the classes [N, K], or of the labels [N, L], float64."""
+        """Returns the probabilities of the classes [N, K], or of the labels [N, L], float64.
+
+        Raises:
+          ValueError: X has other columns than in `fit`, or a cell is not what is expected.
+        """
         logits = self._outputs(X)
         return expit(logits) if self.multi_label_ else softmax(logits, axis=1)
 
     def predict(self, X) -> np.ndarray:
-        """Returns the likeliest class of each row [N], or 0 and 1 for each label [N, L]."""
+        """Returns the likeliest class of each row [N], or 0 and 1 for each label [N, L].
+
+        A label is 1 where its probability is above 0.5; raises what `predict_proba` raises.
+        """
         probabilities = self.predict_proba(X)
         if self.multi_label_:
             return (probabilities > 0.5).astype(np.int64)

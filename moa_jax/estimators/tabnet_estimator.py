@@ -97,6 +97,9 @@ class TabNetEstimator(BaseEstimator):
         Returns:
           The explanation [N, columns], not negative, and the masks [n_steps, N, columns], whose
           rows sum to 1. The columns of an embedding count for the column that it stands for.
+
+        Raises:
+          ValueError: X has other columns than in `fit`, or a cell is not what is expected.
         """
         check_is_fitted(self)
         return self._explained(self._checked(X))

@@ -116,7 +116,11 @@ class TabNetRegressor(RegressorMixin, TabNetSupervised):
         return self._fit(X, y, eval_set, sample_weight, from_unsupervised, y_numeric=True)
 
     def predict(self, X) -> np.ndarray:
-        """Returns the targets of each row, [N] or [N, M] as they were fitted, float64."""
+        """Returns the targets of each row, [N] or [N, M] as they were fitted, float64.
+
+        Raises:
+          ValueError: X has other columns than in `fit`, or a cell is not what is expected.
+        """
         found = self._outputs(X) * self.target_scale_ + self.target_mean_
         return found[:, 0] if self.single_target_ else found
 

@@ -67,13 +67,14 @@ def parser() -> argparse.ArgumentParser:
         found.add_argument(f"--{role}", metavar="COLUMN", help=f"column of {what}")
     for name, metavar, what in (
         ("label_separator", "TEXT", "what stands between labels (|)"),
-        ("control_value", "VALUE", "value of --control_column that controls have"),
-        ("split_test", "VALUE", "value of --split_column that rows to predict have (test)"),
+        ("control_value", "VALUE,...", "values of --control_column that controls have (DMSO and "
+         "its like)"),
+        ("split_test", "VALUE,...", "values of --split_column that rows to predict have (test)"),
         ("metadata", "FILE,...", "files of more columns about wells or compounds, joined by the "
-         "first column in common"),
+         "first column in common and others that tell rows apart which are alike there"),
         ("genes", "FILE", "file of more columns about the features of a matrix"),
-        ("predict", "WHAT", "what is to be predicted: new compounds, or new wells of known ones "
-         "(what most rows to predict are)"),
+        ("predict", "WHAT", "what is to be predicted: compounds (new ones) or wells (new ones of "
+         "known compounds); else what most rows to predict are"),
         ("layer", "NAME", "layer of an AnnData file, key of its obsm, or raw, in the place of X"),
     ):  # fmt: skip
         found.add_argument(f"--{name}", metavar=metavar, help=what)
