@@ -157,10 +157,38 @@ def test_what_the_score_does_not_say_is_said_with_the_way_to_it(
     stored = files.read_json(path)
     stored["scores"][0]["whole"] = whole
     files.write_json(path, stored)
-    html.write(tmp_path / "report.html", records.collect(tmp_path))
-    text = " ".join(Page((tmp_path / "report.html").read_text(encoding="utf-8")).text.split())
+    text = said(tmp_path)
     assert known in text
     assert other in text.partition("with a work folder of its own")[0]
+
+
+def said(folder):
+    """The text of a folder's page."""
+    html.write(folder / "report.html", records.collect(folder))
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    return " ".join(page.text.split())
+
+
+def test_where_compounds_are_not_known_nothing_is_said_of_them(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "blend" / "answers.json"
+    stored = files.read_json(path)
+    stored |= {"compounds": None, "rules": {"wells": stored["rules"]["wells"]}}
+    stored["scores"][0]["whole"] = "rows"
+    files.write_json(path, stored)
+    found = said(tmp_path)
+    assert "Log loss, new wells 0." in found and "wells of known compounds" not in found
+    for words in ("95 % intervals over wells", "choice of wells explains", "other wells taught"):
+        assert words in found
+
+
+def test_without_out_of_fold_predictions_no_probability_is_called_calibrated(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    assert "Probabilities are calibrated on out-of-fold predictions." in said(tmp_path)
+    for name in ("answers.json", "mechanisms.csv"):
+        (tmp_path / "blend" / name).unlink()
+    found = said(tmp_path)
+    assert "Probabilities are as the models give them" in found and "are calibrated" not in found
 
 
 def test_nothing_to_predict_and_nothing_called(folder, tmp_path):
@@ -171,14 +199,9 @@ def test_nothing_to_predict_and_nothing_called(folder, tmp_path):
     for rule in stored["rules"].values():
         rule |= {"calls": 0.0, "false_calls": 0.0, "share": 1.0}
     files.write_json(path, stored)
-
-    def text():
-        html.write(tmp_path / "report.html", records.collect(tmp_path))
-        return " ".join(Page((tmp_path / "report.html").read_text(encoding="utf-8")).text.split())
-
-    assert "call anything, which takes at least 10 calls without a false one." in text()
+    assert "call anything, which takes at least 10 calls without a false one." in said(tmp_path)
     lines.write_text(lines.read_text(encoding="utf-8").partition("\n")[0] + "\n")
-    found = text()
+    found = said(tmp_path)
     assert "There is no treated well to predict." in found
     assert "Which of 5 mechanisms do new wells have" in found
     assert "Likeliest" not in found
