@@ -77,6 +77,13 @@ def text(folder):
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
+def said(folder):
+    """The text of a folder's page."""
+    html.write(folder / "report.html", records.collect(folder))
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    return " ".join(page.text.split())
+
+
 def test_sections_come_in_the_order_of_a_reader(text):
     found = re.findall(r'<h2[^>]* id="(\w+)"', text)
     assert found[:7] == [
@@ -103,6 +110,15 @@ def test_hits_are_those_of_the_file_confident_ones_first(folder, text):
     assert (
         f"{len(confident)} of {len(names)} compounds have a confident mechanism" in Page(text).text
     )
+
+
+def test_predictions_that_an_earlier_version_wrote_are_shown(folder, tmp_path):
+    """They say nothing of members."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "blend" / "predictions.csv"
+    pd.read_csv(path).drop(columns="member_spread").to_csv(path, index=False)
+    found = said(tmp_path)
+    assert "compounds have a confident mechanism" in found and "agree says that" not in found
 
 
 def test_a_long_list_is_cut_and_says_so(folder, monkeypatch):
@@ -160,13 +176,6 @@ def test_what_the_score_does_not_say_is_said_with_the_way_to_it(
     text = said(tmp_path)
     assert known in text
     assert other in text.partition("with a work folder of its own")[0]
-
-
-def said(folder):
-    """The text of a folder's page."""
-    html.write(folder / "report.html", records.collect(folder))
-    page = Page((folder / "report.html").read_text(encoding="utf-8"))
-    return " ".join(page.text.split())
 
 
 def test_where_compounds_are_not_known_nothing_is_said_of_them(folder, tmp_path):
