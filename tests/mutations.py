@@ -108,6 +108,12 @@ MUTATIONS = (
         "test_mechanism_classifier.py::test_mistakes_in_data",
     ),
     Mutation(
+        "estimators/mechanism_inputs.py",
+        "targets.known[~is_control].any(0)",
+        "targets.known.any(0)",
+        "test_mechanism_classifier.py::test_a_label_that_is_known_of_controls_alone",
+    ),
+    Mutation(
         "report/ranking.py",
         "    if model.is_ensemble:\n        return None\n",
         "",
