@@ -114,6 +114,12 @@ MUTATIONS = (
         "test_mechanism_classifier.py::test_a_label_that_is_known_of_controls_alone",
     ),
     Mutation(
+        "training/progress.py",
+        "member.id.place if nested else ",
+        "",
+        "test_progress.py::test_members_of_a_nested_stage_are_told_by_what_they_leave_out",
+    ),
+    Mutation(
         "report/ranking.py",
         "    if model.is_ensemble:\n        return None\n",
         "",
