@@ -99,9 +99,10 @@ class Answers:
         """Returns of what mechanisms are to be predicted, in a few words."""
         if self.hits is None or not self.hits.count:
             return "new wells"
-        wells = f"{self.hits.wells:,} wells"
-        is_known = self.hits.kind == "compound"
-        return f"{self.hits.count:,} compounds ({wells})" if is_known else wells
+        wells = _counted(self.hits.wells, "well")
+        if self.hits.kind != "compound":
+            return wells
+        return f"{_counted(self.hits.count, 'compound')} ({wells})"
 
     def units(self) -> str:
         """Returns what intervals are over and calibration keeps apart, in a word."""
@@ -181,6 +182,10 @@ def collect(workdir: Path) -> Answers:
         hits=hits.read(folder / "predictions.csv"),
         drivers=drivers.read(folder / "attributions.parquet"),
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' if number != 1 else ''}"
 
 
 def _others(stored: Mapping[str, Any] | None) -> dict[str, OtherScore]:

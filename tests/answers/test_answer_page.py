@@ -14,6 +14,7 @@ from answers import answered_run
 from page import Page
 
 from moa_jax.report import hits, html, records
+from moa_jax.report.answers_record import Answers
 from moa_jax.store import files
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -214,6 +215,10 @@ def test_nothing_to_predict_and_nothing_called(folder, tmp_path):
     assert "There is no treated well to predict." in found
     assert "Which of 5 mechanisms do new wells have" in found
     assert "Likeliest" not in found
+    path = tmp_path / "config.json"
+    stored = files.read_json(path)
+    files.write_json(path, stored | {"data": stored["data"] | {"scored": 1}})
+    assert "Do new wells have the mechanism, judged by wells" in said(tmp_path)
 
 
 def test_the_page_needs_nothing_else(text):
@@ -310,3 +315,13 @@ def test_a_large_run_has_a_small_page(folder, tmp_path):
         assert len(found["confident"]) == found["every"] > 200
         assert found["last"] == [2000, "2000 of 2000 shown", True]
         assert max(opened(page, width) for width in (390, 1400)) < 3000
+
+
+@pytest.mark.parametrize(
+    ("kind", "counts", "asked"),
+    [("compound", (1, 2), "1 compound (2 wells)"), ("well", (1, 1), "1 well"),
+     ("compound", (2000, 1), "2,000 compounds (1 well)")],
+)  # fmt: skip
+def test_what_is_to_be_predicted_is_counted(kind, counts, asked):
+    count, wells = counts
+    assert Answers(hits=hits.Hits(kind, (), count, 0, wells)).asked() == asked
