@@ -108,6 +108,49 @@ MUTATIONS = (
         "test_mechanism_classifier.py::test_mistakes_in_data",
     ),
     Mutation(
+        "estimators/mechanism_inputs.py",
+        "targets.known[~is_control].any(0)",
+        "targets.known.any(0)",
+        "test_mechanism_classifier.py::test_a_label_that_is_known_of_controls_alone",
+    ),
+    Mutation(
+        "training/progress.py",
+        "member.id.place if nested else ",
+        "",
+        "test_progress.py::test_members_of_a_nested_stage_are_told_by_what_they_leave_out",
+    ),
+    Mutation(
+        "report/ranking.py",
+        "    if model.is_ensemble:\n        return None\n",
+        "",
+        "test_report.py::test_members_of_an_ensemble_are_no_seeds_of_a_model",
+    ),
+    Mutation(
+        "engine/finished_run.py",
+        'hits.read_csv(self.folder / "blend" / "mechanisms.csv", "mechanism")',
+        'hits.read_csv(self.folder / "blend" / "mechanisms.csv")',
+        "answers/test_answer_files.py::"
+        "test_scores_of_a_finished_run_have_the_names_of_its_mechanisms",
+    ),
+    Mutation(
+        "engine/explanation.py",
+        "    files.remove(path)\n",
+        "",
+        "test_handover.py::test_what_fails_to_be_explained_is_blended_all_the_same",
+    ),
+    Mutation(
+        "training/loop.py",
+        "group.batches(epoch + 1, 0)",
+        "pass",
+        "test_loop.py::test_the_next_epochs_table_is_made_while_the_devices_compute",
+    ),
+    Mutation(
+        "answers/confidence.py",
+        "(score >= common) & (count > 0)",
+        "score >= common",
+        "answers/test_confidence.py::test_a_cell_that_is_not_known_moves_no_threshold",
+    ),
+    Mutation(
         "report/answers_record.py",
         "self.hits is None or not self.hits.count",
         "self.hits is None",
@@ -1834,7 +1877,7 @@ MUTATIONS = (
     ),
     Mutation(
         "command/inference_record.py",
-        'if record is None or record.get("input") == source.record:',
+        'if record is None or record.get("input", {}).get("sha256") == source.sha256:',
         "if folder:",
         "trust/test_inference.py::test_a_digest_that_begins_alike_gets_more_digits",
     ),

@@ -18,7 +18,8 @@ from moa_jax.data import simulate
 from moa_jax.data.dataset import ORIGINAL_LEVELS, Targets
 from moa_jax.deepinsight import inputs
 from moa_jax.deepinsight.feature_map import FeatureMap
-from moa_jax.engine import prediction, run
+from moa_jax.engine import explanation, prediction, run
+from moa_jax.errors import UserError
 from moa_jax.estimators.tabnet_classifier import TabNetClassifier
 from moa_jax.models.mlp import MLP, TwoLayerMLP
 from moa_jax.recipes import RECIPES, deepinsight_cnn, profile, three_stage_nn, two_heads_resnet
@@ -323,19 +324,40 @@ def test_a_file_is_replaced_in_one_step(tmp_path):
     assert path.read_text() == "after"
 
 
-def test_the_submission_follows_the_sample(rows, tmp_path):
-    order = rows.test.ids[::-1]
-    dataset = dataclasses.replace(rows, submission_ids=order)
+def blend_theirs(dataset, folder):
+    """Blends predictions from elsewhere, and returns the work folder."""
     treated = dataset.ids[~dataset.is_control]
     names, written = dataset.targets.names, {}
     for part, ids in (("oof", treated), ("test", dataset.test.ids)):
-        written[part] = str(tmp_path / f"{part}.csv")
+        written[part] = str(folder / f"{part}.csv")
         values = np.random.default_rng(0).uniform(size=(len(ids), len(names)))
         Predictions(ids, names, values).write(written[part])
     blend = BlendConfig(method="fixed", files={"theirs": PredictionFiles(**written)})
-    config, workdir = RunConfig({}, blend=blend), Workdir(tmp_path / "run")
+    config, workdir = RunConfig({}, blend=blend), Workdir(folder / "run")
     run.blend(config, workdir, dataset, run.outside_sources(config, dataset))
-    lines = (workdir.path / "submission.csv").read_text().splitlines()
+    return workdir.path
+
+
+def test_what_fails_to_be_explained_is_blended_all_the_same(rows, tmp_path, monkeypatch):
+    """All files are of one blend, and none says what drove an earlier one."""
+
+    def fail(config, workdir):
+        raise UserError("no room")
+
+    blend = tmp_path / "run" / "blend"
+    files.write_text(blend / "attributions.parquet", "of an earlier blend")
+    monkeypatch.setattr(explanation, "explained", fail)
+    with pytest.raises(UserError, match="no room"):
+        blend_theirs(rows, tmp_path)
+    assert (tmp_path / "run" / "submission.csv").exists()
+    assert (blend / "predictions.csv").exists()
+    assert not (blend / "attributions.parquet").exists()
+
+
+def test_the_submission_follows_the_sample(rows, tmp_path):
+    order = rows.test.ids[::-1]
+    folder = blend_theirs(dataclasses.replace(rows, submission_ids=order), tmp_path)
+    lines = (folder / "submission.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines[1:]] == order.tolist()
 
 

@@ -186,6 +186,20 @@ def test_one_compilation_per_program(default):
     }
 
 
+def test_the_next_epochs_table_is_made_while_the_devices_compute(tmp_path, monkeypatch):
+    """Before they are waited for, and no table beyond the last epoch."""
+    events, batches, wait = [], loop.Group.batches, jax.block_until_ready
+
+    def made(self, epoch, call):
+        events.append(epoch)
+        return batches(self, epoch, call)
+
+    monkeypatch.setattr(loop.Group, "batches", made)
+    monkeypatch.setattr(jax, "block_until_ready", lambda x: events.append("wait") or wait(x))
+    fit(tmp_path, toy.stage(epochs=2), steps_per_call=64)
+    assert events == [0, 0, 1, "wait", 1, 1, "wait"]
+
+
 def test_groups_share_the_compilation_and_agree_with_all_at_once(tmp_path, default):
     run = fit(tmp_path, toy.stage(), members_at_once=3)
     assert [len(group) for group in run.groups] == [3, 3, 2]

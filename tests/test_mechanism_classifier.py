@@ -573,6 +573,17 @@ def test_mistakes_in_data():
         MechanismClassifier(random_state="a").fit(X, Y)
 
 
+@pytest.mark.parametrize("kinds", [["trt_cp", "ctl_vehicle"], ["trt_cp"]])
+def test_a_label_that_is_known_of_controls_alone(kinds):
+    """Which have no mechanism: nothing could be learned, and no score would be a number."""
+    kind = np.resize(kinds, 60)
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=[*"abc"])
+    Y = pd.DataFrame({"x": np.where(kind == "trt_cp", np.nan, 0.0), "y": np.arange(60) % 3 == 0})
+    model = MechanismClassifier(**TINY | {"overrides": {"data.missing_targets": "mask"}})
+    with pytest.raises(ValueError, match="Y: x: expected labels of treated rows, found none but"):
+        model.fit(X.assign(cp_type=kind), Y)
+
+
 @pytest.mark.slow
 def test_double_precision(wells):
     X, Y, drugs = wells

@@ -2,13 +2,17 @@
 
 import time
 
+import numpy as np
 import pytest
 import toy
 from test_loop import fit
 
+from moa_jax.errors import UserError
 from moa_jax.training import loop, progress, waiting
-from moa_jax.training.progress import StageProgress
+from moa_jax.training.members import Member
+from moa_jax.training.progress import StageProgress, epoch_records
 from moa_jax.training.reuse import LastUsed
+from moa_jax.training.trees import EpochReport
 
 
 @pytest.fixture
@@ -80,3 +84,17 @@ def test_what_is_quick_is_not_told(lines):
     with pytest.raises(ZeroDivisionError), waiting.told("model"):
         1 / 0  # noqa: B018
     assert lines == []
+
+
+def test_members_of_a_nested_stage_are_told_by_what_they_leave_out():
+    """Their number is that of no fold."""
+    rows = np.arange(2)
+    every = [Member(3, 7, rows, rows, rows, (1, 3)), Member(3, 7, rows, rows, rows, (3,))]
+    losses = np.array([0.25, 0.5])
+    nested, plain = epoch_records("stage", 0, 1, every, EpochReport(*[losses] * 3, losses > 0))
+    assert progress._tag(nested) == "stage/seed3_without1-3" and progress._is_record(nested)
+    assert progress._tag(plain) == "stage/seed3_fold7" and "blocks" not in plain
+    diverged = EpochReport(losses, losses * np.nan, losses, losses > 0)
+    for member, place in zip(every, ("without1-3", "fold 7"), strict=True):
+        with pytest.raises(UserError, match=f"loss nan of seed 3, {place} in epoch 2"):
+            epoch_records("stage", 0, 1, [member], diverged)

@@ -9,6 +9,7 @@ from page import Page
 
 from moa_jax.blend import stored_weights
 from moa_jax.errors import UserError
+from moa_jax.recipes import ensemble
 from moa_jax.report import html, records
 from moa_jax.report.records import BlendRecord, FoldScore, StageRecord
 from moa_jax.store import files
@@ -374,3 +375,12 @@ def test_spread_over_seeds_and_no_ranking_within_it(workdir, step, ranks):
     assert other[1] == "0.01557"
     assert other[0] == (f"{UGLY} best" if ranks else UGLY)
     assert ("Best single model" in page.text) == ranks == ("Lowest single loss" not in page.text)
+
+
+def test_members_of_an_ensemble_are_no_seeds_of_a_model(workdir):
+    """They differ by what they drew: that tells nothing of seeds, and keeps no model from rank."""
+    with_seeds(workdir, "plain", [0.0162, 0.0168, 0.0174])
+    assert scores_of(rendered(workdir))[1][1] == "0.01612 ± 0.00060"
+    files.write_json(workdir / "plain" / ensemble.FILE, {})
+    plain, other = scores_of(rendered(workdir))[1:3]
+    assert plain[1] == "0.01612" and other[0] == f"{UGLY} best"

@@ -56,6 +56,14 @@ def test_parts_of_the_nested_score_keep_units_whole(case, oof):
 
 
 @pytest.mark.parametrize("method", ["slsqp", "per_target"])
+def test_rows_of_one_unit_are_scored_by_equal_weights(case, oof, method):
+    """Without them there is nothing to search on."""
+    units = np.zeros(300, int)
+    (found,) = weigh(oof, case[1], units=units, method=method).record["nested"]["weights"]
+    assert list(found.values()) == pytest.approx([0.25] * 4)
+
+
+@pytest.mark.parametrize("method", ["slsqp", "per_target"])
 def test_honest_runs_report_the_nested_score_and_its_predictions(case, oof, method):
     usual, honest = (weigh(oof, case[1], honest=h, method=method) for h in (False, True))
     assert honest.record["score"] == honest.record["nested"]["loss"] > honest.record["loss"]

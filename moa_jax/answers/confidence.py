@@ -63,7 +63,7 @@ def thresholds(
         return found
     own = []
     for score, count, is_false in zip(pooled.T, counted.T, false.T, strict=True):
-        called = score >= common
+        called = (score >= common) & (count > 0)
         least, _ = _lowest(
             score[called], count[called], is_false[called],
             rate, PRIOR_CALLS * share, PRIOR_CALLS, common,

@@ -277,7 +277,8 @@ def _ranked(
         called = true + before + within
         share = np.divide(true, called, out=np.zeros_like(true), where=called > 0)
         precision = (positives * share).sum(0) / true[-1]
-    return np.where(total > 0, auc, np.nan), precision
+    ranks = total > 0
+    return np.where(ranks, auc, np.nan), np.where(ranks, precision, np.nan)
 
 
 def _ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:

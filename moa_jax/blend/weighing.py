@@ -138,7 +138,10 @@ def _nested(
     seed: int,
 ) -> tuple[dict[str, Any], Predictions]:
     count = int(units.max()) + 1
-    parts = folds.k_fold(count, min(config.nested_folds, count), seed)[units]
+    # Without the only unit there is nothing to search on, and weights are equal.
+    parts = np.zeros(len(units), int)
+    if count > 1:
+        parts = folds.k_fold(count, min(config.nested_folds, count), seed)[units]
     find = _search(config, seed)
     loss, weights, values = search.nested(find, _stacked(oof), labels, parts, known)
     # Of weights for each target the mean, which is all the report shows of them.

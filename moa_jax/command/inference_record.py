@@ -63,7 +63,7 @@ class InputFile:
 
     @property
     def record(self) -> dict[str, Any]:
-        return {"size": self.identity[2], "sha256": self.sha256}
+        return {"bytes": self.identity[2], "sha256": self.sha256}
 
     def check(self) -> None:
         """Raises a UserError if the file is no longer the one that it was."""
@@ -108,7 +108,7 @@ def made_by(
         "data": files.content_hash(stored["data"]),
         "weights": files.content_hash(weights),
         "answers": files.content_hash(answers),
-        "models": {name: _file(path) for name, path in manifests.items()},
+        "models": {name: files.described(path) for name, path in manifests.items()},
     }
 
 
@@ -129,7 +129,7 @@ def find(
     for digits in shorter:
         folder = parent / folder_name(source.path.name, source.sha256[:digits])
         record = _read(folder)
-        if record is None or record.get("input") == source.record:
+        if record is None or record.get("input", {}).get("sha256") == source.sha256:
             break
     else:
         folder = parent / folder_name(source.path.name, source.sha256[:longest])
@@ -153,7 +153,7 @@ def write(
       rows: how many rows it has.
       outputs: names of the files that were written.
     """
-    written = {name: _file(folder / name) for name in outputs}
+    written = {name: files.described(folder / name) for name in outputs}
     record = {**_made(source, made_by), "rows": rows, "outputs": written}
     files.write_sealed(folder / FILE, record)
 
@@ -198,7 +198,7 @@ def _is_whole(
     if any(record.get(name) != value for name, value in _made(source, made_by).items()):
         return False
     try:
-        return record.get("outputs") == {name: _file(folder / name) for name in outputs}
+        return record.get("outputs") == {name: files.described(folder / name) for name in outputs}
     except UserError:  # one is not there
         return False
 
@@ -212,11 +212,6 @@ def _read(folder: Path) -> dict[str, Any] | None:
     with contextlib.suppress(UserError):
         return files.read_sealed(folder / FILE, "")
     return None
-
-
-def _file(path: Path) -> dict[str, Any]:
-    files.check_regular(path)
-    return {"size": path.stat().st_size, "sha256": files.sha256(path)}
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

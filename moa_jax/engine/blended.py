@@ -141,7 +141,14 @@ def write(found: Blended, config: RunConfig, workdir: Workdir, dataset: Dataset)
     answers.remove(workdir.path)
     if found.learned is not None:
         found.learned.write(workdir.path)
+    _write_predicted(found, config, workdir, dataset)
+    # It computes, which may fail: all that belongs together is written.
     explanation.of_training_rows(config, workdir, dataset, found.oof)
+
+
+def _write_predicted(found: Blended, config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
+    """Writes what is said of the rows to predict, or removes what an earlier blend said."""
+    folder = workdir.path / "blend"
     if found.predicted is None or found.submission is None:
         files.remove(workdir.path / "submission.csv")
         logging.info("no test features: no submission")

@@ -78,7 +78,7 @@ def explained(config: RunConfig, workdir: Workdir) -> Context | None:
 def of_training_rows(
     config: RunConfig, workdir: Workdir, dataset: Dataset, oof: Mapping[str, Predictions]
 ) -> None:
-    """Writes the attributions of the training rows by the best model, or removes earlier ones.
+    """Writes the attributions of the training rows by the best model, and removes earlier ones.
 
     Args:
       config: the run's configuration.
@@ -87,9 +87,9 @@ def of_training_rows(
       oof: out-of-fold predictions of the treated rows, by model.
     """
     path = workdir.path / "blend" / FILE
+    files.remove(path)
     context = explained(config, workdir)
     if context is None:
-        files.remove(path)
         return
     rows = dataset.take(np.flatnonzero(~dataset.is_control))
     by = "compound" if config.explain.per_compound else "mechanism"

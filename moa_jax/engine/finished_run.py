@@ -24,7 +24,7 @@ from moa_jax.engine import explanation, loading, run
 from moa_jax.engine.prediction import LoadedEnsemble
 from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES
-from moa_jax.report import html, records
+from moa_jax.report import hits, html, records
 from moa_jax.store import files, lock
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
@@ -121,18 +121,16 @@ class FinishedRun:
     @property
     def scores(self) -> dict[str, Any]:
         """The blend's log loss, as its report has it, and the table of its mechanisms."""
-        import pandas as pd
-
         record = stored_weights.read(self.folder, [*self.config.models], self.oof.targets)
-        mechanisms = pd.read_csv(self.folder / "blend" / "mechanisms.csv", index_col="mechanism")
-        return {"log_loss": record["score"], "mechanisms": mechanisms}
+        mechanisms = hits.read_csv(self.folder / "blend" / "mechanisms.csv", "mechanism")
+        return {"log_loss": record["score"], "mechanisms": mechanisms.set_index("mechanism")}
 
     def write_report(self, path: Path) -> None:
         """Writes the page that the command line writes."""
         html.write(path, records.collect(self.folder))
 
     def copy(self, folder: Path) -> None:
-        """Copies the run's files into a new folder, whole or not at all.
+        """Copies the run's files into a new folder, which after a failure is to be removed.
 
         Raises:
           UserError: the folder cannot be written.

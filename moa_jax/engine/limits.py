@@ -61,8 +61,12 @@ def check_counts(config: RunConfig, dataset: Dataset) -> None:
     nonscored, levels = has_nonscored(dataset), Levels.of(config.data, config.treatment.encoding)
 
     def needed(model: Recipe) -> float:
+        designs = model.stages(levels, nonscored)
+        # A population's members are dealt to its stages.
+        dealt = sum(design.by_seed for design in designs)
+        members = sum(_members(model, d) / (dealt if d.by_seed else 1) for d in designs)
         # A member keeps the position of every row, as one it trains on or as one it predicts.
-        return sum(8 * treated * _members(model, d) for d in model.stages(levels, nonscored))
+        return 8 * treated * members
 
     def needed_by_another(model: Recipe) -> float:
         try:

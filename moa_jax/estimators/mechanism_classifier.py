@@ -135,6 +135,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError("Y: expected labels [N, L] of rows with controls, which have no class")
         self._check_kept(config, rows)
         targets = found.targets
+        mechanism_inputs.check_measured(targets, rows.is_control)
         if targets.known is not None:  # a control has no mechanism
             known = targets.known | rows.is_control[:, None]
             targets = dataclasses.replace(targets, known=known)

@@ -266,6 +266,20 @@ def labels(Y: Any, X: Any, missing: str = "error") -> GivenLabels:
     return GivenLabels(Targets(tuple(str(name) for name in classes.tolist()), of_class), classes)
 
 
+def check_measured(targets: Targets, is_control: np.ndarray) -> None:
+    """Checks that each of the labels of N rows is known of one that is no control [N].
+
+    Raises:
+      ValueError: naming one that is not.
+    """
+    measured = np.True_ if targets.known is None else targets.known[~is_control].any(0)
+    if not measured.all():
+        empty = targets.names[int(np.argmin(measured))]
+        raise ValueError(
+            f"Y: {empty}: expected labels of treated rows, found none but NaN; leave it out"
+        )
+
+
 def _check_known(values: np.ndarray, is_masked: bool) -> None:
     """Checks that every row has its class or labels, which may be NaN where they are masked."""
     import pandas as pd
@@ -310,9 +324,6 @@ def _of_labels(values: np.ndarray, names: list[str] | None) -> Targets:
         names = [f"label_{number}" for number in range(values.shape[1])]
     found = values.astype(np.float64)
     known = ~np.isnan(found)
-    if not known.any(0).all():
-        empty = names[int(np.argmin(known.any(0)))]
-        raise ValueError(f"Y: {empty}: expected labels, found none but NaN; leave it out")
     return Targets(tuple(names), np.where(known, found, 0).astype(np.uint8), known)
 
 

@@ -20,8 +20,6 @@ from moa_jax.training import metrics
 METHODS = ("pearson", "spearman")
 # Profiles that are drawn as images, and the height and width of these in pixels.
 EXAMPLES, IMAGE_SIDE = 3, 40
-# Half decades: with one positive in 300 cells, bins of equal width or of equal counts would hold
-# nearly all positives in one.
 
 
 def targets_table(

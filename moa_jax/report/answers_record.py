@@ -27,7 +27,7 @@ class Score:
       name: the model's, empty for what is none.
       kind: `blend`, `baseline`, `model`, or `constant`, each mechanism's share of the wells.
       whole: what its folds keep whole, None where that is not known or does not matter.
-      log_loss, low, high: log loss, and the ends of its interval over compounds.
+      log_loss, low, high: log loss, and the ends of its interval over compounds, or wells.
       above, above_low, above_high: by how much it is above the blend's, from the same resamples.
       roc_auc, average_precision: means over mechanisms.
     """
@@ -43,15 +43,6 @@ class Score:
     above_high: float | None
     roc_auc: float | None = None
     average_precision: float | None = None
-
-    @property
-    def predicts(self) -> str:
-        """What the score says is predicted."""
-        whole = self.whole or ""
-        if whole.startswith("compounds"):
-            return f"new {whole.replace('rows', 'wells')}"
-        known = {"rows": "new wells of known compounds", "groups": "new groups"}
-        return known.get(whole, "not known")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,9 +99,22 @@ class Answers:
         """Returns of what mechanisms are to be predicted, in a few words."""
         if self.hits is None or not self.hits.count:
             return "new wells"
-        wells = f"{self.hits.wells:,} wells"
-        is_known = self.hits.kind == "compound"
-        return f"{self.hits.count:,} compounds ({wells})" if is_known else wells
+        wells = _counted(self.hits.wells, "well")
+        if self.hits.kind != "compound":
+            return wells
+        return f"{_counted(self.hits.count, 'compound')} ({wells})"
+
+    def units(self) -> str:
+        """Returns what intervals are over and calibration keeps apart, in a word."""
+        return "wells" if self.compounds is None else "compounds"
+
+    def predicted(self, score: Score) -> str:
+        """Returns what a score says is predicted."""
+        whole = score.whole or ""
+        if whole.startswith("compounds"):
+            return f"new {whole.replace('rows', 'wells')}"
+        wells = "new wells" if self.compounds is None else "new wells of known compounds"
+        return {"rows": wells, "groups": "new groups"}.get(whole, "not known")
 
     def of(self, kind: str) -> tuple[Score, ...]:
         return tuple(score for score in self.scores if score.kind == kind)
@@ -138,16 +142,16 @@ class Answers:
 
     def reliability_chart(self) -> Chart:
         """Returns the share of positive cells by predicted probability, before and after."""
-        before, after = ([(p["predicted"], p["observed"]) for p in of] for of in self._bins())
+        before, after = (
+            [(part["predicted"], part["observed"]) for part in bins]
+            for bins in (self.before, self.after)
+        )
         return charts.reliability(
             "Reliability: share of wells that have a mechanism by its predicted probability",
             "Share of wells that have it",
             after,
             before,
         )
-
-    def _bins(self) -> tuple[Sequence[Mapping[str, float]], Sequence[Mapping[str, float]]]:
-        return self.before, self.after
 
 
 def collect(workdir: Path) -> Answers:
@@ -178,6 +182,10 @@ def collect(workdir: Path) -> Answers:
         hits=hits.read(folder / "predictions.csv"),
         drivers=drivers.read(folder / "attributions.parquet"),
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' if number != 1 else ''}"
 
 
 def _others(stored: Mapping[str, Any] | None) -> dict[str, OtherScore]:

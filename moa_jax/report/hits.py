@@ -74,6 +74,8 @@ def read(path: Path) -> Hits | None:
     files.check_regular(path)
     with files.parsing(path):
         table = read_csv(path, "sig_id", "compound", "mechanism")
+        # Files of earlier versions do not have it.
+        table = table.assign(member_spread=table.get("member_spread", math.nan))
         wells = int(table.loc[table["sig_id"] != "", "sig_id"].nunique())
         kind = "compound" if "compound" in table.columns else "sig_id"
         table = table[table[kind] != ""]

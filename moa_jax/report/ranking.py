@@ -12,8 +12,11 @@ def spread(model: ModelRecord) -> float | None:
     """Returns the standard deviation over a model's seeds of the loss of one seed's predictions.
 
     They are the out-of-fold predictions of the stage that the model's score is of. None where there
-    is one seed only, or where predictions come from elsewhere.
+    is one seed only, where predictions come from elsewhere, and of an ensemble, whose members
+    differ in more than their random numbers.
     """
+    if model.is_ensemble:
+        return None
     stages = {stage.name: stage for stage in model.stages}
     stage = stages.get(model.reported or "", model.stages[-1] if model.stages else None)
     of_seeds = {score.seed for score in stage.fold_scores} - {None} if stage else set()

@@ -19,6 +19,8 @@ from moa_jax.store import files
 
 # The recipe of a model whose predictions come from elsewhere.
 FROM_FILE = "from a file"
+# In the folder of a model that chooses among its members: which ones.
+ENSEMBLE = "ensemble.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +52,8 @@ class ModelRecord:
       split: what its folds keep whole and which compounds they part, see `recipes.notes`.
       stages: its stages in the order of training.
       reported: the stage whose out-of-fold predictions are the model's; None for the last one.
+      is_ensemble: whether they are a mean of members that were chosen among many, each of sizes and
+        rates of its own.
     """
 
     name: str
@@ -63,6 +67,7 @@ class ModelRecord:
     split: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     stages: tuple[StageRecord, ...] = ()
     reported: str | None = None
+    is_ensemble: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,6 +238,7 @@ def _model(workdir: Path, name: str, scores: Mapping[str, Mapping[str, float]]) 
             ),
             notes=tuple(metrics.get("notes", [])),
             stages=tuple(_stage(workdir / name / stage) for stage in metrics.get("stages", [])),
+            is_ensemble=os.path.lexists(workdir / name / ENSEMBLE),
         )
 
 

@@ -99,11 +99,7 @@ def train(
         carry = jax.lax.fori_loop(0, steps, step, carry)
         params, batch_stats, opt, step_number, epoch_loss = carry
         state = state._replace(
-            params=params,
-            batch_stats=batch_stats,
-            opt=opt,
-            step=step_number,
-            epoch_loss=epoch_loss,
+            params=params, batch_stats=batch_stats, opt=opt, step=step_number, epoch_loss=epoch_loss
         )
         return state, ()
 
@@ -377,8 +373,11 @@ class StageRun:
             for epoch in range(start.epoch, epochs):
                 for call in range(first_call, calls):
                     state = group.train_steps(state, epoch, call)
+                    rows = group.num_rows(epoch, call, active)
+                    if call + 1 == calls and epoch + 1 < epochs:
+                        group.batches(epoch + 1, 0)  # made while the devices compute
                     jax.block_until_ready(state.step)
-                    progress.call(group.num_rows(epoch, call, active), epoch, epochs)
+                    progress.call(rows, epoch, epochs)
                     look_up(Position(group.number, epoch, call + 1))
                 state, report = group.validate(state)
                 active = group.active(state)

@@ -139,7 +139,7 @@ class _Board:
 
         with files.writing(self._folder):
             for record in records:
-                tag = f"{record['stage']}/{MemberId(record['seed'], record['fold']).name}"
+                tag = _tag(record)
                 for name in ("train_loss", "valid_loss"):
                     summary = scalar(f"{tag}/{name}", record[name])
                     event = Event(wall_time=time.time(), step=record["epoch"], summary=summary)
@@ -151,10 +151,18 @@ class _Board:
             self._events.close()
 
 
+def _tag(record: dict[str, Any]) -> str:
+    """Returns stage and member of a record, as the member's file is called."""
+    blocks = tuple(record.get("blocks", ()))
+    return f"{record['stage']}/{MemberId(record['seed'], record['fold'], blocks).name}"
+
+
 def epoch_records(
     stage: str, group: int, epoch: int, members: Sequence[Member], report: EpochReport
 ) -> list[dict[str, Any]]:
     """Returns for `MetricsLog` what was found of the members that trained in an epoch.
+
+    Those of a nested stage have the `blocks` that they leave out; their `fold` is but a number.
 
     Args:
       stage, group, epoch: where members are; epochs count from 0, in records from 1.
@@ -169,11 +177,12 @@ def epoch_records(
         if not report.active[index]:
             continue
         loss = report.valid_loss[index]
+        nested = {"blocks": list(member.blocks)} if member.blocks[1:] else {}
         if not np.isfinite(loss):
+            place = member.id.place if nested else f"fold {member.fold}"
             raise UserError(
-                f"{stage}: training diverged: validation loss {loss} of seed "
-                f"{member.seed}, fold {member.fold} in epoch {epoch + 1}; "
-                "a lower learning rate may help"
+                f"{stage}: training diverged: validation loss {loss} of seed {member.seed}, "
+                f"{place} in epoch {epoch + 1}; a lower learning rate may help"
             )
         records.append(
             {
@@ -182,6 +191,7 @@ def epoch_records(
                 "epoch": epoch + 1,
                 "seed": member.seed,
                 "fold": member.fold,
+                **nested,
                 "train_loss": float(report.train_loss[index]),
                 "valid_loss": float(loss),
                 "best_loss": float(report.best_loss[index]),

@@ -10,9 +10,12 @@ from answers import answered_run
 from answers.answered_run import SPLITS
 
 from moa_jax.answers import compounds, table
-from moa_jax.config import AnswersConfig
+from moa_jax.blend import stored_weights
+from moa_jax.config import AnswersConfig, RunConfig
 from moa_jax.engine import answers
+from moa_jax.engine.finished_run import FinishedRun
 from moa_jax.errors import UserError
+from moa_jax.store.predictions import Predictions
 from moa_jax.training.metrics import mean_log_loss
 
 
@@ -216,3 +219,17 @@ def test_lines_are_written_as_pandas_writes_them(tmp_path):
         table.write_csv(lines, opened)
     expected = lines.to_csv(index=False, header=False, lineterminator="\n", float_format="%.6g")
     assert (tmp_path / "lines.csv").read_text(encoding="utf-8") == expected
+
+
+def test_scores_of_a_finished_run_have_the_names_of_its_mechanisms(tmp_path):
+    """`NA` and `007` are names, too."""
+    names = ("NA", "007", "x")
+    Predictions(np.array(["a"]), names, np.full((1, 3), 0.5)).write(tmp_path / "blend/oof.parquet")
+    stored_weights.write(tmp_path, {"weights": {"one": 1.0}, "score": 0.25})
+    scores = pd.DataFrame({"mechanism": names, "wells": 3, "roc_auc": [0.5, np.nan, 1.0]})
+    scores.to_csv(tmp_path / "blend" / "mechanisms.csv", index=False)
+    finished = FinishedRun(tmp_path)
+    finished.config = RunConfig({"one": None})
+    found = finished.scores
+    assert found["log_loss"] == 0.25 and found["mechanisms"].index.tolist() == [*names]
+    assert found["mechanisms"]["roc_auc"].isna().tolist() == [False, True, False]

@@ -14,6 +14,7 @@ from answers import answered_run
 from page import Page
 
 from moa_jax.report import hits, html, records
+from moa_jax.report.answers_record import Answers
 from moa_jax.store import files
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -77,6 +78,13 @@ def text(folder):
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
+def said(folder):
+    """The text of a folder's page."""
+    html.write(folder / "report.html", records.collect(folder))
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    return " ".join(page.text.split())
+
+
 def test_sections_come_in_the_order_of_a_reader(text):
     found = re.findall(r'<h2[^>]* id="(\w+)"', text)
     assert found[:7] == [
@@ -103,6 +111,15 @@ def test_hits_are_those_of_the_file_confident_ones_first(folder, text):
     assert (
         f"{len(confident)} of {len(names)} compounds have a confident mechanism" in Page(text).text
     )
+
+
+def test_predictions_that_an_earlier_version_wrote_are_shown(folder, tmp_path):
+    """They say nothing of members."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "blend" / "predictions.csv"
+    pd.read_csv(path).drop(columns="member_spread").to_csv(path, index=False)
+    found = said(tmp_path)
+    assert "compounds have a confident mechanism" in found and "agree says that" not in found
 
 
 def test_a_long_list_is_cut_and_says_so(folder, monkeypatch):
@@ -157,10 +174,31 @@ def test_what_the_score_does_not_say_is_said_with_the_way_to_it(
     stored = files.read_json(path)
     stored["scores"][0]["whole"] = whole
     files.write_json(path, stored)
-    html.write(tmp_path / "report.html", records.collect(tmp_path))
-    text = " ".join(Page((tmp_path / "report.html").read_text(encoding="utf-8")).text.split())
+    text = said(tmp_path)
     assert known in text
     assert other in text.partition("with a work folder of its own")[0]
+
+
+def test_where_compounds_are_not_known_nothing_is_said_of_them(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "blend" / "answers.json"
+    stored = files.read_json(path)
+    stored |= {"compounds": None, "rules": {"wells": stored["rules"]["wells"]}}
+    stored["scores"][0]["whole"] = "rows"
+    files.write_json(path, stored)
+    found = said(tmp_path)
+    assert "Log loss, new wells 0." in found and "wells of known compounds" not in found
+    for words in ("95 % intervals over wells", "choice of wells explains", "other wells taught"):
+        assert words in found
+
+
+def test_without_out_of_fold_predictions_no_probability_is_called_calibrated(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    assert "Probabilities are calibrated on out-of-fold predictions." in said(tmp_path)
+    for name in ("answers.json", "mechanisms.csv"):
+        (tmp_path / "blend" / name).unlink()
+    found = said(tmp_path)
+    assert "Probabilities are as the models give them" in found and "are calibrated" not in found
 
 
 def test_nothing_to_predict_and_nothing_called(folder, tmp_path):
@@ -171,17 +209,16 @@ def test_nothing_to_predict_and_nothing_called(folder, tmp_path):
     for rule in stored["rules"].values():
         rule |= {"calls": 0.0, "false_calls": 0.0, "share": 1.0}
     files.write_json(path, stored)
-
-    def text():
-        html.write(tmp_path / "report.html", records.collect(tmp_path))
-        return " ".join(Page((tmp_path / "report.html").read_text(encoding="utf-8")).text.split())
-
-    assert "call anything, which takes at least 10 calls without a false one." in text()
+    assert "call anything, which takes at least 10 calls without a false one." in said(tmp_path)
     lines.write_text(lines.read_text(encoding="utf-8").partition("\n")[0] + "\n")
-    found = text()
+    found = said(tmp_path)
     assert "There is no treated well to predict." in found
     assert "Which of 5 mechanisms do new wells have" in found
     assert "Likeliest" not in found
+    path = tmp_path / "config.json"
+    stored = files.read_json(path)
+    files.write_json(path, stored | {"data": stored["data"] | {"scored": 1}})
+    assert "Do new wells have the mechanism, judged by wells" in said(tmp_path)
 
 
 def test_the_page_needs_nothing_else(text):
@@ -278,3 +315,13 @@ def test_a_large_run_has_a_small_page(folder, tmp_path):
         assert len(found["confident"]) == found["every"] > 200
         assert found["last"] == [2000, "2000 of 2000 shown", True]
         assert max(opened(page, width) for width in (390, 1400)) < 3000
+
+
+@pytest.mark.parametrize(
+    ("kind", "counts", "asked"),
+    [("compound", (1, 2), "1 compound (2 wells)"), ("well", (1, 1), "1 well"),
+     ("compound", (2000, 1), "2,000 compounds (1 well)")],
+)  # fmt: skip
+def test_what_is_to_be_predicted_is_counted(kind, counts, asked):
+    count, wells = counts
+    assert Answers(hits=hits.Hits(kind, (), count, 0, wells)).asked() == asked

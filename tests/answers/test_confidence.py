@@ -113,3 +113,12 @@ def test_a_rule_is_restored():
     assert restored.record() == found.record()
     none = rule.AnswerRule.none(6)
     assert not none.confident(scores).any() and (none.calibrated(scores) == scores).all()
+
+
+def test_a_cell_that_is_not_known_moves_no_threshold():
+    """It is no call, so that below the lowest known one there still is nothing."""
+    scores = np.stack([np.linspace(1, 0.1, 40), np.linspace(1, 0.5, 40)], 1)
+    assert confidence.thresholds(scores, np.ones((40, 2)), 0.1).tolist() == [0.1, 0.1]
+    more = np.concatenate([scores, [[0.3, 0.2]]])
+    known = np.arange(41)[:, None] < [40, 40]
+    assert confidence.thresholds(more, np.ones((41, 2)), 0.1, known=known).tolist() == [0.1, 0.1]

@@ -40,6 +40,13 @@ def test_every_resample_is_scored_as_scikit_learn_scores_its_rows(wells, masked)
             assert losses[draw, column] == pytest.approx(expected)
 
 
+def test_a_resample_without_positive_or_without_negative_rows_ranks_nothing():
+    labels, values = np.array([[1], [0]]), np.array([[0.9], [0.1]])
+    resamples = Resamples(np.arange(2), np.array([[1.0, 2.0, 0.0], [1.0, 0.0, 2.0]]))
+    for found in scores.ranking(labels, values, resamples):
+        assert found[0] == 1 and np.isnan(found[1:]).all()
+
+
 def test_compounds_are_drawn_whole_and_as_many_as_there_are(wells):
     _, _, units, resamples = wells
     assert resamples.times.shape == (units.max() + 1, 21)

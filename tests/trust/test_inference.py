@@ -102,7 +102,7 @@ def test_the_record_says_what_was_made_of_what(case):
     digest = files.sha256(case.file)
     assert folder.name == f"new.v1.csv-{digest[:8]}"
     record = files.read_sealed(folder / "inference.json", "")
-    assert record["input"] == {"size": case.file.stat().st_size, "sha256": digest}
+    assert record["input"] == {"bytes": case.file.stat().st_size, "sha256": digest}
     assert record["rows"] == 300 and record["run"] == case.workdir.read()["hash"]
     for name in ("a.parquet", "b.parquet", "submission.csv"):
         assert record["outputs"][name]["sha256"] == files.sha256(folder / name)

@@ -1,5 +1,6 @@
 """Absurd numbers, and data that are too small: each is one line before anything is written."""
 
+import contextlib
 import dataclasses
 import importlib
 import math
@@ -154,6 +155,13 @@ def test_members_rows_fit_in_memory(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "machine_bytes", lambda: SMALL // 8)
     line = refused(profile_nn.Config(members=256), dataset, tmp_path)
     assert line.startswith("config.models.mine.members: ") and "with 256, " in line
+    # Which are dealt to the groups: forty in all, of each of five folds.
+    positions = 8 * int((~dataset.is_control).sum()) * 40 * 5
+    config = RunConfig({"mine": profile_nn.Config()})
+    for at_hand, fits in ((positions, True), (positions - 1, False)):
+        monkeypatch.setattr(memory, "machine_bytes", lambda at_hand=at_hand: at_hand)
+        with contextlib.nullcontext() if fits else pytest.raises(UserError, match="all networks"):
+            limits.check_counts(config, dataset)
 
 
 def test_data_that_nothing_is_too_large_for_are_blamed(dataset, tmp_path, monkeypatch):
