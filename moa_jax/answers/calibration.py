@@ -74,8 +74,9 @@ def fit(
 ) -> Calibration:
     """Returns the calibration that fits out-of-fold predictions best.
 
-    Isotonic regression learns from one positive cell more below all others and one negative cell
-    more above them, so that it is never sure of what it has not seen.
+    Both learn from one positive cell more below all others and one negative cell more above them,
+    so that they are never sure of what they have not seen: where few cells are told apart without
+    a mistake, no temperature would be too low.
 
     Args:
       method: one of `METHODS`.
@@ -164,8 +165,21 @@ def _binned(
     return counts[filled].astype(np.float64), positives[filled], sums[filled] / counts[filled]
 
 
+def _with_ends(
+    counts: np.ndarray, positives: np.ndarray, odds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns bins with one positive cell more below them, and one negative cell above."""
+    return (
+        np.concatenate([[1.0], counts, [1.0]]),
+        np.concatenate([[1.0], positives, [0.0]]),
+        np.concatenate([[odds[0] - 1], odds, [odds[-1] + 1]]),
+    )
+
+
 def _temperature(counts: np.ndarray, positives: np.ndarray, odds: np.ndarray) -> Calibration:
     from scipy import optimize
+
+    counts, positives, odds = _with_ends(counts, positives, odds)
 
     def loss(logarithm: float) -> float:
         scaled = odds / np.exp(logarithm)
@@ -182,9 +196,7 @@ def _temperature(counts: np.ndarray, positives: np.ndarray, odds: np.ndarray) ->
 def _isotonic(counts: np.ndarray, positives: np.ndarray, odds: np.ndarray) -> Calibration:
     from sklearn.isotonic import IsotonicRegression
 
-    counts = np.concatenate([[1.0], counts, [1.0]])
-    positives = np.concatenate([[1.0], positives, [0.0]])
-    odds = np.concatenate([[odds[0] - 1], odds, [odds[-1] + 1]])
+    counts, positives, odds = _with_ends(counts, positives, odds)
     values = IsotonicRegression().fit_transform(odds, positives / counts, sample_weight=counts)
     # Ends of level parts are enough to draw the line by.
     inner = (values[1:-1] == values[:-2]) & (values[1:-1] == values[2:])

@@ -23,6 +23,13 @@ def test_a_temperature_is_found_again():
     np.testing.assert_allclose(found.apply(of_log_odds(2.5 * log_odds(truth))), truth, atol=0.02)
 
 
+def test_a_few_cells_without_a_mistake_make_nothing_sure():
+    """By their likelihood alone no temperature would be too low."""
+    labels = np.arange(20)[:, None] % 2
+    found = calibration.fit("temperature", np.where(labels, 0.9, 0.1), labels)
+    assert found.apply(0.9) < 0.99 and found.temperature > 0.5
+
+
 def test_isotonic_regression_is_that_of_scikit_learn():
     """Of cells and one more at either end, where no two share a bin."""
     rng = np.random.default_rng(3)
