@@ -91,13 +91,13 @@ MUTATIONS = (
     ),
     Mutation(
         "estimators/mechanism_inputs.py",
-        '        _check_order("Y", index, Y)\n',
-        "        pass\n",
+        '    row_names.check_order("Y", row_names.as_pandas(X), Y)\n',
+        "    pass\n",
         "test_mechanism_classifier.py::test_mistakes_in_data",
     ),
     Mutation(
         "estimators/mechanism_inputs.py",
-        '    _check_order("groups", X.index, groups)\n',
+        '    row_names.check_order("groups", X, groups)\n',
         "",
         "test_mechanism_classifier.py::test_mistakes_in_data",
     ),
@@ -1531,7 +1531,7 @@ MUTATIONS = (
     ),
     Mutation(
         "data/columns.py",
-        'self.check(name, (column == 0) | (column == 1), "0 or 1")',
+        'self.check(name, (column == 0) | (column == 1), "0 or 1", mark)',
         'self.check(name, column >= 0, "0 or 1")',
         "test_tables.py::test_bad_input_is_one_clear_line",
     ),

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from moa_jax.data import cells
-from moa_jax.data.names import NUMBER, level_key
+from moa_jax.data.names import NUMBER, is_nearly, level_key
 
 # A number and what follows it: a word after a space, or letters, such as h, µM or mg/ml.
 _UNIT = re.compile(
@@ -66,6 +66,10 @@ def of_level(column: pa.ChunkedArray, row: int, allowed: Sequence[Any]) -> str:
     if same := next((level for level in map(str, allowed) if _plain(level) == _plain(text)), None):
         return f"; write it as {same}"
     keys = [level_key(str(level)) for level in allowed]
+    number = level_key(text)
+    for level, key in zip(allowed, keys, strict=True):
+        if isinstance(number, float) and isinstance(key, float) and is_nearly(number, key):
+            return f"; write it as {level}"
     if (match := _UNIT.fullmatch(text)) and all(isinstance(key, float) for key in keys):
         is_same = level_key(match["number"]) in keys
         return "; write it without its unit" + ("" if is_same else ", in that of the others")

@@ -137,8 +137,11 @@ def numbers(path: Path, name: str, column: pa.ChunkedArray, first: int = 0) -> n
     (unread,) = np.nonzero(np.isnan(values))
     if len(unread) and column.null_count < len(unread):
         texts = cells.texts(column.take(pa.array(unread)))
+        # What has no text may be a list, or other bytes than those of one.
+        hides = not (pa.types.is_floating(column.type) or pa.types.is_string(column.type))
         for row, text in zip(unread.tolist(), texts, strict=True):
-            if not cells.is_missing(text):
+            is_hidden = hides and text is None and cells.shown(column, row) != "nothing"
+            if is_hidden or not cells.is_missing(text):
                 raise UserError(
                     f"{path}: column {name}, row {first + row + 1}: expected a number, found "
                     f"{cells.shown(column, row)}{remedies.of_number(column, row)}"
