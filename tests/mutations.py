@@ -2268,6 +2268,42 @@ MUTATIONS = (
         "trust/test_limits.py::test_no_number_of_any_section_may_be_absurd",
     ),
     Mutation(
+        "prepare/wells.py",
+        "units.joined(text[name], None if of_unit is None else text[of_unit])",
+        "text[name]",
+        "prepare/test_units.py::test_units_in_a_column_of_their_own",
+    ),
+    Mutation(
+        "prepare/roles.py",
+        "    for name in there[:-1]:\n",
+        "    for name in ():\n",
+        "prepare/test_units.py::test_doses_of_the_connectivity_map_have_units",
+    ),
+    Mutation(
+        "data/columns.py",
+        "[id_of(text) for text in values]",
+        "values",
+        "test_formats.py::test_a_compound_is_one_however_it_is_written",
+    ),
+    Mutation(
+        "estimators/row_names.py",
+        "    if _has_ids(table):\n",
+        "    if False:\n",
+        "test_mechanism_classifier.py::test_mistakes_in_data",
+    ),
+    Mutation(
+        "prepare/sources.py",
+        "if is_hidden or not cells.is_missing(text):",
+        "if not cells.is_missing(text):",
+        "prepare/test_roles.py::test_what_is_no_number_is_not_missing",
+    ),
+    Mutation(
+        "data/leaks.py",
+        "((same == 0) | (same == count)).any()",
+        "(same == count).any()",
+        "test_leaks.py::test_a_copy_of_a_label_is_told",
+    ),
+    Mutation(
         "prepare/layout.py",
         "block[mine - start]",
         "block[: len(mine)]",

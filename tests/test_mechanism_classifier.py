@@ -29,6 +29,7 @@ from moa_jax.data import simulate
 from moa_jax.engine import configurations, loading, run, settings
 from moa_jax.engine.finished_run import FinishedRun
 from moa_jax.errors import UserError
+from moa_jax.estimators import mechanism_inputs
 from moa_jax.recipes import profile_nn
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
@@ -559,6 +560,7 @@ def test_mistakes_in_data():
         (("X", "arrow"), ("Y", "renamed")): "Y: rows are those of X in another order",
         (("X", "named"), ("Y", "indexed")): "Y: rows are those of X in another order",
         (("X", "dates"),): "X: column b: expected numbers, found datetime.date.2020, 9, 3.",
+        (("X", "digits"),): "X: column b: expected numbers, found 1000",
         (("X", "nothing"),): "X: column b: expected numbers, found <NA>",
         (("X", "fields"),): "X: expected numbers, found fields a, b, c, d;",
         (("X", "compounds"),): "X: column drug_id: names compounds, .* give groups='drug_id'",
@@ -570,6 +572,7 @@ def test_mistakes_in_data():
             "renamed": labels.assign(sig_id=named["sig_id"].tolist()[::-1]),
             "indexed": labels.set_axis(named["sig_id"].tolist()[::-1]),
             "dates": frame.assign(b=[datetime.date(2020, 9, 3)] * 60),
+            "digits": frame.assign(b=pd.Series([10**400] * 60, dtype=object)),
             "nothing": frame.assign(b=pd.Series([pd.NA] * 60, dtype=object)),
             "fields": frame.to_records(index=False), "compounds": frame.assign(drug_id=range(60)),
             "other": labels.iloc[::-1], "three": labels.replace(1, 3), "short": labels[:50],
@@ -597,6 +600,12 @@ def test_mistakes_in_data():
         MechanismClassifier(groups=[1, 2]).fit(X, Y)
     with pytest.raises(UserError, match="random_state: expected an integer or None, found 'a'"):
         MechanismClassifier(random_state="a").fit(X, Y)
+
+
+def test_classes_of_many_digits_stay_whole():
+    values = [2**60, 2**60 + 1] * 3
+    for given in (values, pd.Series(values, dtype="Int64"), pd.array(values, dtype="UInt64")):
+        assert mechanism_inputs.labels(given, np.zeros((6, 1))).classes.tolist() == values[:2]
 
 
 def test_an_answer_among_the_columns_is_told(monkeypatch):

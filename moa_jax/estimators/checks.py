@@ -87,7 +87,7 @@ def is_number(value: Any) -> bool:
 def _is_numeric(cell: Any) -> bool:
     try:
         float(cell)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return cell is None
     return True
 

@@ -247,6 +247,10 @@ def labels(Y: Any, X: Any, missing: str = "error") -> GivenLabels:
         Y = Y.drop(columns=ID) if ID in Y.columns else Y
         names = [str(name) for name in Y.columns]
         _check_names("Y", "labels", names)
+    # Whole numbers of pandas' own kinds, which would become floats, those of many digits another.
+    kind = getattr(getattr(Y, "dtype", None), "numpy_dtype", None)
+    if kind is not None and kind.kind in "iu" and not Y.isna().any():
+        Y = Y.astype(kind)
     values = check_array(
         Y,
         ensure_2d=False,
