@@ -212,6 +212,14 @@ def test_ids_that_differ_by_case_or_spaces_have_a_remedy(tmp_path, other):
         tables.load(tmp_path)
 
 
+def test_a_list_of_compounds_is_no_missing_value(tmp_path):
+    content = frames()
+    content["train_drug"]["drug_id"] = [["a", "b"]] * 12
+    write(tmp_path, content, ".parquet")
+    with pytest.raises(UserError, match=r"found \['a', 'b'\]; write one value in each cell$"):
+        tables.load(tmp_path)
+
+
 def test_a_label_that_was_not_measured_has_a_remedy(tmp_path):
     content = frames()
     content["train_targets_scored"].loc[2, "one"] = -1

@@ -111,12 +111,14 @@ class Columns:
           UserError: a cell is empty or marks a missing value, which unlike rows would share.
         """
         values = cells.texts(self.table.column(name))
+        is_there = np.array([not cells.is_missing(text) for text in values])
         self.check(
             name,
-            np.array([not cells.is_missing(text) for text in values]),
+            is_there,
             "a text",
-            "; a missing value: fill it in, with a name of its own for each unknown one; controls "
-            "need no row",
+            remedies.of_kind(self.table.column(name), int(np.argmin(is_there)))
+            or "; a missing value: fill it in, with a name of its own for each unknown one; "
+            "controls need no row",
         )
         found = np.array([id_of(text) for text in values], object)
         if several := alike(found):

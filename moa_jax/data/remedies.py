@@ -27,7 +27,7 @@ def of_number(column: pa.ChunkedArray, row: int, is_trained: bool = False) -> st
       row: the one.
       is_trained: whether the columns are those of trained models, which cannot be left out.
     """
-    if found := _of_kind(column, row):
+    if found := of_kind(column, row):
         return found
     (text,) = cells.texts(column.slice(row, 1))
     text = text or ""
@@ -58,7 +58,7 @@ def of_number(column: pa.ChunkedArray, row: int, is_trained: bool = False) -> st
 
 def of_level(column: pa.ChunkedArray, row: int, allowed: Sequence[Any]) -> str:
     """Returns what to do about a cell that is none of `allowed`, as `of_number` does."""
-    if found := _of_kind(column, row):
+    if found := of_kind(column, row):
         return found
     (text,) = cells.texts(column.slice(row, 1))
     if cells.is_missing(text):
@@ -76,7 +76,8 @@ def of_level(column: pa.ChunkedArray, row: int, allowed: Sequence[Any]) -> str:
     return ""
 
 
-def _of_kind(column: pa.ChunkedArray, row: int) -> str:
+def of_kind(column: pa.ChunkedArray, row: int) -> str:
+    """Returns what to do about a cell of a kind that a table of texts has not; empty for others."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type

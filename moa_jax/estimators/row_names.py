@@ -1,7 +1,9 @@
-"""Names of rows: what those of X, labels and groups are called, and that they are in order."""
+"""Names of rows: what those of X, labels and groups are called, and that they are in one order."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from moa_jax.data.names import id_of
@@ -31,15 +33,36 @@ def check_order(what: str, X: Any, given: Any) -> None:
     Raises:
       ValueError: the rows have another order, or some of X are not there.
     """
+    for names, others in _pairs(X, given):
+        _check(what, names, others)
+
+
+def _pairs(X: Any, given: Any) -> Iterator[tuple[pd.Index, pd.Index]]:
+    """Yields names of the rows of both, which may be the same: ids alone where both have them."""
     import pandas as pd
 
-    names, others = _names(X), _names(given)
-    if names is None or others is None or len(names) != len(others) or names.equals(others):
+    found = []
+    for table in (X, given):
+        if hasattr(table, "obs") and hasattr(table, "to_df"):
+            table = table.obs
+        ids = pd.Index(table[ID]) if ID in [*getattr(table, "columns", ())] else None
+        index = getattr(table, "index", None)
+        found.append((ids, index if isinstance(index, pd.Index) else None))
+    (ids, _), (other_ids, _) = found
+    if ids is not None and other_ids is not None:
+        yield ids, other_ids
         return
-    # A numbering that was not asked for says nothing beside ids.
-    if _has_ids(X) != _has_ids(given) and any(
-        isinstance(i, pd.RangeIndex) for i in (names, others)
-    ):
+    for (place, one), (other_place, other) in itertools.product(*map(enumerate, found)):
+        # A numbering that was not asked for says nothing beside ids.
+        is_numbering = isinstance(one, pd.RangeIndex) or isinstance(other, pd.RangeIndex)
+        if one is not None and other is not None and not (is_numbering and place != other_place):
+            yield one, other
+
+
+def _check(what: str, names: pd.Index, others: pd.Index) -> None:
+    import pandas as pd
+
+    if len(names) != len(others) or names.equals(others):
         return
     shown = names.tolist()
     names, others = (pd.Index([id_of(str(name)) for name in one]) for one in (names, others))
@@ -54,18 +77,3 @@ def check_order(what: str, X: Any, given: Any) -> None:
         raise ValueError(
             f"{what}: expected the rows of X, found none of {shown[is_there.argmin()]!r}"
         )
-
-
-def _has_ids(table: Any) -> bool:
-    return ID in [*getattr(table, "columns", ())]
-
-
-def _names(table: Any) -> pd.Index | None:
-    import pandas as pd
-
-    if hasattr(table, "obs") and hasattr(table, "to_df"):
-        table = table.obs
-    if _has_ids(table):
-        return pd.Index(table[ID])
-    index = getattr(table, "index", None)
-    return index if isinstance(index, pd.Index) else None

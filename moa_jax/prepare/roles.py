@@ -103,6 +103,12 @@ def find(source: Screen, options: Options) -> tuple[Roles, dict[str, list[str]]]
     controls = _controls(source, options, preset)
     known = {*id_columns, *filter(None, single.values()), controls.get("control_column")}
     labels = _labels(source, options, preset, known)
+    for role in ("dose", "time", "cell_count"):  # which models read
+        if single[role] in labels:
+            raise UserError(
+                f"{source.path}: --labels: expected another column than that of --{role}, found "
+                f"{single[role]!r}, from which nothing would be learned"
+            )
     symbols = next((name for name in SYMBOLS if _is_unique(source.about.get(name))), None)
     features = _features(source, options, preset, {*known, *labels}, named(source, symbols))
     roles = Roles(

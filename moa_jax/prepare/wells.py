@@ -76,8 +76,8 @@ def read(source: Screen, roles: Roles, like: Mapping[str, Any] | None = None) ->
     if not table.num_rows:
         raise UserError(f"{source.path}: expected rows, found only a header")
     text = {name: sources.texts(source.path, name, table.column(name)) for name in names}
-    for name in {*names} - {*roles.id}:  # an id with a line break is told
-        text[name] = _on_one_line(text[name])
+    for column in {*names} - {*roles.id}:  # an id with a line break is told
+        text[column] = _on_one_line(text[column])
     ids = _ids(source, roles, text, table.num_rows)
 
     def of(name: str | None) -> np.ndarray | None:
