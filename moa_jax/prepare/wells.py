@@ -83,7 +83,8 @@ def read(source: Screen, roles: Roles, like: Mapping[str, Any] | None = None) ->
     def of(name: str | None) -> np.ndarray | None:
         if name is None:
             return None
-        return np.array([None if cells.is_missing(c) else id_of(c) for c in text[name]], object)
+        known = {one: None if cells.is_missing(one) else id_of(one) for one in {*text[name]}}
+        return np.array([known[one] for one in text[name]], object)
 
     is_control = _equals(of(roles.control_column), roles.control_values, table.num_rows)
     reason = np.full(table.num_rows, "", object)  # why a row is left out
