@@ -84,14 +84,15 @@ def test_a_column_of_units_that_is_not_meant(tmp_path):
 
 @pytest.mark.parametrize("idose", [["10 uM", "370 nM"], ["-666", "-666"]])
 def test_doses_of_the_connectivity_map_have_units(tmp_path, idose):
-    names = [f"d{row % 4}" for row in range(ROWS)]
+    is_there = idose[0] != "-666"
+    names = {name: [f"{name}{row % 4}" for row in range(ROWS)] for name in ("d", "c")}
     table = pd.DataFrame(
         {
             "sig_id": [f"w{row}" for row in range(ROWS)],
             "f_1": [row % 5 for row in range(ROWS)],
             "moa": [*"xy"] * 4,
-            "pert_id": names if idose[0] != "-666" else "-666",
-            "cmap_name": names,
+            "pert_id": names["d"] if is_there else "-666",
+            "cmap_name": names["c"],
             "pert_type": "trt_cp",
             "pert_idose": idose * 4,
             "pert_dose": [10.0, 370] * 4,
@@ -103,7 +104,7 @@ def test_doses_of_the_connectivity_map_have_units(tmp_path, idose):
     main([str(tmp_path / "wells.csv"), f"--out={tmp_path / 'data'}", *flags])
     found = load(tmp_path / "data")
     assert {*map(float, found.cp_dose)} == {10, 0.37}
-    assert found.drug_id.tolist() == table["cmap_name"].tolist()
+    assert found.drug_id.tolist() == names["d" if is_there else "c"]
 
 
 def test_levels_that_are_nearly_one_are_told(tmp_path, caplog):
