@@ -124,6 +124,10 @@ def test_what_is_no_number_is_not_missing(prepare, tmp_path):
         table.to_parquet(tmp_path / "wells.parquet")
         with pytest.raises(UserError, match="column f_2, row 1: expected a number, found"):
             main([str(tmp_path / "wells.parquet"), *flags])
+    table = table.assign(f_2=range(ROWS), drug=[b"\xff\xfe"] * ROWS)
+    table.to_parquet(tmp_path / "wells.parquet")
+    with pytest.raises(UserError, match="column drug, row 1: .* found b.*; write it in UTF-8$"):
+        main([str(tmp_path / "wells.parquet"), *flags, "--compound=drug"])
 
 
 def test_a_label_is_one_however_its_characters_are_coded(prepare):
