@@ -138,10 +138,14 @@ def is_missing(text: str | None) -> bool:
 def name_of(text: str) -> str:
     """Returns a name as it is compared: nothing that is not seen around it, characters in one code.
 
-    >>> name_of("\ufeffZelle_e\u0301 ") == "Zelle_\u00e9"
-    True
+    Nor is what keeps a spreadsheet from making a number of it.
+
+    >>> name_of("\ufeffZelle_e\u0301 ") == "Zelle_\u00e9", name_of('="0012"')
+    (True, '0012')
     """
     text = text.strip()
+    if len(text) > 3 and text.startswith('="') and text.endswith('"'):
+        text = text[2:-1].strip()
     if text.isascii():
         return text
     return unicodedata.normalize("NFC", text.strip(INVISIBLE).strip())
