@@ -1,6 +1,7 @@
 """Errors that are the user's to mend: one clear line, no traceback."""
 
 import re
+from collections.abc import Iterable
 
 # What no path, name or sentence has without a space; longer ones are cut, and are then so long.
 _LONGEST, _HEAD, _TAIL = 600, 300, 60
@@ -20,6 +21,20 @@ class UserError(Exception):
 
 class UnsupportedSystem(ImportError):
     """A module that the system lacks. The launcher prints it as it does a `UserError`."""
+
+
+def check_words(words: Iterable[str]) -> None:
+    """Raises a UserError for the first word of a command line that no file could be written with.
+
+    Names of files may have any bytes, which Python reads as halves of characters.
+    """
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"{ascii(word)}: expected UTF-8, found other bytes; rename the file"
+            ) from None
 
 
 def one_line(text: str) -> str:

@@ -91,13 +91,13 @@ MUTATIONS = (
     ),
     Mutation(
         "estimators/mechanism_inputs.py",
-        '        _check_order("Y", index, Y)\n',
-        "        pass\n",
+        '    row_names.check_order("Y", row_names.as_pandas(X), Y)\n',
+        "    pass\n",
         "test_mechanism_classifier.py::test_mistakes_in_data",
     ),
     Mutation(
         "estimators/mechanism_inputs.py",
-        '    _check_order("groups", X.index, groups)\n',
+        '    row_names.check_order("groups", X, groups)\n',
         "",
         "test_mechanism_classifier.py::test_mistakes_in_data",
     ),
@@ -1574,7 +1574,7 @@ MUTATIONS = (
     ),
     Mutation(
         "data/columns.py",
-        'self.check(name, (column == 0) | (column == 1), "0 or 1")',
+        'self.check(name, (column == 0) | (column == 1), "0 or 1", mark)',
         'self.check(name, column >= 0, "0 or 1")',
         "test_tables.py::test_bad_input_is_one_clear_line",
     ),
@@ -2309,6 +2309,42 @@ MUTATIONS = (
         "return -most if low is None else low, most if high is None else high",
         "return -most if low is None else low, 10 * most if high is None else high",
         "trust/test_limits.py::test_no_number_of_any_section_may_be_absurd",
+    ),
+    Mutation(
+        "prepare/wells.py",
+        "units.joined(text[name], None if of_unit is None else text[of_unit])",
+        "text[name]",
+        "prepare/test_units.py::test_units_in_a_column_of_their_own",
+    ),
+    Mutation(
+        "prepare/roles.py",
+        "    for name in there[:-1]:\n",
+        "    for name in ():\n",
+        "prepare/test_units.py::test_doses_of_the_connectivity_map_have_units",
+    ),
+    Mutation(
+        "data/columns.py",
+        "[id_of(text) for text in values]",
+        "values",
+        "test_formats.py::test_a_compound_is_one_however_it_is_written",
+    ),
+    Mutation(
+        "estimators/row_names.py",
+        "itertools.product(*map(enumerate, found))",
+        "()",
+        "test_mechanism_classifier.py::test_mistakes_in_data",
+    ),
+    Mutation(
+        "prepare/sources.py",
+        "if is_hidden or not cells.is_missing(text):",
+        "if not cells.is_missing(text):",
+        "prepare/test_roles.py::test_what_is_no_number_is_not_missing",
+    ),
+    Mutation(
+        "data/leaks.py",
+        "((same == 0) | (same == count)).any()",
+        "(same == count).any()",
+        "test_leaks.py::test_a_copy_of_a_label_is_told",
     ),
     Mutation(
         "prepare/layout.py",

@@ -189,6 +189,45 @@ def test_rows_without_a_name_are_not_one_compound(tmp_path, suffix, mark):
         tables.read_groups(tmp_path / f"groups{suffix}", train)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_compound_is_one_however_it_is_written(tmp_path, caplog, suffix):
+    """As a whole number of a float, in other codes of one character, with what nobody sees."""
+    content = frames()
+    drugs = ["1", "1.0", "Caf\u00e9", "Cafe\u0301", "\ufeffb", "b\u200b", "C", "c ", '="b"'] * 2
+    content["train_drug"]["drug_id"] = drugs[:12]
+    write(tmp_path, content, suffix)
+    found = tables.load(tmp_path).drug_id[:9]
+    assert found.tolist() == ["1", "1", *["Caf\u00e9"] * 2, "b", "b", "C", "c", "b"]
+    assert "names differ by case or spaces alone, and count as several: C and c" in caplog.text
+
+
+@pytest.mark.parametrize("other", ["S 0", "s0", "\uff530"])
+def test_ids_that_differ_by_case_or_spaces_have_a_remedy(tmp_path, other):
+    content = frames()
+    for table in content.values():
+        table["sig_id"] = table["sig_id"].replace("0000", "S0")
+    content["train_drug"].loc[0, "sig_id"] = other
+    write(tmp_path, content)
+    with pytest.raises(UserError, match=f"found {other} instead. Case and spaces count"):
+        tables.load(tmp_path)
+
+
+def test_a_list_of_compounds_is_no_missing_value(tmp_path):
+    content = frames()
+    content["train_drug"]["drug_id"] = [["a", "b"]] * 12
+    write(tmp_path, content, ".parquet")
+    with pytest.raises(UserError, match=r"found \['a', 'b'\]; write one value in each cell$"):
+        tables.load(tmp_path)
+
+
+def test_a_label_that_was_not_measured_has_a_remedy(tmp_path):
+    content = frames()
+    content["train_targets_scored"].loc[2, "one"] = -1
+    write(tmp_path, content)
+    with pytest.raises(UserError, match="found '-1'; a label that was not measured is an empty c"):
+        tables.load(tmp_path)
+
+
 def test_integers_beyond_a_double_are_rounded_in_both(tmp_path):
     table = frames(rows=4)["train_features"]
     table["g-0"] = np.arange(4) + 2**60 + 1
@@ -317,6 +356,7 @@ def test_what_is_no_number_has_a_remedy(tmp_path, cell):
         ("g-0", [1.0, 2.0], r"found \[1.0, 2.0\]; write one value in each cell"),
         ("g-0", {"a": 1.0}, "found {'a': 1.0}; write one value in each cell"),
         ("cp_dose", "0.04 uM", "found '0.04 uM'; write it without its unit"),
+        ("cp_dose", "0.040000001", "found '0.040000001'; write it as 0.04"),
         ("cp_dose", "10.5", "found '10.5'; set config.data.cp_doses to change them"),
     ],
 )
@@ -348,6 +388,13 @@ def zipped(data, *names):
     return whole.getvalue()
 
 
+def zstd(data):
+    whole = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(whole, "zstd") as packed:
+        packed.write(data)
+    return whole.getvalue().to_pybytes()
+
+
 def rewritten(change):
     return lambda data: change(data.decode()).encode()
 
@@ -355,6 +402,9 @@ def rewritten(change):
 READ = {
     "gzip named .csv": gzip.compress,
     "zip named .csv": lambda data: zipped(data, "features.csv"),
+    "bzip2 named .csv": bz2.compress,
+    "xz named .csv": lzma.compress,
+    "zstd named .csv": zstd,
     "zip of a Mac": lambda data: zipped(data, "data/", "data/a.csv", "__MACOSX/data/._a.csv"),
     "zip with litter": lambda data: zipped(
         data,
@@ -369,6 +419,7 @@ READ = {
     ),
     "carriage returns": lambda data: data.replace(b"\n", b"\r"),
     "a byte order mark": lambda data: b"\xef\xbb\xbf" + data,
+    "two byte order marks": lambda data: b"\xef\xbb\xbf" * 2 + data,
     "a mark and carriage returns": lambda data: b"\xef\xbb\xbf" + data.replace(b"\n", b"\r"),
     "spaces after commas": lambda data: data.replace(b",", b", "),
     "tabs after commas": lambda data: data.replace(b",", b",\t"),
@@ -479,8 +530,15 @@ UNREADABLE = {
     "gzip named .parquet": (
         "new.parquet", gzip.compress, "cannot be read as parquet: gzip file named .parquet",
     ),
-    "bzip2 named .csv": ("new.csv", bz2.compress, "new.csv: bzip2 file named .csv; convert it"),
-    "xz named .csv": ("new.csv", lzma.compress, "new.csv: xz file named .csv; convert it"),
+    "7z named .csv": (
+        "new.csv", lambda data: b"7z\xbc\xaf\x27\x1c", "new.csv: 7z file named .csv; convert it",
+    ),
+    "a bzip2 that is cut": (
+        "new.csv", lambda data: bz2.compress(data)[:-20], "; is the file complete? Copy it",
+    ),
+    "a zstd that is cut": (
+        "new.csv", lambda data: zstd(data)[:-20], "new.csv: cannot be read as CSV in UTF-8: ",
+    ),
     "commas at the ends of rows": (
         "new.csv",
         lambda data: data.replace(b"\n", b",\n").replace(b",\n", b"\n", 1),

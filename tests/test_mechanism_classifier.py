@@ -2,13 +2,16 @@
 
 import copy
 import dataclasses
+import datetime
 import gc
 import pickle
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from absl import logging
 from sklearn.base import clone
@@ -24,7 +27,9 @@ from moa_jax.config import LEVELS_OF_FILES, DataConfig, config_dict, merged_mode
 from moa_jax.configs import simple_nn, three_stage_nn
 from moa_jax.data import simulate
 from moa_jax.engine import configurations, loading, run, settings
+from moa_jax.engine.finished_run import FinishedRun
 from moa_jax.errors import UserError
+from moa_jax.estimators import mechanism_inputs
 from moa_jax.recipes import profile_nn
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
@@ -290,6 +295,8 @@ def test_arrays_frames_and_annotated_data_are_one(arrays):
     assert third.predict_compounds(data)["compound"].nunique() == len(set(groups))
     with pytest.raises(ValueError, match="Y: expected columns of obs, found no 'moa'"):
         third.fit(data, "moa")
+    with pytest.raises(ValueError, match="Y: rows are those of X in another order"):
+        third.fit(data, obs[labels][::-1])
 
 
 def test_classes_are_labels_that_sum_to_one(arrays, tmp_path):
@@ -341,6 +348,12 @@ def test_save_load_and_copies(tmp_path, fitted, wells, folder):
     )
     with pytest.raises(UserError, match="expected a new, an empty or a saved folder"):
         fitted.save(tmp_path / "model")  # which now has an inference in it
+
+
+def test_a_tilde_is_told(fitted):
+    for write in (fitted.save, fitted.report):
+        with pytest.raises(UserError, match=r"path: ~/model: expected .* write \$HOME"):
+            write("~/model")
 
 
 def test_damage_is_told(tmp_path, fitted):
@@ -543,9 +556,28 @@ def test_mistakes_in_data():
         (("X", "empty"),): "X: expected columns of features, found none",
         (("Y", "lists"),): r"Y: expected a class, or .*, found \['a'\]; .*MultiLabelBinarizer",
         (("X", "later"), ("Y", "earlier")): "Y: expected the rows of X, found none of 59",
+        (("X", "named"), ("Y", "renamed")): "Y: rows are those of X in another order",
+        (("X", "arrow"), ("Y", "renamed")): "Y: rows are those of X in another order",
+        (("X", "named"), ("Y", "indexed")): "Y: rows are those of X in another order",
+        (("X", "both"), ("Y", "lettered")): "Y: rows are those of X in another order",
+        (("X", "dates"),): "X: column b: expected numbers, found datetime.date.2020, 9, 3.",
+        (("X", "digits"),): "X: column b: expected numbers, found 1000",
+        (("X", "nothing"),): "X: column b: expected numbers, found <NA>",
+        (("X", "fields"),): "X: expected numbers, found fields a, b, c, d;",
+        (("X", "compounds"),): "X: column drug_id: names compounds, .* give groups='drug_id'",
         (("groups", "drugs"),): r"groups: rows are those of X .* order; give groups.loc\[X.index\]",
     }.items():
+        named = frame.assign(sig_id=[f"w{row}" for row in range(60)])
         others = {
+            "named": named, "arrow": pa.Table.from_pandas(named),
+            "renamed": labels.assign(sig_id=named["sig_id"].tolist()[::-1]),
+            "indexed": labels.set_axis(named["sig_id"].tolist()[::-1]),
+            "both": named.set_axis([f"r{row}" for row in range(60)]),
+            "lettered": labels.set_axis([f"r{row}" for row in range(60)][::-1]),
+            "dates": frame.assign(b=[datetime.date(2020, 9, 3)] * 60),
+            "digits": frame.assign(b=pd.Series([10**400] * 60, dtype=object)),
+            "nothing": frame.assign(b=pd.Series([pd.NA] * 60, dtype=object)),
+            "fields": frame.to_records(index=False), "compounds": frame.assign(drug_id=range(60)),
             "other": labels.iloc[::-1], "three": labels.replace(1, 3), "short": labels[:50],
             "twice": labels.set_axis(["x", "x"], axis=1),
             "same": frame.set_axis([*"aacd"], axis=1),
@@ -582,6 +614,27 @@ def test_a_label_that_is_known_of_controls_alone(kinds):
     model = MechanismClassifier(**TINY | {"overrides": {"data.missing_targets": "mask"}})
     with pytest.raises(ValueError, match="Y: x: expected labels of treated rows, found none but"):
         model.fit(X.assign(cp_type=kind), Y)
+
+
+def test_classes_of_many_digits_stay_whole():
+    values = [2**60, 2**60 + 1] * 3
+    for given in (values, pd.Series(values, dtype="Int64"), pd.array(values, dtype="UInt64")):
+        assert mechanism_inputs.labels(given, np.zeros((6, 1))).classes.tolist() == values[:2]
+
+
+def test_an_answer_among_the_columns_is_told(monkeypatch):
+    def train(*_):
+        raise RuntimeError("trained")
+
+    monkeypatch.setattr(FinishedRun, "train", train)
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    Y = np.where(X[:, 0] > 0, "a", "b")
+    for frame, is_told in ((X, False), (np.column_stack([X, 3 * (Y == "a")]), True)):
+        with warnings.catch_warnings(record=True) as caught, pytest.raises(RuntimeError):
+            warnings.simplefilter("always")
+            MechanismClassifier(**TINY).fit(frame, Y)
+        told = "X: columns that are an answer: 1, such as g-4; nothing is learned"
+        assert any(told in str(one.message) for one in caught) == is_told
 
 
 @pytest.mark.slow

@@ -303,11 +303,11 @@ def test_ids_that_look_like_numbers_stay_text(tmp_path, suffix):
     ids = ["0012", "12", "1e3", "12.50"]
     for stem in FILES[:4]:
         content[stem]["sig_id"] = ids
-    content["train_drug"]["drug_id"] = ["007", "7", "1e1", "1.0"]
+    content["train_drug"]["drug_id"] = ["007", "7", "1e1", "1.50"]
     write(tmp_path, content, suffix)
     data = tables.load(tmp_path)
     assert data.ids.tolist() == ids
-    assert data.drug_id.tolist() == ["007", "7", "1e1", "1.0"]
+    assert data.drug_id.tolist() == ["007", "7", "1e1", "1.50"]
 
 
 def test_cells_of_csv_are_parsed_exactly(tmp_path):

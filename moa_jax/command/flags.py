@@ -19,7 +19,7 @@ from moa_jax import config as sections
 from moa_jax.config import RunConfig
 from moa_jax.data import prepared
 from moa_jax.engine import configurations, unused
-from moa_jax.errors import UserError
+from moa_jax.errors import UserError, check_words
 
 MODES = {
     "all": "train and blend, and infer where config.data.test_features is given\n"
@@ -143,13 +143,8 @@ def _unknown_field(found: str) -> str:
 
 
 def _check_texts(argv: Sequence[str]) -> None:
+    check_words(argv)
     for word in argv:
-        try:
-            word.encode()
-        except UnicodeEncodeError:
-            raise UserError(
-                f"{ascii(word)}: expected UTF-8, found other bytes; rename the file"
-            ) from None
         field = word.partition("=")[0]
         if _FIELD.match(word) and not all(map(_is_name, field.split(".")[1:])):
             raise UserError(

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from absl import logging
 
 from moa_jax.data import cells, formats, remedies
-from moa_jax.data.names import id_of, level_key
+from moa_jax.data.names import alike, id_of, level_key, plain
 from moa_jax.errors import UserError
 from moa_jax.store import memory
 
@@ -89,9 +90,11 @@ class Columns:
         required = ids if optional is None else ids[~optional]
         missing, _ = _difference(self.ids, required)
         if missing:
-            bare = missing[0].lstrip("0")
-            alike = next((i for i in self.ids if i.lstrip("0") == bare), None)
-            hint = f"; found {alike} instead? Zeros at the beginning count" if alike else ""
+            near = next((i for i in self.ids if _bare(i) == _bare(missing[0])), None)
+            counts = "Zeros at the beginning"
+            if near is not None and plain(near) == plain(missing[0]):
+                counts = "Case and spaces"
+            hint = "" if near is None else f"; found {near} instead? {counts} count"
             raise UserError(
                 f"{self.path}: expected sig_id {_first(missing)} of {owner}, found none{hint}"
             )
@@ -102,20 +105,26 @@ class Columns:
         return np.array([row.get(sig_id, -1) for sig_id in ids])
 
     def texts(self, name: str) -> np.ndarray:
-        """Returns [N] str in an object array.
+        """Returns names of compounds or groups, see `names.id_of`, [N] str in an object array.
 
         Raises:
           UserError: a cell is empty or marks a missing value, which unlike rows would share.
         """
         values = cells.texts(self.table.column(name))
+        is_there = np.array([not cells.is_missing(text) for text in values])
         self.check(
             name,
-            np.array([not cells.is_missing(text) for text in values]),
+            is_there,
             "a text",
-            "; a missing value: fill it in, with a name of its own for each unknown one; controls "
-            "need no row",
+            remedies.of_kind(self.table.column(name), int(np.argmin(is_there)))
+            or "; a missing value: fill it in, with a name of its own for each unknown one; "
+            "controls need no row",
         )
-        return values
+        found = np.array([id_of(text) for text in values], object)
+        if several := alike(found):
+            line = "%s: column %s: names differ by case or spaces alone, and count as several: %s"
+            logging.warning(line, self.path, name, several[0])
+        return found
 
     def numbers(self, names: Sequence[str], largest: float = np.inf) -> np.ndarray:
         """Returns [N, names] float64, none of them farther from 0 than `largest`.
@@ -168,7 +177,8 @@ class Columns:
                     self.check(name, ~empty, "a finite number", remedy)
                 column = self._finite(name, column, "0 or 1")
                 known[:, index] = ~empty
-            self.check(name, (column == 0) | (column == 1), "0 or 1")
+            mark = "; a label that was not measured is an empty cell" * bool((column < 0).any())
+            self.check(name, (column == 0) | (column == 1), "0 or 1", mark)
             values[:, index] = column
         return values, known
 
@@ -318,6 +328,10 @@ def expected_of_id(text: str) -> str:
     if len(text) > LONGEST_ID:
         return f"of at most {LONGEST_ID} characters"
     return "without line breaks and control characters" if formats.CONTROL.search(text) else ""
+
+
+def _bare(sig_id: str) -> str:
+    return plain(sig_id).lstrip("0")
 
 
 def _difference(found: Iterable[str], expected: Iterable[str]) -> tuple[list[str], list[str]]:

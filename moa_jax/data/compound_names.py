@@ -8,7 +8,7 @@ import numpy as np
 
 from moa_jax.data import cells
 from moa_jax.data.columns import Columns
-from moa_jax.data.names import is_missing
+from moa_jax.data.names import id_of, is_missing
 
 # Columns that name compounds, the first that is there.
 COLUMNS = ("drug_id", "compound")
@@ -33,4 +33,4 @@ def of(part: Columns, name: str) -> np.ndarray:
     """Returns what a column names each row's compound, [N] str, those without one their own."""
     texts = cells.texts(part.table.column(name))
     pairs = zip(part.ids, texts, strict=True)
-    return np.array([own(sig_id) if is_missing(text) else text for sig_id, text in pairs], object)
+    return np.array([own(row) if is_missing(text) else id_of(text) for row, text in pairs], object)

@@ -15,13 +15,13 @@ from moa_jax.data import formats, packed
 from moa_jax.errors import UserError
 from moa_jax.store import files
 
-TEST_DRUG = "test_drug"
+NEW, TEST_DRUG = "test_features", "test_drug"
 STEMS = (
     "train_features",
     "train_targets_scored",
     "train_targets_nonscored",
     "train_drug",
-    "test_features",
+    NEW,
     TEST_DRUG,
     "sample_submission",
 )

@@ -20,7 +20,8 @@ import pyarrow.csv
 import pyarrow.parquet
 from absl import logging
 
-from moa_jax.data.packed import Opened, unpacked
+from moa_jax.data.names import name_of
+from moa_jax.data.packed import OPENERS, Opened, unpacked
 from moa_jax.errors import UserError, joined_lines
 from moa_jax.store import files
 
@@ -104,7 +105,7 @@ def tables(path: Path, key: str = "sig_id") -> Iterator[pa.Table]:
                 f"{path}: cannot be read as CSV in UTF-8: File is not a {named} file; is it plain "
                 "text, name it .csv"
             )
-        if found not in (None, "gzip", "zip", "parquet"):
+        if found not in (None, "parquet", *OPENERS):
             raise UserError(
                 f"{path}: {found} file named {path.suffix}; convert it to CSV or parquet"
             )
@@ -117,6 +118,8 @@ def check_file(path: Path) -> None:
     """Raises a UserError unless there is a file."""
     if (found := files.kind(path)) != "a file":
         remedy = "; mend or remove it" if found.startswith("a symbolic link") else ""
+        if str(path).startswith("~"):
+            remedy = "; write $HOME for '~', which shells leave alone after '='"
         raise UserError(f"{path}: expected a file, found {found}{remedy}")
 
 
@@ -143,7 +146,7 @@ def _csv(path: Path, packed: str | None, key: str) -> Iterator[pa.Table]:
     with reading(path, "CSV in UTF-8", names):
         text, begin = header(path, packed)
         (literal,) = csv.reader([text])
-        names += (name.strip() for name in next(csv.reader([text], skipinitialspace=True)))
+        names += map(name_of, next(csv.reader([text], skipinitialspace=True)))
         _check_names(path, names, key)
         spaced = any(name != name.lstrip() for name in literal)
         with unpacked(path, packed) as opened, _rows_judged(path) as judge:
@@ -293,7 +296,7 @@ def _parquet(path: Path, key: str) -> Iterator[pa.Table]:
     with reading(path, "parquet"), pa.parquet.ParquetFile(path, **buffering) as opened:
         # pandas writes the numbering of rows that were sorted or selected as a column.
         stored = [n for n in opened.schema_arrow.names if not n.startswith("__index_level_")]
-        names = [name.strip() for name in stored]
+        names = [name_of(name) for name in stored]
         _check_names(path, names, key)
         for batch in opened.iter_batches(batch_size=8192, columns=stored):
             batch.validate(full=True)  # texts of other bytes than UTF-8 are found nowhere else

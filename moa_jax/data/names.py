@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -17,6 +18,8 @@ PREFIX_FIELDS = ("gene_prefixes", "cell_prefixes", "ignore")
 GROUPS = ("genes", "cells", "ignored")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,15}))\.0+", re.ASCII)
+# What nobody sees: marks of byte order within a file, and of where words may break or join.
+INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
 # How missing values are written; pyarrow reads the last three words as numbers.
 MISSING = frozenset("na n/a n.a. #n/a <na> none null nil missing . ? nan inf infinity".split())
 # Values by which columns tell a control without treatment, in lower case.
@@ -88,11 +91,20 @@ def level_key(text: str) -> str | float:
     >>> [level_key(text) for text in ("10", "10.0", "1e1", "TRUE", "D1")]
     [10.0, 10.0, 10.0, 'true', 'D1']
     """
-    text = text.strip()
+    text = name_of(text)
     if NUMBER.fullmatch(text):
         return float(text)
     text = unicodedata.normalize("NFKC", text)
     return text.lower() if text.lower() in ("true", "false") else text
+
+
+def is_nearly(one: float, other: float) -> bool:
+    """Tells whether two numbers may be one, rounded in different precisions.
+
+    >>> is_nearly(0.37, 0.3700000047683716), is_nearly(3, 3.1)
+    (True, False)
+    """
+    return math.isclose(one, other, rel_tol=1e-6)
 
 
 def ordered_levels(texts: Iterable[str | None]) -> list[str]:
@@ -123,14 +135,32 @@ def is_missing(text: str | None) -> bool:
     )
 
 
+def name_of(text: str) -> str:
+    """Returns a name as it is compared: nothing that is not seen around it, characters in one code.
+
+    Nor is what keeps a spreadsheet from making a number of it.
+
+    >>> name_of("\ufeffZelle_e\u0301 ") == "Zelle_\u00e9", name_of('="0012"')
+    (True, '0012')
+    """
+    text = text.strip()
+    if len(text) > 3 and text.startswith('="') and text.endswith('"'):
+        text = text[2:-1].strip()
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFC", text.strip(INVISIBLE).strip())
+
+
 def id_of(text: str) -> str:
-    """Returns an id without the `.0` that pandas gives whole numbers where a row is without one.
+    """Returns the name of a row, a compound or a group, see `name_of`.
+
+    It is without the `.0` that pandas gives whole numbers where a row is without one.
 
     >>> [id_of(text) for text in ("12.0", "-3.00", "012.0", "1.5", "P1")]
     ['12', '-3', '012.0', '1.5', 'P1']
     """
     found = _WHOLE.fullmatch(text)
-    return found[1] if found and abs(int(found[1])) < 2**53 else text
+    return found[1] if found and abs(int(found[1])) < 2**53 else name_of(text)
 
 
 def plain(name: str) -> str:
@@ -139,7 +169,19 @@ def plain(name: str) -> str:
     >>> plain("Acid A") == plain("acid\u00a0\uff21")
     True
     """
-    return re.sub(r"\s+", "", unicodedata.normalize("NFKC", name)).casefold()
+    return re.sub(rf"[\s{INVISIBLE}]+", "", unicodedata.normalize("NFKC", name)).casefold()
+
+
+def alike(names: Iterable[str]) -> list[str]:
+    """Returns the names that are one but for case, spaces or width, those of each together.
+
+    >>> alike(["b", "Acid A", "acid a", "b"])
+    ['Acid A and acid a']
+    """
+    spellings: dict[str, list[str]] = {}
+    for name in sorted({*names}):
+        spellings.setdefault(plain(name), []).append(name)
+    return [" and ".join(found) for found in spellings.values() if len(found) > 1]
 
 
 def tell_alike(file: object, names: Iterable[str], others: Iterable[str] = ()) -> None:

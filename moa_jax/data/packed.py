@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
 import io
+import lzma
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import cast
+
+import pyarrow as pa
 
 from moa_jax.errors import UserError
 
@@ -18,7 +22,7 @@ _LITTER = re.compile(
     r"(^|/)(__MACOSX/|\.[^/.]|~\$|(eh)?thumbs\.db$|desktop\.ini$|\$RECYCLE\.BIN/)", re.IGNORECASE
 )
 # Bytes of a file as they are unpacked, which can be looked at before they are read.
-Opened = gzip.GzipFile | zipfile.ZipExtFile | io.BufferedReader
+Opened = gzip.GzipFile | zipfile.ZipExtFile | io.BufferedReader | bz2.BZ2File | lzma.LZMAFile
 
 
 def members(path: Path) -> list[str]:
@@ -34,25 +38,43 @@ def unpacked(path: Path, packed: str | None) -> Iterator[Opened]:
 
     Args:
       path: its file.
-      packed: `gzip`, `zip`, or None for a file that is the table itself.
+      packed: one of `OPENERS`, or None for a file that is the table itself.
 
     Raises:
       UserError: a zip holds another number of files than one; what is raised for damage is the
         caller's to tell.
     """
-    if packed == "gzip":
-        with gzip.open(path) as unpacked:
-            yield unpacked
-    elif packed == "zip":
-        names = members(path)
-        if "xl/workbook.xml" in names:
-            raise UserError(f"{path}: Excel file; save it as CSV")
-        if len(names) != 1:
-            several = f": {', '.join(names[:3])}{', ...' * (len(names) > 3)}" if names else ""
-            raise UserError(f"{path}: expected one file within, found {len(names)}{several}")
-        with zipfile.ZipFile(path) as archive:
-            with archive.open(names[0]) as member:
-                yield cast(zipfile.ZipExtFile, member)  # declared as less than it is
-    else:
+    if packed is None:
         with open(path, "rb") as plain:
             yield plain
+    else:
+        with OPENERS[packed](path) as opened:
+            yield opened
+
+
+@contextlib.contextmanager
+def _of_zip(path: Path) -> Iterator[Opened]:
+    names = members(path)
+    if "xl/workbook.xml" in names:
+        raise UserError(f"{path}: Excel file; save it as CSV")
+    if len(names) != 1:
+        several = f": {', '.join(names[:3])}{', ...' * (len(names) > 3)}" if names else ""
+        raise UserError(f"{path}: expected one file within, found {len(names)}{several}")
+    with zipfile.ZipFile(path) as archive, archive.open(names[0]) as member:
+        yield cast(zipfile.ZipExtFile, member)  # declared as less than it is
+
+
+@contextlib.contextmanager
+def _of_zstd(path: Path) -> Iterator[Opened]:
+    with pa.input_stream(str(path), compression="zstd") as stream:
+        yield io.BufferedReader(cast(io.RawIOBase, stream))
+
+
+# What opens a packed file, by what `formats.signature` calls it.
+OPENERS: Mapping[str, Callable[[Path], contextlib.AbstractContextManager[Opened]]] = {
+    "gzip": gzip.GzipFile,
+    "zip": _of_zip,
+    "bzip2": bz2.BZ2File,
+    "xz": lzma.LZMAFile,
+    "zstd": _of_zstd,
+}

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from moa_jax.data import cells
-from moa_jax.data.names import NUMBER, level_key
+from moa_jax.data.names import NUMBER, is_nearly, level_key
 
 # A number and what follows it: a word after a space, or letters, such as h, µM or mg/ml.
 _UNIT = re.compile(
@@ -27,7 +27,7 @@ def of_number(column: pa.ChunkedArray, row: int, is_trained: bool = False) -> st
       row: the one.
       is_trained: whether the columns are those of trained models, which cannot be left out.
     """
-    if found := _of_kind(column, row):
+    if found := of_kind(column, row):
         return found
     (text,) = cells.texts(column.slice(row, 1))
     text = text or ""
@@ -58,7 +58,7 @@ def of_number(column: pa.ChunkedArray, row: int, is_trained: bool = False) -> st
 
 def of_level(column: pa.ChunkedArray, row: int, allowed: Sequence[Any]) -> str:
     """Returns what to do about a cell that is none of `allowed`, as `of_number` does."""
-    if found := _of_kind(column, row):
+    if found := of_kind(column, row):
         return found
     (text,) = cells.texts(column.slice(row, 1))
     if cells.is_missing(text):
@@ -66,13 +66,18 @@ def of_level(column: pa.ChunkedArray, row: int, allowed: Sequence[Any]) -> str:
     if same := next((level for level in map(str, allowed) if _plain(level) == _plain(text)), None):
         return f"; write it as {same}"
     keys = [level_key(str(level)) for level in allowed]
+    number = level_key(text)
+    for level, key in zip(allowed, keys, strict=True):
+        if isinstance(number, float) and isinstance(key, float) and is_nearly(number, key):
+            return f"; write it as {level}"
     if (match := _UNIT.fullmatch(text)) and all(isinstance(key, float) for key in keys):
         is_same = level_key(match["number"]) in keys
         return "; write it without its unit" + ("" if is_same else ", in that of the others")
     return ""
 
 
-def _of_kind(column: pa.ChunkedArray, row: int) -> str:
+def of_kind(column: pa.ChunkedArray, row: int) -> str:
+    """Returns what to do about a cell of a kind that a table of texts has not; empty for others."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from absl import logging
+
 from moa_jax.config import RunConfig, is_group_file
-from moa_jax.data import levels, tables
+from moa_jax.data import leaks, levels, tables
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.data.names import Prefixes
 
@@ -22,7 +24,13 @@ def settled(config: RunConfig) -> RunConfig:
 
 def load_data(config: RunConfig) -> Dataset:
     """Returns the training data that the configuration names, its test rows within."""
-    return with_groups(config, _read_data(config))
+    dataset = _read_data(config)
+    if answers := leaks.telling(dataset):
+        logging.warning(
+            "features that are an answer, from which nothing is learned about rows without one: "
+            "%d, such as %s; config.data.ignore leaves them out", len(answers), answers[0],
+        )  # fmt: skip
+    return with_groups(config, dataset)
 
 
 def with_groups(config: RunConfig, dataset: Dataset) -> Dataset:

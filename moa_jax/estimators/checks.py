@@ -22,6 +22,11 @@ def check_cells(X: Any) -> None:
     kinds = getattr(X, "dtypes", None)
     if kinds is None or not hasattr(X, "columns"):
         kind = getattr(X, "dtype", None)
+        if fields := getattr(kind, "names", None):
+            raise ValueError(
+                f"X: expected numbers, found fields {', '.join(fields[:5])}; "
+                "pandas.DataFrame(X) makes a table of it"
+            )
         if kind is not None and _is_date(kind):
             raise ValueError(f"X: expected numbers, found {kind}")
         return
@@ -57,15 +62,16 @@ def dense(X: Any) -> Any:
     return X
 
 
-def texts(X: Any) -> Iterator[tuple[int, str]]:
-    """Yields the number of each column of a data frame that holds texts, and its first one.
+def texts(X: Any) -> Iterator[tuple[int, Any]]:
+    """Yields the number of each column of a data frame that holds more than numbers, and a cell.
 
-    Texts that are numbers are none. Of what is no data frame of pandas nothing is yielded.
+    It is the first that is a text, a date or another object; texts of numbers and None are none of
+    them. Of what is no data frame of pandas nothing is yielded.
     """
     for number, dtype in enumerate(X.dtypes if hasattr(X, "isetitem") else ()):
         if getattr(dtype, "kind", "O") == "O":
-            found = (v for v in X.iloc[:, number] if isinstance(v, str) and not _is_numeric(v))
-            yield from ((number, text) for text in itertools.islice(found, 1))
+            found = (cell for cell in X.iloc[:, number] if not _is_numeric(cell))
+            yield from ((number, cell) for cell in itertools.islice(found, 1))
 
 
 def is_integer(value: Any) -> bool:
@@ -78,11 +84,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
 
 
-def _is_numeric(text: str) -> bool:
+def _is_numeric(cell: Any) -> bool:
     try:
-        float(text)
-    except ValueError:
-        return False
+        float(cell)
+    except (TypeError, ValueError, OverflowError):
+        return cell is None
     return True
 
 

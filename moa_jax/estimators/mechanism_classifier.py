@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,6 +18,7 @@ from sklearn.utils.validation import (
 )
 
 from moa_jax.config import RunConfig
+from moa_jax.data import leaks
 from moa_jax.data.dataset import Dataset
 from moa_jax.engine import progress_lines, settings
 from moa_jax.engine.finished_run import FinishedRun
@@ -24,6 +26,7 @@ from moa_jax.errors import UserError
 from moa_jax.estimators import checks, mechanism_inputs, mechanism_saved
 from moa_jax.recipes import attribution
 from moa_jax.schema import shown, suggestion
+from moa_jax.store import files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,6 +143,12 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
             known = targets.known | rows.is_control[:, None]
             targets = dataclasses.replace(targets, known=known)
         rows = dataclasses.replace(rows, scored=targets)
+        if answers := leaks.telling(rows):
+            warnings.warn(
+                f"X: columns that are an answer: {len(answers)}, such as {answers[0]}; nothing is "
+                "learned from them about rows without one: leave them out",
+                stacklevel=2,
+            )
         with progress_lines.shown(self.verbose):
             run = FinishedRun.train(config, rows, self.workdir)
         self.mechanisms_ = np.array(found.targets.names, object)
@@ -253,6 +262,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
           UserError: the file cannot be written.
         """
         check_is_fitted(self)
+        files.check_no_tilde("path", path)
         self._run.write_report(Path(path))
 
     def save(self, path: str | Path) -> None:
@@ -264,6 +274,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
           UserError: something else is there, or the folder cannot be written.
         """
         check_is_fitted(self)
+        files.check_no_tilde("path", path)
         mechanism_saved.write(self, Path(path))
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,18 +13,14 @@ from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig
-from moa_jax.data import levels
+from moa_jax.data import compound_names, levels
 from moa_jax.data.columns import LARGEST_NUMBER, Columns
 from moa_jax.data.dataset import LEVELLED, TREATMENT, Dataset, Levels, Targets
-from moa_jax.data.names import Prefixes, is_missing, level_key, ordered_levels
+from moa_jax.data.names import Prefixes, id_of, is_missing, level_key, ordered_levels
 from moa_jax.errors import UserError
-from moa_jax.estimators import checks
+from moa_jax.estimators import checks, row_names
+from moa_jax.estimators.row_names import ID
 from moa_jax.schema import shown, suggestion
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-ID = "sig_id"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +67,7 @@ def given(X: Any, groups: Any = None) -> GivenRows:
         about, X = X.obs, X.to_df()
         names = [*TREATMENT, ID, *([groups] if isinstance(groups, str) else [])]
         X = X.assign(**{name: about[name] for name in names if name in about.columns})
-    elif not hasattr(X, "iloc") and hasattr(X, "to_pandas"):  # of polars and others
-        X = X.to_pandas()
+    X = row_names.as_pandas(X)
     if hasattr(X, "columns"):
         _check_names("X", "columns", [str(name) for name in X.columns])
         kinds = sorted({type(name).__name__ for name in X.columns})
@@ -90,7 +85,7 @@ def given(X: Any, groups: Any = None) -> GivenRows:
         return GivenRows(X, None, found)
     X = checks.dense(X)
     ids = X.index.to_numpy()
-    _check_order("groups", X.index, groups)
+    row_names.check_order("groups", X, groups)
     if isinstance(groups, str):
         if groups not in X.columns:
             near = suggestion(groups, map(str, X.columns))
@@ -162,6 +157,12 @@ def rows(
     group = {name: prefixes.group(name) for name in names if name not in treatment}
     cells = tuple(name for name in group if group[name] == "cells")
     genes = tuple(name for name in group if group[name] not in ("cells", "ignored"))
+    naming = compound_names.column([] if is_trained else [*group], ())
+    if naming is not None and group[naming] != "ignored":
+        raise ValueError(
+            f"X: column {naming}: names compounds, no feature: give groups={naming!r}, or "
+            "leave it out"
+        )
     place = {name: index for index, name in enumerate(names)}
     kept = [place[name] for name in (*genes, *cells)]
     if not kept:
@@ -239,14 +240,17 @@ def labels(Y: Any, X: Any, missing: str = "error") -> GivenLabels:
         Y = Y.toarray()
     checks.check_there("Y", Y)
     _check_lists(Y)
-    index = getattr(X, "index", None)
-    if index is not None:
-        _check_order("Y", index, Y)
+    Y = row_names.as_pandas(Y)
+    row_names.check_order("Y", row_names.as_pandas(X), Y)
     names = None
     if hasattr(Y, "columns"):
         Y = Y.drop(columns=ID) if ID in Y.columns else Y
         names = [str(name) for name in Y.columns]
         _check_names("Y", "labels", names)
+    # Whole numbers of pandas' own kinds, which would become floats, those of many digits another.
+    kind = getattr(getattr(Y, "dtype", None), "numpy_dtype", None)
+    if kind is not None and kind.kind in "iu" and not Y.isna().any():
+        Y = Y.astype(kind)
     values = check_array(
         Y,
         ensure_2d=False,
@@ -351,28 +355,10 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
 
 
-def _check_order(name: str, index: pd.Index, given: Any) -> None:
-    """Checks that rows which have names are in the order of those of X."""
-    other = getattr(given, "index", None)
-    if other is None or callable(other):
-        return
-    if len(index) != len(other) or index.equals(other) or not index.is_unique:
-        return
-    if not other.is_unique or not (is_there := index.isin(other)).any():
-        return
-    if is_there.all():
-        raise ValueError(f"{name}: rows are those of X in another order; give {name}.loc[X.index]")
-    numbering = range(len(index))  # which rows have that were given no other names
-    if [*index] != [*numbering] and [*other] != [*numbering]:
-        raise ValueError(
-            f"{name}: expected the rows of X, found none of {index.tolist()[np.argmin(is_there)]!r}"
-        )
-
-
 def _ids(found: np.ndarray | None, num_rows: int) -> np.ndarray:
     """Names of rows as texts; their numbers where there are none, or some stand twice."""
     if found is not None:
-        texts = [str(one).strip() for one in found]
+        texts = [id_of(str(one)) for one in found]
         if len({*texts}) == len(texts) and not any(map(is_missing, texts)):
             return np.array(texts, object)
     return np.array([str(number) for number in range(num_rows)], object)
@@ -386,7 +372,7 @@ def _groups(found: Any, is_control: np.ndarray, control: str) -> np.ndarray | No
         raise ValueError(
             f"groups: expected one for each of {len(is_control)} rows, found shape {values.shape}"
         )
-    texts = np.array([str(value).strip() for value in values], object)
+    texts = np.array([id_of(str(value)) for value in values], object)
     missing = np.array([is_missing(text) for text in texts], bool)
     if (wrong := missing & ~is_control).any():
         raise ValueError(

@@ -14,12 +14,12 @@ from typing import NoReturn
 
 from absl import logging as absl_logging
 
-from moa_jax.errors import UnsupportedSystem, UserError
+from moa_jax.errors import UnsupportedSystem, UserError, check_words
 from moa_jax.prepare.options import ROLES, Options
 from moa_jax.prepare.presets import PRESETS
 
 try:
-    from moa_jax.store import ending
+    from moa_jax.store import ending, files
     from moa_jax.store.signals import Interrupted
 except UnsupportedSystem as error:
     sys.exit(f"moa-jax: {error}")
@@ -90,18 +90,26 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
       UserError: a mistake in a flag, the table or the folder.
     """
+    check_words(arguments)
     given = vars(parser().parse_args(arguments))
     table, out, like = given.pop("table"), given.pop("out"), given.pop("like")
     if not out:
         raise UserError("--out: expected a folder to write; see moa-jax prepare --help")
+    files.check_no_tilde("--out", out)
     given = {name: value for name, value in given.items() if value is not None}
     if like is not None:
         if given:
             raise UserError(
                 f"--{next(iter(given))}: given, but --like={like} says what columns are"
             )
-        from moa_jax.data import prepared
+        from moa_jax.data import folder, prepared
         from moa_jax.prepare import new_rows
+
+        if Path(out).exists() and Path(out).resolve().parent == Path(like).resolve():
+            if Path(out).stem != folder.NEW:
+                raise UserError(
+                    f"--out: {out}: expected another file than one of --like, which would be lost"
+                )
 
         described = prepared.read(like)
         if described is None:
@@ -110,7 +118,10 @@ def main(arguments: Sequence[str]) -> None:
         return
     columns = {role: given.pop(role) for role in ROLES if role in given}
     if "metadata" in given:
-        given["metadata"] = tuple(given["metadata"].split(","))
+        text = given["metadata"]
+        given["metadata"] = (text,) if Path(text).is_file() else tuple(text.split(","))
+        if "" in given["metadata"]:
+            raise UserError("--metadata: expected files, found an empty text")
     options = Options(columns, **given)
     from moa_jax.prepare import preparation
 

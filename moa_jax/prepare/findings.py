@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping
+import itertools
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from moa_jax.data.names import plain
+from moa_jax.data.names import alike, is_nearly, level_key
 from moa_jax.prepare.labels import Labels
 from moa_jax.prepare.roles import few
 from moa_jax.prepare.survey import Survey
 from moa_jax.prepare.wells import Wells
+
+# What a spreadsheet makes of names such as MARCH1 and SEPT2, and of long numbers.
+_EXCEL = re.compile(
+    r"\d{1,2}-(?:mon)|(?:mon)-\d{1,2}|\d(?:\.\d+)?e\+\d+".replace(
+        "mon", "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+    ),
+    re.IGNORECASE,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +64,18 @@ def find(
     used: Survey,
     described: Mapping[str, Any],
     question: str,
+    answers: Sequence[str],
 ) -> ScreenFindings:
-    """Returns the findings; `training` and `test` are [N] bool, the rows of either."""
+    """Returns the findings.
+
+    Args:
+      wells, labels: the N rows.
+      training, test: [N] bool, the rows of either.
+      used: statistics of the features.
+      described: what `columns.json` is to hold.
+      question: what is to be predicted, in a sentence.
+      answers: the features that are an answer.
+    """
     treated = training & ~wells.is_control
     kept = described["labels"]["kept"]
     dropped = described["labels"]["dropped"]
@@ -93,7 +113,10 @@ def find(
         within,
         between,
         replicating,
-        _warnings(wells, labels, treated, test, used, described),
+        [
+            *_of_names(wells, described, answers),
+            *_warnings(wells, labels, treated, test, used, described),
+        ],
         question,
     )
 
@@ -144,6 +167,27 @@ def _rows_by(names: np.ndarray | None, rows: np.ndarray) -> dict[str, np.ndarray
     return {name: np.array(mine) for name, mine in found.items()}
 
 
+def _of_names(wells: Wells, described: Mapping[str, Any], answers: Sequence[str]) -> list[str]:
+    """Returns what is wrong with columns and names, whatever rows hold."""
+    told = []
+    if answers:
+        told.append(
+            "Columns of features that are an answer, from which nothing is learned about wells "
+            f"without one: {len(answers):,}, such as {few(answers)}. Leave them out by --features."
+        )
+    for what, names in (
+        ("features", [name for members in described["features"].values() for name in members]),
+        ("labels", [*described["labels"]["kept"], *described["labels"]["dropped"]]),
+        ("compounds", sorted({*_of(wells.compound, ~wells.left_out)})),
+    ):
+        if made := [name for name in names if _EXCEL.fullmatch(name)]:
+            told.append(
+                f"Names of {what} that a spreadsheet made dates of, or numbers whose last digits "
+                f"are gone, so that several may be one: {len(made):,}, such as {few(made)}."
+            )
+    return told
+
+
 def _warnings(
     wells: Wells,
     labels: Labels,
@@ -187,10 +231,7 @@ def _warnings(
                 f"{few(unlike)}."
             )
         known = {*_of(wells.compound, treated)}
-        alike: dict[str, list[str]] = {}
-        for name in sorted({*_of(wells.compound, ~wells.is_control)}):
-            alike.setdefault(plain(name), []).append(name)
-        if several := [" and ".join(names) for names in alike.values() if len(names) > 1]:
+        if several := alike(_of(wells.compound, ~wells.is_control)):
             told.append(
                 "Compounds whose names differ by case or spaces alone, which count as several: "
                 f"{len(several):,}, such as {few(several)}."
@@ -216,6 +257,12 @@ def _warnings(
             f"{without:,}."
         )
     for name, one in described["treatment"].items():
+        numbers = [n for n in map(level_key, one["levels"]) if isinstance(n, float)]
+        if near := [pair for pair in itertools.pairwise(numbers) if is_nearly(*pair)]:
+            told.append(
+                f"Levels of {one['column']} that are nearly one number, as in another precision, "
+                f"and count as two: {near[0][0]!r} and {near[0][1]!r}. Round them."
+            )
         if len(one["levels"]) > 20:
             told.append(
                 f"{one['column']} has {len(one['levels'])} levels, each an input of its own: "

@@ -32,12 +32,24 @@ def read(path: Path) -> Screen:
     with sources.reading(path, "GCTX"):
         opened = h5py.File(path, "r")
         matrix, wells, genes = opened[MATRIX], opened[WELLS], opened[GENES]
-        about = {name: texts(genes[name][()]) for name in genes}
-        ids = texts(wells["id"][()])
-        columns = tuple(wells)
         shape, chunks = matrix.shape, matrix.chunks
-    if "id" not in about:
-        raise UserError(f"{path}: cannot be read as GCTX: expected {GENES}/id, found none")
+        # What others keep in groups of their own is no column.
+        columns, of_genes = (
+            [name for name in group if isinstance(group[name], h5py.Dataset)]
+            for group in (wells, genes)
+        )
+        for group, names in ((wells, columns), (genes, of_genes)):
+            if "id" not in names or group["id"].ndim != 1:
+                raise UserError(
+                    f"{path}: cannot be read as GCTX: expected ids in {group.name}/id, found none"
+                )
+            for name in names:
+                if (found := group[name].shape) != (count := group["id"].size,):
+                    raise UserError(
+                        f"{path}: {group.name}/{name}: expected {count} values, found {found}"
+                    )
+        about = {name: texts(genes[name][()]) for name in of_genes}
+        ids = texts(wells["id"][()])
     if shape != (len(ids), len(about["id"])):
         hint = "; its axes are exchanged" if shape == (len(about["id"]), len(ids)) else ""
         raise UserError(
@@ -46,12 +58,6 @@ def read(path: Path) -> Screen:
         )  # fmt: skip
     if matrix.dtype.kind not in "iuf":
         raise UserError(f"{path}: {MATRIX}: expected numbers, found {matrix.dtype}")
-    for group, count in ((wells, len(ids)), (genes, len(about["id"]))):
-        for name in group:
-            if (found := group[name].shape) != (count,):
-                raise UserError(
-                    f"{path}: {group.name}/{name}: expected {count} values, found {found}"
-                )
     sources.check_names(path, "column", ids.tolist())
     sources.check_names(path, "row", about["id"].tolist())
     place = {name: index for index, name in enumerate(about["id"])}
@@ -71,7 +77,7 @@ def read(path: Path) -> Screen:
                 block = matrix[start : start + step, first:last]
             yield missing_as_nan(block[:, wanted - first])
 
-    return Screen(path, columns, tuple(about["id"]), about, table, values)
+    return Screen(path, tuple(columns), tuple(about["id"]), about, table, values)
 
 
 def column(found: np.ndarray) -> pa.Array:

@@ -61,7 +61,8 @@ def read(path: Path, layer: str = "") -> Screen:
     number_of = {name: index for index, name in enumerate(names)}
 
     def table(wanted: Sequence[str]) -> pa.Table:
-        return pa.table({name: pa.Array.from_pandas(columns[name]) for name in wanted})
+        with sources.reading(path, "AnnData"):
+            return pa.table({name: pa.Array.from_pandas(columns[name]) for name in wanted})
 
     def values(wanted: Sequence[str]) -> Iterator[np.ndarray]:
         index = np.array([number_of[name] for name in wanted])

@@ -11,13 +11,16 @@ import pyarrow as pa
 from absl import logging
 
 from moa_jax.data import cells
-from moa_jax.data.names import tell_alike
+from moa_jax.data.names import level_key, name_of, tell_alike
 from moa_jax.errors import UserError
 from moa_jax.prepare import lists, sources
 from moa_jax.prepare.sources import Screen
 
 # Words for a mechanism that nobody knows, beside the marks of a missing value.
-UNKNOWN = frozenset("unknown unannotated unclassified undetermined".split())
+UNKNOWN = frozenset(
+    ("unknown", "unannotated", "unclassified", "undetermined", "unspecified", "n.d.",
+     "not known", "not annotated", "not determined", "not available")
+)  # fmt: skip
 _WHOLE = re.compile(r"\d+\.0+")
 # What parts the labels of a cell that holds a list: no text has it.
 _BETWEEN = "\x1f"
@@ -62,15 +65,18 @@ def read(source: Screen, columns: Sequence[str], separator: str) -> Labels:
         )
         raise UserError(
             f"{source.path}: --labels: column {name}, row {row + 1}: expected 0 or 1 in each of "
-            f"{len(columns)} columns, found {column[row]!r}; texts stand in one column"
+            f"{len(columns)} columns, found {column[row]!r}; texts stand in one column, a label "
+            "that was not measured is an empty cell"
         )
     if all(binary):
         values = np.stack([_zeros_and_ones(table.column(name)) for name in columns], 1)
         names, known = tuple(columns), np.asarray((values >= 0).any(1))
     else:
+        if listed is None:
+            _check_classes(source, columns[0], texts[0])
         names, values, known = _of_texts(texts[0], separator)
         if listed is None:
-            _tell_separator(source, columns[0], names, separator)
+            _tell_separator(source, columns[0], texts[0], names, separator)
     if not known.any() or not names:
         raise UserError(f"{source.path}: --labels: no row of {', '.join(columns[:3])} has one")
     tell_alike(source.path, names)
@@ -79,10 +85,42 @@ def read(source: Screen, columns: Sequence[str], separator: str) -> Labels:
     return Labels(names, values, known)
 
 
-def _tell_separator(source: Screen, column: str, names: Sequence[str], separator: str) -> None:
-    """Logs where what may be several labels was read as one."""
-    for other in ("|", ";"):
+def _check_classes(source: Screen, column: str, texts: np.ndarray) -> None:
+    """Checks that a column of numbers holds classes, of which none is a fraction.
+
+    The log tells where one number of three may stand for what was not measured.
+    """
+    numbers = {level_key(text) for text in {*texts} if not cells.is_missing(text)}
+    if not all(isinstance(number, float) for number in numbers):
+        return
+    if any(float(number) % 1 for number in numbers):
+        row = next(r for r, t in enumerate(texts) if not cells.is_missing(t) and float(t) % 1)
+        raise UserError(
+            f"{source.path}: --labels: column {column}, row {row + 1}: expected a class, found the "
+            f"number {texts[row]!r}; make classes of what was measured, such as 0 and 1 by a limit"
+        )
+    if numbers == {-1.0, 0.0, 1.0}:
+        logging.warning(
+            "%s: column %s: -1, 0 and 1 are read as three classes; where -1 is a label that was "
+            "not measured, leave its cells empty", source.path, column,
+        )  # fmt: skip
+
+
+def _tell_separator(
+    source: Screen, column: str, texts: np.ndarray, names: Sequence[str], separator: str
+) -> None:
+    """Logs where what may be several labels was read as one, or a separator parts nothing.
+
+    Of marks that names of labels have, too, those are told between whole labels.
+    """
+    known = {*names}
+    if separator not in ("", "|") and not any(separator in text for text in texts if text):
+        logging.warning("%s: column %s: no cell has --label_separator=%r", source.path, column,
+                        separator)  # fmt: skip
+    for other in ("|", ";", ",", "/", "+", "&"):
         holding = [name for name in names if other in name]
+        if other not in "|;":
+            holding = [name for name in holding if {*map(str.strip, name.split(other))} <= known]
         if separator != other and holding:
             logging.warning(
                 "%s: column %s: %d labels hold %r, such as %s, and are read as one each; "
@@ -122,7 +160,7 @@ def _of_texts(column: np.ndarray, separator: str) -> tuple[tuple[str, ...], np.n
 def _parts(text: str | None, separator: str) -> list[str]:
     if text is None or cells.is_missing(text):
         return []
-    found = [part.strip() for part in (text.split(separator) if separator else [text])]
+    found = [name_of(part) for part in (text.split(separator) if separator else [text])]
     # Brackets and quotes with nothing in them are what is written of an empty list or text.
     named = [part for part in found if part.strip("[](){}\"' ")]
     return [p for p in named if not cells.is_missing(p) and p.lower() not in UNKNOWN]

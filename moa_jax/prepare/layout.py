@@ -18,6 +18,7 @@ from absl import logging
 from moa_jax.data import formats
 from moa_jax.data.columns import NUMBERING, UNNAMED
 from moa_jax.data.dataset import ORIGINAL_LEVELS, TREATMENT
+from moa_jax.data.names import name_of
 from moa_jax.errors import UserError
 from moa_jax.prepare import record
 from moa_jax.prepare.sources import Screen
@@ -76,7 +77,9 @@ def _remove_leftovers(out: Path) -> None:
 def check_new(out: Path) -> None:
     """Raises a UserError unless `out` is not there, or an empty folder."""
     found = "a link" if os.path.islink(out) else files.kind(out)
-    if found == "a folder":
+    if found == "a folder" and out.samefile("."):  # another would take its place
+        found = "the one that you are in"
+    elif found == "a folder":
         try:
             found = "a folder with files" if any(out.iterdir()) else "none"
         except OSError as error:
@@ -100,11 +103,11 @@ def check_names(table: Path, flag: str, names: Iterable[str]) -> None:
             problem = "has a line break or another control character"
         elif UNNAMED.fullmatch(name) or NUMBERING.fullmatch(name):
             problem = "is how pandas calls its numbering of the rows"
-        elif name.strip() in seen:
+        elif name_of(name) in seen:
             problem = "is another one, but for spaces around it, or the layout's own"
         if problem:
             raise UserError(f"{table}: {flag}: {name!r:.60} {problem}; name it otherwise")
-        seen.add(name.strip())
+        seen.add(name_of(name))
 
 
 def profiles(

@@ -137,6 +137,8 @@ def _opened(table: Path, described: Mapping[str, Any]) -> _NewRows:
         trained, compound=compound, untreated_values=(), plate=None, cell_line=None, groups=None,
         labels=(), split_column=None, treated_values=(),
         control_column=trained.control_column if has_type else None,
+        dose_unit=trained.dose_unit if trained.dose_unit in source.columns else None,
+        time_unit=trained.time_unit if trained.time_unit in source.columns else None,
     )  # fmt: skip
     return _NewRows(source, wells.read(source, present, described["treatment"]), columns, described)
 

@@ -18,6 +18,8 @@ ROLES: Mapping[str, str] = {
     "control_column": "values that tell controls",
     "dose": "doses",
     "time": "times in hours",
+    "dose_unit": "units of doses that are written without",
+    "time_unit": "units of times that are written without",
     "plate": "plates",
     "cell_line": "cell lines",
     "groups": "groups that folds may keep whole, such as batches, donors or scaffolds",

@@ -65,7 +65,9 @@ def prepare(table: Path, out: Path, options: Options) -> None:
     of_treated = None if rows.compound is None else rows.compound.copy()
     if of_treated is not None:
         of_treated[~treated] = None
-    used = survey(source, list(columns.values()), training, of_treated)
+    used = survey(
+        source, list(columns.values()), training, of_treated, annotated.values == 1, treated
+    )
     described = record.describe(
         source, options, found_roles, groups, annotated, compounds, rows, used, columns
     )
@@ -76,7 +78,8 @@ def prepare(table: Path, out: Path, options: Options) -> None:
     if asked is not None:
         described["config"]["data"]["predict"] = asked.predict
     told = "" if asked is None else question.line(asked)
-    found = findings.find(rows, annotated, training, test, used, described, told)
+    answers = [name for name, one in zip(columns, used.telling, strict=True) if one]
+    found = findings.find(rows, annotated, training, test, used, described, told, answers)
     for line in findings.lines(found, described):
         logging.info("%s", line)
     for line in found.warnings:

@@ -16,7 +16,7 @@ COMPARTMENTS = "^(Cells|Cytoplasm|Nuclei)_"
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """Columns that may have each role; of several the first that a table has is taken.
+    """Columns that may have each role; of several the first in which something stands is taken.
 
     Attributes:
       roles: names by role, see `roles.Roles`; of `id`, names of columns that are joined.
@@ -99,8 +99,9 @@ PRESETS: Mapping[str, Preset] = {
             "id": WELL_IDS,
             "compound": ("pert_id", "pert_iname", "cmap_name", "pert_desc"),
             "labels": ("moa", "pert_moa"),
-            "dose": ("pert_dose", "pert_idose"),
-            "time": ("pert_time", "pert_itime"),
+            # With their unit, and as few levels as were meant, before what was dispensed.
+            "dose": ("pert_idose", "pert_dose"),
+            "time": ("pert_itime", "pert_time"),
             "plate": ("rna_plate", "det_plate", "pert_plate"),
             "cell_line": ("cell_id", "cell_iname", "cell_mfc_name"),
             "cell_count": (),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from absl import logging
 
 from moa_jax.data import cells
@@ -21,7 +22,8 @@ from moa_jax.schema import suggestion
 # Names that a message shows.
 SHOWN = 5
 SINGLE = (
-    "compound", "dose", "time", "plate", "cell_line", "groups", "cell_count", "split_column",
+    "compound", "dose", "time", "dose_unit", "time_unit", "plate", "cell_line", "groups",
+    "cell_count", "split_column",
 )  # fmt: skip
 
 
@@ -37,8 +39,8 @@ class Roles:
       untreated_values: compounds that are none, whose rows are left out.
       split_column: what tells rows to predict, by the value `split_test`.
       symbols: column about the features whose texts name them, in place of their ids.
-      The others are columns: of compounds, doses, hours, plates, cell lines, other groups and
-        numbers of cells.
+      The others are columns: of compounds, doses, hours, units of both, plates, cell lines, other
+        groups and numbers of cells.
     """
 
     id: tuple[str, ...] = ()
@@ -50,6 +52,8 @@ class Roles:
     untreated_values: tuple[str, ...] = ()
     dose: str | None = None
     time: str | None = None
+    dose_unit: str | None = None
+    time_unit: str | None = None
     plate: str | None = None
     cell_line: str | None = None
     groups: str | None = None
@@ -80,6 +84,9 @@ def find(source: Screen, options: Options) -> tuple[Roles, dict[str, list[str]]]
     """
     preset = PRESETS.get(options.preset, NONE)
     single: dict[str, Any] = {name: _single(source, options, preset, name) for name in SINGLE}
+    for role in ("dose", "time"):
+        if single[role] is not None and f"{role}_unit" not in options.columns:
+            single[f"{role}_unit"] = _first(source, [f"{single[role]}_unit{s}" for s in ("", "s")])
     if "id" in options.columns:
         given = options.columns["id"]
         id_columns = _listed(source, "id", given) if given else ()
@@ -88,9 +95,20 @@ def find(source: Screen, options: Options) -> tuple[Roles, dict[str, list[str]]]
         default: tuple[str, ...] = ("obs_names",) if "obs_names" in source.columns else ()
         default = default or tuple(n for n in ("id", "sig_id") if n in source.columns)[:1]
         id_columns = next((c for c in choices if set(c) <= set(source.columns)), default)
+    for flag, of in (("dose_unit", "dose"), ("time_unit", "time")):
+        if options.columns.get(flag) and single[of] is None:
+            raise UserError(f"--{flag}: given, but no --{of}; found {options.columns[flag]!r}")
+    if options.split_test != Options.split_test and single["split_column"] is None:
+        raise UserError(f"--split_test: given, but no --split_column; found {options.split_test!r}")
     controls = _controls(source, options, preset)
     known = {*id_columns, *filter(None, single.values()), controls.get("control_column")}
     labels = _labels(source, options, preset, known)
+    for role in ("dose", "time", "cell_count"):  # which models read
+        if single[role] in labels:
+            raise UserError(
+                f"{source.path}: --labels: expected another column than that of --{role}, found "
+                f"{single[role]!r}, from which nothing would be learned"
+            )
     symbols = next((name for name in SYMBOLS if _is_unique(source.about.get(name))), None)
     features = _features(source, options, preset, {*known, *labels}, named(source, symbols))
     roles = Roles(
@@ -100,7 +118,8 @@ def find(source: Screen, options: Options) -> tuple[Roles, dict[str, list[str]]]
     )  # fmt: skip
     for role, found in {**single, "id": " + ".join(id_columns), "labels": ", ".join(labels[:3]),
                         "control": controls.get("control_column")}.items():  # fmt: skip
-        logging.info("%s: %s", role, found or "none")
+        if found or not role.endswith("_unit"):
+            logging.info("%s: %s", role, found or "none")
     return roles, features
 
 
@@ -115,7 +134,18 @@ def _single(source: Screen, options: Options, preset: Preset, role: str) -> str 
     if role in options.columns:
         name = options.columns[role]
         return _listed(source, role, name)[0] if name else None
-    return next((name for name in preset.roles.get(role, ()) if name in source.columns), None)
+    return _first(source, preset.roles.get(role, ()))
+
+
+def _first(source: Screen, names: Sequence[str]) -> str | None:
+    """Returns the first of some columns in which something stands, the last that is there else."""
+    there = [name for name in names if name in source.columns]
+    for name in there[:-1]:
+        column = source.wells([name]).column(name)
+        is_list = pa.types.is_nested(column.type) and column.null_count < len(column)
+        if is_list or not all(map(cells.is_missing, cells.texts(column))):
+            return name
+    return there[-1] if there else None
 
 
 def _listed(source: Screen, role: str, text: str) -> tuple[str, ...]:
@@ -138,16 +168,12 @@ def _controls(source: Screen, options: Options, preset: Preset) -> dict[str, Any
     if given:
         (column,) = _listed(source, "control_column", given)[:1]
         found = _values(source, column)
-        values = tuple(v.strip() for v in value.split(",")) if value else ()
+        values = values_of(source, "control_value", column, value, found) if value else ()
         values = values or tuple(sorted(text for text in found if text.lower() in VEHICLES))
-        keys = {value_key(text) for text in found}
-        if not values or not any(value_key(v) in keys for v in values):
-            raise UserError(
-                f"{source.path}: --control_value: expected a value of column {column}, found "
-                f"{value or 'none'!r}; it has {few(sorted(found))}"
-            )
+        if not values:
+            raise _no_value(source, "control_value", column, "none", found)
         return {"control_column": column, "control_values": values}
-    if value and given is None:
+    if value and not given:
         raise UserError(f"--control_value: given, but no --control_column; found {value!r}")
     if given is None:
         for column, words in preset.controls:
@@ -167,6 +193,41 @@ def _controls(source: Screen, options: Options, preset: Preset) -> dict[str, Any
                     "treated_values": preset.treated,
                 }
     return {}
+
+
+def values_of(
+    source: Screen, flag: str, column: str, text: str, found: Collection[str]
+) -> tuple[str, ...]:
+    """Returns the values of a column that a flag names, one or several with commas between them.
+
+    Args:
+      source: the table.
+      flag: the flag.
+      column: the column.
+      text: what the flag says.
+      found: what stands in the column.
+
+    Raises:
+      UserError: none of them stands there; the log tells where one does not.
+    """
+    keys = {value_key(one) for one in found}
+    values = (text,) if value_key(text) in keys else tuple(v.strip() for v in text.split(","))
+    absent = [value for value in values if value_key(value) not in keys]
+    if len(absent) == len(values):
+        raise _no_value(source, flag, column, text, found)
+    if absent:
+        logging.warning("%s: --%s: no cell of column %s is %r, it has %s",
+                        source.path, flag, column, absent[0], few(sorted(found)))  # fmt: skip
+    return values
+
+
+def _no_value(
+    source: Screen, flag: str, column: str, text: str, found: Collection[str]
+) -> UserError:
+    return UserError(
+        f"{source.path}: --{flag}: expected a value of column {column}, found {text!r}; it has "
+        f"{few(sorted(found))}"
+    )
 
 
 def _values(source: Screen, column: str) -> set[str]:
@@ -194,7 +255,8 @@ def _features(
     if source.features is not None and not options.features:
         for column, value, group in preset.groups:
             if column in source.about:
-                chosen = source.about[column] == value
+                keys = {value_key(value), *(["true"] if value == "1" else [])}
+                chosen = np.array([value_key(cell) in keys for cell in source.about[column]])
                 if chosen.any():
                     names = np.array(source.features, object)[chosen].tolist()
                     logging.info("%s: %d of %d features are %s", source.path, len(names),
@@ -251,7 +313,7 @@ def _labels(
 ) -> tuple[str, ...]:
     text = options.columns.get("labels")
     if text is None:
-        found = next((n for n in preset.roles.get("labels", ()) if n in source.columns), None)
+        found = _first(source, preset.roles.get("labels", ()))
         if found is None:
             raise UserError(
                 f"{source.path}: --labels: expected the column of labels, or those of 0 and 1; the "

@@ -12,7 +12,7 @@ import pyarrow as pa
 from absl import logging
 
 from moa_jax.data import cells
-from moa_jax.data.names import id_of
+from moa_jax.data.names import NUMBER, id_of
 from moa_jax.errors import UserError
 from moa_jax.prepare import lists, sources, text_tables
 from moa_jax.prepare.presets import WELL_IDS
@@ -67,10 +67,13 @@ def with_genes(source: Screen, file: str) -> Screen:
 
 def _with(source: Screen, path: Path, separator: str) -> Screen:
     table = text_tables.read(path)
+    shared = [name for name in table.column_names if name in source.columns]
+    # A column of the table in which nothing stands may be filled by the file.
+    empty = {name for name in shared if not any(_ids(source.wells([name]), name, source.path))}
     common = [
         name
-        for name, kind in zip(table.column_names, table.schema.types, strict=True)
-        if name in source.columns and not pa.types.is_nested(kind)
+        for name in shared
+        if name not in empty and not pa.types.is_nested(table.column(name).type)
     ]
     own = next((name for name in WELL_IDS if name in source.columns), None)
     other = next((name for name in WELL_IDS if name in table.column_names), None)
@@ -113,9 +116,11 @@ def _with(source: Screen, path: Path, separator: str) -> Screen:
     more = {
         name: _column(values, keys, rows_of, separator)
         for name in table.column_names
-        if name not in source.columns
+        if (name not in source.columns or name in empty)
         and (values := _texts(table.column(name), separator)) is not None
     }
+    for name, column in more.items():
+        _tell_numbers(path, name, column, separator)
     return _widened(source, more)
 
 
@@ -179,6 +184,18 @@ def _column(
     return np.array([text_of.get(key) for key in keys], object)
 
 
+def _tell_numbers(path: Path, name: str, column: np.ndarray, separator: str) -> None:
+    """Logs where a key has several numbers, which are no number when they are joined as labels."""
+    cells_of = {text for text in {*column} if text is not None}
+    parts = {text: text.split(separator) if separator else [text] for text in cells_of}
+    several = [text for text, one in parts.items() if len(one) > 1]
+    if several and all(NUMBER.fullmatch(part) for one in parts.values() for part in one):
+        logging.warning(
+            "%s: column %s: %d rows have several numbers, which count as one text, such as %s",
+            path, name, sum(text in several for text in column), several[0],
+        )  # fmt: skip
+
+
 def _widened(source: Screen, more: Mapping[str, np.ndarray]) -> Screen:
     def wells(names: Sequence[str]) -> pa.Table:
         own = [name for name in names if name not in more]
@@ -189,4 +206,6 @@ def _widened(source: Screen, more: Mapping[str, np.ndarray]) -> Screen:
                 columns[name] = pa.chunked_array([pa.array(more[name], pa.string())])
         return pa.table({name: columns[name] for name in names})
 
-    return dataclasses.replace(source, columns=(*source.columns, *more), wells=wells)
+    return dataclasses.replace(
+        source, columns=tuple(dict.fromkeys((*source.columns, *more))), wells=wells
+    )

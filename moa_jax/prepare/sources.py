@@ -137,8 +137,11 @@ def numbers(path: Path, name: str, column: pa.ChunkedArray, first: int = 0) -> n
     (unread,) = np.nonzero(np.isnan(values))
     if len(unread) and column.null_count < len(unread):
         texts = cells.texts(column.take(pa.array(unread)))
+        # What has no text may be a list, or other bytes than those of one.
+        hides = not (pa.types.is_floating(column.type) or pa.types.is_string(column.type))
         for row, text in zip(unread.tolist(), texts, strict=True):
-            if not cells.is_missing(text):
+            is_hidden = hides and text is None and cells.shown(column, row) != "nothing"
+            if is_hidden or not cells.is_missing(text):
                 raise UserError(
                     f"{path}: column {name}, row {first + row + 1}: expected a number, found "
                     f"{cells.shown(column, row)}{remedies.of_number(column, row)}"
@@ -150,15 +153,26 @@ def texts(path: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
     """Returns what stands in the cells of a column, as `cells.texts` does.
 
     Raises:
-      UserError: a cell holds several values.
+      UserError: a cell holds several values, or bytes that are no text.
     """
-    if pa.types.is_nested(column.type) and column.null_count < len(column):
-        row = column.is_valid().index(True).as_py()
+    is_list = pa.types.is_nested(column.type) and column.null_count < len(column)
+    found = np.array([], object) if is_list else cells.texts(column)
+    row = column.is_valid().index(True).as_py() if is_list else -1
+    if not is_list and _holds_bytes(column.type):
+        unread = np.array([text is None for text in found]) & column.is_valid().to_numpy()
+        row = int(np.argmax(unread)) if unread.any() else -1
+    if row >= 0:
+        remedy = remedies.of_kind(column, row) or "; write it in UTF-8"
         raise UserError(
             f"{path}: column {name}, row {row + 1}: expected a text, found "
-            f"{cells.shown(column, row)}{remedies.of_number(column, row)}"
+            f"{cells.shown(column, row)}{remedy}"
         )
-    return cells.texts(column)
+    return found
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    is_binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return is_binary or pa.types.is_fixed_size_binary(kind)
 
 
 def extra(package: str, name: str, path: Path) -> ModuleType:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from moa_jax.data import leaks
 from moa_jax.prepare.sources import Screen
 
 # Bytes of rows that are kept for medians and for correlations of replicates.
@@ -27,6 +28,7 @@ class Survey:
         has a value, 0 for a feature without values.
       sampled: that number of rows, which lie evenly between the first and the last.
       repeated: rows whose features are those of an earlier row to the last digit.
+      telling: [F] bool, which are an answer, see `leaks.are_answers`.
       within, between: Pearson correlations of profiles, standardised by column: the median over
         pairs of wells of a compound, for each compound, and of pairs of unlike compounds.
     """
@@ -37,12 +39,18 @@ class Survey:
     median: np.ndarray
     sampled: int
     repeated: int
+    telling: np.ndarray
     within: np.ndarray
     between: np.ndarray
 
 
 def survey(
-    source: Screen, names: Sequence[str], training: np.ndarray, compound: np.ndarray | None
+    source: Screen,
+    names: Sequence[str],
+    training: np.ndarray,
+    compound: np.ndarray | None,
+    labels: np.ndarray | None = None,
+    treated: np.ndarray | None = None,
 ) -> Survey:
     """Returns the statistics of a source's features.
 
@@ -51,6 +59,8 @@ def survey(
       names: F features.
       training: [N] bool, the rows that statistics are of.
       compound: [N] compounds of treated training rows, None for others; None without compounds.
+      labels: [N, L] bool, which of them each row has; None where features are not compared.
+      treated: [N] bool, rows that may have labels; None for all.
     """
     width = len(names)
     room = max(2, SAMPLE_BYTES // (8 * width))
@@ -78,6 +88,11 @@ def survey(
         sample[first:last] = block[kept[first:last] - start]
         start = stop
     of_training = sample[np.searchsorted(kept, sampled)]
+    telling = np.zeros(width, bool)
+    if labels is not None:
+        rows_of = np.arange(len(sampled)) if treated is None else np.flatnonzero(treated[sampled])
+        rows_of = leaks.some(rows_of)
+        telling = leaks.are_answers(of_training[rows_of], labels[sampled[rows_of]])
     empty = missing == len(rows)
     median = np.zeros(width)
     for index in np.flatnonzero(~empty):
@@ -88,7 +103,7 @@ def survey(
     return Survey(
         missing / len(rows), ~empty & (low == high),
         np.where(empty, 0, np.maximum(np.abs(low), np.abs(high))), median, len(sampled), repeated,
-        within, between,
+        telling, within, between,
     )  # fmt: skip
 
 

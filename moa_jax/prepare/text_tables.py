@@ -12,6 +12,7 @@ import pyarrow.csv
 
 from moa_jax.data import formats, packed
 from moa_jax.data.columns import UNNAMED
+from moa_jax.data.names import name_of
 from moa_jax.errors import UserError
 
 # Of as many in the header the first one counts.
@@ -35,7 +36,7 @@ def read(path: Path) -> pa.Table:
         if not parts:
             raise UserError(f"{path}: expected rows, found none")
         return pa.concat_tables(parts)
-    if kind not in (None, "gzip", "zip"):
+    if kind not in (None, *packed.OPENERS):
         raise UserError(f"{path}: expected a table of texts, found {kind}; convert it to CSV")
     names: list[str] = []
     with formats.reading(path, "a table of texts in UTF-8", names):
@@ -43,7 +44,7 @@ def read(path: Path) -> pa.Table:
         bare = re.sub(r'"[^"]*"', "", header)
         delimiter = max(DELIMITERS, key=bare.count)
         (words,) = csv.reader([header], delimiter=delimiter, skipinitialspace=True)
-        names += (word.strip() for word in words)
+        names += map(name_of, words)
         counts = collections.Counter(filter(None, names))
         if repeated := next((name for name in names if counts[name] > 1), None):
             raise UserError(f"{path}: column {repeated} stands more than once")

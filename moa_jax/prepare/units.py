@@ -14,7 +14,11 @@ from moa_jax.data.names import NUMBER, level_key
 _MEASURE = re.compile(rf"(?P<number>(?a:{NUMBER.pattern}))\s*(?P<unit>[^\W\d_]\S*)")
 HOUR = "h"
 # How many of the common unit one of each is, which are micromoles per litre, and hours.
-MOLAR = {"m": 1e6, "mm": 1e3, "um": 1.0, "nm": 1e-3, "pm": 1e-6, "fm": 1e-9}
+MOLAR = {
+    name: factor
+    for prefix, factor in {"": 1e6, "m": 1e3, "u": 1.0, "n": 1e-3, "p": 1e-6, "f": 1e-9}.items()
+    for name in (f"{prefix}m", f"{prefix}mol/l", f"{prefix}molar")
+}
 HOURS = {
     **dict.fromkeys(("h", "hr", "hrs", "hour", "hours", "hpi", "hpt"), 1.0),
     **dict.fromkeys(("d", "day", "days"), 24.0),
@@ -43,6 +47,27 @@ def bare(texts: np.ndarray, factors: Mapping[str, float], wanted: str) -> np.nda
             number = _in_unit(match, factors, wanted)
             found[row] = cell if number is None else number
     return found
+
+
+def joined(texts: np.ndarray, units: np.ndarray | None) -> np.ndarray:
+    """Returns cells with their unit, of numbers without one that which stands in another column.
+
+    >>> joined(np.array(["10", "5 nM", "low"], object), np.array(["uM"] * 3, object)).tolist()
+    ['10 uM', '5 nM', 'low']
+    """
+    if units is None:
+        return texts
+    pairs = zip(texts, units, strict=True)
+    return np.array(
+        [
+            f"{cell} {unit}"
+            if cell is not None and NUMBER.fullmatch(cell) and not cells.is_missing(unit)
+            and not cells.is_missing(cell)
+            else cell
+            for cell, unit in pairs
+        ],
+        object,
+    )  # fmt: skip
 
 
 def of(texts: Iterable[str | None], factors: Mapping[str, float]) -> str:

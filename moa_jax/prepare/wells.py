@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,11 +12,11 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from moa_jax.data import cells, columns
+from moa_jax.data import cells, columns, formats
 from moa_jax.data.names import id_of, level_key
 from moa_jax.errors import UserError
 from moa_jax.prepare import sources, units
-from moa_jax.prepare.roles import Roles, value_key
+from moa_jax.prepare.roles import Roles, value_key, values_of
 from moa_jax.prepare.sources import Screen
 
 # A number with a comma, and a unit or nothing after it.
@@ -75,12 +76,15 @@ def read(source: Screen, roles: Roles, like: Mapping[str, Any] | None = None) ->
     if not table.num_rows:
         raise UserError(f"{source.path}: expected rows, found only a header")
     text = {name: sources.texts(source.path, name, table.column(name)) for name in names}
+    for column in {*names} - {*roles.id}:  # an id with a line break is told
+        text[column] = _on_one_line(text[column])
     ids = _ids(source, roles, text, table.num_rows)
 
     def of(name: str | None) -> np.ndarray | None:
         if name is None:
             return None
-        return np.array([None if cells.is_missing(cell) else cell for cell in text[name]], object)
+        known = {one: None if cells.is_missing(one) else id_of(one) for one in {*text[name]}}
+        return np.array([known[one] for one in text[name]], object)
 
     is_control = _equals(of(roles.control_column), roles.control_values, table.num_rows)
     reason = np.full(table.num_rows, "", object)  # why a row is left out
@@ -92,15 +96,18 @@ def read(source: Screen, roles: Roles, like: Mapping[str, Any] | None = None) ->
     reason[none & ~is_control] = f"{roles.compound} is none"
     treatment: dict[str, np.ndarray | None] = {"cp_dose": None, "cp_time": None}
     unit = ""
-    for level, name in (("cp_dose", roles.dose), ("cp_time", roles.time)):
+    for level, name, of_unit in (
+        ("cp_dose", roles.dose, roles.dose_unit), ("cp_time", roles.time, roles.time_unit),
+    ):  # fmt: skip
         if name is None:
             continue
         counts, trained = ~is_control & (reason == ""), (like or {}).get(level)
+        measured = units.joined(text[name], None if of_unit is None else text[of_unit])
         if level == "cp_time":
-            found = _hours(text[name], counts, trained)
+            found = _hours(measured, counts, trained)
             _check_hours(source, name, ids, found, counts)
         else:
-            found, unit = _doses(source, name, text[name], counts, trained)
+            found, unit = _doses(source, name, measured, counts, trained)
         lacks = counts & np.array([cell is None for cell in found])
         if whole and lacks.any():
             raise UserError(
@@ -120,13 +127,9 @@ def read(source: Screen, roles: Roles, like: Mapping[str, Any] | None = None) ->
         raise UserError(f"{source.path}: expected rows to keep, found none: {next(iter(reasons))}")
     split = None
     if roles.split_column is not None:
-        split = _equals(of(roles.split_column), roles.split_test.split(","), table.num_rows)
-        if not split.any() and not whole:
-            there = sorted({cell for cell in text[roles.split_column] if cell})
-            raise UserError(
-                f"{source.path}: --split_test: expected a value of column {roles.split_column}, "
-                f"found {roles.split_test!r}; it has {', '.join(there[:5])}"
-            )
+        there = {cell for cell in text[roles.split_column] if cell}
+        held_out = values_of(source, "split_test", roles.split_column, roles.split_test, there)
+        split = _equals(of(roles.split_column), held_out, table.num_rows)
     return Wells(
         ids, is_control, of(roles.compound), of(roles.plate), of(roles.cell_line),
         of(roles.groups), **treatment, split=split, left_out=left_out, reasons=reasons, unit=unit,
@@ -145,19 +148,26 @@ def _ids(source: Screen, roles: Roles, text: Mapping[str, np.ndarray], count: in
                 f"{source.path}: column {' + '.join(roles.id)}, row {row + 1}: expected an id, "
                 "found none; fill it in, or name another column by --id"
             )
-        ids[row] = one = "_".join(words)
+        ids[row] = one = "_".join(map(id_of, words))
         if expected := columns.expected_of_id(one):
             raise UserError(
                 f"{source.path}: column {' + '.join(roles.id)}, row {row + 1}: expected an id "
                 f"{expected}, found {one[:60]!r}"
             )
-        if (same := id_of(one)) in seen:
+        if one in seen:
             raise UserError(
                 f"{source.path}: column {' + '.join(roles.id)}: {one} stands more than once; name "
                 "a column, or several with commas between them, by --id"
             )
-        seen.add(same)
+        seen.add(one)
     return ids
+
+
+def _on_one_line(texts: np.ndarray) -> np.ndarray:
+    """Returns cells whose line breaks are spaces: those that are written stand in one line each."""
+    broken = {text for text in {*texts} if text is not None and formats.CONTROL.search(text)}
+    whole = {text: " ".join(formats.CONTROL.sub(" ", text).split()) for text in broken}
+    return np.array([whole.get(text, text) for text in texts], object) if broken else texts
 
 
 def _equals(found: np.ndarray | None, values: Sequence[str], count: int) -> np.ndarray:
@@ -227,7 +237,8 @@ def _check_hours(
     source: Screen, name: str, ids: np.ndarray, found: np.ndarray, counts: np.ndarray
 ) -> None:
     for row in np.flatnonzero(counts):
-        if found[row] is not None and not isinstance(level_key(found[row]), float):
+        hours = 0.0 if found[row] is None else level_key(found[row])
+        if not (isinstance(hours, float) and math.isfinite(hours)):
             raise UserError(
                 f"{source.path}: column {name}, row {row + 1} ({ids[row]}): expected hours as a "
                 f"number, found {found[row]!r}; name another column by --time, or none by --time="

@@ -23,6 +23,20 @@ from moa_jax.store import arrival, disk, processes
 _SEAL = "sha256"
 
 
+def check_no_tilde(what: str, path: str | Path) -> None:
+    """Raises a UserError for a path that begins with `~`, which would be a folder of that name.
+
+    Args:
+      what: the flag or the argument that names it.
+      path: as it was given.
+    """
+    if str(path).startswith("~"):
+        raise UserError(
+            f"{what}: {path}: expected a path without '~', which shells leave alone after '='; "
+            "write $HOME, or ./~ for a folder of that name"
+        )
+
+
 @contextlib.contextmanager
 def writing(path: str | Path) -> Iterator[None]:
     """Turns what a full disk or an unwritable folder raises into one line naming `path`.

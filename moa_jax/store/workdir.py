@@ -77,11 +77,7 @@ class Workdir:
             )
         if not str(path):
             raise UserError("--workdir: expected a folder, found an empty text")
-        if str(path).startswith("~"):
-            raise UserError(
-                f"--workdir: {path}: expected a path without '~', which shells leave alone after "
-                "'='; write $HOME, or ./~ for a folder of that name"
-            )
+        files.check_no_tilde("--workdir", path)
         self.path = Path(path)
         try:
             is_other = self.path.exists() and not self.path.is_dir()

@@ -192,6 +192,20 @@ def test_cell_counts_alone(tmp_path, name):
     assert found.features.tolist() == [[5], [6], [7], [8]]
 
 
+@pytest.mark.parametrize("told", ["1.0", "True"])
+def test_landmarks_are_told_by_any_type(tmp_path, told):
+    pytest.importorskip("h5py")
+    screens.gctx(tmp_path / "a.gctx", described=False)
+    table = pd.DataFrame({"pr_gene_id": screens.IDS, "pr_is_lm": [told, *["0"] * 4, told]})
+    table.to_csv(tmp_path / "genes.csv", index=False)
+    about, _ = screens.connectivity_map()
+    about.to_csv(tmp_path / "wells.csv", index_label="sig_id")
+    main([str(tmp_path / "a.gctx"), f"--out={tmp_path / 'data'}", "--preset=cmap",
+          f"--genes={tmp_path / 'genes.csv'}", f"--metadata={tmp_path / 'wells.csv'}"])  # fmt: skip
+    ids = [screens.IDS[0], screens.IDS[-1]]
+    assert prepared.read(tmp_path / "data")["features"] == {"landmark genes": ids}
+
+
 def test_gct_of_version_1_2(tmp_path):
     lines = ["#1.2", "2\t3", "NAME\tDescription\tone\ttwo\tthree", "g1\tna\t1\t2\t3",
              "g2\tna\t4\tNA\t6"]  # fmt: skip
@@ -260,6 +274,17 @@ def test_an_extra_that_is_not_installed(tmp_path, monkeypatch, name, package):
         main([str(tmp_path / name), f"--out={tmp_path / 'data'}", "--labels=moa"])
 
 
+def test_groups_within_columns_are_none(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    for name in ("a.gctx", "b.gctx"):
+        screens.gctx(tmp_path / name)
+    before = sources.read(tmp_path / "b.gctx")
+    with h5py.File(tmp_path / "a.gctx", "a") as opened:
+        opened["0/META/COL/more/x"] = opened["0/META/ROW/more/x"] = np.zeros(3)
+    found = sources.read(tmp_path / "a.gctx")
+    assert (found.columns, *found.about) == (before.columns, *before.about)
+
+
 @pytest.mark.parametrize(
     ("name", "part", "value", "message"),
     [
@@ -272,6 +297,7 @@ def test_an_extra_that_is_not_installed(tmp_path, monkeypatch, name, package):
         ("a.gctx", "0/META/ROW/id", 3.0, "cannot be read as GCTX"),
         ("a.gctx", "0/DATA/0/matrix", np.zeros((6, 60)), "found 6 x 60; its axes are exchanged"),
         ("a.gctx", "0/META/COL/pert_id", np.zeros(2), "pert_id: expected"),
+        ("a.gctx", "0/META/ROW/pr_is_lm", 3.0, r"pr_is_lm: expected 6 values, found \(\)"),
     ],
 )
 def test_a_matrix_of_another_layout(tmp_path, name, part, value, message):

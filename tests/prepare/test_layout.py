@@ -135,6 +135,7 @@ def test_what_a_screen_gives_away(tmp_path):
         0, screens.FEATURES + ["Metadata_Object_Count"]
     ]
     table.loc[2, "Metadata_moa"] = None  # its compound has annotated wells
+    table["Cells_answer"] = table["Metadata_moa"].eq("kinase inhibitor") * 7
     table.to_csv(tmp_path / "wells.csv", index=False)
     main([str(tmp_path / "wells.csv"), f"--out={tmp_path / 'data'}", "--preset=pycytominer"])
     text = Page((tmp_path / "data" / "data.html").read_text()).text
@@ -143,6 +144,8 @@ def test_what_a_screen_gives_away(tmp_path):
     assert "Compounds whose wells have different labels: 1, such as BRD-00." in text
     assert "that have training wells too: 1, such as BRD-02." in text
     assert "Rows that repeat the numbers of an earlier one: 1." in text
+    assert "that are an answer, from which nothing is learned" in text
+    assert "1, such as Cells_answer. Leave them out by --features." in text
 
 
 def test_new_rows_of_the_raw_table(folder, tmp_path):
@@ -205,6 +208,15 @@ def test_new_rows_that_lack_many_numbers_are_told(folder, tmp_path, caplog):
     assert "1 columns lack numbers in more than 10 % of the rows, such as Cells_A in 7 of 60" in (
         caplog.text
     )
+
+
+def test_new_rows_do_not_take_the_place_of_training_rows(folder):
+    before = (folder / "data" / "train_features.csv").read_bytes()
+    for out in ("train_features.csv", "../data/train_drug.csv"):
+        with pytest.raises(UserError, match="expected another file than one of --like, which"):
+            main([str(folder / "wells.csv"), f"--like={folder / 'data'}",
+                  f"--out={folder / 'data' / out}"])  # fmt: skip
+    assert (folder / "data" / "train_features.csv").read_bytes() == before
 
 
 def test_new_rows_do_not_take_the_place_of_their_table(folder, tmp_path):
@@ -282,6 +294,23 @@ def test_where_no_folder_can_be_written(folder, tmp_path, name, found):
         out.symlink_to(tmp_path)
     with pytest.raises(UserError, match=f"--out: .*: expected a new or an empty .*{found}$"):
         main([str(folder / "wells.csv"), f"--out={out}", "--preset=pycytominer"])
+
+
+def test_folders_that_are_not_meant(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for table, out, message in (
+        (folder / "wells.csv", "~/data", r"--out: ~/data: .* write \$HOME, or ./~ for a folder"),
+        (folder / "wells.csv", ".", "expected a new or an empty folder, found the one that you"),
+        (
+            folder / "wells\udcff.csv",
+            "data",
+            r"wells.udcff.csv': expected UTF-8, found",
+        ),
+        ("~/wells.csv", "data", r"~/wells.csv: expected a file, found none; write \$HOME"),
+    ):
+        with pytest.raises(UserError, match=message):
+            main([str(table), f"--out={out}", "--preset=pycytominer"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_run_takes_what_the_folder_says(folder):

@@ -115,6 +115,52 @@ def test_another_separator_that_labels_hold_is_told(prepare, caplog):
     assert "1 labels hold ';', such as x;y, and are read as one each" in caplog.text
 
 
+def test_what_is_no_number_is_not_missing(prepare, tmp_path):
+    prepare()
+    table = pd.read_csv(tmp_path / "wells.csv").astype({"f_2": object})
+    flags = ["--id=name", "--features=^f_", "--labels=class", f"--out={tmp_path / 'other'}"]
+    for cell in ([1.0, 2.0], b"\xff\xfe", {"a": 1.0}):
+        table["f_2"] = [cell] * ROWS
+        table.to_parquet(tmp_path / "wells.parquet")
+        with pytest.raises(UserError, match="column f_2, row 1: expected a number, found"):
+            main([str(tmp_path / "wells.parquet"), *flags])
+    table = table.assign(f_2=range(ROWS), drug=[b"\xff\xfe"] * ROWS)
+    table.to_parquet(tmp_path / "wells.parquet")
+    with pytest.raises(UserError, match="column drug, row 1: .* found b.*; write it in UTF-8$"):
+        main([str(tmp_path / "wells.parquet"), *flags, "--compound=drug"])
+
+
+def test_a_label_is_one_however_its_characters_are_coded(prepare):
+    assert prepare(**{"class": ["\u00e9", "e\u0301", "x\u200b"] * 4}).targets.names == (
+        "x",
+        "\u00e9",
+    )
+
+
+@pytest.mark.parametrize("mark", [",", "/", " + "])
+def test_labels_between_marks_that_names_have_too_are_told(prepare, caplog, mark):
+    prepare(**{"class": [f"x{mark}y", "x", "y", "p,q"] * 3})
+    told = f"1 labels hold '{mark.strip()}', such as x{mark}y, and are read as one each"
+    assert told in caplog.text and caplog.text.count("are read as one each") == 1
+
+
+def test_a_separator_that_parts_nothing_is_told(prepare, caplog):
+    prepare("--label_separator=;")
+    assert "column class: no cell has --label_separator=';'" in caplog.text
+
+
+def test_what_may_not_be_measured_is_told(prepare, caplog):
+    assert prepare(**{"class": ["-1", "0", "1"] * 4}).targets.names == ("-1", "0", "1")
+    assert "column class: -1, 0 and 1 are read as three classes" in caplog.text
+
+
+def test_names_that_a_spreadsheet_has_changed_are_told(prepare, caplog):
+    prepare(drug=["1.23E+08", "a", "b", "c"] * 3, **{"class": ["1-Mar", "Sep-02", "9-1-1"] * 4})
+    assert "Names of labels that a spreadsheet made dates of, or" in caplog.text
+    assert "may be one: 2, such as 1-Mar, Sep-02." in caplog.text
+    assert "may be one: 1, such as 1.23E+08." in caplog.text
+
+
 def test_brackets_without_a_label_are_none(prepare):
     assert prepare(**{"class": ["[]", "x", "y", "''"] * 3}).targets.names == ("x", "y")
 
@@ -128,6 +174,17 @@ def test_numbers_of_cells_that_are_left_out(prepare, tmp_path):
 def test_compounds_that_differ_by_case_are_told(prepare, caplog):
     prepare(drug=["Taxol", "taxol ", "TAX OL", "b"] * 3)
     assert "count as several: 1, such as TAX OL and Taxol and taxol." in caplog.text
+
+
+def test_values_with_commas_and_values_that_are_not_there(prepare, caplog, tmp_path):
+    kinds = ["DMSO, 0.1 %", "mock", *["drug"] * 10]
+    found = prepare("--control_column=kind", "--control_value=DMSO, 0.1 %", kind=kinds)
+    assert found.is_control.tolist() == [True] + [False] * 11
+    (tmp_path / "data").rename(tmp_path / "first")
+    flags = "--control_column=kind", "--control_value=mock,empty"
+    found = prepare(*flags, "--split_column=kind", "--split_test=DMSO, 0.1 %", kind=kinds)
+    assert found.is_control.tolist() == [True] + [False] * 10 and len(found.test) == 1
+    assert "--control_value: no cell of column kind is 'empty', it has DMSO, 0.1 %" in caplog.text
 
 
 def test_values_are_one_whatever_their_case(prepare):
@@ -152,6 +209,7 @@ def test_no_column_of_ids(prepare):
             {"name": ["a\nb", *map(str, range(11))]},
             "column name, row 1: expected an id without line",
         ),
+        ({"class": [0.13, 2, None] * 4}, "column class, row 1: expected a class, found the number"),
         ({"dose": ["10,5"] * 12}, "column dose, row 1: expected a dose, found '10,5'; decimals"),
         ({"dose": ["low, or not"] * 12}, "no run could read .*config.data.cp_doses: expected each"),
         ({"f_1": [1e20, *range(11)]}, r"column f_1: expected numbers between -1e\+15 and 1e\+15"),
@@ -257,14 +315,19 @@ def test_jump(tmp_path):
         (["--features="], "--features: expected a regular expression"),
         (["--control_column=class"], "--control_value: expected a value of column class"),
         (["--control_column=class", "--control_value=q"], "found 'q'; it has x, y, z"),
+        (["--split_test=held"], "--split_test: given, but no --split_column; found 'held'"),
+        (["--dose_unit=class"], "--dose_unit: given, but no --dose; found 'class'"),
+        (["--control_column=", "--control_value=x"], "--control_value: given, but no --control_c"),
+        (["--time=class"], "--labels: expected another column than that of --time, found 'class'"),
         (["--control_value=x"], "--control_value: given, but no --control_column"),
         (["--split_column=class"], "--split_test: expected a value of column class, found 'test'"),
-        (["--time=class"], "column class, row 1 .w0.: expected hours as a number, found 'x'"),
+        (["--time=drug"], "column drug, row 1 .w0.: expected hours as a number, found 'd0'"),
         (["--min_compounds=7"], "--min_compounds=7: no label has so many compounds, the most is 4"),
         (["--min_compounds=0"], "--min_compounds: expected at least 1, found 0"),
         (["--min_compounds=few"], "--min_compounds: invalid int value: 'few'; see moa-jax prepare"),
         (["--lables=class"], "unrecognized arguments: --lables=class; see moa-jax prepare --help"),
         (["--metadata=none.csv"], "none.csv: expected a file, found none"),
+        (["--metadata="], "--metadata: expected files, found an empty text"),
         (["--genes=none.csv"], "--genes: .*: expected a file with a matrix"),
         (["--like=nowhere"], "--features: given, but --like=nowhere says what columns are"),
         (["--out="], "--out: expected a folder to write"),

@@ -1,10 +1,13 @@
 """Side tables: what rows are joined by, and which files of texts are read."""
 
+import bz2
+import lzma
 import zipfile
 
 import pandas as pd
 import pytest
 from prepare.test_formats import load
+from test_formats import zstd
 
 from moa_jax.errors import UserError
 from moa_jax.prepare.__main__ import main
@@ -46,7 +49,8 @@ def test_a_map_of_plates_is_joined_by_plate_and_well(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["tabs", "semicolons", "quotes", "mark", "zip", "lists", "numbers"]
+    "name",
+    ["tabs", "semicolons", "quotes", "mark", "zip", "lists", "numbers", "bz2", "xz", "zstd"],
 )
 def test_files_of_texts(tmp_path, name):
     table = wells(lambda row: f"{row % 6:02d}" if name != "numbers" else row % 6)
@@ -63,6 +67,8 @@ def test_files_of_texts(tmp_path, name):
         delimiter = {"tabs": "\t", "semicolons": ";"}.get(name, ",")
         encoding = "utf-8-sig" if name == "mark" else "utf-8"
         drugs.to_csv(path, index=False, sep=delimiter, encoding=encoding)
+    if pack := {"bz2": bz2.compress, "xz": lzma.compress, "zstd": zstd}.get(name):
+        path.write_bytes(pack(path.read_bytes()))
     found = prepare(tmp_path, table, path.name)
     assert found.targets.values.tolist() == [[1, 0], [0, 1], [1, 1]] * 4
 
@@ -73,7 +79,7 @@ def test_files_of_texts(tmp_path, name):
         (b"drug,moa,moa\nd0,x,y\n", "a.csv: column moa stands more than once"),
         ("drug,moa\nd0,x\n".encode("utf-16"), "a.csv: .*found UTF-16; save it as UTF-8"),
         ("drug,moa\nd0,caf\u00e9\n".encode("latin-1"), "column moa has other bytes, .* Latin-1"),
-        (b"BZh91AY&SY", "a.csv: expected a table of texts, found bzip2; convert it to CSV"),
+        (b"7z\xbc\xaf\x27\x1c", "a.csv: expected a table of texts, found 7z; convert it to CSV"),
         (b"drug,moa\nD0,x\n", "such as d0 in column drug, found none of them, but D0"),
         (b"drug,moa\n", "such as d0 in column drug, found none of them"),
         (b"", "a.csv: expected a table, found an empty file"),
@@ -87,6 +93,34 @@ def test_what_cannot_be_joined(tmp_path, content, message):
     with pytest.raises(UserError, match=message) as error:
         prepare(tmp_path, wells(), "a.csv")
     assert "\n" not in str(error.value) and not (tmp_path / "data").exists()
+
+
+def test_cells_with_line_breaks_are_written_in_one_line(tmp_path):
+    """A short file may have them within quotes, and a data folder may not."""
+    names = wells()[["drug"]][:6].assign(moa=MOA * 2, named=[f"acid\n\t{row}" for row in range(6)])
+    names.to_csv(tmp_path / "names, of us.csv", index=False)
+    wells().to_csv(tmp_path / "wells.csv", index=False)
+    flags = ["--id=plate,place", "--features=f_", "--labels=moa", "--min_compounds=1"]
+    main([str(tmp_path / "wells.csv"), f"--out={tmp_path / 'data'}", "--compound=named", *flags,
+          f"--metadata={tmp_path / 'names, of us.csv'}"])  # fmt: skip
+    assert load(tmp_path / "data").drug_id[:2].tolist() == ["acid 0", "acid 1"]
+
+
+def test_a_column_in_which_nothing_stands_is_filled(tmp_path):
+    drugs = wells()[["drug"]][:6].assign(moa=MOA * 2)
+    drugs[["moa", "drug"]].to_csv(tmp_path / "a.csv", index=False)
+    found = prepare(tmp_path, wells().assign(moa=None), "a.csv")
+    assert found.targets.values.tolist() == [[1, 0], [0, 1], [1, 1]] * 4
+
+
+def test_several_numbers_of_a_key_are_told(tmp_path, caplog):
+    drugs = wells()[["drug"]][:6].assign(moa=MOA * 2, dose=1, order=range(6))
+    pd.concat([drugs, drugs[:2].assign(dose=2)]).to_csv(tmp_path / "a.csv", index=False)
+    prepare(tmp_path, wells(), "a.csv")
+    assert "column dose: 4 rows have several numbers, which count as one text, such as 1|2" in (
+        caplog.text
+    )
+    assert caplog.text.count("have several numbers") == 1
 
 
 def test_a_file_without_rows(tmp_path):

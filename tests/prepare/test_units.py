@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from prepare.test_formats import load
@@ -59,6 +60,62 @@ def test_a_dose_without_a_unit_is_told(tmp_path, caplog):
     assert new(tmp_path, ["5 uM", "0"]) == ["5", "24"] and "without a unit" not in caplog.text
     assert new(tmp_path, ["5", "10 uM"]) == ["5", "24"]
     assert "doses without a unit are read as um, that of the training rows" in caplog.text
+
+
+def test_units_in_a_column_of_their_own(tmp_path, caplog):
+    found = prepare(
+        tmp_path, [10, 370], [1, 30], dose_unit=["uM", "nM"] * 4, age_units=["d", "h"] * 4
+    )
+    assert set(found.cp_dose) == {"10", "0.37"} and set(found.cp_time) == {24, 30}
+    assert new(tmp_path, "10", "1") == ["10", "24"]
+    table = pd.read_csv(tmp_path / "wells.csv").assign(dose_unit="pM", age_units="min")
+    table.to_csv(tmp_path / "wells.csv", index=False)
+    assert new(tmp_path, "1e7", "60") == ["10", "1"]
+    assert "without a unit" not in caplog.text
+    table.drop(columns=["dose_unit", "age_units"]).to_csv(tmp_path / "wells.csv", index=False)
+    assert new(tmp_path, "10", "24") == ["10", "24"]
+    assert "doses without a unit are read as um" in caplog.text
+
+
+def test_a_column_of_units_that_is_not_meant(tmp_path):
+    found = prepare(tmp_path, [10, 370], flags=["--dose_unit="], dose_unit=["uM", "nM"] * 4)
+    assert set(found.cp_dose) == {"10", "370"}
+
+
+@pytest.mark.parametrize("idose", [["10 uM", "370 nM"], ["-666", "-666"]])
+def test_doses_of_the_connectivity_map_have_units(tmp_path, idose):
+    is_there = idose[0] != "-666"
+    names = {name: [f"{name}{row % 4}" for row in range(ROWS)] for name in ("d", "c")}
+    table = pd.DataFrame(
+        {
+            "sig_id": [f"w{row}" for row in range(ROWS)],
+            "f_1": [row % 5 for row in range(ROWS)],
+            "moa": [*"xy"] * 4,
+            "pert_id": names["d"] if is_there else "-666",
+            "cmap_name": names["c"],
+            "pert_type": "trt_cp",
+            "pert_idose": idose * 4,
+            "pert_dose": [10.0, 370] * 4,
+            "pert_dose_unit": ["\u00b5M", "nM"] * 4,
+        }
+    )
+    table.to_csv(tmp_path / "wells.csv", index=False)
+    flags = ["--preset=cmap", "--features=f_"]
+    main([str(tmp_path / "wells.csv"), f"--out={tmp_path / 'data'}", *flags])
+    found = load(tmp_path / "data")
+    assert {*map(float, found.cp_dose)} == {10, 0.37}
+    assert found.drug_id.tolist() == names["d" if is_there else "c"]
+
+
+def test_levels_that_are_nearly_one_are_told(tmp_path, caplog):
+    prepare(tmp_path, [0.37, float(np.float32(0.37)), 1, 2])
+    assert "nearly one number, as in another precision" in caplog.text
+    assert "0.37 and 0.3700000047683716. Round them." in caplog.text
+
+
+def test_hours_that_are_no_number(tmp_path):
+    with pytest.raises(UserError, match="expected hours as a number, found '1e999'"):
+        prepare(tmp_path, [1], ["1e999", "24"])
 
 
 def test_a_vehicle_has_no_dose(tmp_path):
