@@ -365,9 +365,21 @@ MUTATIONS = (
     ),
     Mutation(
         "learners/logistic.py",
-        "model.fit(x[rows[label]], y[rows[label], label])",
-        "model.fit(x, y[:, label] == 1)",
+        "with_ones[own], y[own][:, labels], c, found[:, labels]",
+        "with_ones, y[:, labels], c, found[:, labels]",
         "test_learners.py::test_rows_of_an_unknown_label_are_no_part_of_its_fit",
+    ),
+    Mutation(
+        "learners/newton.py",
+        "length = newton * np.log1p(far) / far",
+        "length = newton",
+        "test_newton.py::test_a_minimum_is_found_from_far_away",
+    ),
+    Mutation(
+        "learners/newton.py",
+        "if square > max(SHORTER**2 * squares[label], TOLERANCE**2):",
+        "if True:",
+        "test_newton.py::test_a_hessian_serves_several_steps",
     ),
     Mutation(
         "learners/trees.py",

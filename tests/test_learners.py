@@ -1,4 +1,4 @@
-"""Tests of what libraries fit: models, labels that are unknown or of one class, strengths."""
+"""Tests of what learners fit: models, labels that are unknown or of one class, strengths."""
 
 import dataclasses
 import os

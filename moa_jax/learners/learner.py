@@ -1,4 +1,4 @@
-"""Learner: what a library fits to one member's rows, at a strength that inner folds choose."""
+"""Learner: what is fitted on the host to one member's rows, at a strength that inner folds choose."""
 
 from __future__ import annotations
 
