@@ -370,6 +370,18 @@ MUTATIONS = (
         "test_learners.py::test_rows_of_an_unknown_label_are_no_part_of_its_fit",
     ),
     Mutation(
+        "learners/trees.py",
+        "min(FIRST_GROWN, len(x) // ROWS_OF_A_TREE)",
+        "FIRST_GROWN",
+        "test_learners.py::test_of_few_rows_few_trees_are_grown_at_first",
+    ),
+    Mutation(
+        "features/factors.py",
+        'threadpool_limits(1 if is_small else None, "blas")',
+        'threadpool_limits(None, "blas")',
+        "test_factors.py::test_a_small_table_is_decomposed_by_one_thread",
+    ),
+    Mutation(
         "learners/newton.py",
         "length = newton * np.log1p(far) / far",
         "length = newton",
@@ -383,7 +395,7 @@ MUTATIONS = (
     ),
     Mutation(
         "learners/trees.py",
-        "max(rounds, 2 * grown, FIRST_GROWN)",
+        "max(rounds, 2 * grown, first)",
         "int(max(strengths))",
         "test_learners.py::test_no_more_trees_are_grown_than_a_search_asks_for",
     ),

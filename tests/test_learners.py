@@ -1,5 +1,6 @@
 """Tests of what learners fit: models, labels that are unknown or of one class, strengths."""
 
+import contextlib
 import dataclasses
 import os
 
@@ -104,6 +105,17 @@ def test_no_more_trees_are_grown_than_a_search_asks_for(monkeypatch):
     (few,) = kind.fits(x, y, [5])
     np.testing.assert_array_equal(found[1].predict(x), few.predict(x))
     assert grown[3:] == [20, 5]
+
+
+def test_of_few_rows_few_trees_are_grown_at_first(monkeypatch):
+    grown = []
+    monkeypatch.setattr(Trees, "_grown", lambda *values: grown.append(values[4]) or {})
+    monkeypatch.setattr(trees, "MOST_WORKERS", 1)
+    for rows in (90, 900):
+        x, y = table(rows=rows)
+        with contextlib.suppress(KeyError):  # there is no booster
+            next(dataclasses.replace(TREES, strengths=(2, 8, 200)).fits(x, y, (2, 8, 200)))
+    assert grown == [9, 80]
 
 
 def test_trees_draw_rows_and_columns_and_shrink_their_leaves():
