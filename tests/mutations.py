@@ -365,9 +365,15 @@ MUTATIONS = (
     ),
     Mutation(
         "learners/logistic.py",
-        "with_ones[own], y[own][:, labels], c, found[:, labels]",
-        "with_ones, y[:, labels], c, found[:, labels]",
+        "with_ones[own], y[own][:, labels], c, start[:, labels]",
+        "with_ones, y[:, labels], c, start[:, labels]",
         "test_learners.py::test_rows_of_an_unknown_label_are_no_part_of_its_fit",
+    ),
+    Mutation(
+        "learners/logistic.py",
+        "if len(last) == 2:",
+        "if len(last) == 3:",
+        "test_newton.py::test_a_hessian_serves_several_steps",
     ),
     Mutation(
         "learners/trees.py",
@@ -383,8 +389,8 @@ MUTATIONS = (
     ),
     Mutation(
         "learners/newton.py",
-        "length = newton * np.log1p(far) / far",
-        "length = newton",
+        "np.where(far < SAFE, newton, newton * np.log1p(far) / far)",
+        "newton",
         "test_newton.py::test_a_minimum_is_found_from_far_away",
     ),
     Mutation(

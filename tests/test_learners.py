@@ -144,6 +144,7 @@ def test_labels_side_by_side_are_those_one_after_another(monkeypatch, unknown):
         return binned(rows, parameters)
 
     monkeypatch.setattr(trees, "_table", watched)
+    monkeypatch.setattr(trees, "ROWS_OF_A_TREE", 1)  # all trees are grown at once
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
     for most in (1, 8):
         monkeypatch.setattr(trees, "MOST_WORKERS", most)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,7 +65,7 @@ class Logistic:
     def fits(
         self, x: np.ndarray, y: np.ndarray, strengths: Sequence[float]
     ) -> Iterator[LogisticModel]:
-        """Yields the models; each starts from the one before. See `Learner`.
+        """Yields the models; each starts where the two before it lead. See `Learner`.
 
         A label without both classes gets its share, whatever the row. A label's coefficients are
         the same whatever labels are fitted beside it.
@@ -79,24 +79,30 @@ class Logistic:
         workers = max(1, min(os.cpu_count() or 1, len(parts)))
         threads = ThreadpoolController()
 
-        def fitted(part: _Part, c: float) -> int:
+        def fitted(part: _Part, c: float, start: np.ndarray) -> int:
             """Moves a part's coefficients to the minimum; returns the number that are not there."""
             labels, rows = part
             own = slice(None) if rows is None else rows
             found[:, labels], is_there = newton.minimum(
-                with_ones[own], y[own][:, labels], c, found[:, labels]
+                with_ones[own], y[own][:, labels], c, start[:, labels]
             )
             return int((~is_there).sum())
 
+        last: list[tuple[float, np.ndarray]] = []
         for c in strengths:
+            start = found.copy()
+            if len(last) == 2:
+                (one, before), (two, after) = last
+                start += (after - before) * math.log(c / two) / math.log(two / one)
             # Threads would wait for each other longer than so small a product takes.
             with threads.limit(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-                missed = sum(pool.map(fitted, parts, itertools.repeat(c)))
+                missed = sum(pool.map(fitted, parts, repeat(c), repeat(start)))
             if missed:
                 logging.info(
                     "logistic regression: C %g: %d labels are not at the minimum after %d steps",
                     c, missed, newton.MOST_STEPS,
                 )  # fmt: skip
+            last = [*last[-1:], (c, found.copy())]
             yield LogisticModel(found[:-1].copy(), found[-1].copy())
 
     def restored(self, arrays: Mapping[str, Any]) -> LogisticModel:

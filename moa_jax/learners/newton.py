@@ -16,6 +16,8 @@ ROWS = 1024
 TOLERANCE = 1e-9
 # A Hessian, which costs as much as a dozen steps, serves while each step is shorter by this.
 SHORTER = 0.25
+# Up to here (exp(u) - u - 1) / u^2 is below 1.
+SAFE = 1.79
 # Steps at most; some ten lead to a minimum.
 MOST_STEPS = 200
 # Share that is added to a Hessian's diagonal, lest rounding make it indefinite.
@@ -41,9 +43,9 @@ def minimum(
 
     No length of a step is tried out. Let a step s move the log odds of no row by more than m; then
     the loss after t s is at most loss + t g's + (exp(t m) - t m - 1) / m^2 s'Hs, g being gradient
-    and H Hessian before it (Bach, proposition 1). The t of the lowest bound is taken, so that every
-    step leads downhill, from any start, and whatever earlier Hessian it was made by. Near the
-    minimum t is 1 with the Hessian of the place.
+    and H Hessian before it (Bach, proposition 1). Where the lowest point of the parabola, the loss
+    to second order, is below the loss by that bound, t leads there; else to the lowest bound. So
+    every step leads downhill, from any start, and whatever earlier Hessian it was made by.
 
     Args:
       x: [N, F] rows, whose last column is all ones.
@@ -93,7 +95,7 @@ def minimum(
         bend += (ridge * step**2).sum(0)
         newton = np.divide(gain, bend, out=np.zeros_like(gain), where=bend > 0)
         far = np.maximum(np.abs(move).max(0) * newton, np.finfo(float).tiny)
-        length = newton * np.log1p(far) / far
+        length = np.where(far < SAFE, newton, newton * np.log1p(far) / far)
         w += length * step
         odds += length * move
         found |= squares <= TOLERANCE**2
