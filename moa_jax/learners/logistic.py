@@ -16,6 +16,9 @@ from absl import logging
 from moa_jax.learners import newton
 from moa_jax.learners.learner import is_known, share
 
+# Parts that are fitted side by side, at most: where labels are unknown each has rows of its own.
+MOST_WORKERS = 8
+
 
 @dataclasses.dataclass(frozen=True)
 class LogisticModel:
@@ -42,7 +45,7 @@ class LogisticModel:
         return expit(x @ self.kernel + self.bias)
 
 
-class _Part(NamedTuple):
+class _Labels(NamedTuple):
     """Labels that are fitted together, and the rows that they are known of; None for all."""
 
     labels: np.ndarray
@@ -76,10 +79,10 @@ class Logistic:
         found[-1] = [math.log(p / (1 - p)) for p in map(share, y.T)]
         with_ones = np.column_stack([x, np.ones(len(x))])
         parts = _parts(y, newton.labels_together(with_ones.shape[1]))
-        workers = max(1, min(os.cpu_count() or 1, len(parts)))
+        workers = max(1, min(MOST_WORKERS, os.cpu_count() or 1, len(parts)))
         threads = ThreadpoolController()
 
-        def fitted(part: _Part, c: float, start: np.ndarray) -> int:
+        def fitted(part: _Labels, c: float, start: np.ndarray) -> int:
             """Moves a part's coefficients to the minimum; returns the number that are not there."""
             labels, rows = part
             own = slice(None) if rows is None else rows
@@ -109,7 +112,7 @@ class Logistic:
         return LogisticModel(arrays["kernel"], arrays["bias"])
 
 
-def _parts(y: np.ndarray, most: int) -> list[_Part]:
+def _parts(y: np.ndarray, most: int) -> list[_Labels]:
     """Returns parts of at most so many labels [N, L], of those that have both classes."""
     known = is_known(y)
     both = np.flatnonzero(((y == 1).any(0)) & ((y == 0).any(0)))
@@ -120,5 +123,7 @@ def _parts(y: np.ndarray, most: int) -> list[_Part]:
     for labels in by_rows.values():
         own = known[:, labels[0]]
         rows = None if own.all() else np.flatnonzero(own)
-        parts += [_Part(np.array(labels[i : i + most]), rows) for i in range(0, len(labels), most)]
+        parts += [
+            _Labels(np.array(labels[i : i + most]), rows) for i in range(0, len(labels), most)
+        ]
     return parts
