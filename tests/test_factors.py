@@ -4,8 +4,10 @@ import logging
 
 import numpy as np
 import pytest
+from sklearn import decomposition
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA, FactorAnalysis
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from moa_jax.features import factor_gram, factors, kmeans
 from moa_jax.features.factors import ClusterOneHot, FactorScores, PrincipalComponents
@@ -212,3 +214,24 @@ def test_factors_of_columns_with_little_noise_are_scikit_learns(many, monkeypatc
     expected = FactorAnalysis(2, random_state=1903).fit(few)
     monkeypatch.setattr(factor_gram, "LEAST_NOISE", 0.9)
     np.testing.assert_array_equal(FactorScores(2).fit(few).components_, expected.components_)
+
+
+def test_a_small_table_is_decomposed_by_one_thread(monkeypatch):
+    threads = []
+
+    class Watched(decomposition.PCA):
+        def fit(self, values):
+            threads.append(
+                {own["num_threads"] for own in threadpool_info() if own["user_api"] == "blas"}
+            )
+            return super().fit(values)
+
+    values = np.random.default_rng(0).normal(size=(30, 9))
+    monkeypatch.setattr(decomposition, "PCA", Watched)
+    with threadpool_limits(2, "blas"):
+        PrincipalComponents(4, "by_shape").fit(values)
+        PrincipalComponents(4, "by_shape").fit(values.T)
+        PrincipalComponents(4).fit(values)
+        monkeypatch.setattr(factors, "FEW_PRODUCTS", 30 * 9 * 9)
+        PrincipalComponents(4, "by_shape").fit(values)
+    assert threads == [{1}, {1}, {2}, {2}]

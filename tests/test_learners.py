@@ -1,5 +1,6 @@
-"""Tests of what libraries fit: models, labels that are unknown or of one class, strengths."""
+"""Tests of what learners fit: models, labels that are unknown or of one class, strengths."""
 
+import contextlib
 import dataclasses
 import os
 
@@ -106,6 +107,17 @@ def test_no_more_trees_are_grown_than_a_search_asks_for(monkeypatch):
     assert grown[3:] == [20, 5]
 
 
+def test_of_few_rows_few_trees_are_grown_at_first(monkeypatch):
+    grown = []
+    monkeypatch.setattr(Trees, "_grown", lambda *values: grown.append(values[4]) or {})
+    monkeypatch.setattr(trees, "MOST_WORKERS", 1)
+    for rows in (90, 900):
+        x, y = table(rows=rows)
+        with contextlib.suppress(KeyError):  # there is no booster
+            next(dataclasses.replace(TREES, strengths=(2, 8, 200)).fits(x, y, (2, 8, 200)))
+    assert grown == [9, 80]
+
+
 def test_trees_draw_rows_and_columns_and_shrink_their_leaves():
     x, y = table()
     whole = dataclasses.replace(TREES, ridge=0.0, rows=1.0)
@@ -132,6 +144,7 @@ def test_labels_side_by_side_are_those_one_after_another(monkeypatch, unknown):
         return binned(rows, parameters)
 
     monkeypatch.setattr(trees, "_table", watched)
+    monkeypatch.setattr(trees, "ROWS_OF_A_TREE", 1)  # all trees are grown at once
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
     for most in (1, 8):
         monkeypatch.setattr(trees, "MOST_WORKERS", most)

@@ -26,7 +26,7 @@ BELOW = {
     },
     "blend": {"training", "data"},
     "deepinsight": {"features", "data"},
-    "learners": {"features", "data"},
+    "learners": {"data"},
     "training": {"models"},
     "pretrained": {"models"},
     "features": set(),

@@ -24,6 +24,9 @@ STARTS = 10
 
 # Ways to find principal components.
 BY_COVARIANCE, BY_SHAPE = "covariance_eigh", "by_shape"
+# With fewer products than this one thread is done before others have come, whose waiting costs
+# several times the work.
+FEW_PRODUCTS = 1e10
 
 
 def bounded(wanted: int, shape: tuple[int, int], most: int | None = None) -> int:
@@ -148,19 +151,25 @@ class PrincipalComponents:
           num_components: as many as the data allow, see `fit`.
           solver: `covariance_eigh`, by the columns' covariance, whose cost grows with the third
             power of their number; or `by_shape`, so unless there are more columns than rows, and
-            by the singular values of the table there. They differ by rounding errors.
+            by the singular values of the table there, a small table by one thread. They differ by
+            rounding errors.
         """
         self.num_components, self.solver = num_components, solver
 
     def fit(self, values: np.ndarray) -> PrincipalComponents:
         """Learns the components of two or more rows [N, columns]; at most min(N - 1, columns)."""
         from sklearn.decomposition import PCA
+        from threadpoolctl import threadpool_limits
 
         count = self.width(values.shape)
         tell_fewer(count, self.num_components, values.shape, "components")
         is_wide = self.solver == BY_SHAPE and values.shape[1] > len(values)
+        is_small = self.solver == BY_SHAPE and values.size * min(values.shape) < FEW_PRODUCTS
         # Many rows of few columns: the covariance is several times faster.
-        with warnings_logged("components"):
+        with (
+            warnings_logged("components"),
+            threadpool_limits(1 if is_small else None, "blas"),
+        ):
             fitted = PCA(count, svd_solver="full" if is_wide else BY_COVARIANCE).fit(values)
         self.components_, self.mean_ = fitted.components_, fitted.mean_
         return self

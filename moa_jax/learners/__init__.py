@@ -1,1 +1,1 @@
-"""Models that libraries fit on the host: logistic regression and boosted trees."""
+"""Models that are fitted on the host: logistic regression and boosted trees."""

@@ -1,4 +1,4 @@
-"""Learner: what a library fits to one member's rows, at a strength that inner folds choose."""
+"""Learner: what is fitted to one member's rows on the host, its strength chosen by inner folds."""
 
 from __future__ import annotations
 

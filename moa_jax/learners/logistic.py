@@ -1,16 +1,23 @@
-"""Logistic regression of each label, by scikit-learn."""
+"""Logistic regression of each label."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 
-from moa_jax.features.factors import warnings_logged
+from moa_jax.learners import newton
 from moa_jax.learners.learner import is_known, share
+
+# Parts that are fitted side by side, at most: where labels are unknown each has rows of its own.
+MOST_WORKERS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +45,13 @@ class LogisticModel:
         return expit(x @ self.kernel + self.bias)
 
 
+class _Labels(NamedTuple):
+    """Labels that are fitted together, and the rows that they are known of; None for all."""
+
+    labels: np.ndarray
+    rows: np.ndarray | None
+
+
 @dataclasses.dataclass(frozen=True)
 class Logistic:
     """Logistic regression with an L2 penalty, all labels at one strength.
@@ -54,30 +68,62 @@ class Logistic:
     def fits(
         self, x: np.ndarray, y: np.ndarray, strengths: Sequence[float]
     ) -> Iterator[LogisticModel]:
-        """Yields the models; each starts from the one before. See `Learner`.
+        """Yields the models; each starts where the two before it lead. See `Learner`.
 
-        A label without both classes gets its share, whatever the row.
+        A label without both classes gets its share, whatever the row. A label's coefficients are
+        the same whatever labels are fitted beside it.
         """
-        from sklearn.linear_model import LogisticRegression
-        from threadpoolctl import threadpool_limits
+        from threadpoolctl import ThreadpoolController
 
-        rows = [np.flatnonzero(is_known(own)) for own in y.T]
-        fitted = {
-            label: LogisticRegression(solver="newton-cholesky", tol=1e-6, warm_start=True)
-            for label, own in enumerate(y.T)
-            if len(np.unique(own[rows[label]])) == 2
-        }
-        shares = [share(own) for own in y.T]
+        found = np.zeros((x.shape[1] + 1, y.shape[1]))
+        found[-1] = [math.log(p / (1 - p)) for p in map(share, y.T)]
+        with_ones = np.column_stack([x, np.ones(len(x))])
+        parts = _parts(y, newton.labels_together(with_ones.shape[1]))
+        workers = max(1, min(MOST_WORKERS, os.cpu_count() or 1, len(parts)))
+        threads = ThreadpoolController()
+
+        def fitted(part: _Labels, c: float, start: np.ndarray) -> int:
+            """Moves a part's coefficients to the minimum; returns the number that are not there."""
+            labels, rows = part
+            own = slice(None) if rows is None else rows
+            found[:, labels], is_there = newton.minimum(
+                with_ones[own], y[own][:, labels], c, start[:, labels]
+            )
+            return int((~is_there).sum())
+
+        last: list[tuple[float, np.ndarray]] = []
         for c in strengths:
-            kernel = np.zeros((x.shape[1], y.shape[1]))
-            bias = np.array([math.log(p / (1 - p)) for p in shares])
-            # Threads would wait for each other longer than so small a problem takes.
-            with threadpool_limits(1), warnings_logged("logistic regression"):
-                for label, model in fitted.items():
-                    model.C = c
-                    model.fit(x[rows[label]], y[rows[label], label])
-                    kernel[:, label], bias[label] = model.coef_[0], model.intercept_[0]
-            yield LogisticModel(kernel, bias)
+            start = found.copy()
+            if len(last) == 2:
+                (one, before), (two, after) = last
+                start += (after - before) * math.log(c / two) / math.log(two / one)
+            # Threads would wait for each other longer than so small a product takes.
+            with threads.limit(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+                missed = sum(pool.map(fitted, parts, repeat(c), repeat(start)))
+            if missed:
+                logging.info(
+                    "logistic regression: C %g: %d labels are not at the minimum after %d steps",
+                    c, missed, newton.MOST_STEPS,
+                )  # fmt: skip
+            last = [*last[-1:], (c, found.copy())]
+            yield LogisticModel(found[:-1].copy(), found[-1].copy())
 
     def restored(self, arrays: Mapping[str, Any]) -> LogisticModel:
         return LogisticModel(arrays["kernel"], arrays["bias"])
+
+
+def _parts(y: np.ndarray, most: int) -> list[_Labels]:
+    """Returns parts of at most so many labels [N, L], of those that have both classes."""
+    known = is_known(y)
+    both = np.flatnonzero(((y == 1).any(0)) & ((y == 0).any(0)))
+    by_rows: dict[bytes, list[int]] = {}
+    for label in both.tolist():
+        by_rows.setdefault(np.packbits(known[:, label]).tobytes(), []).append(label)
+    parts = []
+    for labels in by_rows.values():
+        own = known[:, labels[0]]
+        rows = None if own.all() else np.flatnonzero(own)
+        parts += [
+            _Labels(np.array(labels[i : i + most]), rows) for i in range(0, len(labels), most)
+        ]
+    return parts

@@ -24,8 +24,9 @@ MOST_WORKERS = 8
 MANY_ROWS = 4_096
 # Rows that they must predict as LightGBM does.
 TRIED = 200
-# As many trees are grown before the first of them are looked at.
-FIRST_GROWN = 80
+# As many trees are grown before the first of them are looked at, or one for so many rows: few rows
+# are learned by few trees.
+FIRST_GROWN, ROWS_OF_A_TREE = 80, 10
 NEEDED = "trees need LightGBM: pip install 'moa-jax[lightgbm]'"
 
 
@@ -168,12 +169,12 @@ class Trees:
         ]
         shares = np.array([share(own) for own in y.T])
         found: dict[int, _Grown] = {}
-        grown = 0
+        grown, first = 0, min(FIRST_GROWN, len(x) // ROWS_OF_A_TREE)
         for rounds in map(int, strengths):
             if rounds > grown:
                 # Boosters of labels share one table, which holds one label at a time, so that none
                 # can go on: they are grown anew, each time to the double.
-                grown = min(int(max(strengths)), max(rounds, 2 * grown, FIRST_GROWN))
+                grown = min(int(max(strengths)), max(rounds, 2 * grown, first))
                 found = self._side_by_side(x, y, known, grown, both)
             boosters = {label: one.booster for label, one in found.items()}
             counted = {label: one.trees[rounds - 1] for label, one in found.items()}

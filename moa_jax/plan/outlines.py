@@ -41,7 +41,7 @@ def nesting(config: RunConfig, stages: Sequence[BuiltStage]) -> Iterator[str]:
 
 
 def on_host(stages: Sequence[BuiltStage]) -> Iterator[str]:
-    """Yields what libraries fit on the host, of which XLA tells nothing."""
+    """Yields what learners fit on the host, of which XLA tells nothing."""
     for stage, num_inputs, *_ in stages:
         if isinstance(stage, HostStage):
             yield (

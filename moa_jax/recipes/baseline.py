@@ -1,4 +1,4 @@
-"""Baseline: what networks are to be better than, by libraries that a field knows.
+"""Baseline: what networks are to be better than, by methods that a field knows.
 
 Logistic regression of principal components, boosted trees, and logistic regression of viability or
 numbers of cells alone, which tells whether a profile says more than how many cells died.

@@ -1,4 +1,4 @@
-"""Host stage: one model of a library for every seed and fold, fitted one after another."""
+"""Host stage: a model for every seed and fold, fitted on the host one after another."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KIND = "a member's model"
 
 @dataclasses.dataclass(frozen=True)
 class HostTraining:
-    """Members that a library fits on the host, in the place of networks and their training.
+    """Members that a learner fits on the host, in the place of networks and their training.
 
     Attributes:
       learner: what is fitted.
@@ -40,7 +40,7 @@ class HostTraining:
 
 @dataclasses.dataclass(frozen=True)
 class HostStage:
-    """What a library fits, in the place of a `training.Stage`.
+    """What a learner fits, in the place of a `training.Stage`.
 
     Attributes:
       name: name in logs, `<model>/<stage>`.
