@@ -2251,8 +2251,8 @@ MUTATIONS = (
     ),
     Mutation(
         "data/tables.py",
-        "features=part.numbers([*genes, *cells], largest),",
-        "features=part.numbers([*genes, *cells]),",
+        "features=part.numbers([*genes, *cells], largest, ",
+        "features=part.numbers([*genes, *cells], ",
         "trust/test_odd_files.py::test_numbers_that_networks_cannot_compute_with",
     ),
     Mutation(

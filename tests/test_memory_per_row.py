@@ -10,7 +10,7 @@ COLUMNS, SETS, DEVICES = 200, 2, 4
 # Bytes of a cell: features in float32, as they are in the file, and a table of all sets.
 FEATURES, TABLE = 4, 4 * SETS
 # Ids and the like of a row of few features, and what the system gives more than it was asked for.
-BESIDE = 2
+BESIDE = 2.5
 PROGRAM = r"""
 import dataclasses, json, pathlib, resource, sys
 sys.path.insert(0, "tests")
@@ -89,5 +89,5 @@ def test_a_row_takes_a_stated_number_of_bytes(tmp_path, monkeypatch):
     # All devices together have one copy of the table, beside one device's part on the host; where
     # rows are not shared, one each.
     for when in ("trained", "predicted"):
-        assert per_cell("sharded", when) < FEATURES + TABLE * (1 + 1 / DEVICES) + BESIDE
+        assert per_cell("sharded", when) < FEATURES + TABLE * (1 + 1 / DEVICES)
         assert per_cell("replicated", when) > FEATURES + DEVICES * TABLE

@@ -19,7 +19,7 @@ from moa_jax.store.transform_files import Transform
 # Rows that are transformed at a time.
 ROWS_AT_ONCE = 2**15
 # Bytes of rows in float64 up to which they are fitted on as one table, and of a part of more.
-WHOLE_BYTES, PART_BYTES = 2**30, 2**25
+WHOLE_BYTES, PART_BYTES = 2**30, 2**23
 
 
 class Profile(Protocol):
