@@ -1,4 +1,4 @@
-"""Memory per row, from a file to a trained step: two sizes, in processes of their own."""
+"""Memory per row, from a file to predictions: two sizes, in processes of their own."""
 
 import children
 import numpy as np
@@ -7,30 +7,30 @@ import pyarrow.parquet as pq
 import pytest
 
 COLUMNS, SETS, DEVICES = 200, 2, 4
-# Bytes of a cell: features in float64, and a table of all sets in float32; before there is one, a
-# set's rows, a half of all, and two more copies of these in the fit.
-FEATURES, TABLE, FIT = 8, 4 * SETS, 3 * 8 / SETS
-# What the system gives more than it was asked for.
-BESIDE = 3
+# Bytes of a cell: features in float32, as they are in the file, and a table of all sets.
+FEATURES, TABLE = 4, 4 * SETS
+# Ids and the like of a row of few features, and what the system gives more than it was asked for.
+BESIDE = 2.5
 PROGRAM = r"""
-import json, pathlib, resource, sys
+import dataclasses, json, pathlib, resource, sys
 sys.path.insert(0, "tests")
 rows, folder, work = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
-import jax
 import systems
 from moa_jax.data import tables
-from moa_jax.recipes import profile_features, profile_nn
+from moa_jax.recipes import profile, profile_features, profile_nn
 from moa_jax.recipes.system import Fitting
 from moa_jax.training.layout import Settings
 from moa_jax.training.loop import StageRun
 from moa_jax.training.parallel import Devices
+from moa_jax.training.predict import Predictor, out_of_fold
 
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-profile_features.KEPT_BYTES = 0
+# As of tables that are a few times as large.
+profile_features.KEPT_BYTES = profile.WHOLE_BYTES = 0
 recipe = profile_nn.Config(
     members=1, inputs=("standard",), widths=(0,), depths=(0,), folds=2
 )
@@ -41,10 +41,16 @@ stage = training.build(design).stage
 built = peak()
 devices = Devices.available("auto")
 settings = Settings(devices.sharing_rows() if rows == "sharded" else devices, 0, 2)
-group = StageRun(stage, work, settings, None).group(0)
-state = group.validate(group.train_steps(group.init(), 0, 0))[0]
-jax.block_until_ready(state.step)
-print(json.dumps({"read": read, "built": built, "trained": peak()}))
+run = StageRun(stage, work, settings, None)
+for group in map(run.group, range(len(run.groups))):
+    state = group.validate(group.train_steps(group.init(), 0, 0))[0]
+    group.write_weights(state, work / "members")
+trained = peak()
+members = [member.id for member in stage.members]
+there = dataclasses.replace(stage, shared=run.shared.inputs)
+predictor = Predictor("", stage.forward, work, members, settings.devices, stage.member_data)
+out_of_fold(there, predictor, stage.targets)
+print(json.dumps({"read": read, "built": built, "trained": trained, "predicted": peak()}))
 """
 
 
@@ -77,8 +83,11 @@ def test_a_row_takes_a_stated_number_of_bytes(tmp_path, monkeypatch):
         few, many = (peak[when] for peak in found[how])
         return (many - few) / (sizes[1] - sizes[0]) / COLUMNS
 
+    # There is no table in float64, and none of all inputs on the host.
     assert per_cell("sharded", "read") < FEATURES + BESIDE
-    assert per_cell("sharded", "built") < FEATURES + max(TABLE, FIT) + BESIDE
-    # All devices together have one copy of the table; where rows are not shared, one each.
-    assert per_cell("sharded", "trained") < FEATURES + 2 * TABLE + BESIDE
-    assert per_cell("replicated", "trained") > FEATURES + DEVICES * TABLE
+    assert per_cell("sharded", "built") < FEATURES + BESIDE
+    # All devices together have one copy of the table, beside one device's part on the host; where
+    # rows are not shared, one each.
+    for when in ("trained", "predicted"):
+        assert per_cell("sharded", when) < FEATURES + TABLE * (1 + 1 / DEVICES)
+        assert per_cell("replicated", when) > FEATURES + DEVICES * TABLE

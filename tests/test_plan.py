@@ -29,6 +29,7 @@ from moa_jax.recipes import deepinsight_cnn, nn_tabnet, system, two_heads_resnet
 from moa_jax.recipes.dense import DenseTraining
 from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.recipes.system import BuiltStage, Fitting
+from moa_jax.store import memory
 from moa_jax.training import footprint, shapes
 from moa_jax.training.layout import Layout
 from moa_jax.training.parallel import Devices
@@ -308,6 +309,25 @@ def test_a_plan_says_how_its_figures_were_made(dataset, tmp_path):
         assert ("moa-jax[cuda-plan]" in said) == (text != "cpu")
     assert "`l4:2`: 2 x NVIDIA L4 24 GB, each with 22.4 GiB, 30.3 TFLOP/s in float32" in said
     assert "Host memory, at least: " in said
+
+
+def test_a_plan_says_what_each_device_has_of_shared_rows(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(step, "compiled_step", lambda *_: None)
+    config = systems.tiny("simple_nn_old", plan={"topology": "l4:8"})
+    (built,) = system.outline(
+        config.models["simple_nn_old"], dataset, systems.context(tmp_path, "simple_nn_old")
+    )
+    tables = shapes.num_bytes(shapes.shared(built.stage))
+    for rows in ("replicated", "sharded"):
+        parallel = dataclasses.replace(config.parallel, rows=rows)
+        config = dataclasses.replace(config, parallel=parallel)
+        said = report.text(config, dataset, systems.Unbound(tmp_path))
+        line = f"share the rows of its tables, {memory.size(tables)}: {memory.size(tables / 8)} on"
+        assert (f"`simple_nn_old/scored`: 8 devices {line} each." in said) == (rows == "sharded")
+    # One device's part is on the host at a time.
+    found = footprint.of_stage(built.stage, Devices.available("vmap"), 1, 1)
+    least = memory.size(found.tables // 8 + found.predictions)
+    assert f"least: {least} for the tables" in said
 
 
 def test_what_a_gpu_compiler_refuses_is_estimated(monkeypatch):

@@ -14,7 +14,7 @@ from moa_jax.config import ParallelConfig
 from moa_jax.data import simulate
 from moa_jax.engine import run
 from moa_jax.errors import UserError
-from moa_jax.recipes import system
+from moa_jax.recipes import profile, profile_features, system
 from moa_jax.recipes.context import Context
 from moa_jax.store import processes
 from moa_jax.store.workdir import Workdir
@@ -138,6 +138,27 @@ def test_a_model_writes_the_same_bytes(tmp_path, caplog, name):
     with caplog.at_level("INFO", "absl"):
         found = run_of(tmp_path / "spread", name, dataset, "sharded")
     assert f": {DEVICES} devices share the rows" in caplog.text
+    assert len(files) > 8 and found == files
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", ["replicated", "sharded"])
+def test_rows_that_are_made_in_parts_write_the_same_bytes(tmp_path, monkeypatch, rows):
+    """As of a table of many GiB, held in float32."""
+    dataset = simulate.make(rows=60, seed=1, genes=8, cells=4, scored=3, nonscored=2, test_rows=9)
+
+    def of_type(rows, dtype):
+        return dataclasses.replace(rows, features=rows.features.astype(np.float32).astype(dtype))
+
+    wide, short = (
+        dataclasses.replace(of_type(dataset, dtype), test=of_type(dataset.test, dtype))
+        for dtype in (np.float64, np.float32)
+    )
+    files = run_of(tmp_path / "whole", "profile_nn", wide, rows)
+    monkeypatch.setattr(profile_features, "KEPT_BYTES", 0)
+    monkeypatch.setattr(profile, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(profile, "PART_BYTES", 8 * 12 * 7)
+    found = run_of(tmp_path / "parts", "profile_nn", short, rows)
     assert len(files) > 8 and found == files
 
 

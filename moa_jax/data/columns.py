@@ -126,13 +126,22 @@ class Columns:
             logging.warning(line, self.path, name, several[0])
         return found
 
-    def numbers(self, names: Sequence[str], largest: float = np.inf) -> np.ndarray:
+    def numbers(
+        self, names: Sequence[str], largest: float = np.inf, keeps_float32: bool = False
+    ) -> np.ndarray:
         """Returns [N, names] float64, none of them farther from 0 than `largest`.
+
+        Args:
+          names: the columns.
+          largest: the limit.
+          keeps_float32: return float32 where all of the columns are.
 
         Raises:
           UserError: a cell is empty, not a number, NaN, infinite or greater.
         """
-        values = np.empty((len(self.ids), len(names)))
+        kinds = {self.table.schema.field(name).type for name in names}
+        dtype = np.float32 if keeps_float32 and kinds == {pa.float32()} else np.float64
+        values = np.empty((len(self.ids), len(names)), dtype)
         for start in range(0, len(names), TOGETHER):
             some = names[start : start + TOGETHER]
             found = np.array([cells.numbers(self.table.column(name)) for name in some])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from moa_jax.data import names
 from moa_jax.errors import UserError
 
 TREATMENT = ("cp_type", "cp_time", "cp_dose")
+# Rows of float32 that are hashed at a time.
+HASHED_ROWS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +90,15 @@ def _run(rows: np.ndarray | slice) -> np.ndarray | slice:
     return slice(first, first + len(rows)) if follow else rows
 
 
+def _hashed(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields an array as it is hashed: float32 as the same numbers in float64, part by part."""
+    if array.dtype != np.float32:
+        yield np.ascontiguousarray(array)
+        return
+    for start in range(0, len(array), HASHED_ROWS):
+        yield np.ascontiguousarray(array[start : start + HASHED_ROWS], np.float64)
+
+
 # Columns of the treatment that have levels beside `cp_type`.
 LEVELLED = ("cp_time", "cp_dose")
 
@@ -148,7 +159,8 @@ class Dataset:
     Attributes:
       ids: [N] unique `sig_id`.
       genes, cells: names of the gene and cell columns; either group may be empty.
-      features: [N, genes + cells] float64, genes first.
+      features: [N, genes + cells], genes first; float32 where the file has no other numbers, else
+        float64. What computes with them takes `values`.
       cp_time: [N] hours; int64, or float64 where the levels are fractions.
       cp_dose: [N] names of doses.
       is_control: [N] bool.
@@ -193,14 +205,19 @@ class Dataset:
         return self.scored
 
     @property
+    def values(self) -> np.ndarray:
+        """[N, genes + cells] float64: the features, themselves where they are float64."""
+        return self.features.astype(np.float64, copy=False)
+
+    @property
     def gene_values(self) -> np.ndarray:
-        """[N, genes], a view."""
-        return self.features[:, : len(self.genes)]
+        """[N, genes] float64."""
+        return self.features[:, : len(self.genes)].astype(np.float64, copy=False)
 
     @property
     def cell_values(self) -> np.ndarray:
-        """[N, cells], a view."""
-        return self.features[:, len(self.genes) :]
+        """[N, cells] float64."""
+        return self.features[:, len(self.genes) :].astype(np.float64, copy=False)
 
     def take(self, rows: np.ndarray | slice) -> Dataset:
         """Returns the rows at the given positions, without test rows and submission.
@@ -267,7 +284,8 @@ class Dataset:
             digest.update(json.dumps(list(part)).encode())
         arrays = [self.features, self.cp_time, self.is_control, *(t.values for t in targets)]
         for array in arrays + [t.known for t in targets if t.known is not None]:
-            digest.update(np.ascontiguousarray(array).data)
+            for part in _hashed(array):
+                digest.update(part.data)
         return digest.hexdigest()[:16]
 
     def description(self) -> dict[str, Any]:

@@ -347,7 +347,7 @@ def _dataset(
         part.ids,
         genes,
         cells,
-        features=part.numbers([*genes, *cells], largest),
+        features=part.numbers([*genes, *cells], largest, keeps_float32=True),
         cp_time=of("cp_time", levels.cp_time, "config.data.cp_times").astype(levels.time_dtype),
         cp_dose=of("cp_dose", levels.cp_dose, "config.data.cp_doses"),
         is_control=of("cp_type", types, both) == levels.control,

@@ -17,9 +17,13 @@ def is_constant(values: np.ndarray) -> np.ndarray:
     >>> is_constant(np.array([[0.3, 1e-17, 2.0], [0.1 + 0.2, 0.0, 2.0], [0.3, 0.0, 2.1]])).tolist()
     [True, True, False]
     """
-    lowest, highest = values.min(axis=0), values.max(axis=0)
+    return are_equal(values.min(axis=0), values.max(axis=0))
+
+
+def are_equal(lowest: np.ndarray, highest: np.ndarray) -> np.ndarray:
+    """Tells where the lowest and the highest number of a column differ by rounding alone."""
     magnitude = np.maximum(np.abs(lowest), np.abs(highest))
-    return highest - lowest <= smallest_scale(magnitude, values.dtype)
+    return highest - lowest <= smallest_scale(magnitude, lowest.dtype)
 
 
 def smallest_scale(magnitude: np.ndarray, dtype: np.typing.DTypeLike) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # The compiled loop takes two seconds to be there, in which scikit-learn transforms so many values.
 WORTH = 4_000_000
+# Bytes of columns that are fitted together where rows come in parts.
+TOGETHER_BYTES = 2**30
 _seen = 0
 
 
@@ -49,8 +52,33 @@ class RankGauss:
 
     def fit(self, values: np.ndarray) -> RankGauss:
         """Learns the quantiles of [N, columns]; at most N landmarks are used."""
-        fitted = self._transformer(min(self.num_quantiles, len(values))).fit(values)
-        self.quantiles_, self.references_ = fitted.quantiles_, fitted.references_
+        return self._learned([self._fitted(values)])
+
+    def fit_parts(self, parts: Callable[[], Iterable[np.ndarray]], rows: int) -> RankGauss:
+        """Learns the quantiles of rows that are never together in memory, to the same bits.
+
+        Of some columns at a time there are all rows.
+
+        Args:
+          parts: gives all rows whenever it is called, [n, columns] below one another.
+          rows: how many they are.
+        """
+        count = max(1, TOGETHER_BYTES // (8 * rows))
+        columns = next(iter(parts())).shape[1]
+        fitted = []
+        for start in range(0, columns, count):
+            block = np.concatenate([part[:, start : start + count] for part in parts()])
+            fitted.append(self._fitted(block))
+        return self._learned(fitted)
+
+    def _fitted(self, values: np.ndarray) -> QuantileTransformer:
+        return self._transformer(min(self.num_quantiles, len(values))).fit(values)
+
+    def _learned(self, fitted: Sequence[QuantileTransformer]) -> RankGauss:
+        """Takes over what was fitted to columns beside one another."""
+        first, *others = (one.quantiles_ for one in fitted)
+        self.quantiles_ = np.concatenate([first, *others], axis=1) if others else first
+        self.references_ = fitted[0].references_
         self.__dict__.pop("_search", None)
         self.held_ = is_constant(self.quantiles_) & self.holds_constant
         return self

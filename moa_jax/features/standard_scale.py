@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 
-from moa_jax.features.constant import is_constant
+from moa_jax.features.column_sums import ColumnSums, column_means
+from moa_jax.features.constant import are_equal
 
 
 class StandardScale:
@@ -17,17 +20,32 @@ class StandardScale:
 
     def fit(self, values: np.ndarray) -> StandardScale:
         """Learns the scale of finite [N, columns]; the bits are those of scikit-learn."""
-        rows = len(values)
-        self.mean_ = values.sum(0, dtype=np.float64) / rows
-        away = values - self.mean_
+        return self.fit_parts(lambda: [values], len(values))
+
+    def fit_parts(self, parts: Callable[[], Iterable[np.ndarray]], rows: int) -> StandardScale:
+        """Learns the scale of rows that are never together in memory, to the same bits.
+
+        Args:
+          parts: gives all rows whenever it is called, [n, columns] below one another.
+          rows: how many they are.
+        """
+        self.mean_ = column_means(parts())
+        lowest, highest = [], []
         # What rounding left in the mean, which is taken off the squares.
-        rest = away.sum(0)
-        away **= 2
-        variance = (away.sum(0) - rest**2 / rows) / rows
+        rests, squares = ColumnSums(), ColumnSums()
+        for part in parts():
+            lowest.append(part.min(0))
+            highest.append(part.max(0))
+            away = part - self.mean_
+            rests.add(away)
+            away **= 2
+            squares.add(away)
+        variance = (squares.totals - rests.totals**2 / rows) / rows
         # A variance up to this may be rounding in the mean of so many rows.
         precision = rows * np.finfo(np.float64).eps
         unsure = variance <= precision * variance + (precision * self.mean_) ** 2
-        self.scale_ = np.where(unsure | is_constant(values), 1.0, np.sqrt(variance))
+        unsure |= are_equal(np.min(lowest, axis=0), np.max(highest, axis=0))
+        self.scale_ = np.where(unsure, 1.0, np.sqrt(variance))
         return self
 
     def width(self, shape: tuple[int, int]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from moa_jax.config import RunConfig
+from moa_jax.config import ParallelConfig, RunConfig
 from moa_jax.data.dataset import Dataset
 from moa_jax.engine import activation_types, participation
 from moa_jax.plan import outlines
@@ -14,7 +14,8 @@ from moa_jax.plan.topology import Topology, topology
 from moa_jax.recipes.system import BuiltStage
 from moa_jax.store import memory
 from moa_jax.store.workdir import Workdir
-from moa_jax.training import footprint
+from moa_jax.training import footprint, shapes
+from moa_jax.training.layout import shares_rows
 from moa_jax.training.stage import Stage
 
 COLUMNS = (
@@ -37,7 +38,8 @@ def text(config: RunConfig, dataset: Dataset, workdir: Workdir) -> str:
     lines += [f"`{name}` is left out: {reason}." for name, reason in left_out.items()]
     if not rows:
         return "\n".join(lines)
-    lines += _host_memory(networks, target)
+    lines += _host_memory(networks, target, config.parallel)
+    lines += _shared_tables(networks, target, config.parallel)
     return "\n".join([*lines, "", *table(rows, target)])
 
 
@@ -68,19 +70,46 @@ def heading(config: RunConfig, dataset: Dataset, target: Topology) -> Iterator[s
         )
 
 
-def _host_memory(networks: Sequence[BuiltStage], target: Topology) -> Iterator[str]:
-    """Yields what tables and predictions take beside the devices, of which all have a copy."""
+def _host_memory(
+    networks: Sequence[BuiltStage], target: Topology, parallel: ParallelConfig
+) -> Iterator[str]:
+    """Yields what tables and predictions take beside the devices, of which all have a copy.
+
+    Where they share the rows, one device's part is made at a time.
+    """
 
     def num_bytes(built: BuiltStage) -> int:
         assert isinstance(built.stage, Stage)
         found = footprint.of_stage(built.stage, target.compile_for, 1, 1, built.by_seed)
-        return found.tables + found.predictions
+        parts = target.num_devices if _spread(built, target, parallel) else 1
+        return found.tables // parts + found.predictions
 
     largest = max(networks, key=num_bytes)
     yield (
         f"Host memory, at least: {memory.size(num_bytes(largest))} for the tables and predictions "
         f"of `{largest.stage.name}`."
     )
+
+
+def _shared_tables(
+    networks: Sequence[BuiltStage], target: Topology, parallel: ParallelConfig
+) -> Iterator[str]:
+    """Yields what each device has of the tables whose rows all of them share."""
+    count = target.num_devices
+    for built in networks:
+        if _spread(built, target, parallel):
+            assert isinstance(built.stage, Stage)
+            num_bytes = shapes.num_bytes(shapes.shared(built.stage))
+            yield (
+                f"`{built.stage.name}`: {count} devices share the rows of its tables, "
+                f"{memory.size(num_bytes)}: {memory.size(num_bytes / count)} on each."
+            )
+
+
+def _spread(built: BuiltStage, target: Topology, parallel: ParallelConfig) -> bool:
+    assert isinstance(built.stage, Stage)
+    memory_bytes = target.num_devices * target.card.memory_bytes
+    return shares_rows(built.stage, target.num_devices, memory_bytes, parallel)
 
 
 def table(rows: Sequence[StagePlan], target: Topology) -> list[str]:

@@ -10,6 +10,8 @@ import numpy as np
 
 from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
+from moa_jax.features.column_sums import column_means
+from moa_jax.recipes import profile
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.origins import Traced
 from moa_jax.store import arrays
@@ -49,7 +51,8 @@ class Baseline:
         places, counts = np.unique(time * len(doses) + dose, return_counts=True)
         time, dose = np.divmod(places, len(doses))
         return cls(
-            rows.features.mean(0), times[time], doses[dose], counts / len(rows), len(rows),
+            column_means(rows.take(part).values for part in profile.blocks(len(rows))),
+            times[time], doses[dose], counts / len(rows), len(rows),
             of_controls,
         )  # fmt: skip
 

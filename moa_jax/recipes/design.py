@@ -189,7 +189,7 @@ class StageDesign:
                 training,
                 self.features.inputs,
                 tuple(members),
-                arrays.table,
+                np.asarray(arrays.table),
                 arrays.member_data,
                 targets.values,
                 units,

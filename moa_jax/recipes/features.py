@@ -18,6 +18,7 @@ from moa_jax.recipes.context import Context
 from moa_jax.recipes.origins import Traced
 from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.store.transform_files import Transform, Transforms
+from moa_jax.training.made_rows import MadeRows
 from moa_jax.training.members import Blocks, Member, MemberId
 
 
@@ -122,6 +123,10 @@ class Features(abc.ABC):
     @abc.abstractmethod
     def table(self, passage: Passage, stage: str, stored: Stored) -> np.ndarray:
         """Returns what all members of a stage read of the rows, [N, ...], in the devices' dtype."""
+
+    def made(self, passage: Passage, stage: str, stored: Stored) -> np.ndarray | MadeRows:
+        """Returns `table`, or what makes parts of it where it is large."""
+        return self.table(passage, stage, stored)
 
     @abc.abstractmethod
     def member_data(

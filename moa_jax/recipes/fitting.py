@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -66,7 +67,8 @@ def fit_stage(
         made = _networks(context, stage, folder)
     trained = time.monotonic()
     with exhausted.told(lambda: exhausted.of_prediction(stage.name, None)):
-        found = out_of_fold(stage, made.predictor, targets.values, by_seed)
+        there = dataclasses.replace(stage, shared=made.inputs)
+        found = out_of_fold(there, made.predictor, targets.values, by_seed)
     oof = Predictions(ids, targets.names, found.values)
     oof.write(folder / "oof.parquet")
     if found.nested:
@@ -151,6 +153,7 @@ class _Made(NamedTuple):
 
     Attributes:
       predictor: predicts by them.
+      inputs: what all members read, on the devices where it lies there as the predictor needs it.
       network: what each is.
       num_parameters: of each; None where that says nothing.
       record: from a member's file to what it tells of the member.
@@ -158,6 +161,7 @@ class _Made(NamedTuple):
     """
 
     predictor: MemberPredictor
+    inputs: Any
     network: str
     num_parameters: int | None
     record: Callable[[Path], Mapping[str, Any]]
@@ -188,14 +192,16 @@ def _networks(context: Context, stage: Stage, folder: Path) -> _Made:
     remat = getattr(context.config.models.get(context.model), "remat", None)
     asked = context.model, remat, context.parallel.strategy
     with exhausted.told(lambda: exhausted.of_training(stage, settings, *asked)):
+        shared = run.shared  # made and uploaded before the time of training is counted
         run.fit()
+    predicting = context.devices_of(stage, len(stage.members))
     with exhausted.told(lambda: exhausted.of_prediction(stage.name, None)):
         predictor = Predictor(
             stage.name,
             stage.forward,
             folder,
             [member.id for member in stage.members],
-            context.devices_of(stage, len(stage.members)),
+            predicting,
             stage.member_data,
         )
 
@@ -210,7 +216,9 @@ def _networks(context: Context, stage: Stage, folder: Path) -> _Made:
         }
 
     network = type(stage.forward.network).__name__
-    return _Made(predictor, network, run.num_parameters, weights.read_record, of_training)
+    inputs = shared.inputs if predicting == devices else stage.shared
+    del shared, run.shared  # the rest makes room on the devices
+    return _Made(predictor, inputs, network, run.num_parameters, weights.read_record, of_training)
 
 
 def _on_host(context: Context, stage: HostStage, folder: Path) -> _Made:
@@ -219,7 +227,8 @@ def _on_host(context: Context, stage: HostStage, folder: Path) -> _Made:
     every = [member.id for member in stage.members]
     learner = stage.training.learner
     predictor = HostPredictor(learner, stage.inputs, folder, every, stage.member_data)
-    return _Made(predictor, learner.name, predictor.num_parameters, read_record, dict)
+    count = predictor.num_parameters
+    return _Made(predictor, stage.shared, learner.name, count, read_record, dict)
 
 
 def peak_memory_bytes(devices: Devices) -> int:

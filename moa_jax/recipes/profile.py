@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -17,6 +18,8 @@ from moa_jax.store.transform_files import Transform
 
 # Rows that are transformed at a time.
 ROWS_AT_ONCE = 2**15
+# Bytes of rows in float64 up to which they are fitted on as one table, and of a part of more.
+WHOLE_BYTES, PART_BYTES = 2**30, 2**23
 
 
 class Profile(Protocol):
@@ -30,7 +33,11 @@ class Profile(Protocol):
 
 
 class ColumnTransform(Transform, Protocol):
-    """A transform of the columns of a table."""
+    """A transform of the columns of a table.
+
+    One that may be fitted on parts of the rows has a method `fit_parts`, see `StandardScale`; what
+    it makes of a number depends on that one alone, and not on the rows beside it.
+    """
 
     def fit(self, values: np.ndarray) -> Self:
         """Learns from [N, columns]."""
@@ -100,18 +107,39 @@ class Steps:
         return function(values)
 
 
+class _Reached(Exception):
+    """A transform is reached that is not fitted; `args` are the values that it is fitted on."""
+
+
+class _Until(Steps):
+    """Applies what is fitted, and ends by `_Reached` where something is not."""
+
+    def __call__(
+        self,
+        name: str,
+        new: Callable[[], ColumnTransform],
+        values: np.ndarray,
+        on_train_alone: bool = False,
+    ) -> np.ndarray:
+        if name not in self.fitted:
+            raise _Reached(values)
+        return super().__call__(name, new, values, on_train_alone)
+
+
 class Widths(Steps):
     """Stands in for transforms that are not fitted: zeros, as wide as what they would make.
 
     Attributes:
-      names: the transforms, in the order of their first use.
+      asked: the transforms, not fitted, in the order of their first use.
+      on_train_alone: those that are fitted on training rows alone.
     """
 
     def __init__(self, num_train: int, num_test: int):
         """They would be fitted on so many training rows, and on so many test rows beside them."""
         super().__init__(num_train)
         self.num_rows = num_train + num_test
-        self.names: dict[str, None] = {}
+        self.asked: dict[str, Any] = {}
+        self.on_train_alone: set[str] = set()
 
     def __call__(
         self,
@@ -120,29 +148,85 @@ class Widths(Steps):
         values: np.ndarray,
         on_train_alone: bool = False,
     ) -> np.ndarray:
-        self.names.setdefault(name)
+        if on_train_alone:
+            self.on_train_alone.add(name)
+        one = self.asked.setdefault(name, new())
         rows = self.num_train if on_train_alone else self.num_rows
-        return np.zeros((len(values), new().width((rows, values.shape[1]))))
+        return np.zeros((len(values), one.width((rows, values.shape[1]))))
 
 
 def outline(profile: Profile, rows: Dataset, num_train: int, num_test: int) -> np.ndarray:
     """Returns what stands for the columns of the rows after a fit to so many other rows."""
-    return profile.columns(rows.features, len(rows.genes), Widths(num_train, num_test))
+    return profile.columns(rows.values, len(rows.genes), Widths(num_train, num_test))
 
 
-def fit(profile: Profile, train: Dataset, test: Dataset | None) -> dict[str, Transform]:
-    """Returns the transforms of a profile, fitted on training rows and, if given, test rows."""
-    asked = Widths(len(train), len(test or ()))
-    profile.columns(train.features[:1], len(train.genes), asked)
-    if not asked.names:
+def fit(
+    profile: Profile, train: Dataset, test: Dataset | None, rows: np.ndarray | None = None
+) -> dict[str, Transform]:
+    """Returns the transforms of a profile, fitted on training rows and, if given, test rows.
+
+    Of many rows there is never a table in float64 where every transform can be fitted part by
+    part, to the same bits.
+
+    Args:
+      profile: the profile.
+      train: training rows.
+      test: test rows, or None.
+      rows: positions of the training rows that are fitted on; None for all.
+    """
+    num_train = len(train) if rows is None else len(rows)
+    widths = Widths(num_train, len(test or ()))
+    profile.columns(train.take(slice(1)).values, len(train.genes), widths)
+    if not widths.asked:
         return {}
-    steps = Steps(len(train), last=[*asked.names][-1])
-    values = train.features
+    num_bytes = 8 * widths.num_rows * train.features.shape[1]
+    if num_bytes > WHOLE_BYTES and all(hasattr(one, "fit_parts") for one in widths.asked.values()):
+        return _fitted_in_parts(profile, train, test, rows, widths)
+    train = train if rows is None else train.take(rows)
+    steps = Steps(num_train, last=[*widths.asked][-1])
+    values = train.values
     if test is not None:
-        values = np.concatenate([values, test.features])
+        values = np.concatenate([values, test.values])
     with contextlib.suppress(_AllFitted):
         profile.columns(values, len(train.genes), steps)
     return steps.fitted
+
+
+def _fitted_in_parts(
+    profile: Profile,
+    train: Dataset,
+    test: Dataset | None,
+    rows: np.ndarray | None,
+    widths: Widths,
+) -> dict[str, Transform]:
+    """Returns what `fit` does, one transform after another being fitted on parts of the rows."""
+    fitted: dict[str, Transform] = {}
+
+    def reached(test: Dataset | None) -> Iterator[np.ndarray]:
+        """Yields what the first transform that is not fitted is fitted on."""
+        for part in _parts(train, test, rows):
+            try:
+                profile.columns(part, len(train.genes), _Until(fitted=fitted))
+            except _Reached as found:
+                yield found.args[0]
+
+    for name, one in widths.asked.items():
+        alone = name in widths.on_train_alone
+        count = widths.num_train if alone else widths.num_rows
+        fitted[name] = one.fit_parts(functools.partial(reached, None if alone else test), count)
+    return fitted
+
+
+def _parts(train: Dataset, test: Dataset | None, rows: np.ndarray | None) -> Iterator[np.ndarray]:
+    """Yields rows in their order, `PART_BYTES` of them in float64 at a time."""
+    count = max(1, PART_BYTES // (8 * train.features.shape[1]))
+    of_train = range(len(train)) if rows is None else rows
+    for dataset, chosen in ((train, of_train), (test, range(len(test or ())))):
+        for start in range(0, len(chosen), count):
+            part = chosen[start : start + count]
+            own = slice(part.start, part.stop) if isinstance(part, range) else part
+            assert dataset is not None
+            yield dataset.features[own].astype(np.float64, copy=False)
 
 
 def apply(
@@ -157,7 +241,8 @@ def apply(
     together = looks_at_all_rows(transforms)
     made = np.empty((len(rows), 0), dtype)
     for block in [slice(None)] if together else blocks(len(rows)):
-        columns = profile.columns(rows.features[block], num_genes, steps)
+        values = rows.features[block].astype(np.float64, copy=False)
+        columns = profile.columns(values, num_genes, steps)
         if not block.start:
             made = np.empty((len(rows), columns.shape[1]), dtype)
         made[block] = columns
@@ -169,9 +254,26 @@ def looks_at_all_rows(transforms: Mapping[str, Transform]) -> bool:
     return any(getattr(one, "looks_at_all_rows", False) for one in transforms.values())
 
 
-def blocks(num_rows: int) -> list[slice]:
-    """Returns the parts of rows that are transformed at a time; an empty one of no rows."""
-    return [slice(start, start + ROWS_AT_ONCE) for start in range(0, num_rows or 1, ROWS_AT_ONCE)]
+def blocks(num_rows: int, at_once: int | None = None) -> list[slice]:
+    """Returns the parts of rows that are transformed at a time; an empty one of no rows.
+
+    Args:
+      num_rows: number of rows.
+      at_once: most rows of a part; None for `ROWS_AT_ONCE`.
+    """
+    size = at_once or ROWS_AT_ONCE
+    return [slice(start, start + size) for start in range(0, num_rows or 1, size)]
+
+
+def rows_at_once(every: Iterable[Mapping[str, Transform]], num_columns: int) -> int:
+    """Returns how many rows sets of transforms are applied to at a time.
+
+    Of many columns they are fewer where that changes no bit: a product of fewer rows may be rounded
+    otherwise.
+    """
+    if all(hasattr(one, "fit_parts") for transforms in every for one in transforms.values()):
+        return min(ROWS_AT_ONCE, max(1, PART_BYTES // (8 * num_columns)))
+    return ROWS_AT_ONCE
 
 
 def groups(num_genes: int, num_columns: int) -> list[tuple[str, slice]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from moa_jax.recipes.features import Arrays, Features, Known, Passage, Stored, T
 from moa_jax.recipes.origins import PREDICTION, Direct, Origins, Traced
 from moa_jax.recipes.profile import Profile
 from moa_jax.store.transform_files import Transform
+from moa_jax.training.made_rows import MadeRows
 from moa_jax.training.members import Member, MemberId
 
 PREDICTIONS = "predictions"
@@ -63,13 +65,13 @@ class ProfileFeatures(Features):
 
     def fit(self, known: Known, missing: Sequence[str]) -> Iterator[tuple[str, Transforms]]:
         for name in missing:
-            train, test = known.dataset, known.dataset.test
+            train, test, rows = known.dataset, known.dataset.test, None
             own = known.sets[name] | (self.transforms == "all")
             if self.transforms == "per_fold":
-                train, test = train.take(self._train_rows(train, own)), None
+                test, rows = None, self._train_rows(train, own)
             fitted: dict[str, Transform] = {}
             if self.profile is not None and self.profile_of is None:
-                fitted |= profile.fit(self.profile, train, test)
+                fitted |= profile.fit(self.profile, train, test, rows)
             if self.predictions_of is not None:
                 earlier = known.predictions[self.predictions_of].without(known.blocks[name])
                 fitted[PREDICTIONS] = holding().fit(earlier[own])
@@ -77,45 +79,63 @@ class ProfileFeatures(Features):
 
     def table(self, passage: Passage, stage: str, stored: Stored) -> np.ndarray:
         """Returns the inputs by every set, [N, sets, F]; narrower ones end in zeros."""
-        dtype, rows = jnp.result_type(float), passage.rows
-        columns = self._columns(passage, self.profile_of or stage, stored)
-        every, table = stored(stage), np.zeros((len(rows), 0, 0), dtype)
-        for number, fitted in enumerate(every):
-            predicted = np.zeros((len(rows), 0), dtype)
+        return np.asarray(self._rows(passage, stage, stored))
+
+    def made(self, passage: Passage, stage: str, stored: Stored) -> np.ndarray | MadeRows:
+        rows = self._rows(passage, stage, stored)
+        is_large = math.prod(rows.shape) * rows.dtype.itemsize > KEPT_BYTES
+        return rows if is_large else np.asarray(rows)
+
+    def _rows(self, passage: Passage, stage: str, stored: Stored) -> MadeRows:
+        """Returns the table, nothing of which is made yet."""
+        dtype, rows = np.dtype(jnp.result_type(float)), passage.rows
+        columns, at_once = self._columns(passage, self.profile_of or stage, stored)
+        every = stored(stage)
+        at_once = max(at_once, profile.rows_at_once(every, rows.features.shape[1]))
+
+        def inputs(number: int, block: slice) -> np.ndarray:
+            own = rows.take(block)
+            predicted = np.zeros((len(own), 0), dtype)
             if self.predictions_of is not None:
                 earlier = passage.predictions[self.predictions_of]
-                predicted = fitted[PREDICTIONS].transform(earlier.without(stored.blocks[number]))
-            for block in profile.blocks(len(rows)):
-                own = columns(number, block)
-                inputs = self.arrange(rows.take(block), own, predicted[block])
-                # A fold may leave out more columns of little variance than another.
-                if inputs.shape[1] > table.shape[2]:
-                    narrower = table
-                    table = np.zeros((len(rows), len(every), inputs.shape[1]), dtype)
-                    table[:, : narrower.shape[1], : narrower.shape[2]] = narrower
-                table[block, number, : inputs.shape[1]] = inputs
-        return table
+                known = earlier.without(stored.blocks[number])[block]
+                predicted = every[number][PREDICTIONS].transform(known)
+            return self.arrange(own, columns(number, block), predicted)
+
+        def write(start: int, out: np.ndarray) -> None:
+            for number in range(len(every)):
+                for block in profile.blocks(len(rows), at_once):
+                    # Whole blocks are made, and cut: products of others may be rounded otherwise.
+                    first, last = max(start, block.start), min(start + len(out), block.stop)
+                    if first < last:
+                        made = inputs(number, block)[first - block.start : last - block.start]
+                        out[first - start : last - start, number, : made.shape[1]] = made
+
+        # A fold may leave out more columns of little variance than another.
+        widths = [inputs(number, slice(0, 1)).shape[1] for number in range(len(every))]
+        return MadeRows((len(rows), len(every), max(widths)), dtype, write)
 
     def _columns(
         self, passage: Passage, owner: str, stored: Stored
-    ) -> Callable[[int, slice], np.ndarray]:
-        """Returns what gives the profile's columns by a set, for a block of rows.
+    ) -> tuple[Callable[[int, slice], np.ndarray], int]:
+        """Returns what gives the profile's columns by a set for a block of rows, and its most rows.
 
         Those that later stages read too are kept, unless they are many: then they are made anew.
         """
         described, rows, dtype = self.profile, passage.rows, jnp.result_type(float)
         if described is None:
-            return lambda number, block: np.zeros((len(rows.ids[block]), 0), dtype)
+            return lambda number, block: np.zeros((len(rows.ids[block]), 0), dtype), 1
 
-        def made() -> Callable[[int, slice], np.ndarray]:
+        def made() -> tuple[Callable[[int, slice], np.ndarray], int]:
             sets = stored(owner)
+            at_once = profile.rows_at_once(sets, rows.features.shape[1])
             size = len(sets) * rows.features.size * np.dtype(dtype).itemsize
             if size > KEPT_BYTES and not any(map(profile.looks_at_all_rows, sets)):
                 return lambda number, block: profile.apply(
                     described, sets[number], rows.take(block), dtype
-                )
+                ), at_once
             kept = [profile.apply(described, fitted, rows, dtype) for fitted in sets]
-            return lambda number, block: kept[number][block]
+            return lambda number, block: kept[number][block], at_once
 
         return passage.once(f"profile of {owner}, {self.transforms}", made)
 

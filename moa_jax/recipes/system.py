@@ -260,7 +260,7 @@ class Fitting:
         stored = StoredSets(design, context, [member.id for member in every])
         train_rows = [member.train_rows for member in every]
         arrays = Arrays(
-            features.table(self.passage, design.name, stored),
+            features.made(self.passage, design.name, stored),
             features.member_data(
                 stored(design.name), stored.numbers([m.id for m in every]), train_rows
             ),

@@ -125,8 +125,10 @@ class TwoHeadsFeatures(Features):
     def _predictors(self, rows: Dataset, train: np.ndarray) -> np.ndarray:
         if self.is_listed(rows):
             return two_heads_inputs.main_predictors(rows)
-        values, labels = rows.features[train], rows.targets.take(train)
-        return t_test_columns(values, labels.values, self.num_predictors, labels.known)
+        own = rows.take(train)
+        return t_test_columns(
+            own.values, own.targets.values, self.num_predictors, own.targets.known
+        )
 
 
 def _sizes(rows: Dataset) -> tuple[int, int]:

@@ -40,7 +40,7 @@ def raw_table(rows: Dataset, levels: Levels | None) -> np.ndarray:
         indicators = [one_hot(rows.cp_time, levels.cp_time), one_hot(rows.cp_dose, levels.cp_dose)]
     groups = [values for values in (rows.gene_values, rows.cell_values) if values.shape[1]]
     means = [values.mean(axis=1, keepdims=True) for values in groups]
-    return np.concatenate([rows.features, *indicators, *means], axis=1)
+    return np.concatenate([rows.values, *indicators, *means], axis=1)
 
 
 def device_table(rows: Dataset, levels: Levels | None) -> np.ndarray:

@@ -266,18 +266,14 @@ class StageRun:
             self._of_waves[devices] = stage_programs(self.stage, devices, inner)
         return self._of_waves[devices]
 
-    def group(self, number: int, shared: Shared | None = None) -> Group:
-        """Returns a group of members, for those who train step by step.
-
-        Args:
-          number: which of `groups`.
-          shared: what all members read, where it lies on the devices already.
-        """
-        shared = self._put_shared() if shared is None else shared
+    def group(self, number: int) -> Group:
+        """Returns a group of members by its place among `groups`, to train it step by step."""
         programs = self._programs_on(self.layout.devices(number, self.settings.devices))
-        return Group(self.stage, self.settings, self.layout, number, programs, shared)
+        return Group(self.stage, self.settings, self.layout, number, programs, self.shared)
 
-    def _put_shared(self) -> Shared:
+    @functools.cached_property
+    def shared(self) -> Shared:
+        """What all members read, on the devices, where it stays as long as this run."""
         stage = self.stage
         return self.settings.devices.put_tables(Shared(stage.shared, stage.targets, stage.known))
 
@@ -289,7 +285,7 @@ class StageRun:
         Raises:
           UserError: a validation loss is not finite, or a file cannot be written.
         """
-        stage, shared, calls = self.stage, self._put_shared(), self.layout.calls_per_epoch
+        stage, calls = self.stage, self.layout.calls_per_epoch
         calls_per_group = stage.epochs * calls
         saved = Checkpoints(self.folder / "checkpoints", self._origin)
         progress = StageProgress(
@@ -303,7 +299,7 @@ class StageRun:
                 self.log.cut_back(stage.name, position.group, position.epoch)
             progress.skip(position.group * calls_per_group + position.epoch * calls + position.call)
             for number in range(position.group, len(self.groups)):
-                group = self.group(number, shared)
+                group = self.group(number)
                 # What was restored is not held on the host beside what is trained.
                 state = group.init() if state is None else group.put(state)
                 state = self._fit_group(group, position, state, checkpoints, progress)

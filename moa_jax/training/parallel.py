@@ -20,7 +20,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from moa_jax.errors import UserError
 from moa_jax.store import memory, processes
-from moa_jax.training import in_turn, reuse, shared_rows
+from moa_jax.training import in_turn, made_rows, reuse, shared_rows
 from moa_jax.training.identity import Unnamed, identity, kinds_of_nodes
 from moa_jax.training.precision import in_precision
 from moa_jax.training.trees import MemberFunction, Tree
@@ -203,10 +203,19 @@ class Devices:
         )
 
     def put_tables(self, tree: Tree) -> Any:
-        """Uploads tables [N, ...] that every member reads, all rows or its part to each shard."""
+        """Uploads tables [N, ...] that every member reads, all rows or its part to each shard.
+
+        Those that lie there already stay.
+        """
         if not self.shares_rows:
-            return self.put_shared(tree)
-        return jax.tree.map(lambda a: shared_rows.spread(a, self._split, self.num_shards), tree)
+            return self.put_shared(made_rows.held(tree))
+
+        def spread(table: Any) -> shared_rows.SharedRows:
+            if shared_rows.is_spread(table):
+                return table
+            return shared_rows.spread(table, self._split, self.num_shards)
+
+        return jax.tree.map(spread, tree, is_leaf=shared_rows.is_spread)
 
 
 def _upload(tree: Tree, sharding: NamedSharding) -> Tree:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from moa_jax.training.made_rows import MadeRows
 from moa_jax.training.trees import Array, Tree
 
 
@@ -57,8 +58,10 @@ class SharedRows:
         return dataclasses.replace(self, part=self.part.sum(axis))
 
 
-def spread(table: np.ndarray, sharding: NamedSharding, num_parts: int) -> SharedRows:
-    """Uploads a table, each device its own part of the rows.
+def spread(table: np.ndarray | MadeRows, sharding: NamedSharding, num_parts: int) -> SharedRows:
+    """Uploads a table, each device its own part of the rows, one part after another.
+
+    Of rows that are made where they are asked for there is one part at a time on the host.
 
     Args:
       table: [N, ...] on the host.
@@ -66,16 +69,27 @@ def spread(table: np.ndarray, sharding: NamedSharding, num_parts: int) -> Shared
       num_parts: how many parts that makes.
     """
     size = -(-len(table) // num_parts)
-
-    def part(index: Any) -> np.ndarray:
-        rows = np.asarray(table[index[0]])
-        if len(rows) == size:
-            return rows
-        return np.concatenate([rows, np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)])
-
     shape = (num_parts * size, *table.shape[1:])
     (axis,) = sharding.spec
-    return SharedRows(jax.make_array_from_callback(shape, sharding, part), axis)
+    parts = [
+        jax.block_until_ready(jax.device_put(_part(table, index[0].start or 0, size), device))
+        for device, index in sharding.addressable_devices_indices_map(shape).items()
+        if index is not None
+    ]
+    return SharedRows(jax.make_array_from_single_device_arrays(shape, sharding, parts), axis)
+
+
+def _part(table: np.ndarray | MadeRows, start: int, size: int) -> np.ndarray:
+    """Returns so many rows [size, ...] from a position on, those after the last one zero."""
+    count = min(max(len(table) - start, 0), size)
+    if count == size:
+        return np.asarray(table[start : start + size])
+    rows = np.zeros((size, *table.shape[1:]), table.dtype)
+    if isinstance(table, MadeRows):
+        table.write(start, rows[:count])
+    else:
+        rows[:count] = table[start : start + count]
+    return rows
 
 
 def outline(table: jax.ShapeDtypeStruct, sharding: NamedSharding, num_parts: int) -> SharedRows:
