@@ -12,12 +12,12 @@ weights, which are fetched once; `--config.models.NAME.pretrained` names a file 
 see the configurations of these. Variants: `:sample` and `:smoke`, every model at the size of its
 own variant, image networks from random weights.
 
-At the competition's size time and memory are those of the two image networks, for which, with
-`--config.models.NAME.dtype=bfloat16`, `--mode=plan` expects 1.1 hours on eight A100 GPUs and 4.7 on
-one, if members stop where the original's did, and 4.5 and 22 if none stops early. They take 5 to 9
-GiB per device and, with `--config.models.NAME.remat=true`, less. On two CPU cores they would take
-months: there `:sample` takes about ten minutes on the embedded data; its sizes grow with the rows,
-up to the original's. BUILD.md derives the figures.
+At the competition's size time and memory are those of the two image networks, in bfloat16, for
+which `--mode=plan` expects 0.7 hours on eight A100 GPUs and, compilation aside, 4.2 on one, if
+members stop where the original's did, and 2.7 and 20 if none stops early. They take 5 to 8 GiB per
+device and, with `--config.models.NAME.remat=true`, less. On two CPU cores they would take months:
+there `:sample` takes about ten minutes on the embedded data; its sizes grow with the rows, up to
+the original's. BUILD.md derives the figures.
 """
 
 from __future__ import annotations
