@@ -11,12 +11,12 @@ published weights, which are fetched once and read by the extra `torch`;
 Variants: `:sample` and `:smoke`, every model at the size of its own variant, image networks from
 random weights.
 
-At the competition's size `--mode=plan` expects one hour on eight A100 GPUs and six on one, if
-members stop where the original's did, and 4 and 27 if none stops early. Nearly all of it is the
-image networks', which take 5 to 8 GiB per device and, with `--config.models.NAME.remat=true`, less;
-they compute in bfloat16 there. On two CPU cores they would take months: there `:sample` takes about
-twelve minutes on the embedded data and `:smoke` nine. Sizes of `:sample` grow with the rows, up to
-the original's. BUILD.md derives the figures.
+At the competition's size `--mode=plan` expects 1.0 hours on eight A100 GPUs and, compilation aside,
+5.8 on one, if members stop where the original's did, and 3.8 and 27 if none stops early. Nearly all
+of it is the image networks', in bfloat16, which take 5 to 8 GiB per device and, with
+`--config.models.NAME.remat=true`, less. On two CPU cores they would take months: there `:sample`
+takes about twelve minutes on the embedded data and `:smoke` nine. Sizes of `:sample` grow with the
+rows, up to the original's. BUILD.md derives the figures.
 """
 
 from __future__ import annotations

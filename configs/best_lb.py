@@ -12,12 +12,12 @@ weights, which are fetched once and read by the extra `torch`; `--config.models.
 names a file of them, or `none`: see the configurations of these. Variants: `:sample` and `:smoke`,
 every model at the size of its own variant, image networks from random weights.
 
-At the competition's size nearly all time and memory are those of the two image networks, for which
-`--mode=plan` expects 0.7 hours on eight A100 GPUs and 4.3 on one, if members stop where the
-original's did, and 2.7 and 19 if none stops early. They take 5 to 8 GiB per device and, with
-`--config.models.NAME.remat=true`, less; they compute in bfloat16 there. On two CPU cores they would
-take months: there `:sample` takes about ten minutes on the embedded data; its sizes grow with the
-rows, up to the original's. BUILD.md derives the figures.
+At the competition's size time and memory are those of the two image networks, in bfloat16, for
+which `--mode=plan` expects 0.7 hours on eight A100 GPUs and, compilation aside, 4.2 on one, if
+members stop where the original's did, and 2.7 and 20 if none stops early. They take 5 to 8 GiB per
+device and, with `--config.models.NAME.remat=true`, less. On two CPU cores they would take months:
+there `:sample` takes about ten minutes on the embedded data; its sizes grow with the rows, up to
+the original's. BUILD.md derives the figures.
 """
 
 from __future__ import annotations

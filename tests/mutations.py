@@ -1972,6 +1972,30 @@ MUTATIONS = (
         "test_hlo.py::test_bytes_and_kernels_are_counted_by_hand",
     ),
     Mutation(
+        "plan/traffic.py",
+        "return operands[0].outputs[0].bytes_of(cut.size) + cut.num_bytes",
+        "return 2 * cut.num_bytes",
+        "test_hlo.py::test_what_a_tpu_moves_between_its_memories_is_counted_once",
+    ),
+    Mutation(
+        "plan/traffic.py",
+        "return _updated(one, body.operands(one)[1])",
+        "return body.operands(one)[1].num_bytes",
+        "test_hlo.py::test_what_stays_on_the_chip_through_a_loop_is_read_and_written_once",
+    ),
+    Mutation(
+        "plan/hlo.py",
+        "sizes = [dims[axis] for axis in reversed(order)]",
+        "sizes = list(dims)",
+        "test_hlo.py::test_a_tile_is_moved_whole",
+    ),
+    Mutation(
+        "training/loop.py",
+        "group.slots.unpad_for_first(state)",
+        "group.slots.unpad(state)",
+        "test_loop.py::test_what_the_first_process_saves_the_others_do_not_hold",
+    ),
+    Mutation(
         "plan/reads.py",
         "return _before_slice(one, part)",
         "return _whole(operand)",

@@ -4,56 +4,16 @@ Needs the compiler, which the extra `cuda-plan` brings. A change that adds copie
 or takes fusions apart is seen here; so is a new version of XLA, whose figures are then recorded.
 """
 
-import functools
-import json
-from typing import NamedTuple
-
-import children
+import ceilings
 import pytest
+from ceilings import Recorded
 
 from moa_jax.plan.topology import has_gpu_compiler
-
-# What a figure may be above the recorded one: kernels move a little from version to version.
-MARGIN = 1.03
-# How many times less it may be before it is a mistake of counting, or worth recording anew.
-LESS = 1.5
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not has_gpu_compiler(), reason="the extra cuda-plan is not there"),
 ]
-
-PROGRAM = r"""
-import json, sys
-import jax
-jax.config.update("jax_platforms", "cpu")
-from moa_jax.command import flags
-from moa_jax.data import simulate
-from moa_jax.plan.outlines import outline
-from moa_jax.plan.stage_plan import plan_stage
-from moa_jax.plan.topology import topology
-from moa_jax.store.workdir import Workdir
-
-flags.parse(["launch", *json.loads(sys.argv[1])])
-config = flags.configuration()
-data = simulate.make(rows=23814, seed=0, genes=772, cells=100, scored=206, nonscored=402)
-target = topology("a100:1")
-for built in outline(config, data, Workdir("none"), target):
-    step = plan_stage(built, target, config.parallel, config.plan).groups[0].step
-    print(json.dumps({
-        "stage": built.stage.name, "method": step.method, "GB": step.work.num_bytes / 1e9,
-        "kernels": step.work.kernels, "GiB": step.memory_bytes / 2**30,
-    }))
-"""
-
-
-class Recorded(NamedTuple):
-    """Of one optimiser step of all members on one card: bytes moved and kernels; peak memory."""
-
-    GB: float
-    kernels: float
-    GiB: float
-
 
 # By flags, the figures of each stage.
 B3 = "--config=deepinsight_efficientnet_b3"
@@ -87,28 +47,17 @@ STEPS = {
 }
 
 
-@functools.cache
-def compiled(arguments):
-    found = children.found_by(PROGRAM, json.dumps(arguments.split()))
-    return {one["stage"]: one for one in found}
-
-
 @pytest.mark.parametrize("arguments", STEPS)
 def test_no_step_is_larger_than_it_was(arguments):
-    found = compiled(arguments)
-    assert found.keys() == STEPS[arguments].keys()
-    for stage, recorded in STEPS[arguments].items():
-        print(found[stage])
-        assert found[stage]["method"] == "compiled for A100"
-        for name, most in recorded._asdict().items():
-            assert most / LESS <= found[stage][name] <= MARGIN * most, (stage, name)
+    ceilings.check(arguments, "a100:1", "compiled for A100", STEPS[arguments])
 
 
 def test_bfloat16_moves_half():
     """Of B3's activations; weights and what the optimiser keeps are float32 in both."""
-    (half, full) = (
-        compiled(f"{B3} --config.models.efficientnet_b3.dtype={dtype}")["efficientnet_b3/scored"]
+    half, full = (
+        ceilings.compiled(f"{B3} --config.models.efficientnet_b3.dtype={dtype}", "a100:1")
         for dtype in ("bfloat16", "float32")
     )
-    assert half["GB"] < 0.6 * full["GB"]
-    assert half["GiB"] < 0.8 * full["GiB"]
+    stage = "efficientnet_b3/scored"
+    assert half[stage]["GB"] < 0.6 * full[stage]["GB"]
+    assert half[stage]["GiB"] < 0.8 * full[stage]["GiB"]

@@ -5,6 +5,7 @@ import functools
 import itertools
 import json
 import shutil
+import types
 import weakref
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from toy import ROWS
 
 from moa_jax.config import ParallelConfig
 from moa_jax.errors import UserError
-from moa_jax.training import initial, layout, loop, members, predict, rules, weights
+from moa_jax.training import initial, layout, loop, members, predict, rules, slots, weights
 from moa_jax.training.layout import Settings, even_groups
 from moa_jax.training.loop import StageRun
 from moa_jax.training.parallel import Devices
@@ -340,6 +341,20 @@ def test_resume_in_other_groups_leaves_out_what_is_of_the_others(
             assert run._restore(checkpoints) == (loop.Position(0, 0, 0), None)
         assert caplog.text.count("checkpoint is left out: it is of another run, or of") == 2
         assert "damaged" not in caplog.text
+
+
+def test_what_the_first_process_saves_the_others_do_not_hold(tmp_path, monkeypatch):
+    saved = []
+    save = loop.Checkpoints.save
+
+    def noted(self, number, position, state):
+        saved.extend(jax.tree.leaves(state))
+        save(self, number, position, state)
+
+    monkeypatch.setattr(loop.Checkpoints, "save", noted)
+    monkeypatch.setattr(slots, "processes", types.SimpleNamespace(is_first=lambda: False))
+    fit(tmp_path, toy.stage(epochs=2))
+    assert saved and all(leaf.size == 1 for leaf in saved)
 
 
 def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, caplog):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from moa_jax.store import processes
 from moa_jax.training.parallel import (
     Devices,
     Program,
@@ -68,6 +69,18 @@ def test_padding_repeats_member_0_and_is_cut_off():
     padded = slots.pad(np.arange(5))
     assert padded.tolist() == [[0, 1], [2, 3], [4, 0], [0, 0]]
     assert slots.unpad(padded).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_the_first_process_alone_keeps_what_it_writes(monkeypatch):
+    slots = Slots(5, 4, 2)
+    padded = slots.pad({"w": np.arange(15.0).reshape(5, 3), "step": np.arange(5)})
+    jax.tree.map(np.testing.assert_array_equal, slots.unpad_for_first(padded), slots.unpad(padded))
+    monkeypatch.setattr(processes, "is_first", lambda: False)
+    found = slots.unpad_for_first(padded)
+    assert {name: (a.tolist(), a.dtype) for name, a in found.items()} == {
+        "w": ([0], np.float64),
+        "step": ([0], np.int64),
+    }
 
 
 def test_skipped_members_stay_and_are_a_branch_not_a_selection():

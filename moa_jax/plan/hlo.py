@@ -15,6 +15,8 @@ _INSTRUCTION = re.compile(r"\s*(ROOT )?%?([\w.\-]+) = (.*)$")
 _NAME = re.compile(r"%([\w.\-]+)")
 # Memory spaces other than the device's main memory, as a TPU's vector memory.
 _ON_CHIP = re.compile(r"S\([1-9]\d*\)")
+# Axes from the one whose entries lie next to each other on, and the tiles that a TPU cuts them to.
+_TILED = re.compile(r"\{([\d,]*):T\(([\d,]+)\)")
 
 
 class Array(NamedTuple):
@@ -24,11 +26,13 @@ class Array(NamedTuple):
       dtype: XLA's name of its type.
       dims: its dimensions.
       on_chip: whether it lies elsewhere than in the device's main memory.
+      room: entries that there is memory for, which a TPU cuts into tiles and fills up.
     """
 
     dtype: str
     dims: tuple[int, ...]
-    on_chip: bool = False
+    on_chip: bool
+    room: int
 
     @property
     def size(self) -> int:
@@ -37,8 +41,25 @@ class Array(NamedTuple):
 
     @property
     def num_bytes(self) -> int:
-        """Bytes in the device's main memory."""
-        return 0 if self.on_chip else -(-self.size * _bits(self.dtype) // 8)
+        """Bytes in the device's main memory, those that fill up tiles included."""
+        return 0 if self.on_chip else -(-self.room * _bits(self.dtype) // 8)
+
+    def bytes_of(self, size: int) -> int:
+        """Returns the bytes of main memory that so many of its entries take."""
+        return -(-self.num_bytes * size // max(self.size, 1))
+
+
+def _room(dims: Sequence[int], layout: str) -> int:
+    """Returns how many entries there is memory for in a layout, such as `{1,0:T(8,128)S(1)}`."""
+    tiled = _TILED.match(layout)
+    if not tiled:
+        return math.prod(dims)
+    order, tile = ([int(size) for size in part.split(",") if size] for part in tiled.groups())
+    sizes = [dims[axis] for axis in reversed(order)]
+    sizes = [1] * (len(tile) - len(sizes)) + sizes
+    outer = len(sizes) - len(tile)
+    filled = (-(-size // edge) * edge for size, edge in zip(sizes[outer:], tile, strict=True))
+    return math.prod(sizes[:outer]) * math.prod(filled)
 
 
 def _bits(dtype: str) -> int:
@@ -54,12 +75,16 @@ def arrays(shape: str) -> Iterator[Array]:
 
     >>> [array.num_bytes for array in arrays("(f32[2,3]{1,0}, pred[4], bf16[8]{0:T(128)S(1)})")]
     [24, 4, 0]
+    >>> [array.num_bytes for array in arrays("(bf16[3,206]{1,0:T(8,128)(2,1)}, s32[]{:T(128)})")]
+    [4096, 512]
     """
-    for dtype, dims, layout in _ARRAY.findall(shape):
+    for dtype, listed, layout in _ARRAY.findall(shape):
+        dims = tuple(int(size) for size in listed.split(",") if size)
         yield Array(
             dtype,
-            tuple(int(size) for size in dims.split(",") if size),
+            dims,
             bool(_ON_CHIP.search(layout)),
+            _room(dims, layout),
         )
 
 

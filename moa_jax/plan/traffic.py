@@ -1,7 +1,9 @@
 """Traffic: the bytes that the kernels of a compiled program read and write, and their products.
 
 Every instruction that is left after XLA's optimisation is a kernel, and what it reads and writes
-goes through the device's memory. Caches are not thought of.
+goes through the device's memory. Caches are not thought of. What XLA keeps in a TPU's vector memory
+moves nothing: weights that stay there through a loop are read from memory before it, and written
+after it.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ _FREE = frozenset(
     "opt-barrier add-dependency domain".split()
 )
 _SLICES = ("dynamic-slice", "slice", "gather")
+# A TPU's name for slices that were read one by one and lie where their whole is wanted.
+_JOINS = "ConcatBitcast"
 # Passes of a loop whose end depends on its values: Newton's method for sparse activations.
 UNKNOWN_TRIPS = 6
 
@@ -74,7 +78,7 @@ class _Counter:
 
     def _of_instruction(self, own: Computation, one: Instruction) -> Traffic:
         opcode = one.opcode
-        if opcode in _FREE or opcode.endswith("-done"):
+        if opcode in _FREE or opcode.endswith("-done") or products.library(one) == _JOINS:
             return Traffic()
         if opcode == "while":
             return self.of(one.named("body")).times(self._trips(one))
@@ -110,13 +114,16 @@ def _products(own: Computation, one: Instruction) -> Traffic:
 
 def _moved(own: Computation, one: Instruction) -> int:
     """Returns the bytes that an instruction outside a fusion reads and writes."""
-    read = [operand.num_bytes for operand in own.operands(one)]
-    if one.opcode in _SLICES:
-        return 2 * one.num_bytes
+    operands = own.operands(one)
+    read = [operand.num_bytes for operand in operands]
+    if one.opcode.removesuffix("-start") in _SLICES:
+        # What is started returns what it reads before what it makes.
+        cut = one.outputs[len(operands) if one.opcode.endswith("-start") else 0]
+        return operands[0].outputs[0].bytes_of(cut.size) + cut.num_bytes
     if one.opcode == "dynamic-update-slice":
-        return 2 * read[1]
+        return read[1] + _updated(one, operands[1])
     if one.opcode == "scatter":
-        return 2 * read[-1] + read[1]
+        return read[-1] + _updated(one, operands[-1]) + read[1]
     if one.opcode == "copy-start":
         return read[0] + one.outputs[0].num_bytes
     if one.opcode.endswith("-start"):
@@ -124,6 +131,11 @@ def _moved(own: Computation, one: Instruction) -> int:
     if products.library(one):
         return sum(read) + sum(array.num_bytes for array in _without_workspace(one))
     return sum(read) + one.num_bytes
+
+
+def _updated(one: Instruction, part: Instruction) -> int:
+    """Returns the bytes that are written where a part of an array is replaced."""
+    return one.outputs[0].bytes_of(part.outputs[0].size)
 
 
 def _without_workspace(one: Instruction) -> Sequence[Array]:
@@ -136,7 +148,7 @@ def _of_fusion(body: Computation, fusion: Instruction, operands: Sequence[Instru
 
     def written(one: Instruction) -> int:
         if one.opcode == "dynamic-update-slice":
-            return body.operands(one)[1].num_bytes
+            return _updated(one, body.operands(one)[1])
         if one.opcode in ("bitcast", "tuple"):
             return sum(map(written, body.operands(one)))
         return one.num_bytes
@@ -144,5 +156,5 @@ def _of_fusion(body: Computation, fusion: Instruction, operands: Sequence[Instru
     total = min(fusion.num_bytes, written(body.root))
     for name, size in reads.sizes(body).items():
         one = body.instructions[name]
-        total += -(-operands[int(one.literal)].num_bytes * size // max(one.outputs[0].size, 1))
+        total += operands[int(one.literal)].outputs[0].bytes_of(size)
     return total

@@ -130,6 +130,8 @@ class Checkpoints:
     def save(self, number: int, position: Position, state: Any) -> None:
         """Saves the state of real members ([members, ...] host arrays) as checkpoint `number`.
 
+        All processes call it. What counts is the state that the first one has.
+
         Raises:
           UserError: the disk is full or the folder cannot be written; earlier ones stay whole.
         """

@@ -346,7 +346,7 @@ class StageRun:
         def save(position: Position) -> None:
             nonlocal last_save
             number = position.number(epochs, self.stage.longest_epoch)
-            checkpoints.save(number, position, group.slots.unpad(state))
+            checkpoints.save(number, position, group.slots.unpad_for_first(state))
             last_save = time.monotonic()
 
         def look_up(position: Position) -> None:

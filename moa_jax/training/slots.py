@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from moa_jax.store import processes
 from moa_jax.training.trees import Array, Tree
 
 
@@ -42,12 +43,24 @@ class Slots:
 
     def unpad(self, tree: Tree) -> Tree:
         """Arrays [shards, members per shard, ...] -> arrays [members, ...], on every host."""
+        return jax.tree.map(self._unpadded, tree)
 
-        def unpad_array(array):
-            array = _download(array)
-            return array.reshape((self.num_slots,) + array.shape[2:])[: self.num_members]
+    def unpad_for_first(self, tree: Tree) -> Tree:
+        """Does the same for the first process alone, which writes.
 
-        return jax.tree.map(unpad_array, tree)
+        All must call it. The others, of which a machine may have eight, hold one array at a time
+        and get a zero in its place.
+        """
+
+        def for_first(array):
+            found = self._unpadded(array)
+            return found if processes.is_first() else np.zeros(1, found.dtype)
+
+        return jax.tree.map(for_first, tree)
+
+    def _unpadded(self, array: Array) -> np.ndarray:
+        array = _download(array)
+        return array.reshape((self.num_slots,) + array.shape[2:])[: self.num_members]
 
 
 def stack(trees: Sequence[Tree]) -> Tree:
