@@ -42,6 +42,9 @@ STEPS = {
     "--config=deepinsight_efficientnet_b3 --config.models.efficientnet_b3.dtype=bfloat16": {
         "efficientnet_b3/scored": Recorded(42.61, 7042, 6.21),
     },
+    "--config=deepinsight_resnest --config.models.resnest_v1.dtype=bfloat16": {
+        "resnest_v1/scored": Recorded(51.87, 5377, 7.45),
+    },
     "--config=three_stage_nn:ten_folds": {
         "three_stage_nn/nonscored": Recorded(1.680, 97, 1.24),
         "three_stage_nn/scored": Recorded(1.785, 93, 1.36),
