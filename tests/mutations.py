@@ -431,6 +431,13 @@ MUTATIONS = (
         "test_factors.py::test_a_small_table_is_decomposed_by_one_thread",
     ),
     Mutation(
+        "learners/logistic.py",
+        "        from moa_jax.learners import newton\n\n        found = ",
+        "        threads = ThreadpoolController()\n        from moa_jax.learners import newton\n\n"
+        "        found = ",
+        "test_newton.py::test_every_blas_is_there_before_its_threads_are_limited",
+    ),
+    Mutation(
         "learners/newton.py",
         "np.where(far < SAFE, newton, newton * np.log1p(far) / far)",
         "newton",

@@ -1,6 +1,8 @@
 """Tests of the minima of logistic regressions, against scikit-learn's at its tightest tolerance."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -150,3 +152,20 @@ def test_rows_that_are_no_numbers_are_refused():
     x[3, 2] = np.nan
     with pytest.raises(np.linalg.LinAlgError, match="not positive definite"):
         fitted(x, y)
+
+
+def test_every_blas_is_there_before_its_threads_are_limited():
+    """That of scipy comes with it; in a fresh process nobody else may have asked for it."""
+    program = """
+import sys
+import numpy as np
+import threadpoolctl
+from moa_jax.learners.logistic import Logistic
+made = threadpoolctl.ThreadpoolController
+threadpoolctl.ThreadpoolController = lambda: print("scipy.linalg" in sys.modules) or made()
+next(Logistic((1.0,)).fits(np.eye(4), np.eye(4), (1.0,)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True\n"

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from moa_jax.learners import newton
 from moa_jax.learners.learner import is_known, share
 
 # Parts that are fitted side by side, at most: where labels are unknown each has rows of its own.
@@ -74,6 +73,8 @@ class Logistic:
         the same whatever labels are fitted beside it.
         """
         from threadpoolctl import ThreadpoolController
+
+        from moa_jax.learners import newton
 
         found = np.zeros((x.shape[1] + 1, y.shape[1]))
         found[-1] = [math.log(p / (1 - p)) for p in map(share, y.T)]

@@ -1,8 +1,13 @@
-"""Newton's method for logistic regressions of one table, several labels side by side."""
+"""Newton's method for logistic regressions of one table, several labels side by side.
+
+What fits imports this file before it limits threads: scipy brings a BLAS of its own.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import lapack
+from scipy.special import expit
 
 # Columns of a product of matrices: gradients of several labels read the rows once. There are as
 # many whatever labels are fitted beside each other, and so a label's bits are the same.
@@ -64,8 +69,6 @@ def minimum(
       F. Bach, Self-concordant analysis for logistic regression, Electronic Journal of Statistics 4,
       2010.
     """
-    from scipy.special import expit
-
     labels = y.shape[1]
     # Columns without a label have sign 0, and so a gradient of 0.
     signs, w = np.zeros((len(x), SIDE_BY_SIDE)), np.zeros((x.shape[1], SIDE_BY_SIDE))
@@ -106,16 +109,12 @@ def minimum(
 
 def _step(factor: np.ndarray, downhill: np.ndarray) -> tuple[np.ndarray, float]:
     """Returns Newton's step [F] by a factored Hessian, and its squared length by that."""
-    from scipy.linalg import lapack
-
     step, _ = lapack.dpotrs(factor, downhill)
     return step, float(downhill @ step)
 
 
 def _factored(x: np.ndarray, weights: np.ndarray, ridge: np.ndarray) -> np.ndarray:
     """Returns the upper Cholesky factor [F, F] of a label's Hessian, for rows of weights [N]."""
-    from scipy.linalg import lapack
-
     roots, hessian = np.sqrt(weights), np.diag(ridge[:, 0])
     for start in range(0, len(x), ROWS):
         rows = slice(start, start + ROWS)

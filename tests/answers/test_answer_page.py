@@ -145,6 +145,19 @@ def test_long_tables_alone_are_laid_out_late(folder, text):
         assert shapes == [f"sortable tall {shape}"]
 
 
+def test_one_compound_has_a_verb_of_its_own(folder, tmp_path):
+    report = records.collect(folder)
+    one = dataclasses.replace(report.answers.hits, count=1, wells=2)
+    answers = dataclasses.replace(report.answers, hits=one)
+    for scored, asked in ((5, "mechanisms does 1 compound (2 wells) have"), (1, "Does 1 compound")):
+        data = {**report.data, "scored": scored}
+        html.write(
+            tmp_path / "report.html", dataclasses.replace(report, answers=answers, data=data)
+        )
+        page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+        assert asked in " ".join(page.text.split())
+
+
 def test_mechanisms_scores_and_drivers_are_shown(folder, text):
     page = Page(text)
     stored = files.read_json(folder / "blend" / "answers.json")
