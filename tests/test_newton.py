@@ -106,6 +106,16 @@ def test_a_minimum_is_found_from_far_away(c):
         np.testing.assert_allclose(other, near, rtol=1e-6, atol=1e-9)
 
 
+def test_strengths_that_nearly_are_one_lead_nowhere_far():
+    """The line through the minima of two such would put the third's start out of all reach."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 3)), (rng.random((40, 1)) < 0.5).astype(float)
+    strengths = (1.0, np.nextafter(1.0, 2.0), 10.0)
+    *_, found = Logistic(strengths).fits(x, y, strengths)
+    (alone,) = Logistic(strengths).fits(x, y, strengths[-1:])
+    np.testing.assert_allclose(found.kernel, alone.kernel, rtol=1e-6)
+
+
 def test_a_hessian_serves_several_steps(monkeypatch):
     x, y = rows(number=200, columns=40, labels=5)
     made, factored = [], newton._factored

@@ -97,7 +97,8 @@ class Logistic:
             start = found.copy()
             if len(last) == 2:
                 (one, before), (two, after) = last
-                start += (after - before) * math.log(c / two) / math.log(two / one)
+                # Further than twice as far a line would lead anywhere.
+                start += (after - before) * min(2.0, math.log(c / two) / math.log(two / one))
             # Threads would wait for each other longer than so small a product takes.
             with threads.limit(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
                 missed = sum(pool.map(fitted, parts, repeat(c), repeat(start)))
