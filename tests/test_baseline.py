@@ -207,7 +207,7 @@ def test_what_does_not_apply_is_left_out_with_a_note(dataset, tmp_path, monkeypa
     run.train(config, workdir, data)
     run.blend(config, workdir, data, {})
     assert workdir.read()["config"]["models"].keys() == {"logistic"}
-    # The best model is one of a library, which has no gradients to explain it by.
+    # The best model is one that the host fits, which has no gradients to explain it by.
     assert not (tmp_path / "blend" / "attributions.parquet").exists()
     record = json.loads((tmp_path / "blend" / "weights.json").read_text())
     assert record["left_out"].keys() == {"trees", "viability"}

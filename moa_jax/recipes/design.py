@@ -138,7 +138,7 @@ class StageDesign:
           ValueError: there are none.
         """
         if self.network is None:
-            raise ValueError(f"{self.name}: expected networks, found a library's models")
+            raise ValueError(f"{self.name}: expected networks, found models that the host fits")
         return Forward(
             self.network(num_outputs),
             self.features.inputs if self.draws is None else self._drawn_inputs,
