@@ -82,7 +82,7 @@ class Recipe(Splitting, abc.ABC):
         return ""
 
     def has_networks(self, levels: Levels) -> bool:
-        """Tells whether every stage is of networks, which have gradients, as those that the host fits have not.
+        """Tells whether every stage is of networks, which have gradients; the host's have none.
 
         Args:
           levels: levels of time, dose and type.
