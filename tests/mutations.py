@@ -2326,8 +2326,7 @@ MUTATIONS = (
         "engine/limits.py",
         "tables=found.tables // there[0]",
         "tables=found.tables",
-        "trust/test_limits.py::"
-        "test_of_shared_rows_the_host_of_accelerators_makes_a_part_at_a_time",
+        "trust/test_limits.py::test_of_shared_rows_the_host_of_accelerators_makes_a_part_at_a_time",
     ),
     Mutation(
         "engine/limits.py",
