@@ -2331,6 +2331,12 @@ MUTATIONS = (
     ),
     Mutation(
         "engine/limits.py",
+        "tables=found.tables // there[0]",
+        "tables=found.tables",
+        "trust/test_limits.py::test_of_shared_rows_the_host_of_accelerators_makes_a_part_at_a_time",
+    ),
+    Mutation(
+        "engine/limits.py",
         "_check(model, required, needed_by_another, ",
         "_check(model, required, needed, ",
         "trust/test_limits.py::test_members_rows_fit_in_memory",

@@ -22,7 +22,7 @@ from moa_jax.recipes.system import BuiltStage
 from moa_jax.schema import LARGEST
 from moa_jax.store import memory
 from moa_jax.training import footprint
-from moa_jax.training.layout import members_at_once
+from moa_jax.training.layout import members_at_once, shares_rows
 from moa_jax.training.members import SMALLEST_BATCH
 
 # From a section of the configuration to the bytes that it needs; infinite where it cannot be.
@@ -175,10 +175,14 @@ def _stage_bytes(built: BuiltStage, context: Context) -> float:
     if isinstance(stage, HostStage):
         return stage.num_bytes
     devices = context.devices_for(stage.forward, len(stage.members))
-    at_once = members_at_once(stage, len(devices.devices), devices.memory_bytes(), parallel)
+    there = len(devices.devices), devices.memory_bytes()
+    at_once = members_at_once(stage, *there, parallel)
     if not isinstance(at_once, int):
         at_once = max(at_once)
     found = footprint.of_stage(stage, devices, at_once, parallel.steps_per_call, built.by_seed)
+    if devices.devices[0].platform != "cpu" and shares_rows(stage, *there, parallel):
+        # The host makes one device's part of the rows at a time.
+        found = found._replace(tables=found.tables // there[0])
     # A chunk of rows that are predicted, and what is predicted of it.
     chunk = parallel.predict_rows * (built.num_inputs + stage.targets.shape[1]) * 4
     return max(found.total, chunk)

@@ -23,7 +23,7 @@ from moa_jax.recipes.stored import StoredSets
 from moa_jax.store import files
 from moa_jax.store.posix import resource
 from moa_jax.store.predictions import Predictions
-from moa_jax.training import exhausted, weights
+from moa_jax.training import exhausted, waiting, weights
 from moa_jax.training.layout import Settings
 from moa_jax.training.loop import StageRun
 from moa_jax.training.members import MemberId
@@ -192,7 +192,9 @@ def _networks(context: Context, stage: Stage, folder: Path) -> _Made:
     remat = getattr(context.config.models.get(context.model), "remat", None)
     asked = context.model, remat, context.parallel.strategy
     with exhausted.told(lambda: exhausted.of_training(stage, settings, *asked)):
-        shared = run.shared  # made and uploaded before the time of training is counted
+        with waiting.told(stage.name) as begin:
+            begin("making and uploading what members read")
+            shared = run.shared  # before rows per second are counted
         run.fit()
     predicting = context.devices_of(stage, len(stage.members))
     with exhausted.told(lambda: exhausted.of_prediction(stage.name, None)):

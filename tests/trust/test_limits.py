@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import math
 import re
+import types
 import typing
 
 import numpy as np
@@ -13,7 +14,7 @@ from systems import context
 
 from moa_jax import config as configuration
 from moa_jax import schema
-from moa_jax.config import DataConfig, RunConfig
+from moa_jax.config import DataConfig, ParallelConfig, RunConfig
 from moa_jax.data import simulate
 from moa_jax.data.dataset import Targets
 from moa_jax.engine import configurations, limits, loading, run
@@ -28,6 +29,7 @@ from moa_jax.recipes import RECIPES, profile_nn, simple_nn, system, three_stage_
 from moa_jax.store import memory
 from moa_jax.store.workdir import Workdir
 from moa_jax.training import footprint
+from moa_jax.training.parallel import Devices
 
 ABSURD = (1e308, -1e308, 10**15, 10**400, 10**5000, math.nan, math.inf, "12", None, True, (3, "x"))
 # A machine too small for nearly everything.
@@ -142,6 +144,20 @@ def test_the_largest_layer_of_a_large_batch_counts(dataset, tmp_path, monkeypatc
     found = footprint.of_stage(built.stage, where.devices, 1, 1)
     table = 4 * rows  # of positions
     assert found.batches == table + 4 * rows * (built.num_inputs + 2 * wide)
+
+
+def test_of_shared_rows_the_host_of_accelerators_makes_a_part_at_a_time(dataset, tmp_path):
+    gpu = types.SimpleNamespace(
+        platform="gpu", process_index=0, memory_stats=lambda: {"bytes_limit": 2**30}
+    )
+    where, found = context(tmp_path, "mine"), {}
+    (built,) = system.outline(changed(), dataset, where)
+    for rows in ("replicated", "sharded"):
+        config = RunConfig({}, parallel=ParallelConfig(rows=rows, predict_rows=1))
+        on = dataclasses.replace(where, config=config, devices=Devices("shard_map", (gpu,) * 4))
+        found[rows] = limits._stage_bytes(built, on)
+    tables = footprint.of_stage(built.stage, where.devices, 1, 1).tables
+    assert found["replicated"] - found["sharded"] == tables - tables // 4 > 0
 
 
 def test_members_rows_fit_in_memory(dataset, tmp_path, monkeypatch):
