@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,7 +120,7 @@ def main(arguments: Sequence[str]) -> None:
     columns = {role: given.pop(role) for role in ROLES if role in given}
     if "metadata" in given:
         text = given["metadata"]
-        given["metadata"] = (text,) if Path(text).is_file() else tuple(text.split(","))
+        given["metadata"] = (text,) if os.path.isfile(text) else tuple(text.split(","))
         if "" in given["metadata"]:
             raise UserError("--metadata: expected files, found an empty text")
     options = Options(columns, **given)

@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from absl import logging
 
 from moa_jax.data import cells
@@ -16,7 +15,7 @@ from moa_jax.data.names import VEHICLES, level_key
 from moa_jax.errors import UserError
 from moa_jax.prepare.options import Options
 from moa_jax.prepare.presets import NONE, PRESETS, SYMBOLS, Preset
-from moa_jax.prepare.sources import Screen, texts
+from moa_jax.prepare.sources import Screen, is_empty, texts
 from moa_jax.schema import suggestion
 
 # Names that a message shows.
@@ -141,9 +140,7 @@ def _first(source: Screen, names: Sequence[str]) -> str | None:
     """Returns the first of some columns in which something stands, the last that is there else."""
     there = [name for name in names if name in source.columns]
     for name in there[:-1]:
-        column = source.wells([name]).column(name)
-        is_list = pa.types.is_nested(column.type) and column.null_count < len(column)
-        if is_list or not all(map(cells.is_missing, cells.texts(column))):
+        if not is_empty(source.wells([name]).column(name)):
             return name
     return there[-1] if there else None
 

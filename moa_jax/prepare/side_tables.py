@@ -69,7 +69,7 @@ def _with(source: Screen, path: Path, separator: str) -> Screen:
     table = text_tables.read(path)
     shared = [name for name in table.column_names if name in source.columns]
     # A column of the table in which nothing stands may be filled by the file.
-    empty = {name for name in shared if not any(_ids(source.wells([name]), name, source.path))}
+    empty = {name for name in shared if sources.is_empty(source.wells([name]).column(name))}
     common = [
         name
         for name in shared

@@ -210,6 +210,7 @@ def test_no_column_of_ids(prepare):
             "column name, row 1: expected an id without line",
         ),
         ({"class": [0.13, 2, None] * 4}, "column class, row 1: expected a class, found the number"),
+        ({"class": ['="0.5"', "2"] * 6}, "column class, row 1: expected a class, found the number"),
         ({"dose": ["10,5"] * 12}, "column dose, row 1: expected a dose, found '10,5'; decimals"),
         ({"dose": ["low, or not"] * 12}, "no run could read .*config.data.cp_doses: expected each"),
         ({"f_1": [1e20, *range(11)]}, r"column f_1: expected numbers between -1e\+15 and 1e\+15"),

@@ -77,6 +77,11 @@ def test_units_in_a_column_of_their_own(tmp_path, caplog):
     assert "doses without a unit are read as um" in caplog.text
 
 
+def test_a_column_of_units_that_are_none_leaves_numbers(tmp_path):
+    found = prepare(tmp_path, [10, 5], dose_unit=["% v/v"] * 8)
+    assert set(found.cp_dose) == {"10", "5"}
+
+
 def test_a_column_of_units_that_is_not_meant(tmp_path):
     found = prepare(tmp_path, [10, 370], flags=["--dose_unit="], dose_unit=["uM", "nM"] * 4)
     assert set(found.cp_dose) == {"10", "370"}
