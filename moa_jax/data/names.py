@@ -213,12 +213,19 @@ def separate(field: str, texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def fits(prefix: str, name: str) -> bool:
-    """Tells whether a name begins with a prefix, in which `*` stands for any text."""
+    r"""Tells whether a name begins with a prefix, in which `*` stands for any text.
+
+    >>> fits("Zelle_e\u0301", "Zelle_\u00e91"), fits("Zelle_\u00e9", "Zelle_e\u03011")
+    (True, True)
+    """
+    if not name.isascii():  # columns of data frames are as they are
+        name = unicodedata.normalize("NFC", name)
     return _pattern(prefix).match(name) is not None
 
 
 @functools.lru_cache
 def _pattern(prefix: str) -> re.Pattern[str]:
+    prefix = unicodedata.normalize("NFC", prefix)
     return re.compile(re.escape(prefix).replace(r"\*", ".*"))
 
 

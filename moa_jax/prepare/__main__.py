@@ -106,7 +106,7 @@ def main(arguments: Sequence[str]) -> None:
         from moa_jax.data import folder, prepared
         from moa_jax.prepare import new_rows
 
-        if Path(out).exists() and Path(out).resolve().parent == Path(like).resolve():
+        if os.path.exists(out) and Path(out).resolve().parent == Path(like).resolve():
             if Path(out).stem != folder.NEW:
                 raise UserError(
                     f"--out: {out}: expected another file than one of --like, which would be lost"

@@ -224,6 +224,12 @@ def test_what_no_run_could_read_is_not_written(prepare, tmp_path, columns, messa
     assert [path.name for path in tmp_path.iterdir()] == ["wells.csv"]
 
 
+def test_flags_name_columns_in_any_code(prepare):
+    label = "e\u0301tat"
+    found = prepare(f"--labels={label},class_b", **{label: [0, 1] * 6, "class_b": [1, 0] * 6})
+    assert found.targets.names == ("\u00e9tat", "class_b")
+
+
 def test_classes_that_are_numbers(prepare):
     found = prepare("--labels=group", group=[1.0, 2.0, None] * 4)
     assert found.targets.names == ("1", "2")
