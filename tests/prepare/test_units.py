@@ -75,6 +75,7 @@ def test_units_in_a_column_of_their_own(tmp_path, caplog):
     table.drop(columns=["dose_unit", "age_units"]).to_csv(tmp_path / "wells.csv", index=False)
     assert new(tmp_path, "10", "24") == ["10", "24"]
     assert "doses without a unit are read as um" in caplog.text
+    assert "no column age_units: times without a unit are hours" in caplog.text
 
 
 def test_a_column_of_units_that_are_none_leaves_numbers(tmp_path):
