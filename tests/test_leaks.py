@@ -33,6 +33,20 @@ def test_few_rows_may_agree_by_chance(rows, expected):
     assert leaks.are_answers(kinds[:, None] * 2.5, kinds[:, None] == np.arange(4)) == [expected]
 
 
+@pytest.mark.parametrize(("width", "expected"), [(1, True), (1000, False)])
+def test_many_columns_may_agree_by_chance(width, expected):
+    """Of a thousand columns of two values one may fall on the few rows that have a label."""
+    label = np.arange(24)[:, None] < 6
+    values = np.repeat(label * 1.0, width, axis=1)
+    assert leaks.are_answers(values, label).tolist() == [expected] * width
+
+
+@pytest.mark.parametrize("positive", [1, 4])
+def test_a_label_of_few_rows_is_met_by_chance(positive):
+    label = np.arange(200)[:, None] < positive
+    assert not leaks.are_answers(label * 1.0, label).any()
+
+
 def test_many_rows_are_looked_at_here_and_there():
     rows = leaks.some(np.arange(10**5))
     assert len(rows) == leaks.MOST and (rows[0], rows[-1]) == (0, 10**5 - 1)

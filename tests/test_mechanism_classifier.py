@@ -29,7 +29,7 @@ from moa_jax.data import simulate
 from moa_jax.engine import configurations, loading, run, settings
 from moa_jax.engine.finished_run import FinishedRun
 from moa_jax.errors import UserError
-from moa_jax.estimators import mechanism_inputs
+from moa_jax.estimators import mechanism_inputs, row_names
 from moa_jax.recipes import profile_nn
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
@@ -614,6 +614,17 @@ def test_a_label_that_is_known_of_controls_alone(kinds):
     model = MechanismClassifier(**TINY | {"overrides": {"data.missing_targets": "mask"}})
     with pytest.raises(ValueError, match="Y: x: expected labels of treated rows, found none but"):
         model.fit(X.assign(cp_type=kind), Y)
+
+
+def test_rows_that_were_drawn_have_one_order():
+    """Ids may be numbers that are those of the index, too, which other rows have."""
+    order = np.random.default_rng(0).permutation(60)[:40]
+    X = pd.DataFrame({"a": 1.0, "sig_id": range(1, 61)})
+    for rows, Y in (
+        (X.iloc[order], pd.Series([*"ab"] * 30).iloc[order]),
+        (X[::-1].reset_index(drop=True), pd.Series([*"ab"] * 30, index=range(60, 0, -1))),
+    ):
+        row_names.check_order("Y", rows, Y)
 
 
 def test_classes_of_many_digits_stay_whole():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from moa_jax.data.dataset import Dataset
 
 # Few rows may agree by chance, as those may of which few have a label; of many, these are enough.
 LEAST, LEAST_OF_LABEL, MOST = 20, 5, 2000
+# How many ways to place a label's rows there are for each pair of a column and a label.
+PLACES = 1000
 
 
 def telling(dataset: Dataset) -> list[str]:
@@ -45,19 +49,28 @@ def are_answers(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     found = np.zeros(width, bool)
     if count < LEAST:
         return found
-    _, kinds = np.unique(labels, axis=0, return_inverse=True)
-    several = int(kinds.max()) + 1
-    positive = labels.sum(0)
-    labels = labels[:, np.minimum(positive, count - positive) >= LEAST_OF_LABEL]
+    _, kinds, sizes = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
+    kinds, several = kinds.reshape(-1), len(sizes)
     most = several if several * LEAST_OF_LABEL <= count else 2
     # What is measured has another value in nearly every row.
     first = np.sort(values[: max(64, 4 * most)], axis=0)
-    is_coded = (np.diff(first, axis=0) != 0).sum(0) < most
-    for column in np.flatnonzero(is_coded):
+    (coded,) = np.nonzero((np.diff(first, axis=0) != 0).sum(0) < most)
+    positive = labels.sum(0)
+    rarer = np.minimum(positive, count - positive)
+    pairs = len(coded) * labels.shape[1]
+    meant = [few for few in {*rarer.tolist()} if _is_no_chance(few, count, pairs)]
+    labels = labels[:, np.isin(rarer, meant)]
+    are_placed = _is_no_chance(count - int(sizes.max()), count, len(coded))
+    for column in coded:
         there, codes = np.unique(values[:, column], return_inverse=True)
         if len(there) == 2:
             same = (codes[:, None] == labels).sum(0)
             found[column] = bool(((same == 0) | (same == count)).any())
-        if len(there) == several > 1:
+        if are_placed and len(there) == several > 1:
             found[column] |= len(np.unique(codes * several + kinds)) == several
     return found
+
+
+def _is_no_chance(few: int, count: int, pairs: int) -> bool:
+    """Tells whether values of `few` of `count` rows hardly fall on them in any of some pairs."""
+    return few >= LEAST_OF_LABEL and math.comb(count, few) >= PLACES * pairs

@@ -20,6 +20,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,15}))\.0+", re.ASCII)
 # What nobody sees: marks of byte order within a file, and of where words may break or join.
 INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
+_AROUND = re.compile(rf"\A[\s{INVISIBLE}]+|[\s{INVISIBLE}]+\Z")
 # How missing values are written; pyarrow reads the last three words as numbers.
 MISSING = frozenset("na n/a n.a. #n/a <na> none null nil missing . ? nan inf infinity".split())
 # Values by which columns tell a control without treatment, in lower case.
@@ -124,14 +125,15 @@ def ordered_levels(texts: Iterable[str | None]) -> list[str]:
 def is_missing(text: str | None) -> bool:
     """Tells whether a cell that should be a name stands for none.
 
-    >>> [is_missing(text) for text in ("NA", "-666.0", "", "--", "7", "Na+")]
-    [True, True, True, True, False, False]
+    >>> [is_missing(text) for text in ("NA", "-666.0", "", "--", '=""', "7", "Na+")]
+    [True, True, True, True, True, False, False]
     """
     return (
-        not text
+        text is None
+        or not (text := name_of(text))
         or not text.strip(DASHES)
         or text.lower() in MISSING
-        or (text.lstrip().startswith("-") and level_key(text) == MISSING_MARK)
+        or (text.startswith("-") and level_key(text) == MISSING_MARK)
     )
 
 
@@ -144,11 +146,11 @@ def name_of(text: str) -> str:
     (True, '0012')
     """
     text = text.strip()
-    if len(text) > 3 and text.startswith('="') and text.endswith('"'):
-        text = text[2:-1].strip()
-    if text.isascii():
-        return text
-    return unicodedata.normalize("NFC", text.strip(INVISIBLE).strip())
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", _AROUND.sub("", text))
+    if len(text) > 2 and text.startswith('="') and text.endswith('"'):
+        return name_of(text[2:-1])
+    return text
 
 
 def id_of(text: str) -> str:
@@ -156,11 +158,12 @@ def id_of(text: str) -> str:
 
     It is without the `.0` that pandas gives whole numbers where a row is without one.
 
-    >>> [id_of(text) for text in ("12.0", "-3.00", "012.0", "1.5", "P1")]
-    ['12', '-3', '012.0', '1.5', 'P1']
+    >>> [id_of(text) for text in ("12.0", "-3.00", '="7.0"', "012.0", "1.5", "P1")]
+    ['12', '-3', '7', '012.0', '1.5', 'P1']
     """
+    text = name_of(text)
     found = _WHOLE.fullmatch(text)
-    return found[1] if found and abs(int(found[1])) < 2**53 else name_of(text)
+    return found[1] if found and abs(int(found[1])) < 2**53 else text
 
 
 def plain(name: str) -> str:
@@ -210,12 +213,19 @@ def separate(field: str, texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def fits(prefix: str, name: str) -> bool:
-    """Tells whether a name begins with a prefix, in which `*` stands for any text."""
+    r"""Tells whether a name begins with a prefix, in which `*` stands for any text.
+
+    >>> fits("Zelle_e\u0301", "Zelle_\u00e91"), fits("Zelle_\u00e9", "Zelle_e\u03011")
+    (True, True)
+    """
+    if not name.isascii():  # columns of data frames are as they are
+        name = unicodedata.normalize("NFC", name)
     return _pattern(prefix).match(name) is not None
 
 
 @functools.lru_cache
 def _pattern(prefix: str) -> re.Pattern[str]:
+    prefix = unicodedata.normalize("NFC", prefix)
     return re.compile(re.escape(prefix).replace(r"\*", ".*"))
 
 

@@ -23,7 +23,8 @@ def as_pandas(table: Any) -> Any:
 def check_order(what: str, X: Any, given: Any) -> None:
     """Checks that rows which have names are in the order of those of X.
 
-    Names stand in a column `sig_id`, or are those of the index, of AnnData's observations.
+    Names stand in a column `sig_id`, or are those of the index, of AnnData's observations; where
+    either are alike in both, the order is.
 
     Args:
       what: how messages call what is given.
@@ -33,8 +34,10 @@ def check_order(what: str, X: Any, given: Any) -> None:
     Raises:
       ValueError: the rows have another order, or some of X are not there.
     """
-    for names, others in _pairs(X, given):
-        _check(what, names, others)
+    pairs = [*_pairs(X, given)]
+    if not any(names.equals(others) for names, others in pairs):
+        for names, others in pairs:
+            _check(what, names, others)
 
 
 def _pairs(X: Any, given: Any) -> Iterator[tuple[pd.Index, pd.Index]]:
@@ -62,7 +65,7 @@ def _pairs(X: Any, given: Any) -> Iterator[tuple[pd.Index, pd.Index]]:
 def _check(what: str, names: pd.Index, others: pd.Index) -> None:
     import pandas as pd
 
-    if len(names) != len(others) or names.equals(others):
+    if len(names) != len(others):
         return
     shown = names.tolist()
     names, others = (pd.Index([id_of(str(name)) for name in one]) for one in (names, others))

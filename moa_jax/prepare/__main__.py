@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,7 +106,7 @@ def main(arguments: Sequence[str]) -> None:
         from moa_jax.data import folder, prepared
         from moa_jax.prepare import new_rows
 
-        if Path(out).exists() and Path(out).resolve().parent == Path(like).resolve():
+        if os.path.exists(out) and Path(out).resolve().parent == Path(like).resolve():
             if Path(out).stem != folder.NEW:
                 raise UserError(
                     f"--out: {out}: expected another file than one of --like, which would be lost"
@@ -119,7 +120,7 @@ def main(arguments: Sequence[str]) -> None:
     columns = {role: given.pop(role) for role in ROLES if role in given}
     if "metadata" in given:
         text = given["metadata"]
-        given["metadata"] = (text,) if Path(text).is_file() else tuple(text.split(","))
+        given["metadata"] = (text,) if os.path.isfile(text) else tuple(text.split(","))
         if "" in given["metadata"]:
             raise UserError("--metadata: expected files, found an empty text")
     options = Options(columns, **given)

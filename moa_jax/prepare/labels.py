@@ -94,7 +94,9 @@ def _check_classes(source: Screen, column: str, texts: np.ndarray) -> None:
     if not all(isinstance(number, float) for number in numbers):
         return
     if any(float(number) % 1 for number in numbers):
-        row = next(r for r, t in enumerate(texts) if not cells.is_missing(t) and float(t) % 1)
+        row = next(
+            r for r, t in enumerate(texts) if not cells.is_missing(t) and float(level_key(t)) % 1
+        )
         raise UserError(
             f"{source.path}: --labels: column {column}, row {row + 1}: expected a class, found the "
             f"number {texts[row]!r}; make classes of what was measured, such as 0 and 1 by a limit"

@@ -132,6 +132,9 @@ def _opened(table: Path, described: Mapping[str, Any]) -> _NewRows:
     has_type = trained.control_column in source.columns
     if trained.control_column and not has_type:
         logging.warning("%s: no column %s: all rows are treated", table, trained.control_column)
+    if trained.time_unit and trained.time_unit not in source.columns:
+        logging.warning("%s: no column %s: times without a unit are hours", table,
+                        trained.time_unit)  # fmt: skip
     compound = trained.compound if trained.compound in source.columns else None
     present = dataclasses.replace(
         trained, compound=compound, untreated_values=(), plate=None, cell_line=None, groups=None,

@@ -8,15 +8,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from absl import logging
 
 from moa_jax.data import cells
-from moa_jax.data.names import VEHICLES, level_key
+from moa_jax.data.names import VEHICLES, level_key, name_of
 from moa_jax.errors import UserError
 from moa_jax.prepare.options import Options
 from moa_jax.prepare.presets import NONE, PRESETS, SYMBOLS, Preset
-from moa_jax.prepare.sources import Screen, texts
+from moa_jax.prepare.sources import Screen, is_empty, texts
 from moa_jax.schema import suggestion
 
 # Names that a message shows.
@@ -107,7 +106,7 @@ def find(source: Screen, options: Options) -> tuple[Roles, dict[str, list[str]]]
         if single[role] in labels:
             raise UserError(
                 f"{source.path}: --labels: expected another column than that of --{role}, found "
-                f"{single[role]!r}, from which nothing would be learned"
+                f"{single[role]!r}, from which nothing would be learned; --{role}= leaves that out"
             )
     symbols = next((name for name in SYMBOLS if _is_unique(source.about.get(name))), None)
     features = _features(source, options, preset, {*known, *labels}, named(source, symbols))
@@ -140,19 +139,17 @@ def _single(source: Screen, options: Options, preset: Preset, role: str) -> str 
 def _first(source: Screen, names: Sequence[str]) -> str | None:
     """Returns the first of some columns in which something stands, the last that is there else."""
     there = [name for name in names if name in source.columns]
-    for name in there[:-1]:
-        column = source.wells([name]).column(name)
-        is_list = pa.types.is_nested(column.type) and column.null_count < len(column)
-        if is_list or not all(map(cells.is_missing, cells.texts(column))):
-            return name
-    return there[-1] if there else None
+    if len(there) > 1:
+        columns = source.wells(there)  # all at once: a file is read anew for others
+        there = [name for name in there[:-1] if not is_empty(columns.column(name))] + there[-1:]
+    return there[0] if there else None
 
 
 def _listed(source: Screen, role: str, text: str) -> tuple[str, ...]:
     """Returns the columns that a flag names, one or several with commas between them."""
     if text in source.columns:
         return (text,)
-    names = tuple(name.strip() for name in text.split(","))
+    names = _separate(source, text)
     for name in names:
         if name not in source.columns:
             raise UserError(
@@ -160,6 +157,12 @@ def _listed(source: Screen, role: str, text: str) -> tuple[str, ...]:
                 + (suggestion(name, source.columns) or f"; it has {few(source.columns)}")
             )
     return names
+
+
+def _separate(source: Screen, text: str) -> tuple[str, ...]:
+    """Returns the names in a text with commas between them, as the table has them or has none."""
+    stripped = (name.strip() for name in text.split(","))
+    return tuple(name if name in source.columns else name_of(name) for name in stripped)
 
 
 def _controls(source: Screen, options: Options, preset: Preset) -> dict[str, Any]:
@@ -322,8 +325,7 @@ def _labels(
         return (found,)
     if not text:
         raise UserError("--labels: expected a column, found an empty text")
-    names = [name.strip() for name in text.split(",")]
-    if text in source.columns or set(names) & set(source.columns):
+    if text in source.columns or {*_separate(source, text)} & {*source.columns}:
         return _listed(source, "labels", text)
     try:
         matched = [n for n in source.columns if re.search(text, n) and n not in known]

@@ -69,7 +69,8 @@ def _with(source: Screen, path: Path, separator: str) -> Screen:
     table = text_tables.read(path)
     shared = [name for name in table.column_names if name in source.columns]
     # A column of the table in which nothing stands may be filled by the file.
-    empty = {name for name in shared if not any(_ids(source.wells([name]), name, source.path))}
+    own_cells = source.wells(shared)
+    empty = {name for name in shared if sources.is_empty(own_cells.column(name))}
     common = [
         name
         for name in shared
@@ -188,11 +189,12 @@ def _tell_numbers(path: Path, name: str, column: np.ndarray, separator: str) -> 
     """Logs where a key has several numbers, which are no number when they are joined as labels."""
     cells_of = {text for text in {*column} if text is not None}
     parts = {text: text.split(separator) if separator else [text] for text in cells_of}
-    several = [text for text, one in parts.items() if len(one) > 1]
+    several = {text for text, one in parts.items() if len(one) > 1}
     if several and all(NUMBER.fullmatch(part) for one in parts.values() for part in one):
         logging.warning(
             "%s: column %s: %d rows have several numbers, which count as one text, such as %s",
-            path, name, sum(text in several for text in column), several[0],
+            path, name, sum(text in several for text in column),
+            next(text for text in column if text in several),
         )  # fmt: skip
 
 

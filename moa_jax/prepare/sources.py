@@ -149,6 +149,13 @@ def numbers(path: Path, name: str, column: pa.ChunkedArray, first: int = 0) -> n
     return values
 
 
+def is_empty(column: pa.ChunkedArray) -> bool:
+    """Tells whether nothing stands in a column, of texts or of lists."""
+    if pa.types.is_nested(column.type):
+        return column.null_count == len(column)
+    return all(map(cells.is_missing, cells.texts(column)))
+
+
 def texts(path: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
     """Returns what stands in the cells of a column, as `cells.texts` does.
 

@@ -52,10 +52,15 @@ def bare(texts: np.ndarray, factors: Mapping[str, float], wanted: str) -> np.nda
 def joined(texts: np.ndarray, units: np.ndarray | None) -> np.ndarray:
     """Returns cells with their unit, of numbers without one that which stands in another column.
 
+    What is no unit, such as %, is left out where all rows have it: numbers stay numbers.
+
     >>> joined(np.array(["10", "5 nM", "low"], object), np.array(["uM"] * 3, object)).tolist()
     ['10 uM', '5 nM', 'low']
     """
     if units is None:
+        return texts
+    different = [unit for unit in {*units} if not cells.is_missing(unit)]
+    if len(different) == 1 and not _MEASURE.fullmatch(f"1 {different[0]}"):
         return texts
     pairs = zip(texts, units, strict=True)
     return np.array(

@@ -210,6 +210,7 @@ def test_no_column_of_ids(prepare):
             "column name, row 1: expected an id without line",
         ),
         ({"class": [0.13, 2, None] * 4}, "column class, row 1: expected a class, found the number"),
+        ({"class": ['="0.5"', "2"] * 6}, "column class, row 1: expected a class, found the number"),
         ({"dose": ["10,5"] * 12}, "column dose, row 1: expected a dose, found '10,5'; decimals"),
         ({"dose": ["low, or not"] * 12}, "no run could read .*config.data.cp_doses: expected each"),
         ({"f_1": [1e20, *range(11)]}, r"column f_1: expected numbers between -1e\+15 and 1e\+15"),
@@ -221,6 +222,12 @@ def test_what_no_run_could_read_is_not_written(prepare, tmp_path, columns, messa
         prepare(*(["--dose=dose"] if "dose" in columns else []), **columns)
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["wells.csv"]
+
+
+def test_flags_name_columns_in_any_code(prepare):
+    label = "e\u0301tat"
+    found = prepare(f"--labels={label},class_b", **{label: [0, 1] * 6, "class_b": [1, 0] * 6})
+    assert found.targets.names == ("\u00e9tat", "class_b")
 
 
 def test_classes_that_are_numbers(prepare):

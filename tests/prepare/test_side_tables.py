@@ -113,6 +113,16 @@ def test_a_column_in_which_nothing_stands_is_filled(tmp_path):
     assert found.targets.values.tolist() == [[1, 0], [0, 1], [1, 1]] * 4
 
 
+def test_a_column_of_lists_that_both_have(tmp_path):
+    drugs = wells()[["drug"]][:6].assign(moa="of the file")
+    drugs.to_csv(tmp_path / "a.csv", index=False)
+    wells().assign(moa=[["x"], ["y"]] * 6).to_parquet(tmp_path / "wells.parquet")
+    main([str(tmp_path / "wells.parquet"), f"--out={tmp_path / 'data'}", "--id=plate,place",
+          "--compound=drug", "--features=f_", "--labels=moa", "--min_compounds=1",
+          f"--metadata={tmp_path / 'a.csv'}"])  # fmt: skip
+    assert load(tmp_path / "data").targets.names == ("x", "y")
+
+
 def test_several_numbers_of_a_key_are_told(tmp_path, caplog):
     drugs = wells()[["drug"]][:6].assign(moa=MOA * 2, dose=1, order=range(6))
     pd.concat([drugs, drugs[:2].assign(dose=2)]).to_csv(tmp_path / "a.csv", index=False)

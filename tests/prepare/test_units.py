@@ -75,6 +75,12 @@ def test_units_in_a_column_of_their_own(tmp_path, caplog):
     table.drop(columns=["dose_unit", "age_units"]).to_csv(tmp_path / "wells.csv", index=False)
     assert new(tmp_path, "10", "24") == ["10", "24"]
     assert "doses without a unit are read as um" in caplog.text
+    assert "no column age_units: times without a unit are hours" in caplog.text
+
+
+def test_a_column_of_units_that_are_none_leaves_numbers(tmp_path):
+    found = prepare(tmp_path, [10, 5], dose_unit=["% v/v"] * 8)
+    assert set(found.cp_dose) == {"10", "5"}
 
 
 def test_a_column_of_units_that_is_not_meant(tmp_path):
