@@ -95,7 +95,7 @@ def main(only: Sequence[str], size: str, out: Path, seconds: float | None = None
     }
     files.write_json(out, found)
     drawn = out.with_suffix(".svg")
-    files.write_text(drawn, picture.svg(found["axes"]))
+    files.write_text(drawn, picture.svg({axis: measures(p) for axis, p in found["axes"].items()}))
     print(*lines(found), sep="\n")
     print(f"{out}: all points; {drawn}: their picture", file=sys.stderr)
     return int(any("error" in point for points in found["axes"].values() for point in points))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from markupsafe import Markup
 
@@ -16,20 +15,19 @@ STYLE = Markup(
     ".grid{stroke:#ddd}.line{fill:none;stroke:#0969da;stroke-width:1.5}"
     ".guide{fill:none;stroke:#999;stroke-dasharray:4 3}.dot{fill:#0969da}</style>"
 )
+# Sizes and costs, by measure.
+Measures = Mapping[str, Sequence[tuple[float, float]]]
 
 
-def svg(axes: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def svg(axes: Mapping[str, Measures]) -> str:
     """Returns the picture; dashed lines are what linear growth from the first point would be.
 
     Args:
-      axes: points by axis, each with its `value` and costs by measure.
+      axes: what was measured, by axis.
     """
-    from benchmarks.growth import measures
-
-    rows = [(axis, measures(points)) for axis, points in axes.items()]
-    columns = max((len(costs) for _, costs in rows), default=1)
+    columns = max(map(len, axes.values()), default=1)
     parts = [STYLE, Markup('<rect width="100%" height="100%" fill="white"/>')]
-    for line, (axis, by_measure) in enumerate(rows):
+    for line, (axis, by_measure) in enumerate(axes.items()):
         for column, (name, costs) in enumerate(by_measure.items()):
             x, y = column * WIDTH, line * (HEIGHT + TITLE_HEIGHT)
             title = f"{name} over {axis}"
@@ -40,7 +38,7 @@ def svg(axes: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             drawn = chart(title, axis, unit, costs).svg()
             place = f'<svg x="{x}" y="{y + TITLE_HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
             parts.append(Markup(str(drawn).replace("<svg ", place, 1)))
-    width, height = columns * WIDTH, len(rows) * (HEIGHT + TITLE_HEIGHT)
+    width, height = columns * WIDTH, len(axes) * (HEIGHT + TITLE_HEIGHT)
     head = Markup(
         '<svg xmlns="http://www.w3.org/2000/svg" width="{0}" height="{1}" viewBox="0 0 {0} {1}">'
     )

@@ -341,7 +341,7 @@ def test_growth_has_exponents_reasons_and_a_picture():
     said = list(growth.lines({**found, "axes": {"inference": grown, "rows": points}}))
     assert "Memory of inference: 700 bytes for each row more." in said
     assert "Memory of training: 0 bytes for each row more." in said
-    drawn = picture.svg(axes)
+    drawn = picture.svg({axis: growth.measures(points) for axis, points in axes.items()})
     assert drawn.count('class="title"') == 6 and drawn.count("<polyline") == 12
     assert "transforms over features" in drawn and drawn.endswith("</svg>\n")
 
