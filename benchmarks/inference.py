@@ -54,13 +54,15 @@ def rows_like(dataset: Dataset, count: int) -> Dataset:
 
 
 def flops_of(folder: Path) -> float:
-    """Returns the operations of the matrix products of one row in all networks of a model.
+    """Returns the operations of the matrix products of one row in a model's networks.
 
-    Kernels of a network are arrays of two axes; those of convolutions work on every pixel and are
-    not counted, so that an image network has no bound here.
+    Of stages that only start others the networks predict no new rows, and do not count. Kernels are
+    arrays of two axes; those of convolutions work on every pixel and are not counted, so that an
+    image network has no bound here.
     """
     found = 0.0
-    for path in folder.glob("*/members/*.npz"):
+    predicted = (path.parent for path in folder.glob("*/test.parquet"))
+    for path in (path for stage in predicted for path in stage.glob("members/*.npz")):
         with np.load(path, allow_pickle=False) as stored:
             shapes = [stored[name].shape for name in stored.files]
         if any(len(shape) == 4 for shape in shapes):

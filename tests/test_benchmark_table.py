@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -321,6 +322,15 @@ def test_a_worker_writes_a_line_for_each_row():
     assert [one["name"] for one in rows] == ["folds.stratified", "blend.slsqp"]
     assert all(len(one["ours"]["wall"]) == 1 and not one["error"] for one in rows)
     assert last["rates"].keys() == {"copy", "float32", "float64"}
+
+
+def test_products_are_those_of_stages_that_predict_new_rows(tmp_path):
+    for stage, files in {"start": (), "last": ("test.parquet",)}.items():
+        (tmp_path / stage / "members").mkdir(parents=True)
+        np.savez(tmp_path / stage / "members" / "a.npz", kernel=np.ones((3, 5)), bias=np.ones(5))
+        for name in files:
+            (tmp_path / stage / name).touch()
+    assert module("inference").flops_of(tmp_path) == 2 * 3 * 5
 
 
 def test_growth_has_exponents_reasons_and_a_picture():
