@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import functools
 import hashlib
-import importlib.metadata
 import importlib.util
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from machine import versions
 from real_sets import SETS, Missing, Table
 
 from moa_jax.store import files
@@ -155,9 +155,7 @@ def kept_baselines(
         digest.update(np.ascontiguousarray(array).tobytes())
     if table.compounds is not None:
         digest.update(repr(table.compounds.tolist()).encode())
-    for library in ("scikit-learn", "lightgbm"):
-        installed = importlib.util.find_spec(library.replace("scikit-learn", "sklearn"))
-        digest.update(importlib.metadata.version(library).encode() if installed else b"-")
+    digest.update(repr(versions()).encode())
     of = digest.hexdigest()
     if path.exists() and (kept := files.read_json_object(path)).get("of") == of:
         return kept["losses"]

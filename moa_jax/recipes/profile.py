@@ -50,6 +50,10 @@ class _AllFitted(Exception):
     """The last transform of a profile is fitted."""
 
 
+class _NotFitted(KeyError):
+    """A transform is reached that is not fitted; `args` are its name and what it is to read."""
+
+
 class Steps:
     """Named transforms that are fitted where they are first used, and applied ever after.
 
@@ -88,7 +92,7 @@ class Steps:
         """
         if name not in self.fitted:
             if self._complete:
-                raise KeyError(name)
+                raise _NotFitted(name, values)
             self.fitted[name] = new().fit(values[: self.num_train] if on_train_alone else values)
         if name == self._last:
             raise _AllFitted
@@ -105,25 +109,6 @@ class Steps:
           values: [N, columns].
         """
         return function(values)
-
-
-class _Reached(Exception):
-    """A transform is reached that is not fitted; `args` are the values that it is fitted on."""
-
-
-class _Until(Steps):
-    """Applies what is fitted, and ends by `_Reached` where something is not."""
-
-    def __call__(
-        self,
-        name: str,
-        new: Callable[[], ColumnTransform],
-        values: np.ndarray,
-        on_train_alone: bool = False,
-    ) -> np.ndarray:
-        if name not in self.fitted:
-            raise _Reached(values)
-        return super().__call__(name, new, values, on_train_alone)
 
 
 class Widths(Steps):
@@ -206,9 +191,9 @@ def _fitted_in_parts(
         """Yields what the first transform that is not fitted is fitted on."""
         for part in _parts(train, test, rows):
             try:
-                profile.columns(part, len(train.genes), _Until(fitted=fitted))
-            except _Reached as found:
-                yield found.args[0]
+                profile.columns(part, len(train.genes), Steps(fitted=fitted))
+            except _NotFitted as found:
+                yield found.args[1]
 
     for name, one in widths.asked.items():
         alone = name in widths.on_train_alone
