@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 FILES = (
     "train_features", "train_targets_scored", "train_targets_nonscored", "train_drug",
@@ -47,13 +48,18 @@ def frames(rows=12, test_rows=5):
 
 
 def write(folder, content, suffix=".csv"):
+    """Writes tables of one suffix; those of texts with commas, tabs or semicolons."""
     folder.mkdir(exist_ok=True)
+    delimiter = {".tsv": "\t", ".txt": ";"}.get(suffix[:4], ",")
     for stem, frame in content.items():
         path = folder / f"{stem}{suffix}"
         if suffix == ".parquet":
             frame.to_parquet(path, index=False)
+        elif suffix.endswith(".zst"):  # for which pandas wants another package
+            with pa.CompressedOutputStream(path, "zstd") as packed:
+                packed.write(frame.to_csv(index=False, sep=delimiter).encode())
         else:
-            frame.to_csv(path, index=False)
+            frame.to_csv(path, index=False, sep=delimiter)
 
 
 def same(one, two):

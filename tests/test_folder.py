@@ -32,10 +32,10 @@ def renamed(folder, name, change=bytes):
         ("Test_Features.CSV", bytes),
         ("test_features.CSV", bytes),
         ("TEST_FEATURES.parquet", bytes),
-        ("test_features.csv.bz2", bz2.compress),
-        ("test_features.csv.xz", lzma.compress),
-        ("test_features.csv.zst", bytes),
-        ("test_features.tsv", bytes),
+        ("test_features.csv.BZ2", bz2.compress),
+        ("test_features.csv.lzma", lzma.compress),
+        ("test_features.csv.7z", bytes),
+        ("test_features.tab", bytes),
         ("test_features.feather", bytes),
         ("test_features.xlsx", bytes),
         ("test_features.csv.part", bytes),
@@ -49,8 +49,8 @@ def test_a_known_stem_that_is_not_read_is_an_error(data, name, change):
     with pytest.raises(UserError) as caught:
         tables.load(data)
     assert str(caught.value) == (
-        f"{data / name}: not read; test_features is read from .csv, .csv.gz, .csv.zip or .parquet: "
-        "rename or convert it, or move it elsewhere"
+        f"{data / name}: not read; test_features is read from .csv, .tsv, .txt, these packed (.gz, "
+        ".zip, .bz2, .xz, .zst), or .parquet: rename or convert it, or move it elsewhere"
     )
 
 
@@ -111,10 +111,10 @@ def test_known_files_in_a_folder_within_are_told(data, caplog, name):
 
 
 def test_a_second_file_of_a_known_stem_is_told(data, caplog):
-    (data / "test_features.csv.bz2").write_bytes(b"")
+    (data / "test_features.csv.7z").write_bytes(b"")
     with caplog.at_level("WARNING", logger="absl"):
         assert len(tables.load(data).test) == 5
-    assert "test_features.csv.bz2: not read" in caplog.text
+    assert "test_features.csv.7z: not read" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -433,6 +433,9 @@ READ = {
     "blanks between": lambda data: data.replace(b"\n", b"\n  \n", 3),
     "an old end of a file": lambda data: data + b"\x1a",
     "null bytes at the end": lambda data: data + b"\0\0\0",
+    "tabs": lambda data: data.replace(b",", b"\t"),
+    "semicolons": lambda data: data.replace(b",", b";"),
+    "rows of semicolons alone": lambda data: data.replace(b",", b";") + b";;;;;;;;\n;;\n",
     "rows of commas alone": lambda data: data + b",,,,,,,,\n , , ,,,,,,\n",
     "rows of other commas alone": lambda data: data + b",,\n,,,,,,,,,,,,\n",
     "blank lines before": lambda data: b"\n\r\n" + data,
@@ -456,6 +459,14 @@ def test_a_space_before_a_quoted_comma_keeps_names(tmp_path):
     found = columns.read(tmp_path / "new.csv")
     assert found.names == ["one", "two, with comma"]
     assert found.numbers(found.names).tolist() == [[0, 1]]
+
+
+def test_names_with_other_delimiters_are_whole(tmp_path):
+    (tmp_path / "new.csv").write_text("sig_id,A;B;C,D\tE\na,0,1\n")
+    with pytest.raises(UserError, match="column 'D.tE' has control characters"):
+        columns.read(tmp_path / "new.csv")
+    (tmp_path / "new.csv").write_text('"sig_id",A;B;C\na,0\n')
+    assert columns.read(tmp_path / "new.csv").names == ["A;B;C"]
 
 
 def test_what_is_not_as_it_is_named_is_told(tmp_path, caplog):
@@ -501,7 +512,7 @@ UNREADABLE = {
     "a trailing comma": (
         "new.csv",
         lambda data: data.replace(b"\n", b",\n"),
-        "column 10 (no name; the header ends with a comma) is not expected; take",
+        "column 10 (no name; the header ends with a delimiter) is not expected; take",
     ),
     "a column without a name": (
         "new.csv",
@@ -516,7 +527,7 @@ UNREADABLE = {
     "semicolons and decimal commas": (
         "new.csv",
         lambda data: data.replace(b",", b";").replace(b".", b","),
-        "expected columns delimited by commas, found ';' in 'sig_id;cp_type",
+        "column g-0, sig_id 0000: expected a finite number, found '0,1257'; decimals are written w",
     ),
     "a line for Excel": (
         "new.csv", lambda data: b"sep=,\n" + data, "found Excel's line sep=; take it out",
@@ -562,6 +573,11 @@ UNREADABLE = {
         "new.csv", lambda data: data.replace(b"g-0", b'"g\n-0"', 1), "or a name has a line break",
     ),
     "a row that is cut": ("new.csv", lambda data: data + b"x,trt", "; the row is cut short; is"),
+    "tabs at the ends of rows": (
+        "new.tsv",
+        lambda data: data.replace(b",", b"\t") + b"x" + b"\t1" * 8 + b"\t\n",
+        "; take the tabs off the ends of the rows",
+    ),
     "a row that is longer": (
         "new.csv", lambda data: data + b"x, y,trt_cp,24,D1,1,2,3,4,5\n", "; a text with a comma",
     ),
@@ -607,7 +623,7 @@ UNREADABLE = {
     "a comma at the end, read and written": (
         "new.csv",
         lambda data: data.replace(b"\n", b",\n").replace(b",\n", b",Unnamed: 9\n", 1),
-        "column 10 (Unnamed: 9; the header ends with a comma) is not expected; take the last",
+        "column 10 (Unnamed: 9; the header ends with a delimiter) is not expected; take the l",
     ),
     "gzip within gzip": (
         "new.csv.gz",

@@ -83,8 +83,7 @@ def known(folder: Path) -> dict[str, Path]:
             elif _is_tabular(name):
                 tables.append(name)
             continue
-        *others, last = formats.SUFFIXES
-        line = f"{folder / name}: not read; {meant} is read from {', '.join(others)} or {last}"
+        line = f"{folder / name}: not read; {meant} is read from {formats.KNOWN}"
         if is_certain and meant not in found:
             raise UserError(f"{line}: rename or convert it, or move it elsewhere")
         logging.warning("%s", line)

@@ -20,39 +20,24 @@ import pyarrow.csv
 import pyarrow.parquet
 from absl import logging
 
+from moa_jax.data import signatures
 from moa_jax.data.names import name_of
-from moa_jax.data.packed import OPENERS, Opened, unpacked
+from moa_jax.data.packed import ENDINGS, OPENERS, Opened, unpacked
 from moa_jax.errors import UserError, joined_lines
 from moa_jax.store import files
 
-SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".parquet")
+# How names of tables end, those of texts also packed; and how messages say that.
+TEXTS = (".csv", ".tsv", ".txt")
+SUFFIXES = (*(text + end for text in TEXTS for end in ("", *ENDINGS)), ".parquet")
+KNOWN = f"{', '.join(TEXTS)}, these packed ({', '.join(ENDINGS)}), or .parquet"
+# What stands between cells of texts; of as many in the header the first one counts.
+DELIMITERS = {"\t": "tab", ",": "comma", ";": "semicolon"}
 # Bytes of CSV that are parsed together, and of one parquet column that are read together.
 CSV_BLOCK = 1 << 23
 PARQUET_BUFFER = 1 << 16
 # A header is looked for in as many bytes at a time, and at most.
 HEADER_BLOCK, HEADER_LIMIT = 1 << 16, 1 << 24
-# What files begin with, and their names. Those of CSV have none.
-BLANK = ' \t\r\n\0\x1a,"'  # of rows in which nothing stands, and of old ends of files
-SIGNATURES = {
-    rb"\x1f\x8b": "gzip",
-    rb"PK\x03\x04|PK\x05\x06": "zip",
-    rb"PAR1": "parquet",
-    rb"BZh[1-9]1AY&SY": "bzip2",
-    rb"\xfd7zXZ\x00": "xz",
-    rb"\x28\xb5\x2f\xfd": "zstd",
-    rb"7z\xbc\xaf\x27\x1c": "7z",
-    rb"ARROW1": "feather",
-    rb"\xd0\xcf\x11\xe0": "Excel",
-    rb"\x89HDF": "HDF5",
-}
-# What comes in the place of a table: how it begins, and what to do.
-IMPOSTORS = {
-    rb"version https://git-lfs": "a pointer of git-lfs; fetch the file with git lfs pull",
-    rb"<(!doctype html|html|head|body)": "a web page, as of a failed download; download it again",
-    rb"<\?xml|<[a-z]+[ >]": "XML; convert it to CSV",
-    rb"[{\[]\s*[\"{\[]": "JSON; convert it to CSV",
-}
-PACKED = {".gz": "gzip", ".zip": "zip"}
+BLANK = ' \t\r\n\0\x1a,;"'  # of rows in which nothing stands, and of old ends of files
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # UTF-32's mark begins with UTF-16's.
 MARKS = {
@@ -66,36 +51,36 @@ MARKS = {
 def tables(path: Path, key: str = "sig_id") -> Iterator[pa.Table]:
     """Yields consecutive rows of a file; columns of CSV are text.
 
-    What a file is follows from its first bytes, whatever its suffix. Names of columns are without
-    spaces around them.
+    What a file is follows from its first bytes, whatever its suffix, and what delimits its cells
+    from its header. Names of columns are without spaces around them.
 
     Args:
       path: the file.
       key: a column that it must have; empty where any will do.
 
     Raises:
-      UserError: the file is missing, empty, damaged, of another format, not delimited by commas or
-        not UTF-8; a column has no name, a name stands more than once, or none is `key`; a row of
-        CSV has more or fewer cells than the header. Blank rows of CSV are left out.
+      UserError: the file is missing, empty, damaged, of another format, not delimited by one of
+        `DELIMITERS` or not UTF-8; a column has no name, a name stands more than once, or none is
+        `key`; a row of CSV has more or fewer cells than the header. Blank rows of CSV are left out.
     """
     check_file(path)
     if not path.name.endswith(SUFFIXES):
         raise UserError(
-            f"{path}: expected one of {', '.join(SUFFIXES)}, found "
+            f"{path}: expected a name that ends in {KNOWN}, found "
             f"{''.join(path.suffixes) or 'no suffix'}; rename or convert it"
         )
-    named = "parquet" if path.suffix == ".parquet" else PACKED.get(path.suffix)
+    named = "parquet" if path.suffix == ".parquet" else ENDINGS.get(path.suffix)
     expected = "parquet" if named == "parquet" else "CSV in UTF-8"
     with reading(path, expected), open(path, "rb") as opened:
-        head = opened.read(256)
-        found = signature(head)
-        _check_impostor(path, head)
+        head = opened.read(signatures.HEAD)
+        found = signatures.of_bytes(head)
+        signatures.check_impostor(path, head)
     if named == "parquet":
         if found not in (None, "parquet"):
             raise UserError(f"{path}: cannot be read as parquet: {found} file named .parquet")
         if not head:
             raise UserError(f"{path}: expected a table, found an empty file")
-        if found is None and _is_text(head):
+        if found is None and signatures.is_text(head):
             raise UserError(
                 f"{path}: cannot be read as parquet: found text; is it CSV, name it .csv"
             )
@@ -123,40 +108,23 @@ def check_file(path: Path) -> None:
         raise UserError(f"{path}: expected a file, found {found}{remedy}")
 
 
-def signature(head: bytes) -> str | None:
-    """Returns what a file is whose first bytes these are; None of a text or what is not known."""
-    return next((kind for bytes_, kind in SIGNATURES.items() if re.match(bytes_, head)), None)
-
-
-def _check_impostor(path: Path, head: bytes) -> None:
-    begin = head.removeprefix(codecs.BOM_UTF8).lstrip()
-    for bytes_, what in IMPOSTORS.items():
-        if re.match(bytes_, begin, re.IGNORECASE):
-            raise UserError(f"{path}: expected a table, found {what}")
-
-
-def _is_text(head: bytes) -> bool:
-    with contextlib.suppress(UnicodeDecodeError):
-        return codecs.getincrementaldecoder("utf-8")().decode(head).isprintable() or b"\n" in head
-    return False
-
-
 def _csv(path: Path, packed: str | None, key: str) -> Iterator[pa.Table]:
     names: list[str] = []
     with reading(path, "CSV in UTF-8", names):
         text, begin = header(path, packed)
-        (literal,) = csv.reader([text])
-        names += map(name_of, next(csv.reader([text], skipinitialspace=True)))
+        mark = delimiter(text, key)
+        (literal,) = csv.reader([text], delimiter=mark)
+        names += names_of(text, mark)
         _check_names(path, names, key)
         spaced = any(name != name.lstrip() for name in literal)
-        with unpacked(path, packed) as opened, _rows_judged(path) as judge:
+        with unpacked(path, packed) as opened, _rows_judged(path, mark) as judge:
             opened.read(begin)
             if not opened.peek(1):
                 return
             with pa.csv.open_csv(
                 opened,
                 pa.csv.ReadOptions(column_names=names, block_size=CSV_BLOCK),
-                parse_options=pa.csv.ParseOptions(invalid_row_handler=judge),
+                parse_options=pa.csv.ParseOptions(delimiter=mark, invalid_row_handler=judge),
                 convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(names, "string")),
             ) as batches:
                 for batch in batches:
@@ -165,7 +133,7 @@ def _csv(path: Path, packed: str | None, key: str) -> Iterator[pa.Table]:
 
 
 @contextlib.contextmanager
-def _rows_judged(path: Path) -> Iterator[Callable[[pa.csv.InvalidRow], str]]:
+def _rows_judged(path: Path, mark: str) -> Iterator[Callable[[pa.csv.InvalidRow], str]]:
     """Gives what judges a row of another number of cells: a blank one is skipped, others are told.
 
     Raises:
@@ -189,10 +157,10 @@ def _rows_judged(path: Path) -> Iterator[Callable[[pa.csv.InvalidRow], str]]:
             remedy = "a quote is not closed"
         elif found < expected:
             remedy = "the row is cut short; is the file complete?"
-        elif not text.split(",", expected)[-1].strip(BLANK):
-            remedy = "take the commas off the ends of the rows"
+        elif not text.split(mark, expected)[-1].strip(BLANK):
+            remedy = f"take the {DELIMITERS[mark]}s off the ends of the rows"
         else:
-            remedy = "a text with a comma needs quotes around it"
+            remedy = f"a text with a {DELIMITERS[mark]} needs quotes around it"
         shown = " ".join(text.split())
         shown = f"{shown[:80]} ..." if len(shown) > 80 else shown
         raise UserError(
@@ -213,7 +181,7 @@ def _filled(path: Path, table: pa.Table) -> pa.Table:
     for name in table.column_names:
         blank = pc.and_(blank, is_blank(name))
     if count := pc.sum(blank).as_py():
-        logging.info("%s: %d rows of commas alone are left out", path, count)
+        logging.info("%s: %d rows in which nothing stands are left out", path, count)
     return table.filter(pc.invert(blank))
 
 
@@ -236,6 +204,31 @@ def header(path: Path, packed: str | None) -> tuple[str, int]:
             f"{path}: a quote in the header is not closed, or a name has a line break; take it out"
         )
     return text, begin
+
+
+def delimiter(header: str, key: str = "") -> str:
+    """Returns what stands between the names of a header: of `DELIMITERS` the most frequent one.
+
+    One by which `key` is a name of its own comes before others.
+
+    >>> delimiter("sig_id\\tA, B"), delimiter("sig_id,A;B;C"), delimiter("sig_id,A;B;C", "sig_id")
+    ('\\t', ';', ',')
+    """
+    # A tab beside a comma or a semicolon is a space.
+    bare = re.sub(r'"[^"]*"|(?<=[,;])\s+|\s+(?=[,;])', "", header)
+    there = [mark for mark in DELIMITERS if mark in bare]
+
+    def fit(mark: str) -> tuple[bool, int]:
+        names = (name_of(text).strip('"') for text in header.split(mark))
+        return bool(key) and key in names, bare.count(mark)
+
+    return max(there, key=fit, default=",")
+
+
+def names_of(header: str, mark: str) -> list[str]:
+    """Returns the names in a header between delimiters, as they are compared."""
+    (words,) = csv.reader([header], delimiter=mark, skipinitialspace=True)
+    return [*map(name_of, words)]
 
 
 def _header(opened: Opened) -> tuple[bytes, int]:
@@ -263,8 +256,8 @@ def _decoded(path: Path, head: bytes) -> str:
     if not head.strip(BLANK.encode()):
         found = "a first line without names; take it out" if head else "an empty file"
         raise UserError(f"{path}: expected a table, found {found}")
-    _check_impostor(path, head)
-    if inner := signature(head):
+    signatures.check_impostor(path, head)
+    if inner := signatures.of_bytes(head):
         problem = f"a {inner} file is packed within"
     elif mark := next((mark for mark in MARKS if head.startswith(mark)), None):
         problem = f"found {MARKS[mark]}; save it as UTF-8"
@@ -349,7 +342,7 @@ def unnamed(path: Path, position: int, count: int, shown: str) -> UserError:
     if position == 1:
         reason, what = "; pandas writes its index so", "write it with index=False"
     elif position == count:
-        reason, what = "; the header ends with a comma", "take the last comma off each line"
+        reason, what = "; the header ends with a delimiter", "take the last one off each line"
     return UserError(f"{path}: column {position} ({shown}{reason}) is not expected; {what}")
 
 
@@ -364,12 +357,11 @@ def _check_names(path: Path, names: Sequence[str], key: str) -> None:
     if repeated := next((name for name, count in Counter(names).items() if count > 1), None):
         raise UserError(f"{path}: column {repeated} stands more than once")
     if key not in names if key else len(names) == 1:
-        for delimiter in (";", "\t", "|"):
-            if delimiter in names[0]:
-                raise UserError(
-                    f"{path}: expected columns delimited by commas, "
-                    f"found {delimiter!r} in {names[0][:40]!r}; decimals are written with a point"
-                )
+        if "|" in names[0]:
+            marks = " or ".join(f"{name}s" for name in DELIMITERS.values())
+            raise UserError(
+                f"{path}: expected columns delimited by {marks}, found '|' in {names[0][:40]!r}"
+            )
         expected = f"a column {key}" if key else "several columns"
         raise UserError(f"{path}: expected {expected}, found {', '.join(names[:3])}")
     if odd := next((name for name in names if CONTROL.search(name)), None):

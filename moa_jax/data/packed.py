@@ -70,7 +70,7 @@ def _of_zstd(path: Path) -> Iterator[Opened]:
         yield io.BufferedReader(cast(io.RawIOBase, stream))
 
 
-# What opens a packed file, by what `formats.signature` calls it.
+# What opens a packed file, by what `signatures.of_bytes` calls it; and how its name ends.
 OPENERS: Mapping[str, Callable[[Path], contextlib.AbstractContextManager[Opened]]] = {
     "gzip": gzip.GzipFile,
     "zip": _of_zip,
@@ -78,3 +78,4 @@ OPENERS: Mapping[str, Callable[[Path], contextlib.AbstractContextManager[Opened]
     "xz": lzma.LZMAFile,
     "zstd": _of_zstd,
 }
+ENDINGS = {".gz": "gzip", ".zip": "zip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}

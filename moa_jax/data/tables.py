@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from moa_jax.data import columns, compound_names, folder, prepared
+from moa_jax.data import columns, compound_names, folder, formats, prepared
 from moa_jax.data.cells import MISSING_MARK
 from moa_jax.data.columns import Columns
 from moa_jax.data.dataset import LEVELLED, ORIGINAL_LEVELS, TREATMENT, Dataset, Levels, Targets
@@ -47,7 +47,7 @@ def load(
 
     `train_features` and `train_targets_scored` are required; `train_targets_nonscored`,
     `train_drug`, `test_features` and, where that is, `test_drug` and `sample_submission` are read
-    if they are there. Each is a .csv, .csv.gz, .csv.zip or .parquet file. Rows come in the order of
+    if they are there. Each has one of `formats.SUFFIXES`. Rows come in the order of
     `train_features`, whatever the order of the other files. Controls that have no row in the
     targets have none of them, and without one in `train_drug` their own type for a drug.
 
@@ -67,9 +67,7 @@ def load(
     files = folder.known(path)
     for stem in ("train_features", "train_targets_scored"):
         if stem not in files:
-            raise UserError(
-                f"{path}: expected a file {stem}.csv (or .gz, .zip, .parquet), found none"
-            )
+            raise UserError(f"{path}: expected a file {stem} ({formats.KNOWN}), found none")
     bounded = functools.partial(read_features, largest=columns.LARGEST_NUMBER)
     train = bounded(files["train_features"], levels, prefixes=prefixes)
     scored = _targets(files["train_targets_scored"], train, missing_targets)
@@ -195,9 +193,9 @@ def stream(
     its own.
 
     Args:
-      file: a .csv, .csv.gz, .csv.zip or .parquet file.
-      genes, cells: the expected columns, which come in this order whatever the file's; None takes
-        those of the file that the prefixes tell.
+      file: a file of one of `formats.SUFFIXES`.
+      genes, cells: the expected columns, which come in this order whatever the file's, and however
+        a character of theirs is coded; None takes those of the file that the prefixes tell.
       levels: values that time, dose and type may take.
       rows: rows per part; the last may have fewer.
       prefixes: which columns are which.

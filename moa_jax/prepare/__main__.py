@@ -45,8 +45,8 @@ def parser() -> argparse.ArgumentParser:
     """Returns what reads the arguments."""
     found = _Parser(
         prog="moa-jax prepare",
-        description="Writes a data folder from a table of wells: CSV (.csv, .csv.gz, .csv.zip), "
-        ".parquet, AnnData (.h5ad), .gct or .gctx.",
+        description="Writes a data folder from a table of wells: texts (.csv, .tsv or .txt, also "
+        "packed), .parquet, AnnData (.h5ad), .gct or .gctx.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -19,7 +19,7 @@ from typing import TextIO
 import numpy as np
 import pyarrow as pa
 
-from moa_jax.data import formats
+from moa_jax.data import signatures
 from moa_jax.errors import UserError, joined_lines
 from moa_jax.prepare import sources
 from moa_jax.prepare.sources import Screen
@@ -156,9 +156,7 @@ def _wrong_cells(path: Path, where: str, expected: int, found: int) -> UserError
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[TextIO]:
     try:
-        with open(path, "rb") as raw:
-            is_packed = formats.signature(raw.read(8)) == "gzip"
-        opener = gzip.open if is_packed else open
+        opener = gzip.open if signatures.of_file(path) == "gzip" else open
         with opener(path, "rt", encoding="utf-8-sig", newline=None) as text:
             yield text
     except UnicodeDecodeError:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from moa_jax.data import cells, formats, remedies
+from moa_jax.data import cells, formats, remedies, signatures
 from moa_jax.data.columns import UNNAMED
 from moa_jax.errors import UserError, joined_lines
 
@@ -66,8 +66,8 @@ def read(path: Path, layer: str = "") -> Screen:
     formats.check_file(path)
     suffix = next((s for s in MATRICES if path.name.lower().endswith(s)), None)
     if suffix is not None:
-        with reading(path, suffix), open(path, "rb") as opened:
-            kind = formats.signature(opened.read(256))
+        with reading(path, suffix):
+            kind = signatures.of_file(path)
         if kind not in (None, "gzip" if ".gct" in suffix and suffix != ".gctx" else "HDF5"):
             raise UserError(f"{path}: {kind} file named {suffix}; unpack or convert it")
     if suffix == ANNDATA:
@@ -77,9 +77,11 @@ def read(path: Path, layer: str = "") -> Screen:
     if suffix is not None:
         return importlib.import_module(MATRICES[suffix]).read(path)
     if not path.name.endswith(formats.SUFFIXES):
-        known = ", ".join((*formats.SUFFIXES, *MATRICES))
+        known = f"{', '.join(MATRICES)}, {formats.KNOWN}"
         found = "".join(path.suffixes) or "no suffix"
-        raise UserError(f"{path}: expected one of {known}, found {found}; rename or convert it")
+        raise UserError(
+            f"{path}: expected a name that ends in {known}, found {found}; rename or convert it"
+        )
     first = next(formats.tables(path, key=""), None)
     if first is None or not first.num_rows:
         raise UserError(f"{path}: expected rows, found only a header")

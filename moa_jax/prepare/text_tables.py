@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import collections
-import csv
-import re
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
 
-from moa_jax.data import formats, packed
+from moa_jax.data import formats, packed, signatures
 from moa_jax.data.columns import UNNAMED
-from moa_jax.data.names import name_of
 from moa_jax.errors import UserError
-
-# Of as many in the header the first one counts.
-DELIMITERS = ("\t", ",", ";")
 
 
 def read(path: Path) -> pa.Table:
-    """Returns a whole file: texts delimited by tabs, commas or semicolons, or parquet.
+    """Returns a whole file: texts with one of `formats.DELIMITERS`, or parquet.
 
     Columns without a name, such as pandas' numbering of the rows, are left out.
 
@@ -29,8 +23,8 @@ def read(path: Path) -> pa.Table:
         than once, or there is none.
     """
     formats.check_file(path)
-    with formats.reading(path, "a table"), open(path, "rb") as opened:
-        kind = formats.signature(opened.read(256))
+    with formats.reading(path, "a table"):
+        kind = signatures.of_file(path)
     if "parquet" in (kind, path.suffix.removeprefix(".")):
         parts = list(formats.tables(path, key=""))
         if not parts:
@@ -41,10 +35,8 @@ def read(path: Path) -> pa.Table:
     names: list[str] = []
     with formats.reading(path, "a table of texts in UTF-8", names):
         header, begin = formats.header(path, kind)
-        bare = re.sub(r'"[^"]*"', "", header)
-        delimiter = max(DELIMITERS, key=bare.count)
-        (words,) = csv.reader([header], delimiter=delimiter, skipinitialspace=True)
-        names += map(name_of, words)
+        delimiter = formats.delimiter(header)
+        names += formats.names_of(header, delimiter)
         counts = collections.Counter(filter(None, names))
         if repeated := next((name for name in names if counts[name] > 1), None):
             raise UserError(f"{path}: column {repeated} stands more than once")

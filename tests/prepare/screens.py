@@ -40,7 +40,7 @@ def screen():
 
 
 def cell_painting(path):
-    """A table as pycytominer writes it, .csv, .csv.gz or .parquet."""
+    """A table as pycytominer writes it, .csv, .csv.gz, .tsv.bz2 or .parquet."""
     about, values = screen()
     names = {
         "plate": "Metadata_Plate", "well": "Metadata_Well", "drug": "Metadata_broad_sample",
@@ -51,7 +51,7 @@ def cell_painting(path):
     if path.suffix == ".parquet":
         table.infer_objects().to_parquet(path, index=False)
     else:
-        table.to_csv(path, index=False)
+        table.to_csv(path, index=False, sep="\t" if ".tsv" in path.suffixes else ",")
     return table
 
 

@@ -44,7 +44,7 @@ def check(folder, names, values, ids, places=None):
     return found
 
 
-@pytest.mark.parametrize("name", ["wells.csv", "wells.csv.gz", "wells.parquet"])
+@pytest.mark.parametrize("name", ["wells.csv", "wells.csv.gz", "wells.tsv.bz2", "wells.parquet"])
 def test_cell_painting(tmp_path, name):
     table = screens.cell_painting(tmp_path / name)
     main([str(tmp_path / name), f"--out={tmp_path / 'data'}", "--preset=pycytominer"])
@@ -244,9 +244,9 @@ def test_gct_of_version_1_2(tmp_path):
         ("a.gctx", "BZh91AY&SY", "a.gctx: bzip2 file named .gctx; unpack or convert it"),
         ("a.gctx", "no HDF5", "cannot be read as GCTX"),
         ("a.h5ad", "no HDF5", "cannot be read as AnnData"),
-        ("a.xlsx", "x", "expected one of .csv, .csv.gz, .csv.zip, .parquet, .gct"),
+        ("a.xlsx", "x", "expected a name that ends in .gct, .gct.gz, .gctx, .h5ad, .csv"),
         ("a.csv", "id,f_1,moa\n", "found only a header"),
-        ("a.csv", "id;f_1;moa\n1;2;3\n", "expected columns delimited by commas"),
+        ("a.csv", "id|f_1|moa\n1|2|3\n", "expected columns delimited by tabs or commas or"),
         ("a.csv", "id,f_1,moa\na,x,1\n", "column f_1, row 1: expected a number, found 'x'"),
         ("a.csv", "id,f_1,moa\na,1,x\na,2,y\n", "a stands more than once"),
         ("a.csv", "id,f_1,moa\na,1,x\n,2,y\n", "column id, row 2: expected an id, found none"),
