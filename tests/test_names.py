@@ -55,6 +55,15 @@ def test_prefixes_tell_the_columns(plate, caplog):
     )  # fmt: skip
 
 
+def test_columns_are_found_however_their_characters_are_coded(tmp_path):
+    """Those of a data frame that was trained on are as they were."""
+    table = pd.DataFrame({"sig_id": ["a", "b"], "g-0": [1.0, 2.0], "Zelle_\u00e9": [3.0, 4.0]})
+    table.to_csv(tmp_path / "new.csv", index=False)
+    genes = ("Zelle_e\u0301", "g-0")
+    (rows,) = tables.stream(tmp_path / "new.csv", genes, ())
+    assert rows.genes == genes and rows.features.tolist() == [[3, 1], [4, 2]]
+
+
 def test_compounds_that_are_left_out_name_nothing(tmp_path):
     table = pd.DataFrame({"sig_id": ["a", "b"], "g-0": [1, 2], "compound": ["x", "x"]})
     table.to_csv(tmp_path / "new.csv", index=False)

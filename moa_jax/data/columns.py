@@ -14,7 +14,7 @@ import pyarrow as pa
 from absl import logging
 
 from moa_jax.data import cells, formats, remedies
-from moa_jax.data.names import alike, id_of, level_key, plain
+from moa_jax.data.names import alike, id_of, level_key, name_of, plain
 from moa_jax.errors import UserError
 from moa_jax.store import memory
 
@@ -58,6 +58,12 @@ class Columns:
     def without(self, names: Sequence[str]) -> Columns:
         """Returns the other columns."""
         return dataclasses.replace(self, table=self.table.drop_columns(list(names)))
+
+    def called(self, names: Iterable[str]) -> Columns:
+        """Returns the columns under these names, where their own are the same, see `name_of`."""
+        given = {name_of(name): name for name in names}
+        own = [given.get(name, name) for name in self.table.column_names]
+        return dataclasses.replace(self, table=self.table.rename_columns(own))
 
     def expect(self, names: Sequence[str], remedy: str = "") -> None:
         """Raises a UserError unless the columns are `sig_id` and `names`, in any order.

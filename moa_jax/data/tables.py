@@ -214,6 +214,8 @@ def stream(
         largest = min(largest, columns.LARGEST_NUMBER)
     for number, part in enumerate(columns.parts(Path(file), rows)):
         part = dataclasses.replace(part, is_trained=treatment is not None)
+        # Those of a data frame that was trained on, or of an older work folder, are as they were.
+        part = part.called([*(genes or ()), *(cells or ())])
         if not number:
             had = tuple(name for name in TREATMENT if name in part.names)
             if genes is not None:
