@@ -6,6 +6,9 @@ import numpy as np
 
 # Default of the share of false calls among all calls that is accepted.
 RATE = 0.1
+# What is less probable than this is not called, however sure the others are: it would be likelier
+# false than true.
+LEAST = 0.5
 # What is known of a mechanism's own calls is mixed with so many calls at the rate of all.
 PRIOR_CALLS = 10.0
 
@@ -16,6 +19,7 @@ def thresholds(
     rate: float = RATE,
     weights: np.ndarray | None = None,
     known: np.ndarray | None = None,
+    least: float = -np.inf,
 ) -> np.ndarray:
     """Returns [L] the score from which on each mechanism is called; infinity for never.
 
@@ -27,6 +31,9 @@ def thresholds(
     at the pooled estimate, is at most `rate` again. A mechanism without a positive cell is never
     called.
 
+    The share is of all calls together. Where most are sure and labels are frequent, calls that are
+    likelier false than true would be within it: nothing is called below `least`.
+
     Args:
       scores: [N, L] out-of-fold probabilities of compounds, or of wells.
       labels: [N, L] labels, 0 or 1.
@@ -34,6 +41,7 @@ def thresholds(
       weights: [N] what each row counts; wells of a compound of n wells 1 / n, so that calls are
         counted in compounds. None for 1.
       known: [N, L] bool, the cells whose label is known; None for all.
+      least: the lowest score that may be called.
 
     References:
       R. F. Barber and E. J. Candes (2015), Controlling the false discovery rate via knockoffs,
@@ -57,7 +65,8 @@ def thresholds(
     found = np.full(scores.shape[1], np.inf)
     if not pooled.size:
         return found
-    counted, false = counted[:, callable_], ~positive[:, callable_]
+    counted = np.where(pooled >= least, counted[:, callable_], 0.0)
+    false = ~positive[:, callable_]
     common, share = _lowest(pooled.ravel(), counted.ravel(), false.ravel(), rate, 1.0, 0.0)
     if not np.isfinite(common):
         return found

@@ -82,6 +82,8 @@ def learn(
 ) -> tuple[AnswerRule, np.ndarray]:
     """Returns the rule that out-of-fold predictions teach, and [N, L] these, cross-calibrated.
 
+    What is called has a calibrated probability of at least `confidence.LEAST`.
+
     Args:
       scores: [N, L] out-of-fold predictions of compounds, or of wells.
       labels: [N, L] labels, 0 or 1.
@@ -93,6 +95,7 @@ def learn(
     """
     chosen, losses, crossed = calibration.choose(scores, labels, units, seed, known, methods)
     weights = 1 / np.bincount(units)[units]
-    found = confidence.thresholds(scores, labels, rate, weights, known)
+    least = scores[chosen.apply(scores) >= confidence.LEAST].min(initial=np.inf)
+    found = confidence.thresholds(scores, labels, rate, weights, known, least)
     counts = confidence.estimated_share(scores, labels, found, weights, known)
     return AnswerRule(chosen, found, losses, *counts), crossed

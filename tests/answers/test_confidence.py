@@ -60,6 +60,29 @@ def test_a_mechanism_without_a_positive_cell_is_never_called():
     assert confidence.thresholds(scores, labels, 0.1, known=known).tolist() == [np.inf, np.inf]
 
 
+@pytest.mark.parametrize("method", ["none", "temperature", "isotonic"])
+def test_nothing_is_called_that_is_likelier_false_than_true(method):
+    """Of three classes alike in frequency, told apart surely but for some rows, which are guessed.
+
+    The sure ones leave room within the rate for guesses, of which two in three are false.
+    """
+    rng = np.random.default_rng(0)
+    classes, is_sure = rng.integers(0, 3, 600), np.arange(600) < 570
+    guess = np.full((600, 3), 1 / 3) + rng.uniform(-0.02, 0.02, (600, 3))
+    scores = np.where(is_sure[:, None], np.where(np.eye(3)[classes] > 0, 0.98, 0.01), guess)
+    labels = np.eye(3, dtype=int)[classes]
+    free = confidence.thresholds(scores, labels, 0.1)
+    assert (scores >= free)[~is_sure].all() and (free < 0.5).all()
+    found, _ = rule.learn(scores, labels, np.arange(600), 0.1, (method,))
+    called = found.confident(scores)
+    if method != "isotonic":  # by which the highest guesses, as it happens, are just above a half
+        assert (called == (is_sure[:, None] & (labels > 0))).all()
+    assert (called & is_sure[:, None] == labels * is_sure[:, None]).all()
+    assert found.calibrated(found.thresholds).min() >= 0.5
+    new = np.linspace(0, 1, 301)[:, None].repeat(3, 1)
+    assert (found.calibrated(new)[found.confident(new)] >= 0.5).all()
+
+
 def test_wells_of_a_compound_count_together_as_one():
     """Nine compounds of ten wells each are nine calls."""
     scores, labels = np.linspace(1, 0.5, 90)[:, None], np.ones((90, 1))
