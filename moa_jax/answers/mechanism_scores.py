@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RESAMPLES = 200
+# Resamples whose numbers are held together, as bytes of float64 columns.
+BLOCK = 1 << 26
 # Share of all resamples that an interval spans.
 LEVEL = 0.95
 # The share of the rows that counts as the top hits.
@@ -28,7 +31,8 @@ class Resamples:
 
     Attributes:
       units: [N] number of the compound of each row, or of what else is drawn whole.
-      times: [U, 1 + B] float64, how often each is in a resample.
+      times: [U, 1 + B] uint8, how often each is in a resample; that one of more than 255 compounds
+        is in it more often than 255 times will not happen.
     """
 
     units: np.ndarray
@@ -38,14 +42,25 @@ class Resamples:
     def draw(cls, units: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Resamples:
         """Draws them; the same seed and number of compounds give the same."""
         count = int(units.max(initial=-1)) + 1
-        rng = np.random.default_rng(seed)
-        drawn = rng.multinomial(count, np.full(count, 1 / max(count, 1)), size=resamples)
-        times = np.concatenate([np.ones((count, 1)), drawn.T.astype(np.float64)], axis=1)
+        rng, shares = np.random.default_rng(seed), np.full(count, 1 / max(count, 1))
+        times = np.ones((count, 1 + resamples), np.uint8, order="F")
+        for some in _blocks(resamples, count):
+            drawn = times[:, 1:][:, some]
+            drawn[:] = rng.multinomial(count, shares, size=drawn.shape[1]).T
         return cls(np.asarray(units), times)
 
     def once(self) -> Resamples:
         """Returns every compound once, without resamples."""
         return Resamples(self.units, self.times[:, :1])
+
+    def parts(self, height: int = 0) -> Iterator[np.ndarray]:
+        """Yields `times` as float64, some columns at a time: all of them where there are few rows.
+
+        Args:
+          height: rows of what is made of a part, where these are more than the compounds.
+        """
+        for some in _blocks(self.times.shape[1], max(height, len(self.times))):
+            yield self.times[:, some].astype(np.float64)
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """Returns [1 + B, ...] the sums over the rows of each resample.
@@ -55,7 +70,7 @@ class Resamples:
         """
         by_unit = np.zeros((len(self.times), *values.shape[1:]))
         np.add.at(by_unit, self.units, values)
-        return np.tensordot(self.times.T, by_unit, axes=1)
+        return np.concatenate([np.tensordot(p.T, by_unit, axes=1) for p in self.parts()])
 
 
 def interval(estimates: np.ndarray) -> tuple[float, float, float]:
@@ -123,8 +138,7 @@ def ranking(
         auc[:, mechanism], precision[:, mechanism] = _ranked(
             np.asarray(labels)[rows, mechanism] != 0,
             np.asarray(probabilities, np.float64)[rows, mechanism],
-            resamples.units[rows],
-            resamples.times,
+            dataclasses.replace(resamples, units=resamples.units[rows]),
         )
     return auc, precision
 
@@ -246,15 +260,18 @@ def reliability_table(
     return pd.DataFrame(rows, columns=["mechanism", "predicted", "observed", "cells", "positives"])
 
 
-def _ranked(
-    positive: np.ndarray, scores: np.ndarray, units: np.ndarray, times: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns [1 + B] ROC AUC and average precision of one mechanism."""
+def _blocks(columns: int, rows: int) -> Iterator[slice]:
+    """Yields slices of consecutive columns, of as many as fit a block."""
+    step = max(1, BLOCK // (8 * max(1, rows)))
+    return (slice(start, start + step) for start in range(0, columns, step))
+
+
+def _ranked(positive: np.ndarray, scores: np.ndarray, resamples: Resamples) -> np.ndarray:
+    """Returns [2, 1 + B] ROC AUC and average precision of one mechanism."""
     from scipy import sparse
 
-    nothing = np.full(times.shape[1], np.nan)
     if not positive.any() or positive.all():
-        return nothing, nothing
+        return np.full((2, resamples.times.shape[1]), np.nan)
     # Rows of equal score are one place; of these only the ones with positives matter. Negative rows
     # are counted in them and between them, for all resamples at once.
     places, place = np.unique(-scores, return_inverse=True)
@@ -262,13 +279,25 @@ def _ranked(
     with_positives = np.unique(place[positive])
     segment = 2 * np.searchsorted(with_positives, place)
     segment += np.isin(place, with_positives)
-    size = 2 * len(with_positives) + 1, len(times)
+    size = 2 * len(with_positives) + 1, len(resamples.times)
 
-    def counted(rows: np.ndarray) -> np.ndarray:
+    def counts(rows: np.ndarray) -> sparse.csr_array:
         ones = np.ones(int(rows.sum()))
-        return sparse.csr_array((ones, (segment[rows], units[rows])), shape=size) @ times
+        return sparse.csr_array((ones, (segment[rows], resamples.units[rows])), shape=size)
 
-    negatives, positives = counted(~positive), counted(positive)[1::2]
+    negatives, positives = counts(~positive), counts(positive)[1::2]
+    found = [_areas(negatives @ times, positives @ times) for times in resamples.parts(size[0])]
+    return np.concatenate(found, axis=1)
+
+
+def _areas(negatives: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """Returns [2, b] ROC AUC and average precision of resamples.
+
+    Args:
+      negatives: [2 P + 1, b] negative rows before, within, ... and after P places with positives,
+        the most likely first.
+      positives: [P, b] positive rows within them.
+    """
     above = negatives.cumsum(0)
     before, within = above[:-1:2], negatives[1::2]
     total, true = above[-1], positives.cumsum(0)
@@ -278,7 +307,7 @@ def _ranked(
         share = np.divide(true, called, out=np.zeros_like(true), where=called > 0)
         precision = (positives * share).sum(0) / true[-1]
     ranks = total > 0
-    return np.where(ranks, auc, np.nan), np.where(ranks, precision, np.nan)
+    return np.where(ranks, [auc, precision], np.nan)
 
 
 def _ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -1,6 +1,9 @@
 """Tests of mechanisms' scores against scikit-learn, of resamples, and of unknown labels."""
 
+import tracemalloc
+
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
@@ -55,6 +58,40 @@ def test_compounds_are_drawn_whole_and_as_many_as_there_are(wells):
     again = Resamples.draw(units, 20, seed=3)
     assert (again.times == resamples.times).all()
     assert (Resamples.draw(units, 20, seed=4).times != resamples.times).any()
+
+
+def test_resamples_are_the_same_few_at_a_time(wells, monkeypatch):
+    labels, values, units, resamples = wells
+    expected = scores.table(NAMES, labels, values, resamples)
+    monkeypatch.setattr(scores, "BLOCK", 8 * (units.max() + 1) * 4)
+    few = Resamples.draw(units, 20, seed=3)
+    assert [part.shape[1] for part in few.parts()] == [4, 4, 4, 4, 4, 1]
+    assert [part.shape[1] for part in few.parts(3 * len(few.times))] == [1] * 21
+    np.testing.assert_array_equal(few.times, resamples.times)
+    np.testing.assert_array_equal(few.times.T[1:], multinomial(units.max() + 1, 20, 3))
+    pd.testing.assert_frame_equal(scores.table(NAMES, labels, values, few), expected, rtol=1e-12)
+
+
+def multinomial(count, resamples, seed):
+    return np.random.default_rng(seed).multinomial(count, [1 / count] * count, resamples)
+
+
+def test_resamples_of_many_wells_take_a_byte_each(monkeypatch):
+    """And what is made of them is made of some at a time."""
+    monkeypatch.setattr(scores, "BLOCK", 1 << 21)
+    rng, count, resamples = np.random.default_rng(0), 60_000, 40
+    labels, values = rng.random((count, 1)) < 0.4, rng.random((count, 1))
+    tracemalloc.start()
+    try:
+        drawn = Resamples.draw(np.arange(count), resamples)
+        assert tracemalloc.get_traced_memory()[1] < 3 * count * resamples
+        tracemalloc.reset_peak()
+        scores.loss_estimates(labels, values, drawn)
+        scores.ranking(labels, values, drawn)
+        # A column of places, before, within and after, is 2 MB: a dozen arrays of some of them.
+        assert tracemalloc.get_traced_memory()[1] < 30e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_score_of_a_run_is_the_mean_over_known_cells(wells):
