@@ -99,6 +99,35 @@ def test_the_control_is_the_type_that_is_called_so(tmp_path, names, control, tre
         assert data.control_type == control and dataset.is_control.sum() == 2
 
 
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [(("0", "1"), r"\['0', '1'\]"), (("1", "2", "0"), r"\['0', '1', '2'\]"),
+     (("True", "False"), r"\['False', 'True'\]")],
+)  # fmt: skip
+def test_of_numbers_and_truth_none_is_a_control_unless_it_is_said(tmp_path, names, shown):
+    path = folder(tmp_path, types(*names))
+    with pytest.raises(UserError, match=f"cp_type: expected names .* found {shown}: set config"):
+        settled(FREE, path)
+    with pytest.raises(UserError, match="cp_type: expected names"):
+        settled(dataclasses.replace(FREE, treated_type=names[0]), path)
+    for control, count in ((names[-1], 2), ("DMSO", 0)):
+        said = dataclasses.replace(FREE, folder=str(path), control_type=control)
+        data = settled(said, path)
+        assert data.control_type == control and data.treated_type in names
+        assert loading.load_data(RunConfig({}, data=data)).is_control.sum() == count
+
+
+def test_one_number_is_a_type_as_others_are(tmp_path):
+    data = settled(FREE, folder(tmp_path, types("1", "1")))
+    assert (data.treated_type, data.control_type) == ("1", "ctl_vehicle")
+
+
+def test_types_none_of_which_is_a_control_are_told(tmp_path, caplog):
+    with caplog.at_level("WARNING", logger="absl"):
+        settled(FREE, folder(tmp_path, types("compound", "other")))
+    assert "no control, for none of compound, other is called so: all rows" in caplog.text
+
+
 def test_two_spellings_of_one_control(tmp_path):
     path = folder(tmp_path, types("DMSO", "trt_cp", "dmso"))
     with pytest.raises(UserError, match="column cp_type: .* found DMSO and dmso, which differ by"):

@@ -35,15 +35,15 @@ def settled(data: DataConfig, folder: str | Path) -> DataConfig:
 
     Levels are those of training and test rows, numbers in their order, then texts in theirs. A
     column that is left out has the original's first one. The control's type is the one that is
-    called as controls are, such as DMSO; where none is, or several are, all rows are treated.
+    called as controls are, such as DMSO; where none is, or several are, all rows are treated. Of
+    numbers and truth, which name nothing, somebody has to say it.
 
     Args:
       data: the section; fields that name levels stay.
       folder: the data folder; what is wrong with it, and with ids, is for `tables.load` to say.
 
     Raises:
-      UserError: a file cannot be read; a time is no number; there are more levels than a field
-        takes.
+      UserError: a file cannot be read; see `taken`; a time is no number.
     """
     unset = [field for field in LEVELS_OF_FILES if not getattr(data, field)]
     if not unset:
@@ -61,7 +61,8 @@ def taken(data: DataConfig, levels_of: Mapping[str, Sequence[str]]) -> DataConfi
       levels_of: levels of the columns of the treatment that there are, in their order, as texts.
 
     Raises:
-      UserError: there are more levels than a field takes, or one control is written in two ways.
+      UserError: there are more levels than a field takes; types are several numbers or truth, of
+        which none is said to be the control; or one control is written in two ways.
     """
     unset = [field for field in LEVELS_OF_FILES if not getattr(data, field)]
     found: dict[str, Sequence[str]] = {**dict.fromkeys(TREATMENT, ()), **levels_of}
@@ -91,6 +92,11 @@ def looks_like_control(level: str) -> bool:
     return _plain(level) in _CONTROLS
 
 
+def _is_name(level: str) -> bool:
+    """Tells whether a type is more than a number or truth, by which no control is known."""
+    return not isinstance(key := level_key(level), float) and key not in ("true", "false")
+
+
 def _plain(level: str) -> str:
     return re.sub(r"[\W_]+", "", level.casefold())
 
@@ -111,9 +117,17 @@ def _types(found: Sequence[str], data: DataConfig) -> dict[str, object]:
                     "column cp_type: expected one name of the control, found "
                     f"{' and '.join(like)}, which differ by case or spaces alone; write them alike"
                 )
+            if len(found) > 1 and not any(map(_is_name, found)):
+                raise UserError(
+                    "column cp_type: expected names of types, such as trt_cp and ctl_vehicle, "
+                    f"found {schema.shown(list(found))}: set config.data.control_type to the "
+                    "control's, or to another text where all rows are treated"
+                )
             line = "cp_type: no control, for %s: all rows are treated; see config.data.control_type"
             if like[1:]:
                 logging.warning(line, f"of {', '.join(like)} it could be each")
+            elif len(found) > 1:
+                logging.warning(line, f"none of {', '.join(found)} is called so")
             else:
                 logging.info(line, "none is called so")
     others: list[str] = []
