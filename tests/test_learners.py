@@ -54,7 +54,7 @@ def test_trees_of_few_columns_predict_as_of_all():
     found = model.predict(new)
     for label, booster in model.boosters.items():
         assert 0 < len(model._read[label]) < 40
-        expected = booster.predict(new, num_iteration=model.rounds, num_threads=1)
+        expected = booster.predict(new, num_iteration=20, num_threads=1)
         np.testing.assert_array_equal(found[:, label], expected)
 
 
@@ -77,9 +77,9 @@ def test_rounds_have_the_same_trees_where_some_have_none():
     kind = dataclasses.replace(TREES, strengths=(8, 40, 60), leaf_rows=4)
     found = [*kind.fits(x, y, kind.strengths)]
     assert [len(one.boosters) for one in found] == [2, 2, 2]
-    assert min(found[1].trees.values()) < found[1].rounds == 40
-    for model in found:
-        (alone,) = kind.fits(x, y, [model.rounds])
+    assert min(found[1].trees.values()) < 40
+    for rounds, model in zip(kind.strengths, found, strict=True):
+        (alone,) = kind.fits(x, y, [rounds])
         np.testing.assert_array_equal(model.predict(x), alone.predict(x))
         np.testing.assert_array_equal(kind.restored(model.arrays()).predict(x), alone.predict(x))
 
@@ -98,7 +98,7 @@ def test_no_more_trees_are_grown_than_a_search_asks_for(monkeypatch):
     monkeypatch.setattr(Trees, "_grown", watched)
     models = kind.fits(x, y, kind.strengths)
     found = [next(models) for _ in range(4)]
-    assert grown == [4, 8, 20] and [model.rounds for model in found] == [2, 5, 8, 20]
+    assert grown == [4, 8, 20] and [model.trees[0] for model in found] == [2, 5, 8, 20]
     # Those that were grown anew have the same trees, and the last ones are not grown.
     (alone,) = kind.fits(x, y, [20])
     np.testing.assert_array_equal(found[3].predict(x), alone.predict(x))
@@ -343,7 +343,7 @@ def test_trees_of_many_rows_are_walked_with_lightgbms_bits(trained, monkeypatch)
 def test_trees_of_another_kind_are_left_to_lightgbm(trained, monkeypatch):
     model, x = trained
     texts = [booster.model_to_string() for booster in model.boosters.values()]
-    assert len(TreeTables.of(texts).roots) == 3 * model.rounds
+    assert len(TreeTables.of(texts).roots) == 3 * 20
     kind = "decision_type=2"
     for old, new in (
         ("objective=binary sigmoid:1", "objective=binary sigmoid:2"),

@@ -42,14 +42,12 @@ class TreesModel:
     Attributes:
       shares: [L] what a label without a booster is predicted as.
       boosters: LightGBM's, by the label's number.
-      rounds: how often a tree was tried to be added.
-      trees: how many of a booster's trees count, those of so many rounds.
+      trees: how many of a booster's trees count, by the label's number.
       num_predicted: rows that it has predicted so far.
     """
 
     shares: np.ndarray
     boosters: Mapping[int, Any]
-    rounds: int
     trees: Mapping[int, int]
     num_predicted: int = 0
 
@@ -178,7 +176,7 @@ class Trees:
                 found = self._side_by_side(x, y, known, grown, both)
             boosters = {label: one.booster for label, one in found.items()}
             counted = {label: one.trees[rounds - 1] for label, one in found.items()}
-            yield TreesModel(shares, boosters, rounds, counted)
+            yield TreesModel(shares, boosters, counted)
 
     def _side_by_side(
         self, x: np.ndarray, y: np.ndarray, known: np.ndarray, rounds: int, labels: Sequence[int]
@@ -254,7 +252,7 @@ class Trees:
         except lightgbm.basic.LightGBMError as error:
             raise ValueError(first_line(error)) from None
         counted = {label: booster.num_trees() for label, booster in boosters.items()}
-        return TreesModel(arrays["shares"], boosters, max(counted.values(), default=0), counted)
+        return TreesModel(arrays["shares"], boosters, counted)
 
 
 def _table(x: np.ndarray, parameters: Mapping[str, Any]) -> Any:
