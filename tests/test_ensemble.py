@@ -21,6 +21,7 @@ from moa_jax.recipes import ensemble, prediction, selection, stage_predictions, 
 from moa_jax.recipes.selection import greedy
 from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.store import arrays
+from moa_jax.store.model_files import ENSEMBLE
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
 from moa_jax.training import predict
@@ -173,7 +174,7 @@ def test_a_mean_over_stages_weighs_each_by_its_members():
 
 def test_a_changed_choice_is_told(tmp_path):
     context, design, *_ = chosen(tmp_path, {0: noisy(1, 0)}, False)
-    path = tmp_path / ensemble.FILE
+    path = tmp_path / ENSEMBLE
     stored = json.loads(path.read_text())
     path.write_text(json.dumps({**stored, "counts": {"only": {"0": 7}}}))
     with pytest.raises(UserError, match=r"ensemble\.json"):
@@ -285,9 +286,9 @@ def test_what_is_made_again_is_the_same(finished, tmp_path):
     """Of a model that lost its choice and a stage, both are made again as they were."""
     folder, config, data = finished
     model = folder / "profile_nn"
-    names = ("oof.parquet", "test.parquet", ensemble.FILE, "standard_8x1/seeds.npz")
+    names = ("oof.parquet", "test.parquet", ENSEMBLE, "standard_8x1/seeds.npz")
     before = {name: (model / name).read_bytes() for name in names}
-    for name in ("metrics.json", ensemble.FILE, "standard_8x1/metrics.json"):
+    for name in ("metrics.json", ENSEMBLE, "standard_8x1/metrics.json"):
         (model / name).unlink()
     run.train(config, Workdir(folder), data)
     assert before == {name: (model / name).read_bytes() for name in names}
@@ -297,7 +298,7 @@ def test_the_report_tells_what_was_chosen(finished):
     folder, config, _ = finished
     notes = json.loads((folder / "profile_nn" / "metrics.json").read_text())["notes"]
     text = "\n".join(notes)
-    counts = json.loads((folder / "profile_nn" / ensemble.FILE).read_text())["counts"]
+    counts = json.loads((folder / "profile_nn" / ENSEMBLE).read_text())["counts"]
     for stage, seeds in counts.items():
         for seed, count in seeds.items():
             assert f"{count} x member {seed} ({stage}, alone 0." in text
@@ -308,7 +309,7 @@ def test_the_report_tells_what_was_chosen(finished):
 def test_a_damaged_choice_is_repaired(finished, tmp_path):
     folder, config, data = finished
     shutil.copytree(folder, tmp_path / "run")
-    path = tmp_path / "run" / "profile_nn" / ensemble.FILE
+    path = tmp_path / "run" / "profile_nn" / ENSEMBLE
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
     with pytest.raises(UserError, match=r"ensemble\.json: damaged"):

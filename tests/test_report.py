@@ -9,10 +9,10 @@ from page import Page
 
 from moa_jax.blend import stored_weights
 from moa_jax.errors import UserError
-from moa_jax.recipes import ensemble
 from moa_jax.report import html, records
 from moa_jax.report.records import BlendRecord, FoldScore, StageRecord
 from moa_jax.store import files
+from moa_jax.store.model_files import ENSEMBLE
 
 UGLY = 'nn <b>"new" & old</b>'
 
@@ -381,6 +381,6 @@ def test_members_of_an_ensemble_are_no_seeds_of_a_model(workdir):
     """They differ by what they drew: that tells nothing of seeds, and keeps no model from rank."""
     with_seeds(workdir, "plain", [0.0162, 0.0168, 0.0174])
     assert scores_of(rendered(workdir))[1][1] == "0.01612 ± 0.00060"
-    files.write_json(workdir / "plain" / ensemble.FILE, {})
+    files.write_json(workdir / "plain" / ENSEMBLE, {})
     plain, other = scores_of(rendered(workdir))[1:3]
     assert plain[1] == "0.01612" and other[0] == f"{UGLY} best"

@@ -14,6 +14,7 @@ from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
 from moa_jax.store.files import read_json
 from moa_jax.store.manifest import Manifest
+from moa_jax.store.model_files import METRICS, OOF, TEST, TEST_SPREAD
 from moa_jax.store.predictions import Predictions
 
 
@@ -42,18 +43,18 @@ def of_model(manifest: Manifest, dataset: Dataset) -> Source:
         other rows or targets than the data's.
     """
     folder = manifest.folder
-    metrics = folder / "metrics.json"
+    metrics = folder / METRICS
     if not manifest.lists(metrics):
         raise UserError(f"{metrics}: expected those of a finished model, found none; train first")
     manifest.verify(*(path for path in manifest.paths if path.parent.name != "members"))
     treated, controls = dataset.ids[~dataset.is_control], dataset.ids[dataset.is_control]
-    oof = _finished(manifest, "oof.parquet", dataset)
-    oof = oof.aligned(treated, str(folder / "oof.parquet"))
-    test = _finished(manifest, "test.parquet", dataset) if dataset.test else None
-    spread = folder / "test_spread.parquet"
+    oof = _finished(manifest, OOF, dataset)
+    oof = oof.aligned(treated, str(folder / OOF))
+    test = _finished(manifest, TEST, dataset) if dataset.test else None
+    spread = folder / TEST_SPREAD
     if test is not None and manifest.lists(spread):
         test = test.with_spread(spread)
-    every = _finished(manifest, f"{read_json(metrics)['reported']}/oof.parquet", dataset)
+    every = _finished(manifest, f"{read_json(metrics)['reported']}/{OOF}", dataset)
     return Source(oof, test, every.if_any(controls))
 
 

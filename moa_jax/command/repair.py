@@ -13,10 +13,10 @@ from moa_jax.config import RunConfig
 from moa_jax.data.dataset import Dataset
 from moa_jax.engine import other_folds, participation
 from moa_jax.errors import UserError
-from moa_jax.recipes import attribution_baseline, ensemble, finished
+from moa_jax.recipes import attribution_baseline
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign, has_nonscored
-from moa_jax.store import files, processes
+from moa_jax.store import files, model_files, processes
 from moa_jax.store.workdir import Workdir
 from moa_jax.training.parallel import Devices
 from moa_jax.training.progress import MetricsLog
@@ -74,22 +74,22 @@ def _repair_model(context: Context, designs: Sequence[StageDesign]) -> None:
         return
     gone = _damaged_folders(context, designs, damaged)
     of_model = (
-        finished.METRICS,
-        finished.OOF,
-        finished.TEST,
-        finished.TEST_SPREAD,
-        ensemble.FILE,
+        model_files.METRICS,
+        model_files.OOF,
+        model_files.TEST,
+        model_files.TEST_SPREAD,
+        model_files.ENSEMBLE,
         attribution_baseline.FILE,
     )
     own = [context.folder / name for name in of_model]
-    own += [context.folder / design.name / finished.TEST for design in designs]
+    own += [context.folder / design.name / model_files.TEST for design in designs]
     for path in own:
         gone.setdefault(path, "made from what is made again")
     # A stage that lost a set of transforms is as one that was interrupted at its end.
     for design in designs:
         sets = design.features.folder(context, design.name)
         if any(sets == path.parent or sets.is_relative_to(path) for path in gone):
-            own.append(context.folder / design.name / finished.METRICS)
+            own.append(context.folder / design.name / model_files.METRICS)
     manifest.discard(lambda path: path in own or any(path.is_relative_to(g) for g in gone))
     for path, reason in gone.items():
         if os.path.lexists(path):
@@ -108,7 +108,7 @@ def _damaged_folders(
         of_stage = next((folder for folder in stages if path.is_relative_to(folder)), None)
         if of_set is not None:
             found.setdefault(of_set, reason)
-        elif of_stage is not None and path.name != finished.TEST:
+        elif of_stage is not None and path.name != model_files.TEST:
             for later in stages[stages.index(of_stage) :]:
                 found.setdefault(later, reason)
     return found

@@ -17,9 +17,9 @@ from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
 from moa_jax.recipes import attribution, attribution_baseline
 from moa_jax.recipes.context import Context
-from moa_jax.recipes.finished import METRICS
 from moa_jax.schema import suggestion
 from moa_jax.store import files
+from moa_jax.store.model_files import METRICS
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
 from moa_jax.training.parallel import Devices

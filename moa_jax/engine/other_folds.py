@@ -19,9 +19,10 @@ from moa_jax.blend import sources, weighing
 from moa_jax.config import RunConfig
 from moa_jax.data.dataset import Dataset
 from moa_jax.errors import UserError
-from moa_jax.recipes import baseline, finished
+from moa_jax.recipes import baseline
 from moa_jax.recipes.recipe import Recipe
 from moa_jax.recipes.splitting import COMPOUNDS, ROWS
+from moa_jax.store import model_files
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import OTHER_FOLDS, Workdir
 
@@ -127,7 +128,7 @@ def read(other: OtherFolds | None) -> dict[str, Predictions]:
     found: dict[str, Predictions] = {}
     for name in other.models:
         manifest = other.workdir.manifest(name)
-        if manifest.lists(manifest.folder / finished.METRICS):
+        if manifest.lists(manifest.folder / model_files.METRICS):
             oof = sources.of_model(manifest, other.dataset).oof
             assert oof is not None
             found[name] = oof

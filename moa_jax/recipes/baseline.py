@@ -27,6 +27,7 @@ from moa_jax.recipes.profile import Steps
 from moa_jax.recipes.recipe import Recipe
 from moa_jax.recipes.splitting import SPLITS
 from moa_jax.store import files
+from moa_jax.store.model_files import METRICS
 
 if TYPE_CHECKING:
     from moa_jax.recipes.context import Context
@@ -169,7 +170,7 @@ class Config(Recipe):
         return steps("components", new, scaled)
 
     def notes(self, rows: Dataset, context: Context) -> tuple[str, ...]:
-        record = files.read_json(context.folder / STAGE / "metrics.json")
+        record = files.read_json(context.folder / STAGE / METRICS)
         chosen = [member["chosen"] for member in record["members"]]
         learner = self.learner
         return (

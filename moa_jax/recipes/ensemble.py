@@ -13,9 +13,9 @@ from moa_jax.recipes.design import StageDesign
 from moa_jax.recipes.selection import greedy
 from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.store import files
+from moa_jax.store.model_files import ENSEMBLE
 from moa_jax.training.members import MemberId
 
-FILE = "ensemble.json"
 # How often each seed of a stage is in the mean.
 Counts = Mapping[str, Mapping[int, int]]
 
@@ -91,7 +91,7 @@ def choose(
         found[own] /= counts.sum()
         by_fold[str(fold)] = _by_stage(places, counts)
     whole = _by_stage(places, greedy((view[()] for view in views), targets, most, None, known))
-    path = context.folder / FILE
+    path = context.folder / ENSEMBLE
     files.write_sealed(path, {"run": context.workdir.run, "counts": whole, "folds": by_fold})
     context.manifest.add([path])
     return _ensemble(designs, whole), found
@@ -114,7 +114,7 @@ def stored(context: Context) -> tuple[dict, dict[str, dict]]:
     Raises:
       UserError: the file is missing or damaged.
     """
-    path = context.folder / FILE
+    path = context.folder / ENSEMBLE
     context.manifest.verify(path)
     found = files.read_sealed(path, context.manifest.remedy)
     try:

@@ -19,7 +19,7 @@ from moa_jax.recipes.outcome import alike
 from moa_jax.recipes.recipe import Recipe
 from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.recipes.stored import StoredSets
-from moa_jax.store import files
+from moa_jax.store import files, model_files
 from moa_jax.store.predictions import Predictions
 from moa_jax.training.attribution import Found, Lines, logits_of, mean_gradients
 from moa_jax.training.members import MemberId, num_batches
@@ -162,7 +162,7 @@ class _Networks:
         self._design, self._stored = design, StoredSets(design, context, every)
         self._sets = self._stored.numbers(every)
         forward = design.forward(self.num_outputs, context)
-        self._batch, path = forward.rows_at_once, context.folder / design.name / finished.METRICS
+        self._batch, path = forward.rows_at_once, context.folder / design.name / model_files.METRICS
         self._width = files.read_json(path)["inputs"]
         name = f"{design.full_name(context)}: attributions"
         self._predictor = Predictor(
@@ -251,7 +251,7 @@ class _Networks:
 
 
 def _targets(context: Context, stage: str) -> tuple[str, ...]:
-    path = context.folder / stage / finished.OOF
+    path = context.folder / stage / model_files.OOF
     context.manifest.verify(path)
     return Predictions.read(path).targets
 

@@ -15,11 +15,9 @@ from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign
 from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.store import files, transform_files
+from moa_jax.store.model_files import FOLDS, METRICS, OOF
 from moa_jax.store.predictions import Predictions
 from moa_jax.training.members import Member, MemberId
-
-METRICS, OOF, TEST, FOLDS = "metrics.json", "oof.parquet", "test.parquet", "folds.csv"
-TEST_SPREAD = "test_spread.parquet"
 
 
 def is_finished(context: Context, stage: str = "") -> bool:

@@ -21,6 +21,7 @@ from moa_jax.recipes.host_stage import HostPredictor, HostStage, HostTraining, r
 from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.recipes.stored import StoredSets
 from moa_jax.store import files
+from moa_jax.store.model_files import FOLDS, METRICS, OOF
 from moa_jax.store.posix import resource
 from moa_jax.store.predictions import Predictions
 from moa_jax.training import exhausted, waiting, weights
@@ -59,7 +60,7 @@ def fit_stage(
       The out-of-fold predictions, averaged over seeds, and with them what later stages read.
     """
     folder = context.folder / stage.name.split("/")[-1]
-    fold_files.write(folder / "folds.csv", ids, folds)
+    fold_files.write(folder / FOLDS, ids, folds)
     start = time.monotonic()
     if isinstance(stage, HostStage):
         made = _on_host(context, stage, folder)
@@ -70,7 +71,7 @@ def fit_stage(
         there = dataclasses.replace(stage, shared=made.inputs)
         found = out_of_fold(there, made.predictor, targets.values, by_seed)
     oof = Predictions(ids, targets.names, found.values)
-    oof.write(folder / "oof.parquet")
+    oof.write(folder / OOF)
     if found.nested:
         stage_predictions.write_nested(folder, found.nested)
     apart: dict[int, stage_predictions.SeedPredictions] = {}
@@ -80,7 +81,7 @@ def fit_stage(
     score = mean_log_loss(targets.values, found.values, targets.known)
     logging.info("%s: out-of-fold log loss %.5f", stage.name, score)
     files.write_json(
-        folder / "metrics.json",
+        folder / METRICS,
         {
             "network": made.network,
             "inputs": num_inputs,

@@ -9,8 +9,8 @@ import numpy as np
 
 from moa_jax.recipes import ensemble
 from moa_jax.recipes.draws import Draw
-from moa_jax.recipes.finished import METRICS
 from moa_jax.store import files
+from moa_jax.store.model_files import METRICS
 
 if TYPE_CHECKING:
     from moa_jax.recipes.context import Context

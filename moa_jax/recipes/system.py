@@ -19,13 +19,14 @@ from moa_jax.recipes import attribution_baseline, ensemble, finished, notes, pre
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign, has_nonscored, scored
 from moa_jax.recipes.features import Arrays, Passage, known_of
-from moa_jax.recipes.finished import METRICS, OOF, TEST, TEST_SPREAD, is_finished
+from moa_jax.recipes.finished import is_finished
 from moa_jax.recipes.fitting import fit_stage
 from moa_jax.recipes.host_stage import HostStage
 from moa_jax.recipes.outcome import LastStage, Outcome
 from moa_jax.recipes.recipe import Recipe
 from moa_jax.recipes.stored import StoredSets
 from moa_jax.store import files, transform_files
+from moa_jax.store.model_files import METRICS, OOF, TEST, TEST_SPREAD
 from moa_jax.store.predictions import Predictions
 from moa_jax.training import metrics, waiting
 from moa_jax.training.stage import Stage

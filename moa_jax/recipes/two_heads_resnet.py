@@ -17,6 +17,7 @@ from moa_jax.data.folds import Split
 from moa_jax.recipes import optimisation
 from moa_jax.recipes.recipe import Recipe
 from moa_jax.store import files
+from moa_jax.store.model_files import METRICS
 from moa_jax.training.names import LOSSES, OPTIMIZERS, SCHEDULES
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class Config(Recipe):
                 "Out-of-fold predictions are those after the freeze loop, which has trained on the "
                 f"rows that they predict; those before it are in {SCORED}/oof.parquet."
             ]
-        trained = files.read_json(context.folder / LOOP / "metrics.json")["members"]
+        trained = files.read_json(context.folder / LOOP / METRICS)["members"]
         limited = sum(member["epochs_run"] == self.loop_epochs for member in trained)
         if limited:
             found.append(

@@ -16,11 +16,10 @@ from moa_jax.report.findings import Findings
 from moa_jax.report.original import is_original_data
 from moa_jax.report.stage_record import FoldScore, MemberRecord, StageRecord
 from moa_jax.store import files
+from moa_jax.store.model_files import ENSEMBLE, METRICS
 
 # The recipe of a model whose predictions come from elsewhere.
 FROM_FILE = "from a file"
-# In the folder of a model that chooses among its members: which ones.
-ENSEMBLE = "ensemble.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,7 +222,7 @@ def collect(workdir: str | Path) -> Report:
 
 
 def _model(workdir: Path, name: str, scores: Mapping[str, Mapping[str, float]]) -> ModelRecord:
-    path = workdir / name / "metrics.json"
+    path = workdir / name / METRICS
     metrics = _read(path)
     with files.parsing(path):
         original = metrics.get("faithful", {})
@@ -243,7 +242,7 @@ def _model(workdir: Path, name: str, scores: Mapping[str, Mapping[str, float]]) 
 
 
 def _stage(folder: Path) -> StageRecord:
-    path = folder / "metrics.json"
+    path = folder / METRICS
     metrics = _read(path)
     with files.parsing(path):
         return _pick(
