@@ -29,7 +29,7 @@ from moa_jax.data import simulate
 from moa_jax.engine import configurations, loading, run, settings
 from moa_jax.engine.finished_run import FinishedRun
 from moa_jax.errors import UserError
-from moa_jax.estimators import mechanism_inputs, row_names
+from moa_jax.estimators import mechanism_targets, row_names
 from moa_jax.recipes import profile_nn
 from moa_jax.store import files
 from moa_jax.store.predictions import Predictions
@@ -630,7 +630,7 @@ def test_rows_that_were_drawn_have_one_order():
 def test_classes_of_many_digits_stay_whole():
     values = [2**60, 2**60 + 1] * 3
     for given in (values, pd.Series(values, dtype="Int64"), pd.array(values, dtype="UInt64")):
-        assert mechanism_inputs.labels(given, np.zeros((6, 1))).classes.tolist() == values[:2]
+        assert mechanism_targets.labels(given, np.zeros((6, 1))).classes.tolist() == values[:2]
 
 
 def test_an_answer_among_the_columns_is_told(monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 
 from moa_jax.estimators import (
     checks,
+    mechanism_targets,
     tabnet_classifier,
     tabnet_inputs,
     tabnet_supervised,
@@ -183,3 +184,14 @@ def test_classes_without_an_order_are_named():
     for values, kinds in ((["a", None], "NoneType, str"), (["a", 1], "int, str")):
         with pytest.raises(ValueError, match=f"^y: expected classes of one type, found {kinds}$"):
             tabnet_targets.classes(np.array(values, object))
+
+
+def test_fractions_are_no_classes():
+    line = r"found 0.5 \(Unknown label type: continuous\); make classes"
+    with pytest.raises(ValueError, match=f"^y: expected classes, whole numbers or texts, {line}"):
+        tabnet_targets.classes(np.array([1.0, 0.5, 2.0]))
+    with pytest.raises(ValueError, match=f"^Y: expected classes, whole numbers or texts, {line}"):
+        mechanism_targets.labels([1.0, 0.5, 2.0], np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="^Unknown label type: unknown"):
+        tabnet_targets.classes(np.array([{1}, {2}], object))
+    assert tabnet_targets.classes(np.array([2.0, 1.0])).tolist() == [1, 2]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from sklearn.utils.multiclass import check_classification_targets
+
+from moa_jax.schema import shown
 
 
 def check_cells(X: Any) -> None:
@@ -49,6 +52,38 @@ def check_there(name: str, values: Any) -> None:
     cells = values if isinstance(values, list) else ()
     if (row := next((row for row, cell in enumerate(cells) if cell is None), None)) is not None:
         raise ValueError(f"{name}: row {row}: expected a value, found None; leave out such rows")
+
+
+def classes(name: str, values: np.ndarray) -> np.ndarray:
+    """Returns the classes among values [N], ascending.
+
+    Raises:
+      ValueError: they are of several types, which have no order, or numbers that are not whole.
+    """
+    try:
+        check_classification_targets(values)
+        return np.unique(values)
+    except TypeError:
+        kinds = sorted({type(value).__name__ for value in values.flat})
+        raise ValueError(
+            f"{name}: expected classes of one type, found {', '.join(kinds)}"
+        ) from None
+    except ValueError as error:
+        reason = str(error).partition(". ")[0]
+        if reason != "Unknown label type: continuous" or values.dtype.kind != "f":
+            raise
+        found = shown(values[values % 1 != 0][0].item())
+        raise ValueError(
+            f"{name}: expected classes, whole numbers or texts, found {found} ({reason}); "
+            "make classes of what was measured, such as 0 and 1 by a limit"
+        ) from None
+
+
+def check_names(where: str, kind: str, names: Sequence[str]) -> None:
+    """Raises a ValueError where columns or labels share a name."""
+    if len({*names}) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{where}: expected {kind} of different names, found several of {twice!r}")
 
 
 def dense(X: Any) -> Any:

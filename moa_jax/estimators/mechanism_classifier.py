@@ -23,7 +23,7 @@ from moa_jax.data.dataset import Dataset
 from moa_jax.engine import progress_lines, settings
 from moa_jax.engine.finished_run import FinishedRun
 from moa_jax.errors import UserError
-from moa_jax.estimators import checks, mechanism_inputs, mechanism_saved
+from moa_jax.estimators import checks, mechanism_inputs, mechanism_saved, mechanism_targets
 from moa_jax.recipes import attribution
 from moa_jax.schema import shown, suggestion
 from moa_jax.store import files
@@ -129,7 +129,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
         table = self._checked(given.table, reset=True, Y=Y)
         data = mechanism_inputs.settled(table, config.data)
         config = dataclasses.replace(config, data=data)
-        found = mechanism_inputs.labels(Y, X, data.missing_targets)
+        found = mechanism_targets.labels(Y, X, data.missing_targets)
         check_consistent_length(table, found.targets.values)
         rows = mechanism_inputs.rows(table, given, config, False, self)
         if sample_weight is not None:
@@ -138,7 +138,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError("Y: expected labels [N, L] of rows with controls, which have no class")
         self._check_kept(config, rows)
         targets = found.targets
-        mechanism_inputs.check_measured(targets, rows.is_control)
+        mechanism_targets.check_measured(targets, rows.is_control)
         if targets.known is not None:  # a control has no mechanism
             known = targets.known | rows.is_control[:, None]
             targets = dataclasses.replace(targets, known=known)
@@ -152,7 +152,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
         with progress_lines.shown(self.verbose):
             run = FinishedRun.train(config, rows, self.workdir)
         self.mechanisms_ = np.array(found.targets.names, object)
-        self.classes_ = mechanism_inputs.label_classes(len(found.targets.names))
+        self.classes_ = mechanism_targets.label_classes(len(found.targets.names))
         if found.classes is not None:
             self.classes_ = found.classes
         self._run, self._group_name = run, groups if isinstance(groups, str) else None

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from sklearn.utils import check_array, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import check_array
 
 from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig
 from moa_jax.data import compound_names, levels
 from moa_jax.data.columns import LARGEST_NUMBER, Columns
-from moa_jax.data.dataset import LEVELLED, TREATMENT, Dataset, Levels, Targets
+from moa_jax.data.dataset import LEVELLED, TREATMENT, Dataset, Levels
 from moa_jax.data.names import Prefixes, id_of, is_missing, level_key, ordered_levels
 from moa_jax.errors import UserError
 from moa_jax.estimators import checks, row_names
@@ -38,19 +37,6 @@ class GivenRows:
     groups: Any
 
 
-@dataclasses.dataclass(frozen=True)
-class GivenLabels:
-    """Y as the targets of rows.
-
-    Attributes:
-      targets: L labels or classes.
-      classes: [L] the classes in ascending order; None for labels.
-    """
-
-    targets: Targets
-    classes: np.ndarray | None
-
-
 def given(X: Any, groups: Any = None) -> GivenRows:
     """Takes X apart.
 
@@ -69,7 +55,7 @@ def given(X: Any, groups: Any = None) -> GivenRows:
         X = X.assign(**{name: about[name] for name in names if name in about.columns})
     X = row_names.as_pandas(X)
     if hasattr(X, "columns"):
-        _check_names("X", "columns", [str(name) for name in X.columns])
+        checks.check_names("X", "columns", [str(name) for name in X.columns])
         kinds = sorted({type(name).__name__ for name in X.columns})
         if "str" in kinds and len(kinds) > 1:
             raise ValueError(
@@ -216,143 +202,6 @@ def rows(
         drug_id=_groups(of.groups, is_control, known.control),
         treatment=tuple(name for name in TREATMENT if name in treatment),
     )
-
-
-def labels(Y: Any, X: Any, missing: str = "error") -> GivenLabels:
-    """Returns the targets of rows.
-
-    Args:
-      Y: [N] classes; [N, L] labels of 0 and 1, whose names a data frame has; or, of an AnnData, the
-        name of a column of `obs` that holds classes, or names of columns of labels.
-      X: what Y is of.
-      missing: what a label that is NaN is: an `error`, or, with `mask`, one that is not known.
-
-    Raises:
-      ValueError: Y holds neither, or has other rows or another order than X.
-    """
-    if hasattr(X, "obs") and (isinstance(Y, str) or _are_texts(Y) and len(Y) != len(X.obs)):
-        wanted = [Y] if isinstance(Y, str) else [*Y]
-        if absent := [name for name in wanted if name not in X.obs.columns]:
-            near = suggestion(absent[0], X.obs.columns)
-            raise ValueError(f"Y: expected columns of obs, found no {absent[0]!r}{near}")
-        Y = X.obs[Y if isinstance(Y, str) else wanted]
-    if hasattr(Y, "toarray"):  # a sparse matrix of labels
-        Y = Y.toarray()
-    checks.check_there("Y", Y)
-    _check_lists(Y)
-    Y = row_names.as_pandas(Y)
-    row_names.check_order("Y", row_names.as_pandas(X), Y)
-    names = None
-    if hasattr(Y, "columns"):
-        Y = Y.drop(columns=ID) if ID in Y.columns else Y
-        names = [str(name) for name in Y.columns]
-        _check_names("Y", "labels", names)
-    # Whole numbers of pandas' own kinds, which would become floats, those of many digits another.
-    kind = getattr(getattr(Y, "dtype", None), "numpy_dtype", None)
-    if kind is not None and kind.kind in "iu" and not Y.isna().any():
-        Y = Y.astype(kind)
-    values = check_array(
-        Y,
-        ensure_2d=False,
-        dtype=None,
-        input_name="Y",
-        ensure_min_features=0,
-        ensure_all_finite="allow-nan",
-    )
-    _check_known(values, missing == "mask" and values.ndim == 2)
-    if values.ndim == 2 and values.shape[1] == 0:
-        raise ValueError("Y: expected labels, found no column")
-    if values.ndim == 2 and (values.shape[1] > 1 or _are_labels(values)):
-        return GivenLabels(_of_labels(values, names), None)
-    values = column_or_1d(values, warn=names is None)
-    classes = _classes(values)
-    of_class = (values[:, None] == classes).astype(np.uint8)
-    return GivenLabels(Targets(tuple(str(name) for name in classes.tolist()), of_class), classes)
-
-
-def check_measured(targets: Targets, is_control: np.ndarray) -> None:
-    """Checks that each of the labels of N rows is known of one that is no control [N].
-
-    Raises:
-      ValueError: naming one that is not.
-    """
-    measured = np.True_ if targets.known is None else targets.known[~is_control].any(0)
-    if not measured.all():
-        empty = targets.names[int(np.argmin(measured))]
-        raise ValueError(
-            f"Y: {empty}: expected labels of treated rows, found none but NaN; leave it out"
-        )
-
-
-def _check_known(values: np.ndarray, is_masked: bool) -> None:
-    """Checks that every row has its class or labels, which may be NaN where they are masked."""
-    import pandas as pd
-
-    if is_masked or not (empty := pd.isna(values)).any():
-        return
-    row, kind, remedy = int(np.argwhere(empty)[0][0]), "class", "leave out rows without one"
-    if values.ndim == 2:
-        kind = "label in every column"
-        remedy = "overrides={'data.missing_targets': 'mask'} leaves out labels that are not known"
-    raise ValueError(f"Y: row {row}: expected a {kind}, found NaN; {remedy}")
-
-
-def _check_lists(Y: Any) -> None:
-    """Checks that rows are not sets or lists of the names of their labels, of any length."""
-    rows = Y if isinstance(Y, list | tuple) else [*Y] if np.ndim(Y) == 1 else ()
-    lists = [row for row in rows if isinstance(row, list | tuple | set | frozenset)]
-    if any(isinstance(row, set | frozenset) for row in lists) or len({*map(len, lists)}) > 1:
-        raise ValueError(
-            f"Y: expected a class, or 0 or 1 for each label, of each row, found {shown(lists[0])}; "
-            "sklearn.preprocessing.MultiLabelBinarizer makes labels of lists"
-        )
-
-
-def _check_names(where: str, kind: str, names: Sequence[str]) -> None:
-    if len({*names}) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{where}: expected {kind} of different names, found several of {twice!r}")
-
-
-def label_classes(num_labels: int) -> np.ndarray:
-    """Returns `classes_` of labels, [L, 2]: scikit-learn looks for the classes of each label."""
-    return np.tile([0, 1], (num_labels, 1))
-
-
-def _of_labels(values: np.ndarray, names: list[str] | None) -> Targets:
-    if not _are_labels(values):
-        cells = values.ravel().tolist()
-        wrong = next(cell for cell in cells if not _are_labels(np.array([cell])))
-        raise ValueError(f"Y: expected labels of 0 and 1, found {shown(wrong)}")
-    if names is None:
-        names = [f"label_{number}" for number in range(values.shape[1])]
-    found = values.astype(np.float64)
-    known = ~np.isnan(found)
-    return Targets(tuple(names), np.where(known, found, 0).astype(np.uint8), known)
-
-
-def _are_labels(values: np.ndarray) -> bool:
-    """Tells whether all are 0 or 1, false or true, or not known."""
-    if values.dtype.kind not in "biufO":
-        return False
-    kinds = (bool, int, float, np.bool_, np.integer, np.floating)
-    if values.dtype.kind == "O" and not all(isinstance(value, kinds) for value in values.flat):
-        return False
-    numbers = values.astype(np.float64)
-    return bool((np.isnan(numbers) | np.isin(numbers, (0, 1))).all())
-
-
-def _classes(values: np.ndarray) -> np.ndarray:
-    try:
-        check_classification_targets(values)
-        return np.unique(values)
-    except TypeError:
-        kinds = sorted({type(value).__name__ for value in values.flat})
-        raise ValueError(f"Y: expected classes of one type, found {', '.join(kinds)}") from None
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
 
 
 def _ids(found: np.ndarray | None, num_rows: int) -> np.ndarray:

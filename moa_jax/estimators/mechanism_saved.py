@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from moa_jax import config as configuration
 from moa_jax.engine.finished_run import FinishedRun
 from moa_jax.errors import UserError
-from moa_jax.estimators import mechanism_inputs
+from moa_jax.estimators import mechanism_targets
 from moa_jax.store import arrays, files
 from moa_jax.store.workdir import Workdir
 
@@ -76,7 +76,7 @@ def read(cls: type[BaseEstimator], folder: Path) -> BaseEstimator:
     try:
         estimator = cls(**{n: _parameter(n, value) for n, value in stored["parameters"].items()})
         estimator.mechanisms_ = np.array(stored["mechanisms"], object)
-        estimator.classes_ = mechanism_inputs.label_classes(len(stored["mechanisms"]))
+        estimator.classes_ = mechanism_targets.label_classes(len(stored["mechanisms"]))
         if (classes := stored["classes"]) is not None:
             estimator.classes_ = np.array(classes, np.dtype(stored["classes_dtype"]))
         estimator.n_features_in_ = stored["num_features"]

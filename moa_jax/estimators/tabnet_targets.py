@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 
+from moa_jax.estimators import checks
 from moa_jax.estimators.checks import is_number
 from moa_jax.schema import shown
 
@@ -25,12 +26,10 @@ def classes(y: np.ndarray) -> np.ndarray:
     Raises:
       ValueError: y holds no classes, or such as have no order.
     """
-    try:
-        check_classification_targets(y)
-        return np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y)
-    except TypeError:
-        kinds = sorted({type(value).__name__ for value in y.flat})
-        raise ValueError(f"y: expected classes of one type, found {', '.join(kinds)}") from None
+    if y.ndim != 2:
+        return checks.classes("y", y)
+    check_classification_targets(y)
+    return np.arange(y.shape[1])
 
 
 def encoded(y: np.ndarray, classes: np.ndarray, multi_label: bool) -> np.ndarray:
