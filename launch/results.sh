@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains both best blends on the embedded data, at sizes that suit it, and prints the tables of
-# the README's results; takes about forty minutes on two CPU cores.
+# Trains both best blends on the embedded data, at sizes that suit it, and prints the tables of the
+# README's results.
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh" ""
 
 for blend in best_cv best_lb; do
