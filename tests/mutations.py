@@ -90,7 +90,7 @@ MUTATIONS = (
         "test_mechanism_classifier.py::test_searches_and_cross_validation",
     ),
     Mutation(
-        "estimators/mechanism_inputs.py",
+        "estimators/mechanism_targets.py",
         '    row_names.check_order("Y", row_names.as_pandas(X), Y)\n',
         "    pass\n",
         "test_mechanism_classifier.py::test_mistakes_in_data",
@@ -108,7 +108,7 @@ MUTATIONS = (
         "test_mechanism_classifier.py::test_mistakes_in_data",
     ),
     Mutation(
-        "estimators/mechanism_inputs.py",
+        "estimators/mechanism_targets.py",
         "targets.known[~is_control].any(0)",
         "targets.known.any(0)",
         "test_mechanism_classifier.py::test_a_label_that_is_known_of_controls_alone",
@@ -1590,6 +1590,54 @@ MUTATIONS = (
         "Levels.of(self.config.data, self.config.treatment.encoding)",
         "Levels.of(self.config.data)",
         "test_treatment.py::test_a_new_dose_is_predicted_as_a_number",
+    ),
+    Mutation(
+        "data/formats.py",
+        "ParseOptions(delimiter=mark, ",
+        "ParseOptions(",
+        "test_formats.py::test_dialects_are_read",
+    ),
+    Mutation(
+        "data/formats.py",
+        "return bool(key) and key in names, bare.count(mark)",
+        "return False, bare.count(mark)",
+        "test_formats.py::test_names_with_other_delimiters_are_whole",
+    ),
+    Mutation(
+        "data/tables.py",
+        "        part = part.called([*(genes or ()), *(cells or ())])\n",
+        "",
+        "test_names.py::test_columns_are_found_however_their_characters_are_coded",
+    ),
+    Mutation(
+        "data/levels.py",
+        "if len(found) > 1 and not any(map(_is_name, found)):",
+        "if False:",
+        "test_levels.py::test_of_numbers_and_truth_none_is_a_control_unless_it_is_said",
+    ),
+    Mutation(
+        "answers/confidence.py",
+        "np.where(pooled >= least, counted[:, callable_], 0.0)",
+        "counted[:, callable_]",
+        "answers/test_confidence.py::test_nothing_is_called_that_is_likelier_false_than_true",
+    ),
+    Mutation(
+        "answers/rule.py",
+        "rate, weights, known, least)",
+        "rate, weights, known)",
+        "answers/test_confidence.py::test_nothing_is_called_that_is_likelier_false_than_true",
+    ),
+    Mutation(
+        "answers/mechanism_scores.py",
+        "max(height, len(self.times))",
+        "len(self.times)",
+        "answers/test_mechanism_scores.py::test_resamples_are_the_same_few_at_a_time",
+    ),
+    Mutation(
+        "answers/mechanism_scores.py",
+        "self.times[:, some].astype(np.float64)",
+        "self.times.astype(np.float64)",
+        "answers/test_mechanism_scores.py::test_resamples_are_the_same_few_at_a_time",
     ),
     Mutation(
         "data/levels.py",
