@@ -15,7 +15,7 @@ class AnswersConfig:
       calibration: how probabilities are calibrated on the out-of-fold predictions: `none`,
         `temperature`, `isotonic`, or `auto` for what has the lowest cross-fitted loss.
       false_discovery_rate: the estimated share of false ones among all calls up to which
-        mechanisms are called confident.
+        mechanisms are called confident; none is at a probability below 0.5.
       listed: mechanisms of each well and compound that the CSV lists, beside all confident ones;
         the parquet file has all.
       both_scores: which models are also trained on the folds of the other question, for the score
