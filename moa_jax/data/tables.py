@@ -47,9 +47,9 @@ def load(
 
     `train_features` and `train_targets_scored` are required; `train_targets_nonscored`,
     `train_drug`, `test_features` and, where that is, `test_drug` and `sample_submission` are read
-    if they are there. Each has one of `formats.SUFFIXES`. Rows come in the order of
-    `train_features`, whatever the order of the other files. Controls that have no row in the
-    targets have none of them, and without one in `train_drug` their own type for a drug.
+    if they are there, of any of `formats.SUFFIXES`. Rows come in the order of `train_features`,
+    whatever the order of the other files. Controls that have no row in the targets have none of
+    them, and without one in `train_drug` their own type for a drug.
 
     Args:
       path: the folder.
@@ -213,9 +213,9 @@ def stream(
     if treatment is not None:
         largest = min(largest, columns.LARGEST_NUMBER)
     for number, part in enumerate(columns.parts(Path(file), rows)):
-        part = dataclasses.replace(part, is_trained=treatment is not None)
-        # Those of a data frame that was trained on, or of an older work folder, are as they were.
+        # Names of a data frame that was trained on, or of an older work folder, are as they were.
         part = part.called([*(genes or ()), *(cells or ())])
+        part = dataclasses.replace(part, is_trained=treatment is not None)
         if not number:
             had = tuple(name for name in TREATMENT if name in part.names)
             if genes is not None:
