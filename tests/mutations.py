@@ -1290,7 +1290,7 @@ MUTATIONS = (
         "training/checkpoints.py",
         "sorted(self._manager.all_steps(), reverse=True)",
         "sorted(self._manager.all_steps())",
-        "test_loop.py::test_resume_is_bit_exact_from_any_call",
+        "trust/test_checkpoints.py::test_checkpoints_that_do_not_say_whose_they_are_are_read",
     ),
     Mutation(
         "training/progress.py",
@@ -2611,7 +2611,13 @@ MUTATIONS = (
         "training/checkpoints.py",
         "max(self._manager.all_steps(), default=0)",
         "0",
-        "test_loop.py::test_resume_of_an_epoch_by_calls_of_other_lengths",
+        "trust/test_checkpoints.py::test_checkpoints_of_something_else_stay_until_newer_ones_are_saved",
+    ),
+    Mutation(
+        "training/checkpoints.py",
+        "    if sys.exception() is None:\n",
+        "    if True:\n",
+        "e2e/test_processes.py::test_a_process_that_cannot_write_its_part_ends_both",
     ),
     Mutation(
         "training/slots.py",

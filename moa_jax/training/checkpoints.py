@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -112,6 +113,16 @@ def _check_is_damage(folder: Path, error: Exception) -> None:
         raise UserError(f"{line}; mend that, or delete this folder") from error
 
 
+def _wait_unless_failed(*, key: str, timeout_ms: int) -> None:
+    """Waits for the other processes in one of orbax's threads.
+
+    One whose writing has failed would wait here for twenty minutes, as the others are elsewhere,
+    before anybody hears of it; when it ends, they do.
+    """
+    if sys.exception() is None:
+        ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
+
+
 def _explained(made_with: str) -> str:
     """Returns why a checkpoint of something else is left out, and what would go on from it."""
     said = "it is of another run, or of members or steps that were put together in other numbers"
@@ -153,7 +164,11 @@ class Checkpoints:
             raise UserError(f"{folder}: expected a folder of checkpoints, found a file; delete it")
         # Orbax would do that in a thread, which nobody waits for where nothing is saved.
         files.remove_each(folder, lambda: list(folder.glob(f"*{TEMPORARY}*")))
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, save_interval_steps=1)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            save_interval_steps=1,
+            async_options=ocp.options.AsyncOptions(barrier_sync_fn=_wait_unless_failed),
+        )
         try:
             self._manager = self._guard(
                 lambda: ocp.CheckpointManager(folder.absolute(), options=options)

@@ -67,6 +67,28 @@ with Checkpoints(folder) as saved:
 print(json.dumps([[position.epoch, state["w"].tolist()] for position, state in found]))
 """
 
+# Saves three checkpoints; from the second one on the second process can write no large file.
+FILLS = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from moa_jax.store import ending, processes
+from moa_jax.training.checkpoints import Checkpoints, Position
+from moa_jax.training.parallel import Devices
+from moa_jax.training.slots import Slots
+
+with ending.in_one_line():
+    processes.start()
+    devices, slots = Devices.available("shard_map"), Slots(4, 4, 1)
+    members = {"w": np.random.default_rng(0).random((4, 100_000), np.float32)}
+    with Checkpoints(Path(sys.argv[1])) as saved:
+        for epoch in (1, 2, 3):
+            if epoch == 2 and not processes.is_first():
+                resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+            state = devices.put_members(slots.pad(members))
+            saved.save(Position(0, epoch, 0), slots.to_save(state))
+"""
+
 
 def as_one_of_two(number, port, devices):
     """Returns the variables of one of two processes, with so many virtual devices."""
@@ -82,6 +104,28 @@ def free_port():
     with socket.socket() as found:
         found.bind(("localhost", 0))
         return found.getsockname()[1]
+
+
+def run_two(program, folder):
+    """Returns how two processes end, of two devices each, and what they write."""
+    port = free_port()
+    path = {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
+    two = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(folder)],
+            env=os.environ | path | as_one_of_two(number, port, 2),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    try:
+        found = [process.communicate(timeout=120) for process in two]
+    finally:
+        for process in two:
+            process.kill()
+    return [process.returncode for process in two], found
 
 
 def start_two(launch, workdir, config, *arguments, second=(), env=None):
@@ -144,20 +188,9 @@ def agree(here, there, model):
 
 
 def test_each_process_saves_what_it_holds_and_all_read_the_same(tmp_path):
-    port, folder = free_port(), tmp_path / "checkpoints"
-    path = {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
-    two = [
-        subprocess.Popen(
-            [sys.executable, "-c", SAVES, str(folder)],
-            env=os.environ | path | as_one_of_two(number, port, 2),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(2)
-    ]
-    results = [process.communicate(timeout=120) for process in two]
-    assert [process.returncode for process in two] == [0, 0], results
+    folder = tmp_path / "checkpoints"
+    statuses, results = run_two(SAVES, folder)
+    assert statuses == [0, 0], results
     one, other = (json.loads(printed.splitlines()[-1]) for printed, _ in results)
     members = np.arange(30.0).reshape(5, 6)
     assert one == other == [[2, (2 * members).tolist()], [1, members.tolist()]]
@@ -171,6 +204,14 @@ def test_each_process_saves_what_it_holds_and_all_read_the_same(tmp_path):
         position, found = saved.restore(lambda position: like)
     assert position == Position(0, 1, 0)
     np.testing.assert_array_equal(found["w"], members)
+
+
+def test_a_process_that_cannot_write_its_part_ends_both(tmp_path):
+    statuses, results = run_two(FILLS, tmp_path / "checkpoints")
+    assert statuses == [1, 1], results
+    for _, errors in results:
+        line = errors.strip().splitlines()[-1]
+        assert "checkpoints: checkpoint cannot be written: File too large" in line
 
 
 @pytest.mark.slow
