@@ -245,7 +245,7 @@ def test_a_changed_number_in_a_checkpoint_is_noticed(tmp_path, monkeypatch, capl
     for number, seen in ((1, checkpoints._crc32), (2, lambda arrays, described: 1)):
         with monkeypatch.context() as patch, Checkpoints(tmp_path / "saved") as saved:
             patch.setattr(checkpoints, "_crc32", seen)
-            saved.save(number, Position(0, number, 0), state)
+            saved.save(Position(0, number, 0), state)
     with Checkpoints(tmp_path / "saved") as saved:
         position, found = saved.restore(lambda position: template)
     assert position.epoch == 1 and "damaged checkpoint is left out" in caplog.text

@@ -257,10 +257,7 @@ def test_resume_is_bit_exact_from_any_call(tmp_path, uninterrupted, monkeypatch,
 def test_resume_of_an_epoch_by_calls_of_other_lengths(
     tmp_path, uninterrupted, monkeypatch, saves, steps
 ):
-    """It goes on from the end of the epoch before, to the same bits.
-
-    Checkpoints of fewer calls must not have the numbers of those that are there.
-    """
+    """It goes on from the end of the epoch before, to the same bits."""
     stage, folder = uninterrupted
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         stop_after(patch, saves)
@@ -328,8 +325,8 @@ def test_what_was_restored_is_not_held_while_training(tmp_path, uninterrupted, m
 def test_resume_in_other_groups_leaves_out_what_is_of_the_others(
     tmp_path, uninterrupted, monkeypatch, caplog
 ):
-    """There may be no group of its number, nor one of its members."""
-    stage, _ = uninterrupted
+    """There may be no group of its number, nor one of its members. What they have stays."""
+    stage, whole = uninterrupted
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         stop_after(patch, 10)
         fit(tmp_path, stage, **RESUMED)
@@ -340,21 +337,52 @@ def test_resume_in_other_groups_leaves_out_what_is_of_the_others(
         with loop.Checkpoints(folder / "checkpoints", run._origin) as checkpoints:
             assert run._restore(checkpoints) == (loop.Position(0, 0, 0), None)
         assert caplog.text.count("checkpoint is left out: it is of another run, or of") == 2
-        assert "damaged" not in caplog.text
+        fields = "config.parallel.members_at_once=4 and config.parallel.steps_per_call=3 go on"
+        assert caplog.text.count(fields) == 2 and "damaged" not in caplog.text
+    # A setting that was a mistake, and is mended after the first checkpoint made with it.
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        stop_after(patch, 1)
+        fit(tmp_path, stage, **{**RESUMED, "members_at_once": 8})
+    run = StageRun(stage, tmp_path, settings(**RESUMED), None)
+    with loop.Checkpoints(tmp_path / "checkpoints", run._origin) as checkpoints:
+        assert run._restore(checkpoints)[0] > loop.Position(0, 2, 0)
+    fit(tmp_path, stage, **RESUMED)
+    for name, member in kept(whole).items():
+        np.testing.assert_array_equal(flat(member), flat(kept(tmp_path)[name]))
 
 
-def test_what_the_first_process_saves_the_others_do_not_hold(tmp_path, monkeypatch):
-    saved = []
-    save = loop.Checkpoints.save
+@pytest.mark.parametrize("strategy", ["vmap", "shard_map"])
+def test_of_several_processes_each_saves_its_shards_and_one_goes_on(
+    tmp_path, uninterrupted, monkeypatch, strategy
+):
+    stage, whole = uninterrupted
+    save, saved = loop.Checkpoints.save, []
 
-    def noted(self, number, position, state):
+    def noted(self, position, state):
         saved.extend(jax.tree.leaves(state))
-        save(self, number, position, state)
+        save(self, position, state)
 
-    monkeypatch.setattr(loop.Checkpoints, "save", noted)
+    several = types.SimpleNamespace(are_several=lambda: True, is_first=lambda: True)
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(loop.Checkpoints, "save", noted)
+        stop_after(patch, 5)
+        patch.setattr(slots, "processes", several)
+        fit(tmp_path, stage, **RESUMED, devices=Devices.available(strategy))
+    assert all(isinstance(leaf, jax.Array) for leaf in saved)
+    fit(tmp_path, stage, **RESUMED)
+    for name, member in kept(whole).items():
+        np.testing.assert_allclose(flat(member), flat(kept(tmp_path)[name]), atol=2e-5)
+
+
+def test_every_process_makes_the_weights_and_the_first_alone_holds_them(tmp_path, monkeypatch):
+    run = StageRun(toy.stage(folds=2, seeds=(0,)), tmp_path, settings(), None)
+    group, made = run.group(0), []
     monkeypatch.setattr(slots, "processes", types.SimpleNamespace(is_first=lambda: False))
-    fit(tmp_path, toy.stage(epochs=2))
-    assert saved and all(leaf.size == 1 for leaf in saved)
+    monkeypatch.setattr(weights, "write", lambda path, kept: made.append((path.stem, kept)))
+    group.write_weights(group.init(), tmp_path)
+    assert [name for name, _ in made] == [member.name for member in group.members]
+    for _, member in made:
+        assert not any(any(leaf.strides) for leaf in jax.tree.leaves(member.variables))
 
 
 def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, caplog):
@@ -710,6 +738,7 @@ def test_groups_of_waves_use_the_devices_as_their_members_do(tmp_path):
     devices = dataclasses.replace(Devices.available("shard_map"), devices=tuple(jax.devices()[:2]))
     cut = layout.Layout.of(stage, 2, waves, 9)
     assert [len(group) for group in cut.groups] == [3, 1]
+    assert "members_at_once=[3, 1] and" in settings(waves=waves).cut
     assert [cut.devices(number, devices).per_member for number in range(2)] == [1, 2]
     slots = [cut.slots(number, cut.devices(number, devices)) for number in range(2)]
     assert [(s.num_members, s.num_shards, s.per_shard) for s in slots] == [(3, 2, 2), (1, 1, 1)]

@@ -1,9 +1,10 @@
-"""What a full or unwritable disk raises, wherever it is raised, and the one line about it."""
+"""What a full, unwritable or unreadable disk raises, wherever, and the one line about it."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from moa_jax.store import memory
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNWRITABLE = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+# What stands there is not what was written. Whatever else the system says, it may be sound.
+_OTHER = ("ENOENT", "ENOTDIR", "EISDIR", "ELOOP", "EINVAL", "ENXIO", "ENODEV", "ENAMETOOLONG")
+_UNREADABLE = tuple(number for number, name in errno.errorcode.items() if name not in _OTHER)
 
 
 def is_full(error: BaseException) -> bool:
@@ -22,6 +26,22 @@ def is_full(error: BaseException) -> bool:
 def is_unwritable(error: BaseException) -> bool:
     """Tells whether what could not be written is behind an error, for want of room or of rights."""
     return _reason(error, _UNWRITABLE) is not None
+
+
+def unreadable(path: str | Path, error: BaseException, what: str = "") -> str | None:
+    """Returns the line about what could not be read, though it may be sound.
+
+    Want of rights, of descriptors or of memory, a failing disk or connection: reading may succeed
+    when that is mended. None where the error is of what was read, or of nothing being there.
+
+    Args:
+      path, what: as in `line`.
+      error: what was raised.
+    """
+    found = _reason(error, _UNREADABLE)
+    if found is None:
+        return None
+    return f"{path}: {what + ' ' if what else ''}cannot be read: {os.strerror(found)}"
 
 
 def line(path: str | Path, error: BaseException, what: str = "") -> str:
@@ -68,7 +88,7 @@ def _reason(error: BaseException, numbers: tuple[int, ...]) -> int | None:
             continue
         text = str(one)
         for number in numbers:
-            if os.strerror(number) in text or errno.errorcode[number] in text:
+            if os.strerror(number) in text or re.search(rf"\b{errno.errorcode[number]}\b", text):
                 return number
     return None
 

@@ -2,7 +2,7 @@
 
 All processes run the same program on the same data and take the same decisions. What is written is
 written by the first, and all go on when each of them sees it; the work folder is one that they
-share.
+share. Of a checkpoint each writes what its devices hold.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moa_jax.errors import UserError, first_line
 from moa_jax.store import peers
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Bytes of the first exchange of a text, its length among them; longer ones take a second.
 _SHORT = 1024
@@ -133,7 +136,19 @@ def agree(decision: bool, signal: int) -> tuple[bool, int]:
     if not are_several():
         return decision, signal
     import numpy as np
+
+    found = gathered(np.array([decision, signal], np.int32))
+    return bool(found[0, 0]), int(found[:, 1].max())
+
+
+def gathered(own: np.ndarray) -> np.ndarray:
+    """Returns what every process has, [processes, ...]; all must come here.
+
+    Args:
+      own: a few numbers of at most 32 bits, of one shape and type in all processes.
+    """
+    if not are_several():
+        return own[None]
     from jax.experimental import multihost_utils
 
-    found = multihost_utils.process_allgather(np.array([decision, signal], np.int32))
-    return bool(found[0, 0]), int(found[:, 1].max())
+    return multihost_utils.process_allgather(own)

@@ -166,7 +166,9 @@ class Group:
 
     def write_weights(self, state: MemberState, folder: Path) -> None:
         """Writes what each member keeps of its training to a folder."""
-        selected, loss, epoch = self.slots.unpad((state.selected, state.select.loss, state.epoch))
+        selected, loss, epoch = self.slots.unpad_for_first(
+            (state.selected, state.select.loss, state.epoch)
+        )
         for index, member in enumerate(self.members):
             params, batch_stats = jax.tree.map(
                 lambda a, i=index: a[i], (selected.params, selected.batch_stats)

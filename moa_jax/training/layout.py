@@ -60,6 +60,15 @@ class Settings:
     manifest: Manifest | None = None
     run: str = ""
 
+    @property
+    def cut(self) -> str:
+        """The fields that decide whose state a checkpoint has, and how its calls are counted."""
+        at_once = [wave.members for wave in self.waves] or self.members_at_once
+        return (
+            f"config.parallel.members_at_once={at_once} and "
+            f"config.parallel.steps_per_call={self.steps_per_call}"
+        )
+
 
 def members_that_fit(
     stage: Stage, num_shards: int, memory_bytes: int, shares_rows: bool = False

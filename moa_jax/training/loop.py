@@ -287,7 +287,7 @@ class StageRun:
         """
         stage, calls = self.stage, self.layout.calls_per_epoch
         calls_per_group = stage.epochs * calls
-        saved = Checkpoints(self.folder / "checkpoints", self._origin)
+        saved = Checkpoints(self.folder / "checkpoints", self._origin, self.settings.cut)
         progress = StageProgress(
             stage.name,
             len(self.groups) * calls_per_group,
@@ -345,8 +345,7 @@ class StageRun:
 
         def save(position: Position) -> None:
             nonlocal last_save
-            number = position.number(epochs, self.stage.longest_epoch)
-            checkpoints.save(number, position, group.slots.unpad_for_first(state))
+            checkpoints.save(position, group.slots.to_save(state))
             last_save = time.monotonic()
 
         def look_up(position: Position) -> None:

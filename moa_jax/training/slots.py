@@ -49,14 +49,24 @@ class Slots:
         """Does the same for the first process alone, which writes.
 
         All must call it. The others, of which a machine may have eight, hold one array at a time
-        and get a zero in its place.
+        and get zeros in its place, which take no memory.
         """
 
         def for_first(array):
             found = self._unpadded(array)
-            return found if processes.is_first() else np.zeros(1, found.dtype)
+            if processes.is_first():
+                return found
+            return np.broadcast_to(np.zeros((), found.dtype), found.shape)
 
         return jax.tree.map(for_first, tree)
+
+    def to_save(self, tree: Tree) -> Tree:
+        """Returns what `Checkpoints.save` takes, of arrays [shards, members per shard, ...].
+
+        The members, [members, ...] on the host; of several processes, each of which saves what it
+        holds, the arrays as they lie.
+        """
+        return tree if processes.are_several() else self.unpad(tree)
 
     def _unpadded(self, array: Array) -> np.ndarray:
         array = _download(array)

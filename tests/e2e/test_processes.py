@@ -4,14 +4,18 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import submissions
 
 from moa_jax.store.predictions import Predictions
+from moa_jax.training.checkpoints import Checkpoints, Position
 
 # Rounding of float64, amplified by a few epochs of batch normalisation.
 TOLERANCE = 1e-6
@@ -28,11 +32,105 @@ OFTEN = (
 )
 
 
-def start_two(launch, workdir, config, *arguments, second=(), env=None):
-    """Starts two processes; `second` are arguments, and `env` variables, of the second alone."""
+# Saves two checkpoints of five members, and reads what is there; the second process finds the
+# newest one damaged.
+SAVES = """
+import json, sys
+from pathlib import Path
+import jax, numpy as np
+from moa_jax.store import processes
+from moa_jax.training import checkpoints
+from moa_jax.training.checkpoints import Checkpoints, Position
+from moa_jax.training.parallel import Devices
+from moa_jax.training.slots import Slots
+
+processes.start()
+folder, devices = Path(sys.argv[1]), Devices.available("shard_map")
+slots, members = Slots(5, 4, 2), {"w": np.arange(30, dtype=np.float32).reshape(5, 6)}
+with Checkpoints(folder) as saved:
+    for epoch in (1, 2):
+        state = devices.put_members(slots.pad({"w": members["w"] * epoch}))
+        saved.save(Position(0, epoch, 0), slots.to_save(state))
+like = {"w": jax.ShapeDtypeStruct((5, 6), np.float32)}
+found = []
+with Checkpoints(folder) as saved:
+    found.append(saved.restore(lambda position: like))
+    read = checkpoints._read_each
+
+    def fail(folder, like):
+        if folder.parent.name == "2" and not processes.is_first():
+            raise ValueError("damaged")
+        return read(folder, like)
+
+    checkpoints._read_each = fail
+    found.append(saved.restore(lambda position: like))
+print(json.dumps([[position.epoch, state["w"].tolist()] for position, state in found]))
+"""
+
+# Saves three checkpoints; from the second one on the second process can write no large file.
+FILLS = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from moa_jax.store import ending, processes
+from moa_jax.training.checkpoints import Checkpoints, Position
+from moa_jax.training.parallel import Devices
+from moa_jax.training.slots import Slots
+
+with ending.in_one_line():
+    processes.start()
+    devices, slots = Devices.available("shard_map"), Slots(4, 4, 1)
+    members = {"w": np.random.default_rng(0).random((4, 100_000), np.float32)}
+    with Checkpoints(Path(sys.argv[1])) as saved:
+        for epoch in (1, 2, 3):
+            if epoch == 2 and not processes.is_first():
+                resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+            state = devices.put_members(slots.pad(members))
+            saved.save(Position(0, epoch, 0), slots.to_save(state))
+"""
+
+
+def as_one_of_two(number, port, devices):
+    """Returns the variables of one of two processes, with so many virtual devices."""
+    return {
+        "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
+        "JAX_NUM_PROCESSES": "2",
+        "JAX_PROCESS_ID": str(number),
+        "JAX_NUM_CPU_DEVICES": str(devices),
+    }
+
+
+def free_port():
     with socket.socket() as found:
         found.bind(("localhost", 0))
-        port = found.getsockname()[1]
+        return found.getsockname()[1]
+
+
+def run_two(program, folder):
+    """Returns how two processes end, of two devices each, and what they write."""
+    port = free_port()
+    path = {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
+    two = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(folder)],
+            env=os.environ | path | as_one_of_two(number, port, 2),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    try:
+        found = [process.communicate(timeout=120) for process in two]
+    finally:
+        for process in two:
+            process.kill()
+    return [process.returncode for process in two], found
+
+
+def start_two(launch, workdir, config, *arguments, second=(), env=None):
+    """Starts two processes; `second` are arguments, and `env` variables, of the second alone."""
+    port = free_port()
     return [
         launch(
             workdir,
@@ -42,14 +140,7 @@ def start_two(launch, workdir, config, *arguments, second=(), env=None):
             *(second if number else ()),
             config=config,
             background=True,
-            env=DOUBLE
-            | {
-                "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
-                "JAX_NUM_PROCESSES": "2",
-                "JAX_PROCESS_ID": str(number),
-                "JAX_NUM_CPU_DEVICES": "4",
-            }
-            | ((env or {}) if number else {}),
+            env=DOUBLE | as_one_of_two(number, port, 4) | ((env or {}) if number else {}),
         )
         for number in range(2)
     ]
@@ -94,6 +185,33 @@ def agree(here, there, model):
     ]
     assert sorted(epochs[0]) == sorted(epochs[1])
     assert len(set(epochs[0])) == len(epochs[0]), "an epoch was written twice"
+
+
+def test_each_process_saves_what_it_holds_and_all_read_the_same(tmp_path):
+    folder = tmp_path / "checkpoints"
+    statuses, results = run_two(SAVES, folder)
+    assert statuses == [0, 0], results
+    one, other = (json.loads(printed.splitlines()[-1]) for printed, _ in results)
+    members = np.arange(30.0).reshape(5, 6)
+    assert one == other == [[2, (2 * members).tolist()], [1, members.tolist()]]
+    assert "2: damaged checkpoint is left out: another process" in results[0][1]
+    assert [path.name for path in folder.iterdir()] == ["1"]
+    written = [p for p in (folder / "1" / "state").glob("ocdbt.process_*/d/*") if p.is_file()]
+    assert len({path.parents[1] for path in written}) == 2
+    # One process, on other devices.
+    with Checkpoints(folder) as saved:
+        like = {"w": jax.ShapeDtypeStruct((5, 6), np.float32)}
+        position, found = saved.restore(lambda position: like)
+    assert position == Position(0, 1, 0)
+    np.testing.assert_array_equal(found["w"], members)
+
+
+def test_a_process_that_cannot_write_its_part_ends_both(tmp_path):
+    statuses, results = run_two(FILLS, tmp_path / "checkpoints")
+    assert statuses == [1, 1], results
+    for _, errors in results:
+        line = errors.strip().splitlines()[-1]
+        assert "checkpoints: checkpoint cannot be written: File too large" in line
 
 
 @pytest.mark.slow

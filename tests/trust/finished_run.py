@@ -171,8 +171,8 @@ def interrupt(run: FinishedRun, folder: Path, stage: str, saves: int) -> None:
     """Leaves what a run leaves that is killed after so many checkpoints of a stage."""
     save, left = loop.Checkpoints.save, iter(range(saves))
 
-    def saving(self, number, position, state):
-        save(self, number, position, state)
+    def saving(self, position, state):
+        save(self, position, state)
         self.wait()
         if folder / stage == self._folder.parent and next(left) == saves - 1:
             raise _Stopped

@@ -77,10 +77,10 @@ def test_free_space_is_that_of_the_file_system(tmp_path, monkeypatch):
 def test_a_checkpoint_on_a_full_disk(tmp_path, capfd):
     state = {"weights": np.arange(40_000.0).reshape(2, -1)}
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-        checkpoints.save(1, Position(0, 0, 1), state)
+        checkpoints.save(Position(0, 0, 1), state)
     with pytest.raises(UserError, match="checkpoints: checkpoint cannot be written: .* free on "):
         with files_of_at_most(4096), Checkpoints(tmp_path / "checkpoints") as checkpoints:
-            checkpoints.save(2, Position(0, 0, 2), state)
+            checkpoints.save(Position(0, 0, 2), state)
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         position, _ = checkpoints.restore(lambda position: state)
     assert position == Position(0, 0, 1)
@@ -90,7 +90,7 @@ def test_a_checkpoint_on_a_full_disk(tmp_path, capfd):
 def test_an_unfinished_checkpoint_is_removed_at_the_next_start(tmp_path):
     folder, state = tmp_path / "checkpoints", {"weights": np.arange(4.0)}
     with Checkpoints(folder) as checkpoints:
-        checkpoints.save(1, Position(0, 0, 1), state)
+        checkpoints.save(Position(0, 0, 1), state)
     shutil.copytree(folder / "1", folder / "2.orbax-checkpoint-tmp")
     (folder / "3.orbax-checkpoint-tmp-17").touch()
     with Checkpoints(folder) as checkpoints:
