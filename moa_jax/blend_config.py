@@ -51,6 +51,10 @@ class BlendConfig:
       files: predictions of models from elsewhere, by the model's name, blended with the run's.
       unlike_splits: what to do where weights are searched for models whose folds keep different
         things whole, so that their out-of-fold predictions do not compare: `stop` or `allow`.
+      prior: how much is expected of equal weights, by `slsqp` and `per_target`: all weight on one of
+        K models must gain prior * (K - 1) nats of log loss, summed over rows and targets (one
+        target's, if weights are of each), for that. It counts where rows are few; 0 is the
+        original's search.
       trials: weight vectors that `tpe` tries.
       nested_folds: parts of the rows for the nested score, whose weights never saw the rows they
         are scored on. Each part costs one more search.
@@ -61,6 +65,7 @@ class BlendConfig:
     normalise: str = choice("stop", "stop", "divide")
     files: Mapping[str, PredictionFiles] = dataclasses.field(default_factory=dict)
     unlike_splits: str = choice("stop", "stop", "allow")
+    prior: float = number(0.0, 0.0, 1e6)
     trials: int = number(500, 1, 100_000)
     nested_folds: int = number(5, 2, 1000)
 

@@ -111,6 +111,51 @@ def test_slsqp_without_any_positive_label():
     np.testing.assert_array_equal(search.slsqp(predictions, np.zeros((3, 2))), [0, 1])
 
 
+def likelihood(weights, oof, targets, prior):
+    """Returns nats of all cells, and what the prior has against weights that differ."""
+    against = prior * len(oof) * ((weights - 1 / len(oof)) ** 2).sum()
+    return targets.size * search.log_loss(weights, oof, targets) + against
+
+
+@pytest.mark.parametrize("prior", [1.0, 100.0])
+def test_slsqp_with_a_prior_finds_the_most_probable_weights(case, prior):
+    oof, targets = case["oof"], case["y"]
+    found = search.slsqp(oof, targets, prior=prior)
+    least = likelihood(found, oof, targets, prior)
+    for other in np.eye(4):
+        for step in (1e-3, 1e-2, 0.3, 1):
+            nearby = (1 - step) * found + step * other
+            assert likelihood(nearby, oof, targets, prior) >= least - 1e-6
+    assert likelihood(search.slsqp(oof, targets), oof, targets, prior) > least + 1e-3
+
+
+def test_all_weight_costs_the_prior_for_each_other_model(case):
+    costs = likelihood(np.eye(4)[1], *(case["oof"], case["y"]), 7.0)
+    assert costs - likelihood(np.eye(4)[1], case["oof"], case["y"], 0) == pytest.approx(7.0 * 3)
+    # One model is right by so much more than the other that it has all the weight, or 0.75.
+    predictions = np.array([[[0.5]], [[0.5 * math.exp(-2)]]])
+    found = search.slsqp(predictions, np.array([[1]]), prior=0.0)
+    assert found.tolist() == [1, 0]
+    first, second = search.slsqp(predictions, np.array([[1]]), prior=1.0)
+    share = first + second * math.exp(-2)
+    # The gradients of log(share) and of the prior along first - second.
+    assert (1 - math.exp(-2)) / share == pytest.approx(4 * (first - second), abs=1e-4)
+
+
+def test_a_prior_fades_with_rows_and_holds_each_target(case):
+    oof, targets = case["oof"], case["y"]
+    equal = np.full(4, 0.25)
+    apart = [
+        np.abs(search.slsqp(np.tile(oof, (1, n, 1)), np.tile(targets, (n, 1)), None, 30) - equal)
+        for n in (1, 10)
+    ]
+    assert apart[0].sum() < apart[1].sum()
+    np.testing.assert_allclose(search.slsqp(oof, targets, None, 1e6), equal, rtol=0, atol=1e-3)
+    found = search.per_target(oof, targets, prior=3.0)
+    alone = search.slsqp(oof[..., 2:3], targets[:, 2:3], prior=3.0)
+    np.testing.assert_array_equal(found[:, 2], alone)
+
+
 def test_slsqp_is_never_worse_than_the_best_model(case, monkeypatch):
     def stuck(objective, start, **options):
         return search.optimize.OptimizeResult(x=np.array([0.0, 0.0, 0.0, 1.0]))

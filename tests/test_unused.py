@@ -46,6 +46,7 @@ REFUSED = {
     "data.cp_doses": (run(data=DataConfig("simulated")), "data.source=folder, found simulated"),
     "data.ignore": (run(data=DataConfig("simulated")), "data.source=folder, found simulated"),
     "blend.weights.simple": (run(), "blend.method=fixed, found slsqp"),
+    "blend.normalise": (run(), "blend.method=fixed, found slsqp"),
     "models.simple.pct_start": (
         model("simple", schedule="constant"),
         "models.simple.schedule=one_cycle, found constant",
@@ -191,6 +192,9 @@ def test_a_method_that_may_come_later():
         "config.blend.trials: given, but read only with config.blend.method=tpe, found slsqp"
     )
     assert list(unused.told(run(blend=BlendConfig("tpe")), "all", {"blend.trials": 9})) == []
+    (line,) = unused.told(run(blend=BlendConfig("tpe")), "all", {"blend.prior": 9})
+    assert line.startswith("config.blend.prior: given, but read only with config.blend.method=")
+    assert list(unused.told(run(), "all", {"blend.prior": 9})) == []
     unused.check(run(), {"blend.trials": 9})
 
 

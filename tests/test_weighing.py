@@ -1,5 +1,6 @@
 """Tests of the weighing: every method's weights, and which score is reported."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -116,10 +117,25 @@ def test_a_single_model_has_the_whole_weight(case, oof):
     assert weigh({"m3": oof["m3"]}, case[1], method="fixed").weights == {"m3": 1.0}
 
 
+@pytest.mark.parametrize("method", ["slsqp", "per_target"])
+def test_a_prior_is_of_every_search(case, oof, method):
+    find = functools.partial(getattr(search, method), prior=20.0)
+    found = weigh(oof, case[1], method=method, prior=20.0)
+    expected = find(*case)
+    assert np.array_equal([*map(_values, found.weights.values())], expected)
+    nested, _, _ = search.nested(find, *case, folds.k_fold(300, 5, 3))
+    assert found.record["nested"]["loss"] == nested
+
+
+def _values(weight):
+    return list(weight.values()) if isinstance(weight, dict) else weight
+
+
+@pytest.mark.parametrize("prior", [0.0, 20.0])
 @pytest.mark.parametrize("method", ["slsqp", "per_target", "tpe"])
-def test_losses_without_each_model(case, oof, method):
-    found = weighing.losses_without(BlendConfig(method=method), oof, case[1])
+def test_losses_without_each_model(case, oof, method, prior):
+    found = weighing.losses_without(BlendConfig(method=method, prior=prior), oof, case[1])
     others = np.delete(case[0], 1, axis=0)
     find = search.per_target if method == "per_target" else search.slsqp
-    expected = search.log_loss(find(others, case[1]), others, case[1])
+    expected = search.log_loss(find(others, case[1], prior=prior), others, case[1])
     assert found["m1"] == pytest.approx(expected, abs=1e-14)

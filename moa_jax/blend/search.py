@@ -105,9 +105,17 @@ def log_loss_and_gradient(
 
 
 def slsqp(
-    predictions: np.ndarray, targets: np.ndarray, known: np.ndarray | None = None
+    predictions: np.ndarray,
+    targets: np.ndarray,
+    known: np.ndarray | None = None,
+    prior: float = 0.0,
 ) -> np.ndarray:
     """Finds the weights in [0, 1] that sum to 1 and minimise `log_loss`.
+
+    With a prior they are the most probable ones, where equal weights were expected: the negative
+    log likelihood, the loss summed over cells, has prior * K * sum((w - 1 / K)^2) beside it. All
+    weight on one of K models then costs prior * (K - 1) nats more than equal weights, however many
+    rows there are.
 
     Sequential least squares from equal weights, to a tolerance of 1e-10, as the
     original does it, but with the analytic gradient. What it finds is rounded to multiples of
@@ -118,6 +126,7 @@ def slsqp(
       predictions: [K, N, L] float64 probabilities of K models.
       targets: [N, L] labels, 0 or 1.
       known: [N, L] bool, the cells that count; None for all. Without any, weights are equal.
+      prior: see above, in nats; 0 for none.
 
     Returns:
       [K] weights.
@@ -138,8 +147,12 @@ def slsqp(
     # SLSQP starts from: a quarter of the steps where positives are rare.
     scale = targets.size / max(int(np.count_nonzero(targets)), 1)
 
+    strength = prior * num_models / targets.size
+
     def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
         loss, gradient = log_loss_and_gradient(weights, predictions, targets)
+        apart = weights - 1 / num_models
+        loss, gradient = loss + strength * apart @ apart, gradient + 2 * strength * apart
         return scale * loss, scale * gradient
 
     with warnings.catch_warnings():
@@ -155,21 +168,24 @@ def slsqp(
             tol=1e-10,
         ).x
     candidates = [_on_simplex(found), *np.eye(num_models)]
-    return min(candidates, key=lambda weights: log_loss(weights, predictions, targets))
+    return min(candidates, key=lambda weights: objective(weights)[0])
 
 
 def per_target(
-    predictions: np.ndarray, targets: np.ndarray, known: np.ndarray | None = None
+    predictions: np.ndarray,
+    targets: np.ndarray,
+    known: np.ndarray | None = None,
+    prior: float = 0.0,
 ) -> np.ndarray:
     """Finds by `slsqp` weights of their own for each target.
 
-    Rare targets have few positives to learn from, and many of their weights end at 0 or 1: look
-    at the nested score before using them.
+    Rare targets have few positives to learn from, and without a prior many of their weights end at
+    0 or 1: look at the nested score before using them.
 
     Args:
       predictions: [K, N, L] float64 probabilities of K models.
       targets: [N, L] labels, 0 or 1.
-      known: as for `slsqp`.
+      known, prior: as for `slsqp`, the prior for each target.
 
     Returns:
       [K, L] weights; each column sums to 1.
@@ -178,7 +194,7 @@ def per_target(
     columns = np.ascontiguousarray(np.moveaxis(predictions, -1, 0))
     masks = [None] * len(columns) if known is None else known.T[..., None]
     found = [
-        slsqp(p[..., None], y[:, None], mask)
+        slsqp(p[..., None], y[:, None], mask, prior)
         for p, y, mask in zip(columns, targets.T, masks, strict=True)
     ]
     return np.stack(found, axis=1)
@@ -245,14 +261,14 @@ def normalised(weights: np.ndarray) -> np.ndarray:
     return weights / total if total > 0 else np.full_like(weights, 1 / len(weights))
 
 
-def method(name: str, trials: int, seed: int) -> Search:
+def method(name: str, trials: int, seed: int, prior: float = 0.0) -> Search:
     """Returns the search of a name: `slsqp`, `per_target`, or `tpe` with its weights normalised."""
     if name == "tpe":
         found = functools.partial(tpe, trials=trials, seed=seed)
         return lambda predictions, targets, known=None: normalised(
             found(predictions, targets, known=known)
         )
-    return {"slsqp": slsqp, "per_target": per_target}[name]
+    return functools.partial({"slsqp": slsqp, "per_target": per_target}[name], prior=prior)
 
 
 def check_installed(name: str) -> None:

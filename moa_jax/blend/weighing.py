@@ -97,7 +97,8 @@ def losses_without(
     The others' weights are searched anew, by SLSQP where TPE would take hundreds of trials for
     each; fixed weights are scaled up to the sum they had.
     """
-    find = search.per_target if config.method == "per_target" else search.slsqp
+    name = "per_target" if config.method == "per_target" else "slsqp"
+    find = search.method(name, config.trials, 0, config.prior)
 
     def searched(kept: np.ndarray, others: np.ndarray) -> np.ndarray:
         return find(others, labels, known)
@@ -151,7 +152,7 @@ def _nested(
 
 
 def _search(config: BlendConfig, seed: int) -> Search:
-    return search.method(config.method, config.trials, seed)
+    return search.method(config.method, config.trials, seed, config.prior)
 
 
 def _stacked(oof: Mapping[str, Predictions]) -> np.ndarray:

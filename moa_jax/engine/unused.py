@@ -23,6 +23,7 @@ READ_WITH: Mapping[str, tuple[str, tuple | None]] = {
     "weights": ("method", ("fixed",)),
     "normalise": ("method", ("fixed",)),
     "trials": ("method", ("tpe",)),
+    "prior": ("method", ("slsqp", "per_target")),
     "nested_folds": ("method", ("slsqp", "tpe", "per_target")),
     "unlike_splits": ("method", ("slsqp", "tpe", "per_target")),
     **dict.fromkeys(
@@ -47,7 +48,7 @@ READ_WITH: Mapping[str, tuple[str, tuple | None]] = {
     **dict.fromkeys(("mechanisms", "per_compound", "most_rows", "steps"), ("model", ("best",))),
 }  # fmt: skip
 # What belongs to one method of several that are tried in turn is told, not refused.
-MAY_WAIT = ("blend.trials", "blend.nested_folds", "blend.unlike_splits")
+MAY_WAIT = ("blend.trials", "blend.prior", "blend.nested_folds", "blend.unlike_splits")
 # The modes that read a field or a section; the first entry that a name begins with decides.
 READ_IN: Mapping[str, tuple[str, ...]] = {
     "data.folder": ("all", "train", "blend", "plan"),
