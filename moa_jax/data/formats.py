@@ -20,7 +20,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from absl import logging
 
-from moa_jax.data.names import name_of
+from moa_jax.data.names import CONTROL, name_of
 from moa_jax.data.packed import OPENERS, Opened, unpacked
 from moa_jax.errors import UserError, joined_lines
 from moa_jax.store import files
@@ -53,7 +53,6 @@ IMPOSTORS = {
     rb"[{\[]\s*[\"{\[]": "JSON; convert it to CSV",
 }
 PACKED = {".gz": "gzip", ".zip": "zip"}
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # UTF-32's mark begins with UTF-16's.
 MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",
