@@ -62,6 +62,20 @@ def dense(X: Any) -> Any:
     return X
 
 
+def plain(y: Any) -> Any:
+    """Returns targets as arrays have them that are a sparse matrix, or of pandas' own kinds.
+
+    Of whole numbers and truth of these, which may be missing, scikit-learn would make floats, of
+    numbers of many digits others.
+    """
+    if hasattr(y, "toarray"):
+        return y.toarray()
+    kind = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
+    if kind is None or kind.kind not in "biu" or y.isna().any():
+        return y
+    return y.astype(kind)
+
+
 def texts(X: Any) -> Iterator[tuple[int, Any]]:
     """Yields the number of each column of a data frame that holds more than numbers, and a cell.
 

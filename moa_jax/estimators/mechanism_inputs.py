@@ -121,6 +121,23 @@ def settled(table: Any, data: DataConfig) -> DataConfig:
     return levels.taken(data, found)
 
 
+def named(table: Any, names: np.ndarray | None) -> Any:
+    """Returns new rows whose columns are called as those of the training rows.
+
+    What a column is follows from its name. Where the training rows or the new ones had none, of
+    which scikit-learn has warned, columns are the same by their places.
+
+    Args:
+      table: [N, columns] a data frame, or an array.
+      names: [columns] of the training rows; None where these had no names that are all texts.
+    """
+    import pandas as pd
+
+    if hasattr(table, "columns"):
+        return table.set_axis(range(table.shape[1]) if names is None else names, axis=1)
+    return table if names is None else pd.DataFrame(table, columns=names)
+
+
 def _treatment(table: Any) -> dict[str, np.ndarray]:
     """Returns the columns of the treatment that a data frame has, by name."""
     if not hasattr(table, "columns"):
@@ -236,8 +253,7 @@ def labels(Y: Any, X: Any, missing: str = "error") -> GivenLabels:
             near = suggestion(absent[0], X.obs.columns)
             raise ValueError(f"Y: expected columns of obs, found no {absent[0]!r}{near}")
         Y = X.obs[Y if isinstance(Y, str) else wanted]
-    if hasattr(Y, "toarray"):  # a sparse matrix of labels
-        Y = Y.toarray()
+    Y = checks.plain(Y)
     checks.check_there("Y", Y)
     _check_lists(Y)
     Y = row_names.as_pandas(Y)
@@ -247,10 +263,6 @@ def labels(Y: Any, X: Any, missing: str = "error") -> GivenLabels:
         Y = Y.drop(columns=ID) if ID in Y.columns else Y
         names = [str(name) for name in Y.columns]
         _check_names("Y", "labels", names)
-    # Whole numbers of pandas' own kinds, which would become floats, those of many digits another.
-    kind = getattr(getattr(Y, "dtype", None), "numpy_dtype", None)
-    if kind is not None and kind.kind in "iu" and not Y.isna().any():
-        Y = Y.astype(kind)
     values = check_array(
         Y,
         ensure_2d=False,
