@@ -105,6 +105,19 @@ def test_targets_that_cannot_be(y, message):
         TabNetRegressor(**TINY).fit(numbers()[0], y)
 
 
+@pytest.mark.parametrize("number", [3e38, -1e16])
+def test_numbers_that_networks_cannot_compute_with(regressor, number):
+    """They would be predicted as NaN, and a fit would be told to lower its learning rate."""
+    x, y = numbers()
+    x[3, 1] = number
+    message = "column 1, row 3: expected a number between -1e\\+15 and 1e\\+15, found"
+    for use in (regressor.predict, lambda x: TabNetRegressor(**TINY).fit(x, y)):
+        with pytest.raises(ValueError, match=message):
+            use(x)
+    with pytest.raises(ValueError, match="column b, row 3"):
+        TabNetRegressor(**TINY).fit(pd.DataFrame(x, columns=[*"abcde"]), y)
+
+
 def test_evaluation_targets_of_another_number():
     x, y = numbers()
     with pytest.raises(ValueError, match="eval_set: y: expected 3 targets, found 1"):

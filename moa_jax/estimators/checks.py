@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+
+from moa_jax.data.columns import LARGEST_NUMBER
 
 
 def check_cells(X: Any) -> None:
@@ -86,6 +88,25 @@ def texts(X: Any) -> Iterator[tuple[int, Any]]:
         if getattr(dtype, "kind", "O") == "O":
             found = (cell for cell in X.iloc[:, number] if not _is_numeric(cell))
             yield from ((number, cell) for cell in itertools.islice(found, 1))
+
+
+def check_size(X: np.ndarray, names: Sequence[str] | None = None) -> None:
+    """Checks that networks, which are of float32, can compute with a table of finite numbers.
+
+    Args:
+      X: [N, columns].
+      names: what columns are called; None for their numbers.
+
+    Raises:
+      ValueError: naming a row and a column whose number is too large.
+    """
+    if max(-X.min(), X.max()) > LARGEST_NUMBER:
+        row, column = np.argwhere(np.abs(X) > LARGEST_NUMBER)[0]
+        name = column if names is None else names[column]
+        raise ValueError(
+            f"X: column {name}, row {row}: expected a number between {-LARGEST_NUMBER:g} and "
+            f"{LARGEST_NUMBER:g}, found {X[row, column]:g}"
+        )
 
 
 def is_integer(value: Any) -> bool:

@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig
 from moa_jax.data import compound_names, levels
-from moa_jax.data.columns import LARGEST_NUMBER, Columns
+from moa_jax.data.columns import Columns
 from moa_jax.data.dataset import LEVELLED, TREATMENT, Dataset, Levels, Targets
 from moa_jax.data.names import Prefixes, id_of, is_missing, level_key, ordered_levels
 from moa_jax.errors import UserError
@@ -201,12 +201,7 @@ def rows(
             f"X: column {(*genes, *cells)[column]}, row {row}: expected a number, found {found}; "
             "fill in what is missing, such as by the column's median, or leave out row or column"
         )
-    if (beyond := np.abs(values) > LARGEST_NUMBER).any():
-        row, column = np.argwhere(beyond)[0]
-        raise ValueError(
-            f"X: column {(*genes, *cells)[column]}, row {row}: expected a number between "
-            f"{-LARGEST_NUMBER:g} and {LARGEST_NUMBER:g}, found {values[row, column]:g}"
-        )
+    checks.check_size(values, (*genes, *cells))
     ids = _ids(of.ids, len(values))
     texts = {name: pa.array([*map(str, cells)], pa.string()) for name, cells in treatment.items()}
     read = Columns(Path("X"), ids, pa.table(texts), is_trained)

@@ -150,6 +150,8 @@ class TabNetEstimator(BaseEstimator):
         found = validate_data(
             self, categories.coded(X, own), y, dtype=np.float32, ensure_min_samples=2, **options
         )
+        names = getattr(self, "feature_names_in_", None)
+        checks.check_size(found if isinstance(y, str) else found[0], names)
         self.categories_ = own
         return found
 
@@ -158,6 +160,7 @@ class TabNetEstimator(BaseEstimator):
         checks.check_cells(X)
         coded = categories.coded(X, self.categories_)
         X = validate_data(self, coded, dtype=np.float32, reset=False)
+        checks.check_size(X, getattr(self, "feature_names_in_", None))
         tabnet_inputs.check_codes(X, self._tables())
         return X
 
