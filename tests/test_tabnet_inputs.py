@@ -173,6 +173,13 @@ def test_tables_with_dates_are_refused():
             estimator.fit(day, [0, 1, 0, 1])
 
 
+def test_columns_of_a_small_spread_are_told():
+    x = np.random.default_rng(0).normal(size=(200, 4)) * [1, 1e-6, 1e-6, 2e-3]
+    with pytest.warns(UserWarning, match="X: 1 columns such as c have a deviation below 0.001"):
+        tabnet_inputs.tell_small(x, {1}, [*"abcd"])
+    tabnet_inputs.tell_small(x, {1, 2}, None)
+
+
 def test_columns_of_codes_may_be_none():
     model = tabnet_classifier.TabNetClassifier(cat_idxs=None, cat_dims=None)
     assert tabnet_inputs.embedding(model)["cat_idxs"] == ()

@@ -44,6 +44,14 @@ def main(argv: Sequence[str]) -> None:
 
     jax = _import_jax()
 
+    from moa_jax.training import conventions
+
+    with conventions.usual():
+        _run(jax, config)
+
+
+def _run(jax: ModuleType, config: RunConfig) -> None:
+    """Does what the flags say with a configuration."""
     # A line of the log comes before what takes long to import.
     from moa_jax.command import console
     from moa_jax.store import processes
