@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 
 from moa_jax.data import cells, columns
-from moa_jax.data.names import id_of, level_key, on_one_line
+from moa_jax.data.names import id_of, level_key, name_of, on_one_line
 from moa_jax.errors import UserError
 from moa_jax.prepare import sources, units
 from moa_jax.prepare.roles import Roles, value_key, values_of
@@ -149,12 +149,13 @@ def _ids(source: Screen, roles: Roles, text: Mapping[str, np.ndarray], count: in
                 f"{source.path}: column {' + '.join(roles.id)}, row {row + 1}: expected an id, "
                 "found none; fill it in, or name another column by --id"
             )
-        ids[row] = one = "_".join(map(id_of, words))
-        if expected := columns.expected_of_id(one):
+        whole = "_".join(map(name_of, words))
+        if expected := columns.expected_of_id(whole):
             raise UserError(
                 f"{source.path}: column {' + '.join(roles.id)}, row {row + 1}: expected an id "
-                f"{expected}, found {one[:60]!r}"
+                f"{expected}, found {whole[:60]!r}"
             )
+        ids[row] = one = "_".join(map(id_of, words))
         if one in seen:
             raise UserError(
                 f"{source.path}: column {' + '.join(roles.id)}: {one} stands more than once; name "
