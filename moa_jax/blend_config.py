@@ -51,10 +51,9 @@ class BlendConfig:
       files: predictions of models from elsewhere, by the model's name, blended with the run's.
       unlike_splits: what to do where weights are searched for models whose folds keep different
         things whole, so that their out-of-fold predictions do not compare: `stop` or `allow`.
-      prior: how much is expected of equal weights, by `slsqp` and `per_target`: all weight on one of
-        K models must gain prior * (K - 1) nats of log loss, summed over rows and targets (one
-        target's, if weights are of each), for that. It counts where rows are few; 0 is the
-        original's search.
+      prior: how much is expected of equal weights, by `slsqp` and `per_target`: all weight on one
+        of K models must gain prior * (K - 1) nats of log loss, summed over rows and targets (of
+        one target, if weights are of each). It counts where rows are few; 0 is the original's.
       trials: weight vectors that `tpe` tries.
       nested_folds: parts of the rows for the nested score, whose weights never saw the rows they
         are scored on. Each part costs one more search.

@@ -70,6 +70,67 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS = (
+    # What is around a command or an estimator: streams, settings of JAX, threads, kinds of tables.
+    Mutation(
+        "store/ending.py",
+        "    streams.open_closed()\n",
+        "",
+        "trust/test_streams.py::test_a_closed_stream_is_no_place_for_a_file",
+    ),
+    Mutation(
+        "command/entry.py",
+        "streams.say(fields.text(config))",
+        "print(fields.text(config))",
+        "trust/test_streams.py::test_who_reads_may_leave",
+    ),
+    Mutation(
+        "command/entry.py",
+        "    with conventions.usual():\n",
+        "    if True:\n",
+        "test_conventions.py::test_the_command_has_them",
+    ),
+    Mutation(
+        "engine/finished_run.py",
+        'conventions.usual(), jax.enable_x64(config.precision == "float64")',
+        'jax.enable_x64(config.precision == "float64")',
+        "test_conventions.py::test_estimators_have_them",
+    ),
+    Mutation(
+        "training/loop.py",
+        "        with ONE_AT_A_TIME:\n",
+        "        if True:\n",
+        "test_threads.py::test_estimators_are_fitted_in_threads",
+    ),
+    Mutation(
+        "estimators/mechanism_classifier.py",
+        '        table = mechanism_inputs.named(table, getattr(self, "feature_names_in_", None))\n',
+        "",
+        "test_mechanism_classifier.py::test_columns_without_names_are_those_of_fit_by_their_places",
+    ),
+    Mutation(
+        "estimators/tabnet_supervised.py",
+        "check_array(checks.plain(y), ",
+        "check_array(y, ",
+        "test_tabnet_inputs.py::test_targets_are_made_plain_before_anything_looks_at_them",
+    ),
+    Mutation(
+        "estimators/tabnet_estimator.py",
+        '        checks.check_size(X, getattr(self, "feature_names_in_", None))\n',
+        "",
+        "test_tabnet_estimators.py::test_numbers_that_networks_cannot_compute_with",
+    ),
+    Mutation(
+        "estimators/tabnet_estimator.py",
+        "tabnet_inputs.tell_small(X[train], known, ",
+        "tabnet_inputs.tell_small(X[train], (), ",
+        "test_tabnet_estimators.py::test_a_small_spread_is_told_by_fit",
+    ),
+    Mutation(
+        "data/names.py",
+        "text = on_one_line(name_of(text))",
+        "text = name_of(text)",
+        "test_formats.py::test_a_line_break_in_the_name_of_a_compound_is_a_space",
+    ),
     # The ensembles from Python.
     Mutation(
         "estimators/mechanism_classifier.py",
@@ -212,8 +273,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/progress.py",
-        "logging.level_info() and sys.stderr",
-        "sys.stderr",
+        "logging.level_info() and _is_terminal()",
+        "_is_terminal()",
         "test_mechanism_classifier.py::test_a_terminal_has_a_bar_where_it_has_lines",
     ),
     # Answers: compounds, calibration, calls, and who gets them.

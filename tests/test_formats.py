@@ -212,6 +212,14 @@ def test_ids_that_differ_by_case_or_spaces_have_a_remedy(tmp_path, other):
         tables.load(tmp_path)
 
 
+def test_a_line_break_in_the_name_of_a_compound_is_a_space(tmp_path):
+    """Files of answers would have lines that no reader puts together again."""
+    content = frames()
+    content["train_drug"]["drug_id"] = ["Acid A\r(salt)", "Acid A\n(salt)", "Acid A (salt)"] * 4
+    write(tmp_path, content, ".parquet")
+    assert {*tables.load(tmp_path).drug_id} == {"Acid A (salt)"}
+
+
 def test_a_list_of_compounds_is_no_missing_value(tmp_path):
     content = frames()
     content["train_drug"]["drug_id"] = [["a", "b"]] * 12

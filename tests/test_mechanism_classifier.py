@@ -136,6 +136,20 @@ def commanded(folder, tmp_path_factory):
     return workdir.path, inference.infer(dataclasses.replace(config, data=data), workdir).parent
 
 
+@pytest.mark.filterwarnings("ignore:X (does not have valid|has) feature names")
+def test_columns_without_names_are_those_of_fit_by_their_places(wells):
+    """Names decide what a column is, and columns of cells stand behind those of genes."""
+    X, Y, _ = wells
+    treated = X["cp_type"] == "trt_cp"
+    X = X.loc[treated, ["c-0", "g-1", "cp_time", "g-0", "c-1"]]
+    Y = (X["g-1"] > 0).to_numpy()
+    with_names, without = (MechanismClassifier(**TINY).fit(given, Y) for given in (X, X.to_numpy()))
+    for model in (with_names, without):
+        expected = model.predict_proba(X)
+        for given in (X.to_numpy(), X.set_axis(range(5), axis=1), X):
+            np.testing.assert_array_equal(model.predict_proba(given), expected)
+
+
 def test_numbers_are_those_of_the_command_line(folder, fitted, wells, commanded):
     there, inferred = commanded
     here = fitted._run.folder

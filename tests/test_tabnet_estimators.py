@@ -105,6 +105,30 @@ def test_targets_that_cannot_be(y, message):
         TabNetRegressor(**TINY).fit(numbers()[0], y)
 
 
+def test_a_small_spread_is_told_by_fit():
+    x, y = numbers()
+    x = np.column_stack([x, np.full(120, 1e-6)])
+    small = TINY | {"max_epochs": 1}
+    TabNetRegressor(**small).fit(x, y)  # what is constant is not told
+    x[:, 2] *= 1e-6
+    for estimator, more in ((TabNetRegressor, (y,)), (TabNetPretrainer, ())):
+        with pytest.warns(UserWarning, match="X: 1 columns such as 2 have a deviation below"):
+            estimator(**small).fit(x, *more)
+
+
+@pytest.mark.parametrize("number", [3e38, -1e16])
+def test_numbers_that_networks_cannot_compute_with(regressor, number):
+    """They would be predicted as NaN, and a fit would be told to lower its learning rate."""
+    x, y = numbers()
+    x[3, 1] = number
+    message = "column 1, row 3: expected a number between -1e\\+15 and 1e\\+15, found"
+    for use in (regressor.predict, lambda x: TabNetRegressor(**TINY).fit(x, y)):
+        with pytest.raises(ValueError, match=message):
+            use(x)
+    with pytest.raises(ValueError, match="column b, row 3"):
+        TabNetRegressor(**TINY).fit(pd.DataFrame(x, columns=[*"abcde"]), y)
+
+
 def test_evaluation_targets_of_another_number():
     x, y = numbers()
     with pytest.raises(ValueError, match="eval_set: y: expected 3 targets, found 1"):

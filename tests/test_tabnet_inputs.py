@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 
 from moa_jax.estimators import (
     checks,
@@ -173,11 +174,43 @@ def test_tables_with_dates_are_refused():
             estimator.fit(day, [0, 1, 0, 1])
 
 
+def test_columns_of_a_small_spread_are_told():
+    x = np.random.default_rng(0).normal(size=(200, 4)) * [1, 1e-6, 1e-6, 2e-3]
+    with pytest.warns(UserWarning, match="X: 1 columns such as c have a deviation below 0.001"):
+        tabnet_inputs.tell_small(x, {1}, [*"abcd"])
+    tabnet_inputs.tell_small(x, {1, 2}, None)
+
+
 def test_columns_of_codes_may_be_none():
     model = tabnet_classifier.TabNetClassifier(cat_idxs=None, cat_dims=None)
     assert tabnet_inputs.embedding(model)["cat_idxs"] == ()
     with pytest.raises(ValueError, match="cat_dims: expected one entry for each of cat_idxs"):
         tabnet_inputs.embedding(tabnet_classifier.TabNetClassifier(cat_idxs=[1], cat_dims=None))
+
+
+@pytest.mark.parametrize(
+    ("y", "expected"),
+    [
+        (pd.Series([2**60, 2**60 + 1], dtype="Int64"), np.array([2**60, 2**60 + 1])),
+        (pd.array([True, False], dtype="boolean"), np.array([True, False])),
+        (pd.Series([1, 2], dtype="int8[pyarrow]"), np.array([1, 2], np.int8)),
+        (scipy.sparse.csr_matrix([[0, 1], [1, 0]]), np.array([[0, 1], [1, 0]])),
+        (pd.Series([0.5, 1]), np.array([0.5, 1])),
+    ],
+)
+def test_targets_of_other_kinds_are_those_of_arrays(y, expected):
+    found = np.asarray(checks.plain(y))
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == expected.dtype
+
+
+def test_targets_are_made_plain_before_anything_looks_at_them(monkeypatch):
+    asked = []
+    monkeypatch.setattr(checks, "plain", lambda y: asked.append(y) or y)
+    x, labels, others = np.eye(4), [0, 1, 0, 1], [1, 1, 0, 0]
+    small = {"n_steps": 1, "n_shared": 1, "n_independent": 0, "max_epochs": 1}
+    tabnet_classifier.TabNetClassifier(**small).fit(x, labels, eval_set=(x, others))
+    assert asked == [labels, others]
 
 
 def test_classes_without_an_order_are_named():

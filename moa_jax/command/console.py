@@ -14,7 +14,7 @@ from absl import logging as absl_logging
 
 from moa_jax.engine.progress_lines import Line, Terminal, is_ours, is_told
 from moa_jax.errors import UserError
-from moa_jax.store import disk, files, processes
+from moa_jax.store import cache, disk, files, processes
 
 # Bytes of compiled programs that are kept at the start of a run.
 MOST_KEPT = 2**30
@@ -97,8 +97,12 @@ def use_compilation_cache() -> None:
     import jax
 
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        own = Path(caches) / "moa_jax" / "xla"
+        if (ours := cache.folder()) is None:
+            absl_logging.warning(
+                "compiled programs cannot be kept: no home folder is known; set XDG_CACHE_HOME"
+            )
+            return
+        own = ours / "xla"
         jax.config.update("jax_compilation_cache_dir", str(own))
         remove_oldest(own, MOST_KEPT)
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:

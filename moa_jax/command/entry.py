@@ -14,7 +14,7 @@ from absl import app, logging
 from moa_jax.command import flags, usage
 from moa_jax.engine import unused
 from moa_jax.errors import UserError, joined_lines
-from moa_jax.store import signals
+from moa_jax.store import signals, streams
 
 if TYPE_CHECKING:
     from moa_jax.config import RunConfig
@@ -39,11 +39,19 @@ def main(argv: Sequence[str]) -> None:
     if flags.FIELDS.value:
         from moa_jax.command import fields
 
-        print(fields.text(config))
+        streams.say(fields.text(config))
         return
 
     jax = _import_jax()
 
+    from moa_jax.training import conventions
+
+    with conventions.usual():
+        _run(jax, config)
+
+
+def _run(jax: ModuleType, config: RunConfig) -> None:
+    """Does what the flags say with a configuration."""
     # A line of the log comes before what takes long to import.
     from moa_jax.command import console
     from moa_jax.store import processes
@@ -70,7 +78,7 @@ def main(argv: Sequence[str]) -> None:
             console.use_compilation_cache()
         jax.config.update("jax_platforms", "cpu")  # what is planned for need not be there
         config = loading.settled(config)
-        print(report.text(config, loading.load_data(config), workdir))
+        streams.say(report.text(config, loading.load_data(config), workdir))
         return
     _check_devices(jax)
     if mode == "infer":  # a missing work folder is told before one is made
@@ -157,6 +165,6 @@ def cli() -> None:
         prepare(sys.argv[2:])
         return
     if not _HELP.isdisjoint(sys.argv[1:]):
-        print(usage.text())
+        streams.say(usage.text())
         return
     app.run(main, flags_parser=flags.parse)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from absl import logging
 
 from moa_jax.data import cells, formats, remedies
-from moa_jax.data.names import alike, id_of, level_key, name_of, plain
+from moa_jax.data.names import CONTROL, alike, id_of, level_key, name_of, plain
 from moa_jax.errors import UserError
 from moa_jax.store import memory
 
@@ -342,7 +342,7 @@ def expected_of_id(text: str) -> str:
     """Returns what an id is expected to be that a text is not; empty for one that can be one."""
     if len(text) > LONGEST_ID:
         return f"of at most {LONGEST_ID} characters"
-    return "without line breaks and control characters" if formats.CONTROL.search(text) else ""
+    return "without line breaks and control characters" if CONTROL.search(text) else ""
 
 
 def _bare(sig_id: str) -> str:

@@ -21,7 +21,7 @@ import pyarrow.parquet
 from absl import logging
 
 from moa_jax.data import signatures
-from moa_jax.data.names import name_of
+from moa_jax.data.names import CONTROL, name_of
 from moa_jax.data.packed import ENDINGS, OPENERS, Opened, unpacked
 from moa_jax.errors import UserError, joined_lines
 from moa_jax.store import files
@@ -38,7 +38,6 @@ PARQUET_BUFFER = 1 << 16
 # A header is looked for in as many bytes at a time, and at most.
 HEADER_BLOCK, HEADER_LIMIT = 1 << 16, 1 << 24
 BLANK = ' \t\r\n\0\x1a,;"'  # of rows in which nothing stands, and of old ends of files
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # UTF-32's mark begins with UTF-16's.
 MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",

@@ -16,6 +16,7 @@ from moa_jax.errors import UserError
 
 PREFIX_FIELDS = ("gene_prefixes", "cell_prefixes", "ignore")
 GROUPS = ("genes", "cells", "ignored")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,15}))\.0+", re.ASCII)
 # What nobody sees: marks of byte order within a file, and of where words may break or join.
@@ -153,15 +154,26 @@ def name_of(text: str) -> str:
     return text
 
 
+def on_one_line(text: str) -> str:
+    r"""Returns a text with spaces for line breaks and other control characters.
+
+    Not every reader of CSV takes them for a part of a cell.
+
+    >>> on_one_line("Acid A\r\n(salt)")
+    'Acid A (salt)'
+    """
+    return " ".join(CONTROL.sub(" ", text).split()) if CONTROL.search(text) else text
+
+
 def id_of(text: str) -> str:
-    """Returns the name of a row, a compound or a group, see `name_of`.
+    """Returns the name of a row, a compound or a group, see `name_of`, on one line.
 
     It is without the `.0` that pandas gives whole numbers where a row is without one.
 
     >>> [id_of(text) for text in ("12.0", "-3.00", '="7.0"', "012.0", "1.5", "P1")]
     ['12', '-3', '7', '012.0', '1.5', 'P1']
     """
-    text = name_of(text)
+    text = on_one_line(name_of(text))
     found = _WHOLE.fullmatch(text)
     return found[1] if found and abs(int(found[1])) < 2**53 else text
 

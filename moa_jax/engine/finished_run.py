@@ -28,6 +28,7 @@ from moa_jax.report import hits, html, records
 from moa_jax.store import files, lock
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
+from moa_jax.training import conventions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,8 +166,8 @@ def _remove(folder: Path, process: int) -> None:
 
 @contextlib.contextmanager
 def computing(config: RunConfig) -> Iterator[None]:
-    """Computes within in the precision that a configuration names."""
-    with jax.enable_x64(config.precision == "float64"):
+    """Computes within in the precision that a configuration names, by JAX's usual conventions."""
+    with conventions.usual(), jax.enable_x64(config.precision == "float64"):
         yield
 
 

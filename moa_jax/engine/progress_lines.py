@@ -30,10 +30,13 @@ class Line(logging.Formatter):
 class Terminal(logging.Handler):
     """Lines on stderr, above the progress bar where there is one.
 
-    Nobody may read them any longer, or they may go to a file on a full disk: that stops nothing.
+    Nobody may read them any longer, they may go to a file on a full disk, or a program of windows
+    may have no stderr: that stops nothing.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
+        if sys.stderr is None:
+            return
         with contextlib.suppress(OSError):
             tqdm.write(self.format(record), file=sys.stderr)
 

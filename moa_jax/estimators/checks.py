@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 
+from moa_jax.data.columns import LARGEST_NUMBER
 from moa_jax.schema import shown
 
 
@@ -97,6 +98,20 @@ def dense(X: Any) -> Any:
     return X
 
 
+def plain(y: Any) -> Any:
+    """Returns targets as arrays have them that are a sparse matrix, or of pandas' own kinds.
+
+    Of whole numbers and truth of these, which may be missing, scikit-learn would make floats, of
+    numbers of many digits others.
+    """
+    if hasattr(y, "toarray"):
+        return y.toarray()
+    kind = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
+    if kind is None or kind.kind not in "biu" or y.isna().any():
+        return y
+    return y.astype(kind)
+
+
 def texts(X: Any) -> Iterator[tuple[int, Any]]:
     """Yields the number of each column of a data frame that holds more than numbers, and a cell.
 
@@ -107,6 +122,25 @@ def texts(X: Any) -> Iterator[tuple[int, Any]]:
         if getattr(dtype, "kind", "O") == "O":
             found = (cell for cell in X.iloc[:, number] if not _is_numeric(cell))
             yield from ((number, cell) for cell in itertools.islice(found, 1))
+
+
+def check_size(X: np.ndarray, names: Sequence[str] | None = None) -> None:
+    """Checks that networks, which are of float32, can compute with a table of finite numbers.
+
+    Args:
+      X: [N, columns].
+      names: what columns are called; None for their numbers.
+
+    Raises:
+      ValueError: naming a row and a column whose number is too large.
+    """
+    if max(-X.min(), X.max()) > LARGEST_NUMBER:
+        row, column = np.argwhere(np.abs(X) > LARGEST_NUMBER)[0]
+        name = column if names is None else names[column]
+        raise ValueError(
+            f"X: column {name}, row {row}: expected a number between {-LARGEST_NUMBER:g} and "
+            f"{LARGEST_NUMBER:g}, found {X[row, column]:g}"
+        )
 
 
 def is_integer(value: Any) -> bool:

@@ -17,6 +17,7 @@ from moa_jax.estimators import checks
 from moa_jax.report import figures
 from moa_jax.schema import LARGEST, shown
 from moa_jax.store import memory
+from moa_jax.training import conventions
 
 # What t-SNE alone looks at.
 TSNE, PERPLEXITY = "auto", 5.0
@@ -121,7 +122,9 @@ class DeepInsight(TransformerMixin, BaseEstimator):
         for start in range(0, len(scaled), _ROWS):
             rows = scaled[start : start + _ROWS]
             padded = np.pad(rows, ((0, _ROWS - len(rows)), (0, 0)))
-            painted[start : start + _ROWS] = _paint(padded, tables, self.resolution_)[: len(rows)]
+            with conventions.usual():
+                images_of_rows = _paint(padded, tables, self.resolution_)
+            painted[start : start + _ROWS] = images_of_rows[: len(rows)]
         return painted
 
     def _check_parameters(self) -> None:

@@ -300,6 +300,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
         """Returns rows with the columns of the training rows; groups as of `given`."""
         given = mechanism_inputs.given(X, groups)
         table = self._checked(given.table, reset=False)
+        table = mechanism_inputs.named(table, getattr(self, "feature_names_in_", None))
         return mechanism_inputs.rows(table, given, self._run.config, True, self)
 
     def _to_answer(self, X, compounds: Any, by_compound: bool) -> Dataset:

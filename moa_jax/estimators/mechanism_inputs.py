@@ -13,7 +13,7 @@ from sklearn.utils import check_array
 
 from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig
 from moa_jax.data import compound_names, levels
-from moa_jax.data.columns import LARGEST_NUMBER, Columns
+from moa_jax.data.columns import Columns
 from moa_jax.data.dataset import LEVELLED, TREATMENT, Dataset, Levels
 from moa_jax.data.names import Prefixes, id_of, is_missing, level_key, ordered_levels
 from moa_jax.errors import UserError
@@ -107,6 +107,23 @@ def settled(table: Any, data: DataConfig) -> DataConfig:
     return levels.taken(data, found)
 
 
+def named(table: Any, names: np.ndarray | None) -> Any:
+    """Returns new rows whose columns are called as those of the training rows.
+
+    What a column is follows from its name. Where the training rows or the new ones had none, of
+    which scikit-learn has warned, columns are the same by their places.
+
+    Args:
+      table: [N, columns] a data frame, or an array.
+      names: [columns] of the training rows; None where these had no names that are all texts.
+    """
+    import pandas as pd
+
+    if hasattr(table, "columns"):
+        return table.set_axis(range(table.shape[1]) if names is None else names, axis=1)
+    return table if names is None else pd.DataFrame(table, columns=names)
+
+
 def _treatment(table: Any) -> dict[str, np.ndarray]:
     """Returns the columns of the treatment that a data frame has, by name."""
     if not hasattr(table, "columns"):
@@ -170,12 +187,7 @@ def rows(
             f"X: column {(*genes, *cells)[column]}, row {row}: expected a number, found {found}; "
             "fill in what is missing, such as by the column's median, or leave out row or column"
         )
-    if (beyond := np.abs(values) > LARGEST_NUMBER).any():
-        row, column = np.argwhere(beyond)[0]
-        raise ValueError(
-            f"X: column {(*genes, *cells)[column]}, row {row}: expected a number between "
-            f"{-LARGEST_NUMBER:g} and {LARGEST_NUMBER:g}, found {values[row, column]:g}"
-        )
+    checks.check_size(values, (*genes, *cells))
     ids = _ids(of.ids, len(values))
     texts = {name: pa.array([*map(str, cells)], pa.string()) for name, cells in treatment.items()}
     read = Columns(Path("X"), ids, pa.table(texts), is_trained)

@@ -45,8 +45,7 @@ def labels(Y: Any, X: Any, missing: str = "error") -> GivenLabels:
             near = suggestion(absent[0], X.obs.columns)
             raise ValueError(f"Y: expected columns of obs, found no {absent[0]!r}{near}")
         Y = X.obs[Y if isinstance(Y, str) else wanted]
-    if hasattr(Y, "toarray"):  # a sparse matrix of labels
-        Y = Y.toarray()
+    Y = checks.plain(Y)
     checks.check_there("Y", Y)
     _check_lists(Y)
     Y = row_names.as_pandas(Y)
@@ -56,10 +55,6 @@ def labels(Y: Any, X: Any, missing: str = "error") -> GivenLabels:
         Y = Y.drop(columns=ID) if ID in Y.columns else Y
         names = [str(name) for name in Y.columns]
         checks.check_names("Y", "labels", names)
-    # Whole numbers of pandas' own kinds, which would become floats, those of many digits another.
-    kind = getattr(getattr(Y, "dtype", None), "numpy_dtype", None)
-    if kind is not None and kind.kind in "iu" and not Y.isna().any():
-        Y = Y.astype(kind)
     values = check_array(
         Y,
         ensure_2d=False,

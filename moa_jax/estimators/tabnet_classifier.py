@@ -25,7 +25,8 @@ class TabNetClassifier(ClassifierMixin, TabNetSupervised):
     whole `y`, of a single value is allowed.
 
     Columns need no scaling: the running statistics of the first normalisation start at those of
-    the training rows, where pytorch-tabnet's start at 0 and 1 and need hundreds of steps. A column
+    the training rows, where pytorch-tabnet's start at 0 and 1 and need hundreds of steps. Columns
+    of a deviation so small that it would not count are told by a warning. A column
     that is constant in the training rows has no scale, and counts as that constant ever after:
     whatever it is later, nothing is known of what it does. Numbers are float32; the same seed
     gives the same network.

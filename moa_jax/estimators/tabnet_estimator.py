@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from moa_jax.estimators import categories, checks, saved, tabnet_inputs
 from moa_jax.models import tabnet
 from moa_jax.models.tabnet import TabNet
-from moa_jax.training import optimizers, rules
+from moa_jax.training import conventions, optimizers, rules
 from moa_jax.training import weights as weight_files
 from moa_jax.training.layout import Settings
 from moa_jax.training.loop import StageRun
@@ -150,6 +150,8 @@ class TabNetEstimator(BaseEstimator):
         found = validate_data(
             self, categories.coded(X, own), y, dtype=np.float32, ensure_min_samples=2, **options
         )
+        names = getattr(self, "feature_names_in_", None)
+        checks.check_size(found if isinstance(y, str) else found[0], names)
         self.categories_ = own
         return found
 
@@ -158,6 +160,7 @@ class TabNetEstimator(BaseEstimator):
         checks.check_cells(X)
         coded = categories.coded(X, self.categories_)
         X = validate_data(self, coded, dtype=np.float32, reset=False)
+        checks.check_size(X, getattr(self, "feature_names_in_", None))
         tabnet_inputs.check_codes(X, self._tables())
         return X
 
@@ -204,6 +207,8 @@ class TabNetEstimator(BaseEstimator):
           start: weights to begin with; None for new ones.
         """
         train, select = parts
+        known = {*self.constant_, *(column for column, *_ in self._tables())}
+        tabnet_inputs.tell_small(X[train], known, getattr(self, "feature_names_in_", None))
         member, size = Member(0, 0, train, select, select), tabnet_inputs.rounded_up(len(X))
         stage = Stage(
             name="tabnet",
@@ -228,7 +233,7 @@ class TabNetEstimator(BaseEstimator):
         settings = Settings(
             Devices.available("vmap"), base_seed=self.seed_, checkpoint_seconds=np.inf
         )
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, conventions.usual():
             log = MetricsLog(Path(folder), tensorboard=False)
             StageRun(stage, Path(folder), settings, log).fit()
             self.history_ = {
@@ -287,7 +292,7 @@ class TabNetEstimator(BaseEstimator):
             chunk = X[start : start + _ROWS]
             count = len(chunk)
             padded = np.concatenate([chunk, np.repeat(chunk[:1], _ROWS - count, axis=0)])
-            with in_precision(TabNet.matmul_precision):
+            with conventions.usual(), in_precision(TabNet.matmul_precision):
                 found = _evaluated(variables, padded, network=network, method=method)
             yield jax.tree.map(lambda a, n=count: np.asarray(a)[:n], found)
 

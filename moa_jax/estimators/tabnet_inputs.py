@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -16,6 +17,7 @@ from moa_jax.config import WIDEST, number
 from moa_jax.estimators.checks import is_integer, is_number
 from moa_jax.models import tabnet
 from moa_jax.models.hyperparameters import TABNET
+from moa_jax.models.layers import BatchNorm
 from moa_jax.schema import LARGEST, limits, shown
 from moa_jax.store import memory
 from moa_jax.training.members import SMALLEST_BATCH
@@ -42,6 +44,8 @@ ROUNDING = 4
 _MOST_SEED = 2**32 - 1
 # Codes up to this are whole numbers in float32.
 _MOST_CODES = 2**24
+# A tenth of what normalisation adds to the variance of its inputs.
+_SMALL_VARIANCE = 0.1 * BatchNorm.epsilon
 _PAIR = "a pair (X, y) or a list of such pairs"
 
 
@@ -163,6 +167,26 @@ def constant_columns(X: np.ndarray) -> dict[int, float]:
     """
     constant = np.ptp(X, axis=0) <= ROUNDING * np.finfo(X.dtype).eps * np.abs(X).max(axis=0)
     return {int(column): float(X[0, column]) for column in np.flatnonzero(constant)}
+
+
+def tell_small(X: np.ndarray, known: Collection[int], names: Sequence[str] | None) -> None:
+    """Warns of columns whose spread is little beside what normalisation adds to it.
+
+    Args:
+      X: [N, columns] the training rows.
+      known: numbers of columns that are constant or codes, of which nothing is to be told.
+      names: what columns are called; None for their numbers.
+    """
+    small = X.var(axis=0, dtype=np.float64) < _SMALL_VARIANCE
+    small[list(known)] = False
+    if count := int(small.sum()):
+        first = int(np.argmax(small))
+        warnings.warn(
+            f"X: {count} columns such as {first if names is None else names[first]} have a "
+            f"deviation below {_SMALL_VARIANCE**0.5:g}, of which little is learned; multiply them, "
+            "or see sklearn.preprocessing.StandardScaler",
+            stacklevel=2,
+        )
 
 
 def held(X: np.ndarray, constant: Mapping[int, float]) -> np.ndarray:

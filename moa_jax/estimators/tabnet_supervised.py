@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from moa_jax.estimators import pytorch_tabnet, tabnet_inputs
+from moa_jax.estimators import checks, pytorch_tabnet, tabnet_inputs
 from moa_jax.estimators.tabnet_estimator import TabNetEstimator
 from moa_jax.estimators.tabnet_pretrainer import TabNetPretrainer
 from moa_jax.models.tabnet import TabNet
@@ -70,7 +70,7 @@ class TabNetSupervised(TabNetEstimator, abc.ABC):
         before = None
         if self.warm_start and hasattr(self, "weights_"):
             before = self._layers(self.network_) | self._meaning(), self.weights_.variables
-        X, y = self._first_rows(X, y, multi_output=True, **options)
+        X, y = self._first_rows(X, checks.plain(y), multi_output=True, **options)
         self._learn_targets(y)
         network = self._new_encoder(X, self._output_dim())
         goes_on = before is not None and from_unsupervised is None
@@ -127,7 +127,7 @@ class TabNetSupervised(TabNetEstimator, abc.ABC):
         for X, y in tabnet_inputs.evaluation_pairs(eval_set):
             try:
                 others = self._checked(X)
-                targets = self._encoded(check_array(y, ensure_2d=False, dtype=None))
+                targets = self._encoded(check_array(checks.plain(y), ensure_2d=False, dtype=None))
             except (TypeError, ValueError) as error:
                 raise ValueError(f"eval_set: {error}") from None
             if len(others) != len(targets):

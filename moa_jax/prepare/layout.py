@@ -15,10 +15,9 @@ import pyarrow.csv
 import pyarrow.parquet
 from absl import logging
 
-from moa_jax.data import formats
 from moa_jax.data.columns import NUMBERING, UNNAMED
 from moa_jax.data.dataset import ORIGINAL_LEVELS, TREATMENT
-from moa_jax.data.names import name_of
+from moa_jax.data.names import CONTROL, name_of
 from moa_jax.errors import UserError
 from moa_jax.prepare import record
 from moa_jax.prepare.sources import Screen
@@ -99,7 +98,7 @@ def check_names(table: Path, flag: str, names: Iterable[str]) -> None:
     seen = {"sig_id"}
     for name in names:
         problem = ""
-        if formats.CONTROL.search(name):
+        if CONTROL.search(name):
             problem = "has a line break or another control character"
         elif UNNAMED.fullmatch(name) or NUMBERING.fullmatch(name):
             problem = "is how pandas calls its numbering of the rows"

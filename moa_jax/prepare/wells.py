@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from moa_jax.data import cells, columns, formats
-from moa_jax.data.names import id_of, level_key
+from moa_jax.data import cells, columns
+from moa_jax.data.names import id_of, level_key, name_of, on_one_line
 from moa_jax.errors import UserError
 from moa_jax.prepare import sources, units
 from moa_jax.prepare.roles import Roles, value_key, values_of
@@ -77,7 +77,8 @@ def read(source: Screen, roles: Roles, like: Mapping[str, Any] | None = None) ->
         raise UserError(f"{source.path}: expected rows, found only a header")
     text = {name: sources.texts(source.path, name, table.column(name)) for name in names}
     for column in {*names} - {*roles.id}:  # an id with a line break is told
-        text[column] = _on_one_line(text[column])
+        lines = {one: one and on_one_line(one) for one in {*text[column]}}
+        text[column] = np.array([lines[one] for one in text[column]], object)
     ids = _ids(source, roles, text, table.num_rows)
 
     def of(name: str | None) -> np.ndarray | None:
@@ -148,12 +149,13 @@ def _ids(source: Screen, roles: Roles, text: Mapping[str, np.ndarray], count: in
                 f"{source.path}: column {' + '.join(roles.id)}, row {row + 1}: expected an id, "
                 "found none; fill it in, or name another column by --id"
             )
-        ids[row] = one = "_".join(map(id_of, words))
-        if expected := columns.expected_of_id(one):
+        whole = "_".join(map(name_of, words))
+        if expected := columns.expected_of_id(whole):
             raise UserError(
                 f"{source.path}: column {' + '.join(roles.id)}, row {row + 1}: expected an id "
-                f"{expected}, found {one[:60]!r}"
+                f"{expected}, found {whole[:60]!r}"
             )
+        ids[row] = one = "_".join(map(id_of, words))
         if one in seen:
             raise UserError(
                 f"{source.path}: column {' + '.join(roles.id)}: {one} stands more than once; name "
@@ -161,13 +163,6 @@ def _ids(source: Screen, roles: Roles, text: Mapping[str, np.ndarray], count: in
             )
         seen.add(one)
     return ids
-
-
-def _on_one_line(texts: np.ndarray) -> np.ndarray:
-    """Returns cells whose line breaks are spaces: those that are written stand in one line each."""
-    broken = {text for text in {*texts} if text is not None and formats.CONTROL.search(text)}
-    whole = {text: " ".join(formats.CONTROL.sub(" ", text).split()) for text in broken}
-    return np.array([whole.get(text, text) for text in texts], object) if broken else texts
 
 
 def _equals(found: np.ndarray | None, values: Sequence[str], count: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from moa_jax.pretrained.architectures import convert, converters
 from moa_jax.pretrained.claims import described
 from moa_jax.pretrained.hub import download
 from moa_jax.pretrained.weight_files import SAFETENSORS, write
-from moa_jax.store import ending
+from moa_jax.store import ending, streams
 
 _ARCH = flags.DEFINE_enum(
     "arch",
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
     pretrained = convert(architecture, path, source, _KEY.value)
     write(output, pretrained)
     count = sum(leaf.size for leaf in jax.tree.leaves(pretrained.variables["params"]))
-    print(
+    streams.say(
         f"{output}: {described(architecture)}; {count:,} parameters of {source}, "
         f"SHA-256 {pretrained.source_sha256}"
     )

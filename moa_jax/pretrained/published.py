@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from moa_jax.errors import UserError
-from moa_jax.store import disk, files
+from moa_jax.store import cache, disk, files
 
 _TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights"
 _RESNEST = "https://github.com/zhanghang1989/ResNeSt/releases/download/weights_step1"
@@ -52,8 +52,17 @@ def url(architecture: str) -> str:
 
 
 def folder() -> Path:
-    """Returns where fetched files are kept: the user's cache, `~/.cache/moa_jax` by default."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "moa_jax"
+    """Returns where fetched files are kept: the user's cache, `~/.cache/moa_jax` by default.
+
+    Raises:
+      UserError: the system knows of no home folder.
+    """
+    if (found := cache.folder()) is None:
+        raise UserError(
+            "pretrained=auto: expected a folder for the file, found no home folder; set "
+            "XDG_CACHE_HOME, or pretrained=FILE"
+        )
+    return found
 
 
 def check(path: Path, name: str) -> None:

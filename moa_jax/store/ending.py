@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from moa_jax.errors import UserError, first_line
-from moa_jax.store import disk, peers, signals
+from moa_jax.store import disk, peers, signals, streams
 from moa_jax.store.signals import Interrupted
 
 
@@ -23,6 +23,7 @@ def in_one_line() -> Iterator[None]:
     the end and goes on has the signals, and what is printed, as before. Of several processes all
     end, with the line and the status of the one that did.
     """
+    streams.open_closed()
     _hook()
     with signals.handled():
         try:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import sys
+import threading
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +24,9 @@ from moa_jax.training.trees import Tree
 Result = TypeVar("Result")
 # In the names that orbax gives to folders of checkpoints that are not whole.
 TEMPORARY = ".orbax-checkpoint-tmp"
+# Held by who has checkpoints: orbax numbers the saves of a whole process, and those of several
+# threads would take each other's folders away.
+ONE_AT_A_TIME = threading.Lock()
 
 
 class Position(NamedTuple):

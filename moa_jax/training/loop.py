@@ -21,7 +21,7 @@ from moa_jax.errors import UserError
 from moa_jax.models import batch_axis
 from moa_jax.store import processes, signals
 from moa_jax.training import predict, shapes, shared_rows
-from moa_jax.training.checkpoints import Checkpoints, Position
+from moa_jax.training.checkpoints import ONE_AT_A_TIME, Checkpoints, Position
 from moa_jax.training.group import Group, Programs
 from moa_jax.training.initial import initialise
 from moa_jax.training.layout import Layout, Settings
@@ -280,11 +280,16 @@ class StageRun:
     def fit(self) -> None:
         """Trains every member; afterwards their weights lie in `members/`.
 
-        Weights of groups that an earlier run finished are made again where one is damaged.
+        Weights of groups that an earlier run finished are made again where one is damaged. Of
+        several threads one trains at a time.
 
         Raises:
           UserError: a validation loss is not finite, or a file cannot be written.
         """
+        with ONE_AT_A_TIME:
+            self._fit()
+
+    def _fit(self) -> None:
         stage, calls = self.stage, self.layout.calls_per_epoch
         calls_per_group = stage.epochs * calls
         saved = Checkpoints(self.folder / "checkpoints", self._origin, self.settings.cut)

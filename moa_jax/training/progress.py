@@ -227,7 +227,7 @@ class StageProgress:
             desc=stage,
             unit="call",
             # Who asked for no lines wants no bar.
-            disable=not (logging.level_info() and sys.stderr.isatty() and processes.is_first()),
+            disable=not (logging.level_info() and _is_terminal() and processes.is_first()),
         )
 
     def skip(self, calls: int) -> None:
@@ -263,3 +263,8 @@ class StageProgress:
 
     def close(self) -> None:
         self._bar.close()
+
+
+def _is_terminal() -> bool:
+    # A program of windows has no stderr.
+    return sys.stderr is not None and sys.stderr.isatty()
