@@ -2124,10 +2124,64 @@ MUTATIONS = (
         "test_ensemble.py::test_sums_of_one_seed_at_a_time_are_in_memory",
     ),
     Mutation(
-        "training/parallel.py",
+        "training/program.py",
         "self._made_of = fn, options",
         "self._made_of = fn, {}",
         "test_reuse.py::test_a_program_is_compiled_once_in_a_process",
+    ),
+    Mutation(
+        "training/lanes.py",
+        "ThreadPoolExecutor(len(arguments))",
+        "ThreadPoolExecutor(1)",
+        "test_lanes.py::test_lanes_are_called_side_by_side",
+    ),
+    Mutation(
+        "training/lanes.py",
+        "max(FEWEST_MEMBERS, -(-num_members // _cores()))",
+        "-(-num_members // _cores())",
+        "test_lanes.py::test_lanes_fill_the_cores_and_have_two_members_each",
+    ),
+    Mutation(
+        "training/parallel.py",
+        'if inner != "auto" or self.inner(inner)',
+        "if self.inner(inner)",
+        "test_lanes.py::test_lanes_are_of_dense_networks_on_one_cpu",
+    ),
+    Mutation(
+        "training/parallel.py",
+        ' or self.strategy != "vmap":',
+        ":",
+        "test_lanes.py::test_lanes_are_of_dense_networks_on_one_cpu",
+    ),
+    Mutation(
+        "training/loop.py",
+        "devices = devices.in_lanes(inner, self.layout.slots_per_shard)\n",
+        "pass\n",
+        "test_lanes.py::test_a_stage_in_lanes_has_the_same_bits",
+    ),
+    Mutation(
+        "training/predict.py",
+        "devices.in_lanes(forward.inner, self._slots_per_shard)",
+        "devices",
+        "test_lanes.py::test_a_stage_in_lanes_has_the_same_bits",
+    ),
+    Mutation(
+        "training/group.py",
+        "        state = state._replace(active=self.devices.put_members(self.slots.taken))\n",
+        "",
+        "test_lanes.py::test_neighbours_train_side_by_side_and_padding_not_at_all",
+    ),
+    Mutation(
+        "training/footprint.py",
+        "devices.num_shards * devices.in_lanes(inner, at_once).lanes",
+        "devices.num_shards",
+        "test_lanes.py::test_every_lane_has_a_batch_in_memory",
+    ),
+    Mutation(
+        "training/slots.py",
+        "_download(array).swapaxes(0, 1)",
+        "_download(array)",
+        "test_lanes.py::test_a_whole_array_is_that_of_its_lanes",
     ),
     Mutation(
         "training/parallel.py",
@@ -2154,7 +2208,7 @@ MUTATIONS = (
         "test_in_turn.py::test_the_steps_of_wide_dense_networks_alone_are_told_to_save_copies",
     ),
     Mutation(
-        "training/parallel.py",
+        "training/program.py",
         "if key and key == self._key(called, kinds):",
         "if key:",
         "test_reuse.py::test_what_changes_before_or_while_it_is_traced",
@@ -2172,7 +2226,7 @@ MUTATIONS = (
         "test_reuse.py::test_what_was_defined_anew_is_another_function",
     ),
     Mutation(
-        "training/parallel.py",
+        "training/program.py",
         "identity((*self._made_of, kinds))",
         "identity(self._made_of)",
         "test_reuse.py::test_a_method_of_what_is_given_that_was_defined_anew",
@@ -2632,7 +2686,7 @@ MUTATIONS = (
         "test_progress.py::test_a_stage_that_fails_ends_its_bar",
     ),
     Mutation(
-        "training/parallel.py",
+        "training/program.py",
         "frozenset((self._compiler_options or {}).items())",
         "self._compiler_options is None",
         "test_reuse.py::test_a_program_is_compiled_once_in_a_process",
@@ -2911,7 +2965,7 @@ MUTATIONS = (
         "test_benchmark_table.py::test_every_group_has_its_first_row_before_any_has_its_second",
     ),
     Mutation(
-        "training/parallel.py",
+        "training/program.py",
         "with in_precision(self._precision):",
         "with in_precision(None):",
         "test_matmul_precision.py::test_every_program_of_a_stage_asks_for_its_precision",

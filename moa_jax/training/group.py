@@ -12,7 +12,7 @@ from moa_jax.training import members as member_tables
 from moa_jax.training import shapes, weights
 from moa_jax.training.layout import Layout, Settings
 from moa_jax.training.members import member_key
-from moa_jax.training.parallel import Program
+from moa_jax.training.program import Program
 from moa_jax.training.slots import stack
 from moa_jax.training.stage import MemberState, Stage
 from moa_jax.training.trees import (
@@ -96,6 +96,8 @@ class Group:
         if stage.start:
             own = own._replace(start=self.put(stack([stage.start(m) for m in self.members])))
         state, _ = self._programs.initialise(self.put(np.stack(keys)), own, self.shared)
+        # Padding costs nothing where members run one after another.
+        state = state._replace(active=self.devices.put_members(self.slots.taken))
         return self.validate(state)[0] if stage.validates_start else state
 
     def batches(self, epoch: int, call: int) -> Batches:

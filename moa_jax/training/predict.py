@@ -22,7 +22,8 @@ from moa_jax.training.layout import even_groups
 from moa_jax.training.log_odds import MemberSpread
 from moa_jax.training.members import Blocks, Member, MemberId, num_batches, stacked_tables
 from moa_jax.training.metrics import mean_log_loss
-from moa_jax.training.parallel import MEMORY_SHARE, Devices, Program
+from moa_jax.training.parallel import MEMORY_SHARE, Devices
+from moa_jax.training.program import Program
 from moa_jax.training.slots import Slots, stack
 from moa_jax.training.stage import Forward
 from moa_jax.training.trees import (
@@ -189,6 +190,7 @@ class Predictor(MemberPredictor):
         self.groups = even_groups(range(len(members)), at_once)
         self._members, self._data = members, member_data
         self._slots_per_shard = -(-len(self.groups[0]) // devices.num_shards)
+        self.devices = devices = devices.in_lanes(forward.inner, self._slots_per_shard)
         inner = devices.inner(forward.inner)
         if program is None:
             self._program = lifted(name, forward, devices, inner)
@@ -212,7 +214,7 @@ class Predictor(MemberPredictor):
         return self._program.compilations
 
     def _slots(self, group: Sequence[int]) -> Slots:
-        return Slots(len(group), self.devices.num_shards, self._slots_per_shard)
+        return self.devices.slots(len(group), self._slots_per_shard)
 
     def _load(self, group: Sequence[int]) -> Finished:
         read = [weights.read(self._path(self._members[i])).variables for i in group]

@@ -1,0 +1,108 @@
+"""Program: a function of one member, lifted to all of them and compiled once for each shape."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable
+from typing import Any
+
+import jax
+from absl import logging
+
+from moa_jax.training import in_turn, lanes, reuse
+from moa_jax.training.identity import Unnamed, identity, kinds_of_nodes
+from moa_jax.training.parallel import Devices, map_members
+from moa_jax.training.precision import in_precision
+from moa_jax.training.trees import MemberFunction
+
+
+class Program:
+    """A function of one member, lifted to all of them; compiled once per shape and listed.
+
+    What the process has compiled before, for the same function, name and devices, is taken from
+    there, see `identity`.
+
+    Attributes:
+      compilations: programs of different shapes that were asked for.
+      compile_seconds: time that compiling them took.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        fn: MemberFunction,
+        devices: Devices,
+        runs_once: bool = False,
+        precision: str | None = None,
+        **options: Any,
+    ):
+        """Describes a program.
+
+        Args:
+          name: name in logs.
+          fn, devices, **options: as in `map_members`.
+          runs_once: spend little time on making it fast.
+          precision: see `Forward.precision`.
+        """
+        self._name, self._devices, self._precision = name, devices, precision
+        # LLVM polishes the hundred generators of a deep network's weights for half a minute.
+        unpolished = runs_once and devices.devices[0].platform == "cpu"
+        told = {"xla_backend_optimization_level": 0} if unpolished else dict(devices.options)
+        self._compiler_options = told or None
+        self._mapped = map_members(fn, devices, **options)
+        self._compiled: dict[Any, jax.stages.Compiled] = {}
+        self.compile_seconds = 0.0
+        self._made_of = fn, options
+
+    @property
+    def compilations(self) -> int:
+        return len(self._compiled)
+
+    def __call__(self, state: Any, arguments: Any, shared: Any) -> tuple[Any, Any]:
+        """Runs the program; host arrays among `state` and `arguments` are uploaded first."""
+        state, arguments = self._devices.put_members((state, arguments))
+        if self._devices.lanes == 1:
+            return self.compiled(state, arguments, shared)(state, arguments, shared)
+        every = lanes.each((state, arguments), self._devices.lanes)
+        calls = [(*own, shared) for own in every]
+        program = self.compiled(*calls[0])  # of the one shape that all lanes have
+        return lanes.side_by_side(program, calls)
+
+    def compiled(self, state: Any, arguments: Any, shared: Any) -> jax.stages.Compiled:
+        """Returns the program, compiled for arrays or for their shapes alone."""
+        leaves, structure = jax.tree.flatten((state, arguments, shared))
+        # Types that are weak give way to others.
+        signature = tuple((a.shape, a.dtype, getattr(a, "weak_type", False)) for a in leaves)
+        if signature not in self._compiled:
+            places = tuple(getattr(a, "sharding", None) for a in leaves)
+            called, kinds = (structure, signature, places), tuple(kinds_of_nodes(structure))
+            with in_precision(self._precision):
+                key = self._key(called, kinds)
+                program = reuse.PROGRAMS.get(key) if key else None
+                if program is None:
+                    start = time.monotonic()
+                    lowered = self._mapped.lower(state, arguments, shared)
+                    program = in_turn.compiled(lowered, self._compiler_options)
+                    slots = leaves[0].shape[0] * leaves[0].shape[1]
+                    seconds = time.monotonic() - start
+                    self.compile_seconds += seconds
+                    logging.info("%s: compiled for %d slots in %.1f s", self._name, slots, seconds)
+                    # What has changed while it was traced is not known to be in the program.
+                    if key and key == self._key(called, kinds):
+                        reuse.PROGRAMS.put(key, program)
+            self._compiled[signature] = program
+        return self._compiled[signature]
+
+    def _key(self, called: Hashable, kinds: tuple[type, ...]) -> Hashable | None:
+        """Returns what is equal for equal programs as things are now; None where nothing can be.
+
+        Args:
+          called: what tells of the arguments.
+          kinds: the classes of their trees.
+        """
+        how = self._name, frozenset((self._compiler_options or {}).items()), self._devices
+        try:
+            return (*how, identity((*self._made_of, kinds)), reuse.options(), called)
+        except (Unnamed, RecursionError) as error:
+            logging.debug("%s: compiled for itself: it depends on a %s", self._name, error)
+            return None
