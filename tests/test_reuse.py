@@ -22,7 +22,8 @@ from moa_jax.recipes import profile_nn
 from moa_jax.training import loop, losses, reuse, rules
 from moa_jax.training.identity import Unnamed, identity
 from moa_jax.training.initial import initialise
-from moa_jax.training.parallel import Devices, Program
+from moa_jax.training.parallel import Devices
+from moa_jax.training.program import Program
 from moa_jax.training.reuse import LastUsed
 
 
@@ -284,11 +285,11 @@ def test_a_program_is_compiled_once_in_a_process():
     first, second = program(scaling(5.0)), program(scaling(5.0))
     found = first.compiled(*arguments())
     assert second.compiled(*arguments()) is found
+    assert program(scaling(5.0), "another name").compiled(*arguments()) is found
     assert first.compilations == second.compilations == 1
     np.testing.assert_array_equal(second(*arguments())[1], -5.0)
     for other in (
         program(scaling(6.0)),
-        program(scaling(5.0), "another name"),
         program(scaling(5.0, Counter())),
         Program("reused", scaling(5.0), Devices.available("vmap")),
     ):
@@ -331,8 +332,7 @@ def test_the_program_that_was_not_used_for_longest_goes():
 def test_a_second_run_of_a_stage_compiles_nothing(tmp_path):
     with mock.patch.object(reuse.PROGRAMS, "put", wraps=reuse.PROGRAMS.put) as put:
         first = fit(tmp_path / "first", toy.stage(epochs=1, lr=0.0123))
-        names = sorted(call.args[0][0] for call in put.call_args_list)
-        assert names == [f"toy/first: {k}" for k in ("initialise", "train", "validate")]
+        assert put.call_count == 3
         second = fit(tmp_path / "second", toy.stage(epochs=1, lr=0.0123, seeds=(3, 5)))
     assert put.call_count == 3 and first.compilations == second.compilations == 3
 

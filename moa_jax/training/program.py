@@ -19,8 +19,8 @@ from moa_jax.training.trees import MemberFunction
 class Program:
     """A function of one member, lifted to all of them; compiled once per shape and listed.
 
-    What the process has compiled before, for the same function, name and devices, is taken from
-    there, see `identity`.
+    What the process has compiled before, for the same function and devices, is taken from there,
+    see `identity`: of stages whose networks are alike the first one's programs serve all.
 
     Attributes:
       compilations: programs of different shapes that were asked for.
@@ -100,7 +100,7 @@ class Program:
           called: what tells of the arguments.
           kinds: the classes of their trees.
         """
-        how = self._name, frozenset((self._compiler_options or {}).items()), self._devices
+        how = frozenset((self._compiler_options or {}).items()), self._devices
         try:
             return (*how, identity((*self._made_of, kinds)), reuse.options(), called)
         except (Unnamed, RecursionError) as error:
