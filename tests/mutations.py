@@ -2184,6 +2184,24 @@ MUTATIONS = (
         "test_lanes.py::test_a_whole_array_is_that_of_its_lanes",
     ),
     Mutation(
+        "training/loop.py",
+        "                group.begin()\n",
+        "",
+        "test_reuse.py::test_programs_that_train_are_compiled_side_by_side",
+    ),
+    Mutation(
+        "training/program.py",
+        "reuse.PROGRAMS.put(key, compiling)",
+        "compiling.add_done_callback(lambda _: reuse.PROGRAMS.put(key, compiling))",
+        "test_reuse.py::test_two_that_ask_for_a_program_wait_for_one_compilation",
+    ),
+    Mutation(
+        "training/program.py",
+        " or (compiling.done() and compiling.exception())",
+        "",
+        "test_reuse.py::test_what_could_not_be_compiled_is_tried_again",
+    ),
+    Mutation(
         "training/parallel.py",
         "in_turn.loop(fn, skip, donate)",
         "in_turn.loop(fn, skip, False)",

@@ -85,6 +85,17 @@ class Group:
         """Uploads arrays [members, ...], each device its own part."""
         return self.devices.put_members(self.slots.pad(tree))
 
+    def begin(self) -> None:
+        """Has the programs that train compiled side by side, where they are not yet."""
+        stage, programs = self.stage, self._programs
+        of_one = shapes.state(stage), shapes.train(stage, self.layout.steps_per_call)
+        state, training, validation = (
+            self.devices.member_shapes(tree, self.slots.per_shard)
+            for tree in (*of_one, shapes.validation(stage))
+        )
+        programs.train.begin(state, training, self.shared)
+        programs.validate.begin(state, validation, self.shared)
+
     def init(self) -> MemberState:
         """Returns the state that members start from."""
         stage, base_seed = self.stage, self.settings.base_seed

@@ -304,6 +304,7 @@ class StageRun:
             progress.skip(position.group * calls_per_group + position.epoch * calls + position.call)
             for number in range(position.group, len(self.groups)):
                 group = self.group(number)
+                group.begin()
                 # What was restored is not held on the host beside what is trained.
                 state = group.init() if state is None else group.put(state)
                 state = self._fit_group(group, position, state, checkpoints, progress)
