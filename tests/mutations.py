@@ -2202,6 +2202,12 @@ MUTATIONS = (
         "test_reuse.py::test_what_could_not_be_compiled_is_tried_again",
     ),
     Mutation(
+        "training/predict.py",
+        "self._program.begin_call((), self._own(group, rows), shared)",
+        "pass",
+        "test_attribution.py::test_the_networks_of_all_stages_are_compiled_side_by_side",
+    ),
+    Mutation(
         "training/parallel.py",
         "in_turn.loop(fn, skip, donate)",
         "in_turn.loop(fn, skip, False)",

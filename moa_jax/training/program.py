@@ -64,13 +64,21 @@ class Program:
 
     def __call__(self, state: Any, arguments: Any, shared: Any) -> tuple[Any, Any]:
         """Runs the program; host arrays among `state` and `arguments` are uploaded first."""
-        state, arguments = self._devices.put_members((state, arguments))
-        if self._devices.lanes == 1:
-            return self.compiled(state, arguments, shared)(state, arguments, shared)
-        every = lanes.each((state, arguments), self._devices.lanes)
-        calls = [(*own, shared) for own in every]
+        calls = self._calls(state, arguments, shared)
         program = self.compiled(*calls[0])  # of the one shape that all lanes have
+        if self._devices.lanes == 1:
+            return program(*calls[0])
         return lanes.side_by_side(program, calls)
+
+    def begin_call(self, state: Any, arguments: Any, shared: Any) -> None:
+        """Does what `begin` does for arrays as a call takes them."""
+        self.begin(*self._calls(state, arguments, shared)[0])
+
+    def _calls(self, state: Any, arguments: Any, shared: Any) -> list[tuple[Any, Any, Any]]:
+        """Returns the arguments of every lane."""
+        trees = self._devices.put_members((state, arguments))
+        every = [trees] if self._devices.lanes == 1 else lanes.each(trees, self._devices.lanes)
+        return [(*own, shared) for own in every]
 
     def compiled(self, state: Any, arguments: Any, shared: Any) -> jax.stages.Compiled:
         """Returns the program, compiled for arrays or for their shapes alone."""
