@@ -2208,6 +2208,18 @@ MUTATIONS = (
         "test_attribution.py::test_the_networks_of_all_stages_are_compiled_side_by_side",
     ),
     Mutation(
+        "recipes/design.py",
+        "functools.partial(_with_draws, self.features.inputs)",
+        "lambda *given: _with_draws(self.features.inputs, *given)",
+        "test_profile_nn.py::test_groups_of_one_shape_are_one_program",
+    ),
+    Mutation(
+        "recipes/design.py",
+        "functools.partial(_columns_beside_draws, columns)",
+        "lambda *given: _columns_beside_draws(self.features.columns, *given)",
+        "test_profile_nn.py::test_groups_of_one_shape_are_one_program",
+    ),
+    Mutation(
         "training/parallel.py",
         "in_turn.loop(fn, skip, donate)",
         "in_turn.loop(fn, skip, False)",

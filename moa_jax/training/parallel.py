@@ -41,8 +41,8 @@ def choose_strategy(name: str, num_devices: int, num_processes: int = 1) -> str:
 def choose_inner(name: str, platform: str) -> str:
     """Returns how one device of this platform runs its members when asked for `auto`, or `name`.
 
-    A GPU or TPU is filled by many members at once. On a CPU one wide network fills the cores, and
-    one after another their weights stay in its caches and are updated in place.
+    A GPU or TPU is filled by many members at once. On a CPU, one after another, their weights stay
+    in its caches and are updated in place; what cores a small network leaves idle lanes fill.
     """
     if name != "auto":
         return name
