@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from moa_jax.deepinsight import inputs
 from moa_jax.deepinsight.images import paint, pixel_tables
 from moa_jax.engine import explanation, run
 from moa_jax.errors import UserError
-from moa_jax.recipes import attribution_baseline, prediction, profile, system
+from moa_jax.recipes import attribution_baseline, ensemble, prediction, profile, system
 from moa_jax.recipes.attribution import attributions
 from moa_jax.recipes.attribution_baseline import Baseline, Ends
 from moa_jax.recipes.context import Context
@@ -32,8 +33,10 @@ from moa_jax.recipes.profile_nn import PopulationProfile
 from moa_jax.recipes.simple_nn import SimpleProfile
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
+from moa_jax.training import in_turn, reuse
 from moa_jax.training.attribution import Lines, Reading, mean_gradients, quadrature
 from moa_jax.training.parallel import Devices
+from moa_jax.training.reuse import LastUsed
 from moa_jax.training.trees import Finished, Prediction, PredictionShared
 
 MODEL = "profile_nn"
@@ -309,6 +312,22 @@ def test_a_run_finds_what_drives_it(finished):
     oof = Predictions.read(context.folder / "oof.parquet")
     again = explain(finished, by="compound", predictions=oof, most_rows=20)
     pd.testing.assert_frame_equal(table, again)
+
+
+def test_the_networks_of_all_stages_are_compiled_side_by_side(finished, monkeypatch):
+    compiled, meeting = in_turn.compiled, threading.Barrier(2, timeout=60)
+
+    def together(lowered, options):
+        meeting.wait()
+        return compiled(lowered, options)
+
+    monkeypatch.setattr(in_turn, "compiled", together)
+    monkeypatch.setattr(reuse, "PROGRAMS", LastUsed(4))
+    context, data = finished
+    designs = context.config.models[MODEL].stages(context.levels, False)
+    counts = {design.name: {number: 1} for number, design in enumerate(designs)}
+    monkeypatch.setattr(ensemble, "read", lambda *_: ensemble.Ensemble([*designs], counts))
+    assert len(explain(finished, data.take(np.flatnonzero(~data.is_control)[:5])))
 
 
 def test_rows_sum_to_the_log_odds_of_the_networks(finished):

@@ -15,7 +15,8 @@ from moa_jax.recipes import fitting, prediction, system
 from moa_jax.training import exhausted
 from moa_jax.training.layout import Settings
 from moa_jax.training.members import MemberId
-from moa_jax.training.parallel import Devices, Program
+from moa_jax.training.parallel import Devices
+from moa_jax.training.program import Program
 
 FULL = jax.errors.JaxRuntimeError(
     "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 12884901888 bytes.\nBuffers: ..."

@@ -12,12 +12,12 @@ import pytest
 from moa_jax.store import processes
 from moa_jax.training.parallel import (
     Devices,
-    Program,
     choose_inner,
     choose_per_member,
     choose_strategy,
     map_members,
 )
+from moa_jax.training.program import Program
 from moa_jax.training.slots import Slots
 
 DEVICES = len(jax.devices())
@@ -67,7 +67,7 @@ def test_padding_repeats_member_0_and_is_cut_off():
     slots = Slots(5, 4, 2)
     assert (slots.num_slots, slots.per_shard) == (8, 2)
     padded = slots.pad(np.arange(5))
-    assert padded.tolist() == [[0, 1], [2, 3], [4, 0], [0, 0]]
+    assert padded.tolist() == [[0, 4], [1, 0], [2, 0], [3, 0]]
     assert slots.unpad(padded).tolist() == [0, 1, 2, 3, 4]
 
 

@@ -25,10 +25,13 @@ from moa_jax.models.drawn_mlp import DrawnMLP, DrawnOutputs
 from moa_jax.recipes import profile, profile_nn, system
 from moa_jax.recipes.draws import Ranges
 from moa_jax.training import members, rules
+from moa_jax.training.attribution import mean_gradients
+from moa_jax.training.identity import identity
 from moa_jax.training.layout import Settings
-from moa_jax.training.loop import StageRun
+from moa_jax.training.loop import StageRun, train, validate
 from moa_jax.training.members import Member
 from moa_jax.training.parallel import Devices
+from moa_jax.training.predict import predict as predict_rows
 
 NO_RATES = dict.fromkeys(("input_noise", "input_dropout", "dropout", "label_smoothing"), 0.0)
 
@@ -177,6 +180,20 @@ def test_labels_that_exclude_each_other_are_found_by_a_members_rows(tmp_path, da
     for member in stage.members:
         expected = 0 not in member.train_rows
         assert stage.start(member)["batch_stats"]["exclusive"] == expected
+
+
+def test_groups_of_one_shape_are_one_program(tmp_path, dataset):
+    recipe = small(inputs=("standard", "rank_gauss", "standard"), widths=(8, 8, 9), depths=(1,) * 3)
+    designs = recipe.stages(ORIGINAL_LEVELS, False)
+    context = systems.context(tmp_path)
+    found = []
+    for design, built in zip(designs, system.outline(recipe, dataset, context), strict=True):
+        stage, network = built.stage.definition, built.stage.forward.network
+        explain = mean_gradients(network, design.reading(network), 2)
+        predict = predict_rows(stage.forward)
+        found.append([identity(one) for one in (train(stage), validate(stage), predict, explain)])
+    alike, other, wider = found
+    assert alike == other and not set(alike) & set(wider)
 
 
 @pytest.mark.parametrize("rate", ["input_noise", "input_dropout", "dropout"])

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import threading
 from typing import NamedTuple
 from unittest import mock
 
@@ -19,10 +20,11 @@ from moa_jax.models import drawn_mlp, efficientnet
 from moa_jax.models.drawn_mlp import DrawnMLP
 from moa_jax.models.tabnet import TabNet
 from moa_jax.recipes import profile_nn
-from moa_jax.training import loop, losses, reuse, rules
+from moa_jax.training import in_turn, loop, losses, reuse, rules
 from moa_jax.training.identity import Unnamed, identity
 from moa_jax.training.initial import initialise
-from moa_jax.training.parallel import Devices, Program
+from moa_jax.training.parallel import STRATEGIES, Devices
+from moa_jax.training.program import Program
 from moa_jax.training.reuse import LastUsed
 
 
@@ -284,11 +286,11 @@ def test_a_program_is_compiled_once_in_a_process():
     first, second = program(scaling(5.0)), program(scaling(5.0))
     found = first.compiled(*arguments())
     assert second.compiled(*arguments()) is found
+    assert program(scaling(5.0), "another name").compiled(*arguments()) is found
     assert first.compilations == second.compilations == 1
     np.testing.assert_array_equal(second(*arguments())[1], -5.0)
     for other in (
         program(scaling(6.0)),
-        program(scaling(5.0), "another name"),
         program(scaling(5.0, Counter())),
         Program("reused", scaling(5.0), Devices.available("vmap")),
     ):
@@ -331,10 +333,45 @@ def test_the_program_that_was_not_used_for_longest_goes():
 def test_a_second_run_of_a_stage_compiles_nothing(tmp_path):
     with mock.patch.object(reuse.PROGRAMS, "put", wraps=reuse.PROGRAMS.put) as put:
         first = fit(tmp_path / "first", toy.stage(epochs=1, lr=0.0123))
-        names = sorted(call.args[0][0] for call in put.call_args_list)
-        assert names == [f"toy/first: {k}" for k in ("initialise", "train", "validate")]
+        assert put.call_count == 3
         second = fit(tmp_path / "second", toy.stage(epochs=1, lr=0.0123, seeds=(3, 5)))
     assert put.call_count == 3 and first.compilations == second.compilations == 3
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_programs_that_train_are_compiled_side_by_side(tmp_path, monkeypatch, strategy):
+    begun, compiled = [], in_turn.compiled
+    meeting = threading.Barrier(2, timeout=60)
+
+    def together(lowered, options):
+        begun.append(lowered)
+        if len(begun) <= 2:
+            meeting.wait()
+        return compiled(lowered, options)
+
+    monkeypatch.setattr(in_turn, "compiled", together)
+    monkeypatch.setattr(reuse, "PROGRAMS", LastUsed(4))
+    run = fit(tmp_path, toy.stage(epochs=2), devices=Devices.available(strategy))
+    # What was begun for shapes is what arrays call.
+    assert run.compilations == len(begun) == 3
+
+
+def test_two_that_ask_for_a_program_wait_for_one_compilation(monkeypatch):
+    asked, compiled = threading.Event(), in_turn.compiled
+    monkeypatch.setattr(in_turn, "compiled", lambda *given: asked.wait(60) and compiled(*given))
+    first, second = program(scaling(7.0)), program(scaling(7.0))
+    first.begin(*arguments())
+    second.begin(*arguments())
+    asked.set()
+    assert first.compiled(*arguments()) is second.compiled(*arguments())
+
+
+def test_what_could_not_be_compiled_is_tried_again(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(in_turn, "compiled", mock.Mock(side_effect=MemoryError))
+        with pytest.raises(MemoryError):
+            program(scaling(8.0)).compiled(*arguments())
+    np.testing.assert_array_equal(program(scaling(8.0))(*arguments())[1], -8.0)
 
 
 CACHE: dict = {}

@@ -62,9 +62,7 @@ def step_of(
     slots, steps = layout.slots_per_shard, layout.steps_per_call
     start = time.monotonic()
     try:
-        # Of equal stages one is compiled.
-        named = dataclasses.replace(part, name="plan")
-        compiled = compiled_step(named, devices, inner, slots, steps)
+        compiled = compiled_step(part, devices, inner, slots, steps)
     except jax.errors.JaxRuntimeError as error:
         if target.card.platform != "gpu" or target.is_estimate:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -67,6 +68,20 @@ class Drawn(NamedTuple):
     draws: Mapping[str, Any]
 
 
+# What programs are made of: of the design they hold nothing else, so that stages whose networks are
+# alike are one program.
+def _with_draws(inputs, table, data: Drawn, rows, key, train) -> tuple:
+    return (*inputs(table, data.features, rows, key, train), data.draws)
+
+
+def _columns_beside_draws(columns, table, data: Drawn) -> jax.Array:
+    return columns(table, data.features)
+
+
+def _columns_with_draws(inputs_of, values, data: Drawn) -> tuple:
+    return (*inputs_of(values, data.features), data.draws)
+
+
 @dataclasses.dataclass(frozen=True)
 class StageDesign:
     """A stage as its recipe decides it.
@@ -124,9 +139,6 @@ class StageDesign:
         """Returns the arrays of members from those that their features give."""
         return features if self.draws is None else Drawn(features, self.draws(every))
 
-    def _drawn_inputs(self, table, data: Drawn, rows, key, train) -> tuple:
-        return (*self.features.inputs(table, data.features, rows, key, train), data.draws)
-
     def forward(self, num_outputs: int, context: Context) -> Forward:
         """Returns how the networks predict.
 
@@ -141,7 +153,9 @@ class StageDesign:
             raise ValueError(f"{self.name}: expected networks, found models that the host fits")
         return Forward(
             self.network(num_outputs),
-            self.features.inputs if self.draws is None else self._drawn_inputs,
+            self.features.inputs
+            if self.draws is None
+            else functools.partial(_with_draws, self.features.inputs),
             self.probabilities,
             inner=self.inner,
             shares_batches=self.shares_batches,
@@ -152,15 +166,10 @@ class StageDesign:
     def reading(self, network: nn.Module) -> Reading:
         """Returns how a member reads a table, where the network is differentiated."""
         held = tuple(getattr(network, "cat_idxs", ()))
-        if self.draws is None:
-            return Reading(self.features.columns, self.features.inputs_of, held)
-
-        def columns(table: jax.Array, data: Drawn) -> jax.Array:
-            return self.features.columns(table, data.features)
-
-        def inputs(values: jax.Array, data: Drawn) -> tuple:
-            return (*self.features.inputs_of(values, data.features), data.draws)
-
+        columns, inputs = self.features.columns, self.features.inputs_of
+        if self.draws is not None:
+            columns = functools.partial(_columns_beside_draws, columns)
+            inputs = functools.partial(_columns_with_draws, inputs)
         return Reading(columns, inputs, held)
 
     def stage(

@@ -14,7 +14,7 @@ from moa_jax.recipes.attribution_baseline import Baseline, Ends
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign
 from moa_jax.recipes.features import Passage
-from moa_jax.recipes.origins import PREDICTION
+from moa_jax.recipes.origins import PREDICTION, Traced
 from moa_jax.recipes.outcome import alike
 from moa_jax.recipes.recipe import Recipe
 from moa_jax.recipes.stage_predictions import StagePredictions
@@ -87,10 +87,11 @@ class Explainer:
             if self._predict is not None:
                 passage.predictions.update(self._predicted(passage.rows))
             part = _Part(ends, passage, numbers, size, {})
-            change = np.zeros(len(own))
-            for networks in self._last:
-                wanted = np.eye(networks.num_outputs)[pairs[own, 1]]
-                change += networks.add(part, wanted)
+            change, targets = np.zeros(len(own)), pairs[own, 1]
+            # All programs are compiled before the first of them is waited for.
+            asked = [one.asked(part, np.eye(one.num_outputs)[targets]) for one in self._last]
+            for networks, question in zip(self._last, asked, strict=True):
+                change += networks.add(part, question)
             for networks in reversed(self._earlier):
                 networks.lead_back(part)
             yield Explained(own, part.features, change)
@@ -131,6 +132,20 @@ class _Part(NamedTuple):
     rows: np.ndarray
     size: int
     features: dict[str, np.ndarray]
+
+
+class _Question(NamedTuple):
+    """What the networks of a stage are asked about a part.
+
+    Attributes:
+      lines: where lines begin and end, and what is explained there.
+      pairs: [steps, batch, 2] of a row and one of the weights.
+      origins: where what they read comes from, of each set.
+    """
+
+    lines: Lines
+    pairs: np.ndarray
+    origins: list[Traced]
 
 
 class _Networks:
@@ -193,8 +208,8 @@ class _Networks:
         wanted = num_batches(num_pairs, self._batch)
         return self._batch * max(1, min(wanted, most, MOST_STEPS))
 
-    def add(self, part: _Part, wanted: np.ndarray) -> np.ndarray:
-        """Adds attributions of sums of outputs, and returns how these change, [P].
+    def asked(self, part: _Part, wanted: np.ndarray) -> _Question:
+        """Returns what `add` is to find, the program of which is compiled from now on.
 
         Args:
           part: the pairs.
@@ -210,7 +225,14 @@ class _Networks:
         lines = Lines(ends, table[-1], _padded(wanted, part.size).astype(table.dtype))
         numbers = np.stack([part.rows, np.arange(count)], axis=1).astype(np.int32)
         pairs = _padded(numbers, part.size).reshape(-1, self._batch, 2)
-        gradients = np.zeros((len(origins), count, table.shape[-1]))
+        self._predictor.begin(lines, lambda group: np.stack([pairs] * len(group)), len(pairs))
+        return _Question(lines, pairs, origins)
+
+    def add(self, part: _Part, question: _Question) -> np.ndarray:
+        """Adds attributions of sums of outputs, and returns how these change, [P]."""
+        lines, pairs, origins = question
+        count = len(part.rows)
+        gradients = np.zeros((len(origins), count, lines.table.shape[-1]))
         change = np.zeros(count)
         found: Found
         for group, found in self._predictor(
@@ -246,7 +268,7 @@ class _Networks:
         told = np.stack([part.features.pop(name, none) for name in names], axis=1)
         differs = np.abs(ends - start) > SMALLEST_CHANGE * np.maximum(ends, start)
         slopes = np.divide(told, ends - start, out=np.zeros_like(told), where=differs)
-        change = self.add(part, slopes)
+        change = self.add(part, self.asked(part, slopes))
         part.features[f"predictions of stage {self._design.name}"] = told.sum(axis=1) - change
 
 

@@ -145,15 +145,19 @@ class ProfileFeatures(Features):
         """Returns the number of the set that each member reads, [M]."""
         return numbers
 
+    # Programs hold these three, and none of what else describes the features.
+    @staticmethod
     def inputs(
-        self, table: jax.Array, member_data: jax.Array, rows: jax.Array, key: jax.Array, train: bool
+        table: jax.Array, member_data: jax.Array, rows: jax.Array, key: jax.Array, train: bool
     ) -> tuple[jax.Array]:
         return (table[rows, member_data],)
 
-    def columns(self, table: jax.Array, member_data: jax.Array) -> jax.Array:
+    @staticmethod
+    def columns(table: jax.Array, member_data: jax.Array) -> jax.Array:
         return table[:, member_data]
 
-    def inputs_of(self, columns: jax.Array, member_data: jax.Array) -> tuple[jax.Array]:
+    @staticmethod
+    def inputs_of(columns: jax.Array, member_data: jax.Array) -> tuple[jax.Array]:
         return (columns,)
 
     def origins(

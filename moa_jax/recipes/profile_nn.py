@@ -260,7 +260,7 @@ class Config(Recipe, Ranges):
             loss=_smoothed_loss,
             valid_loss=_loss,
             valid_weights=by_row,
-            optimizer=functools.partial(self.optimizer, rows),
+            optimizer=functools.partial(_optimizer, rows, self.pct_start),
             epochs=max(map(length, members), default=self.whole_epochs(self.steps[1])),
             own_epochs=length,
             epoch_steps=self.epoch_steps,
@@ -269,20 +269,6 @@ class Config(Recipe, Ranges):
             select=rules.lowest_loss() if best else rules.latest(),
             stop=rules.patience(self.patience),
             share_init_across_folds=False,
-        )
-
-    def optimizer(self, rows, total_steps, scale, member_data):
-        """Returns AdamW on a one-cycle schedule, with a member's own rate, decay and ridge."""
-        import optax
-
-        from moa_jax.training.schedules import one_cycle
-
-        draws = member_data.draws
-        moved = one_cycle(total_steps, 1, draws["learning_rate"], pct_start=self.pct_start)
-        rate = moved.scaled(scale).rate
-        return optax.chain(
-            _ridge(draws["ridge"] / rows),
-            optax.adamw(rate, b2=BETA2, weight_decay=draws["weight_decay"], mask=_kernels),
         )
 
 
@@ -334,6 +320,21 @@ def _kept(shares: np.ndarray) -> np.ndarray:
 def _log_odds(shares: np.ndarray) -> np.ndarray:
     """Returns log odds [L] of shares."""
     return np.log(_kept(shares) / (1 - _kept(shares)))
+
+
+def _optimizer(rows, pct_start, total_steps, scale, member_data):
+    """Returns AdamW on a one-cycle schedule, with a member's own rate, decay and ridge."""
+    import optax
+
+    from moa_jax.training.schedules import one_cycle
+
+    draws = member_data.draws
+    moved = one_cycle(total_steps, 1, draws["learning_rate"], pct_start=pct_start)
+    rate = moved.scaled(scale).rate
+    return optax.chain(
+        _ridge(draws["ridge"] / rows),
+        optax.adamw(rate, b2=BETA2, weight_decay=draws["weight_decay"], mask=_kernels),
+    )
 
 
 def _probabilities(outputs):

@@ -59,9 +59,10 @@ def of_stage(
     """
     state = shapes.state(stage)
     at_once = min(members_at_once, len(stage.members))
-    # Members that run one after another have one batch at a time.
-    in_turn = devices.inner(stage.forward.inner) == "loop"
-    batches = min(at_once, devices.num_shards) if in_turn else at_once
+    # Members that run one after another have one batch at a time, in every lane.
+    inner = stage.forward.inner
+    side_by_side = devices.num_shards * devices.in_lanes(inner, at_once).lanes
+    batches = min(at_once, side_by_side) if devices.inner(inner) == "loop" else at_once
     steps = min(steps_per_call, stage.longest_epoch)
     arrays = stage.shared, stage.member_data, stage.targets, stage.known
     return Footprint(

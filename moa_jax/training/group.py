@@ -12,7 +12,7 @@ from moa_jax.training import members as member_tables
 from moa_jax.training import shapes, weights
 from moa_jax.training.layout import Layout, Settings
 from moa_jax.training.members import member_key
-from moa_jax.training.parallel import Program
+from moa_jax.training.program import Program
 from moa_jax.training.slots import stack
 from moa_jax.training.stage import MemberState, Stage
 from moa_jax.training.trees import (
@@ -85,6 +85,17 @@ class Group:
         """Uploads arrays [members, ...], each device its own part."""
         return self.devices.put_members(self.slots.pad(tree))
 
+    def begin(self) -> None:
+        """Has the programs that train compiled side by side, where they are not yet."""
+        stage, programs = self.stage, self._programs
+        of_one = shapes.state(stage), shapes.train(stage, self.layout.steps_per_call)
+        state, training, validation = (
+            self.devices.member_shapes(tree, self.slots.per_shard)
+            for tree in (*of_one, shapes.validation(stage))
+        )
+        programs.train.begin(state, training, self.shared)
+        programs.validate.begin(state, validation, self.shared)
+
     def init(self) -> MemberState:
         """Returns the state that members start from."""
         stage, base_seed = self.stage, self.settings.base_seed
@@ -96,6 +107,8 @@ class Group:
         if stage.start:
             own = own._replace(start=self.put(stack([stage.start(m) for m in self.members])))
         state, _ = self._programs.initialise(self.put(np.stack(keys)), own, self.shared)
+        # Padding costs nothing where members run one after another.
+        state = state._replace(active=self.devices.put_members(self.slots.taken))
         return self.validate(state)[0] if stage.validates_start else state
 
     def batches(self, epoch: int, call: int) -> Batches:

@@ -266,5 +266,6 @@ class Layout:
 
     def slots(self, number: int, devices: Devices) -> Slots:
         """Returns the places of a group's members on `devices`, as the group uses them."""
-        count, shards = len(self.groups[number]), devices.num_shards
-        return Slots(count, shards, -(-count // shards) if self.waves else self.slots_per_shard)
+        count = len(self.groups[number])
+        each = -(-count // devices.num_shards) if self.waves else self.slots_per_shard
+        return devices.slots(count, each)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import time
 from collections.abc import Sequence
@@ -26,7 +27,8 @@ from moa_jax.training.group import Group, Programs
 from moa_jax.training.initial import initialise
 from moa_jax.training.layout import Layout, Settings
 from moa_jax.training.members import Member
-from moa_jax.training.parallel import Devices, Program
+from moa_jax.training.parallel import Devices
+from moa_jax.training.program import Program
 from moa_jax.training.progress import MetricsLog, StageProgress, epoch_records
 from moa_jax.training.stage import MemberState, Selected, Stage
 from moa_jax.training.trees import EpochReport, MemberFunction, Shared, Training, Tree, Validation
@@ -229,11 +231,13 @@ class StageRun:
         if implementation != "threefry2x32":
             # Only threefry draws the same numbers for batched, padded and single members.
             raise UserError(f"JAX_DEFAULT_PRNG_IMPL: expected threefry2x32, found {implementation}")
-        self.stage, self.folder, self.settings, self.log = stage, folder, settings, log
-        devices = settings.devices
+        self.stage, self.folder, self.log = stage, folder, log
+        devices, inner = settings.devices, stage.forward.inner
         at_once = settings.waves or settings.members_at_once
         self.layout = Layout.of(stage, devices.num_shards, at_once, settings.steps_per_call)
-        self.programs = stage_programs(stage, devices, devices.inner(stage.forward.inner))
+        devices = devices.in_lanes(inner, self.layout.slots_per_shard)
+        self.settings = dataclasses.replace(settings, devices=devices)
+        self.programs = stage_programs(stage, devices, devices.inner(inner))
         self._of_waves: dict[Devices, Programs] = {}
 
     @property
@@ -305,6 +309,7 @@ class StageRun:
             progress.skip(position.group * calls_per_group + position.epoch * calls + position.call)
             for number in range(position.group, len(self.groups)):
                 group = self.group(number)
+                group.begin()
                 # What was restored is not held on the host beside what is trained.
                 state = group.init() if state is None else group.put(state)
                 state = self._fit_group(group, position, state, checkpoints, progress)

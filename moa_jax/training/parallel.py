@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
-from absl import logging
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from moa_jax.errors import UserError
 from moa_jax.store import memory, processes
-from moa_jax.training import in_turn, made_rows, reuse, shared_rows
-from moa_jax.training.identity import Unnamed, identity, kinds_of_nodes
-from moa_jax.training.precision import in_precision
+from moa_jax.training import in_turn, lanes, made_rows, shared_rows
+from moa_jax.training.slots import Slots
 from moa_jax.training.trees import MemberFunction, Tree
 
 # Axes of the mesh: members, and the rows of a batch.
@@ -44,8 +41,8 @@ def choose_strategy(name: str, num_devices: int, num_processes: int = 1) -> str:
 def choose_inner(name: str, platform: str) -> str:
     """Returns how one device of this platform runs its members when asked for `auto`, or `name`.
 
-    A GPU or TPU is filled by many members at once. On a CPU one wide network fills the cores, and
-    one after another their weights stay in its caches and are updated in place.
+    A GPU or TPU is filled by many members at once. On a CPU, one after another, their weights stay
+    in its caches and are updated in place; what cores a small network leaves idle lanes fill.
     """
     if name != "auto":
         return name
@@ -97,6 +94,7 @@ class Devices:
       per_member: how many of them, one after another, share the batches of each member.
       options: what the compiler is told of them, by XLA's names.
       shares_rows: whether each shard holds a part of the tables' rows, and not all of them.
+      lanes: parts that the members of a shard are cut into, see `lanes`.
     """
 
     strategy: str
@@ -104,6 +102,7 @@ class Devices:
     per_member: int = 1
     options: tuple[tuple[str, Any], ...] = ()
     shares_rows: bool = False
+    lanes: int = 1
 
     @classmethod
     def available(cls, strategy: str = "auto") -> Devices:
@@ -132,6 +131,24 @@ class Devices:
             return self
         options = (*self.options, (in_turn.ASKS_FOR_READERS, True))
         return dataclasses.replace(self, options=options)
+
+    def in_lanes(self, inner: str, num_members: int) -> Devices:
+        """Returns the same devices, which run so many members of a shard side by side.
+
+        A CPU's members are, where one after another they would leave cores idle: those of dense
+        networks, on one device.
+
+        Args:
+          inner: as configured, see `Forward`.
+          num_members: members that it runs.
+        """
+        if inner != "auto" or self.inner(inner) != "loop" or self.strategy != "vmap":
+            return self
+        return dataclasses.replace(self, lanes=lanes.number_for(num_members))
+
+    def slots(self, num_members: int, per_shard: int) -> Slots:
+        """Returns the places of members, so many of each shard."""
+        return Slots(num_members, self.num_shards * self.lanes, -(-per_shard // self.lanes))
 
     @property
     def num_shards(self) -> int:
@@ -192,6 +209,8 @@ class Devices:
 
     def put_members(self, tree: Tree) -> Tree:
         """Uploads arrays [shards, members per shard, ...], each device its own part."""
+        if self.lanes > 1:
+            return lanes.cut(tree, lambda part: _upload(part, self._split))
         return _upload(tree, self._split)
 
     def put_shared(self, tree: Tree) -> Tree:
@@ -300,90 +319,3 @@ def _on_shards(body: MemberFunction, devices: Devices) -> MemberFunction:
         )(states, arguments, shared)
 
     return spread
-
-
-class Program:
-    """A function of one member, lifted to all of them; compiled once per shape and listed.
-
-    What the process has compiled before, for the same function, name and devices, is taken from
-    there, see `identity`.
-
-    Attributes:
-      compilations: programs of different shapes that were asked for.
-      compile_seconds: time that compiling them took.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        fn: MemberFunction,
-        devices: Devices,
-        runs_once: bool = False,
-        precision: str | None = None,
-        **options: Any,
-    ):
-        """Describes a program.
-
-        Args:
-          name: name in logs.
-          fn, devices, **options: as in `map_members`.
-          runs_once: spend little time on making it fast.
-          precision: see `Forward.precision`.
-        """
-        self._name, self._devices, self._precision = name, devices, precision
-        # LLVM polishes the hundred generators of a deep network's weights for half a minute.
-        unpolished = runs_once and devices.devices[0].platform == "cpu"
-        told = {"xla_backend_optimization_level": 0} if unpolished else dict(devices.options)
-        self._compiler_options = told or None
-        self._mapped = map_members(fn, devices, **options)
-        self._compiled: dict[Any, jax.stages.Compiled] = {}
-        self.compile_seconds = 0.0
-        self._made_of = fn, options
-
-    @property
-    def compilations(self) -> int:
-        return len(self._compiled)
-
-    def __call__(self, state: Any, arguments: Any, shared: Any) -> tuple[Any, Any]:
-        """Runs the program; host arrays among `state` and `arguments` are uploaded first."""
-        state, arguments = self._devices.put_members((state, arguments))
-        return self.compiled(state, arguments, shared)(state, arguments, shared)
-
-    def compiled(self, state: Any, arguments: Any, shared: Any) -> jax.stages.Compiled:
-        """Returns the program, compiled for arrays or for their shapes alone."""
-        leaves, structure = jax.tree.flatten((state, arguments, shared))
-        # Types that are weak give way to others.
-        signature = tuple((a.shape, a.dtype, getattr(a, "weak_type", False)) for a in leaves)
-        if signature not in self._compiled:
-            places = tuple(getattr(a, "sharding", None) for a in leaves)
-            called, kinds = (structure, signature, places), tuple(kinds_of_nodes(structure))
-            with in_precision(self._precision):
-                key = self._key(called, kinds)
-                program = reuse.PROGRAMS.get(key) if key else None
-                if program is None:
-                    start = time.monotonic()
-                    lowered = self._mapped.lower(state, arguments, shared)
-                    program = in_turn.compiled(lowered, self._compiler_options)
-                    slots = leaves[0].shape[0] * leaves[0].shape[1]
-                    seconds = time.monotonic() - start
-                    self.compile_seconds += seconds
-                    logging.info("%s: compiled for %d slots in %.1f s", self._name, slots, seconds)
-                    # What has changed while it was traced is not known to be in the program.
-                    if key and key == self._key(called, kinds):
-                        reuse.PROGRAMS.put(key, program)
-            self._compiled[signature] = program
-        return self._compiled[signature]
-
-    def _key(self, called: Hashable, kinds: tuple[type, ...]) -> Hashable | None:
-        """Returns what is equal for equal programs as things are now; None where nothing can be.
-
-        Args:
-          called: what tells of the arguments.
-          kinds: the classes of their trees.
-        """
-        how = self._name, frozenset((self._compiler_options or {}).items()), self._devices
-        try:
-            return (*how, identity((*self._made_of, kinds)), reuse.options(), called)
-        except (Unnamed, RecursionError) as error:
-            logging.debug("%s: compiled for itself: it depends on a %s", self._name, error)
-            return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import collections
+import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +23,8 @@ from moa_jax.training.layout import even_groups
 from moa_jax.training.log_odds import MemberSpread
 from moa_jax.training.members import Blocks, Member, MemberId, num_batches, stacked_tables
 from moa_jax.training.metrics import mean_log_loss
-from moa_jax.training.parallel import MEMORY_SHARE, Devices, Program
+from moa_jax.training.parallel import MEMORY_SHARE, Devices
+from moa_jax.training.program import Program
 from moa_jax.training.slots import Slots, stack
 from moa_jax.training.stage import Forward
 from moa_jax.training.trees import (
@@ -189,6 +191,7 @@ class Predictor(MemberPredictor):
         self.groups = even_groups(range(len(members)), at_once)
         self._members, self._data = members, member_data
         self._slots_per_shard = -(-len(self.groups[0]) // devices.num_shards)
+        self.devices = devices = devices.in_lanes(forward.inner, self._slots_per_shard)
         inner = devices.inner(forward.inner)
         if program is None:
             self._program = lifted(name, forward, devices, inner)
@@ -212,7 +215,7 @@ class Predictor(MemberPredictor):
         return self._program.compilations
 
     def _slots(self, group: Sequence[int]) -> Slots:
-        return Slots(len(group), self.devices.num_shards, self._slots_per_shard)
+        return self.devices.slots(len(group), self._slots_per_shard)
 
     def _load(self, group: Sequence[int]) -> Finished:
         read = [weights.read(self._path(self._members[i])).variables for i in group]
@@ -225,24 +228,44 @@ class Predictor(MemberPredictor):
         data = jax.tree.map(lambda a: np.asarray(a)[np.asarray(group)], self._data)
         return self.devices.put_members(self._slots(group).pad(Finished(stack(read), data)))
 
+    def begin(
+        self, inputs: SharedArrays, rows: Callable[[Sequence[int]], np.ndarray], steps: int
+    ) -> None:
+        """Has the program of such a call compiled meanwhile, where all members are loaded."""
+        if self._resident is not None:
+            (group,) = self.groups
+            with self._naming(group):
+                shared = self._shared(inputs, steps)
+                self._program.begin_call((), self._own(group, rows), shared)
+
+    @contextlib.contextmanager
+    def _naming(self, group: Sequence[int]) -> Iterator[None]:
+        """Names the group's first file where the arrays in it are not the network's."""
+        try:
+            yield
+        except flax.errors.FlaxError as error:
+            raise UserError(
+                f"{self._path(self._members[group[0]])}: expected the arrays of the "
+                f"configuration's network: {first_line(error)}"
+            ) from error
+
+    def _own(self, group: Sequence[int], rows: Callable[[Sequence[int]], np.ndarray]) -> Prediction:
+        member = self._resident or self._load(group)
+        return Prediction(member, self.devices.put_members(self._slots(group).pad(rows(group))))
+
+    def _shared(self, inputs: SharedArrays, steps: int) -> PredictionShared:
+        there = self.devices.put_shared(np.int32(steps))
+        return PredictionShared(self.devices.put_tables(inputs), there)
+
     def __call__(
         self, inputs: SharedArrays, rows: Callable[[Sequence[int]], np.ndarray], steps: int
     ) -> Iterator[tuple[Sequence[int], Any]]:
         """Yields what `MemberPredictor` does, or another program's output in its place."""
-        steps_there = self.devices.put_shared(np.int32(steps))
-        shared = PredictionShared(self.devices.put_tables(inputs), steps_there)
+        shared = self._shared(inputs, steps)
         for group in self.groups:
-            member = self._resident or self._load(group)
-            slots = self._slots(group)
-            table = self.devices.put_members(slots.pad(rows(group)))
-            try:
-                _, predicted = self._program((), Prediction(member, table), shared)
-            except flax.errors.FlaxError as error:
-                raise UserError(
-                    f"{self._path(self._members[group[0]])}: expected the arrays of the "
-                    f"configuration's network: {first_line(error)}"
-                ) from error
-            yield group, slots.unpad(predicted)
+            with self._naming(group):
+                _, predicted = self._program((), self._own(group, rows), shared)
+            yield group, self._slots(group).unpad(predicted)
 
 
 class WithMembers(Protocol):

@@ -5,12 +5,16 @@ from __future__ import annotations
 import collections
 import threading
 from collections.abc import Hashable
+from concurrent.futures import Future
+from typing import TypeAlias
 
 import flax
 import jax
 
 # Programs that a process keeps: those of some stages, each of which has about four.
 MOST_PROGRAMS = 32
+# A program that a thread compiles or has compiled, and the seconds that this took.
+Compiling: TypeAlias = Future[tuple[jax.stages.Compiled, float]]
 
 
 def options() -> tuple[Hashable, ...]:
@@ -26,18 +30,16 @@ class LastUsed:
 
     def __init__(self, most: int):
         self._most, self._lock = most, threading.Lock()
-        self._programs: collections.OrderedDict[Hashable, jax.stages.Compiled] = (
-            collections.OrderedDict()
-        )
+        self._programs: collections.OrderedDict[Hashable, Compiling] = collections.OrderedDict()
 
-    def get(self, key: Hashable) -> jax.stages.Compiled | None:
+    def get(self, key: Hashable) -> Compiling | None:
         """Returns the program of this key, if there still is one."""
         with self._lock:
             if key in self._programs:
                 self._programs.move_to_end(key)
             return self._programs.get(key)
 
-    def put(self, key: Hashable, program: jax.stages.Compiled) -> None:
+    def put(self, key: Hashable, program: Compiling) -> None:
         """Keeps a program, in place of the one that was not used for longest."""
         with self._lock:
             self._programs[key] = program

@@ -9,7 +9,7 @@ import numpy as np
 
 from moa_jax.training import initial, members
 from moa_jax.training.stage import MemberState, Stage
-from moa_jax.training.trees import Batches, Own, Shared, Training, Tree
+from moa_jax.training.trees import Batches, Own, Shared, Training, Tree, Validation
 
 
 def of(tree: Tree) -> Tree:
@@ -37,6 +37,13 @@ def state(stage: Stage) -> MemberState:
 def train(stage: Stage, steps: int) -> Training:
     """Returns what one member trains with in a device call of so many steps."""
     return Training(own(stage), Batches(_number(steps, stage.batch_size), _number(steps)))
+
+
+def validation(stage: Stage) -> Validation:
+    """Returns what one member is validated with."""
+    steps = validation_steps(stage)
+    batches = Batches(_number(steps, stage.batch_size), _number(steps))
+    return Validation(own(stage), batches, _number())
 
 
 def _number(*shape: int) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from moa_jax.store import processes
+from moa_jax.training.lanes import is_cut
 from moa_jax.training.trees import Array, Tree
 
 
@@ -17,8 +18,9 @@ from moa_jax.training.trees import Array, Tree
 class Slots:
     """Places for members on devices: `num_shards` times `per_shard`, at least one per member.
 
-    Padding repeats member 0, a real member, so that no special values arise. Slots exist on
-    devices only; files and results hold the real members.
+    Members are dealt to the shards in turn: neighbours, which may be sorted by their length, then
+    train side by side. Padding repeats member 0, a real member, so that no special values arise.
+    Slots exist on devices only; files and results hold the real members.
     """
 
     num_members: int
@@ -31,19 +33,21 @@ class Slots:
 
     def pad(self, tree: Tree) -> Tree:
         """Arrays [members, ...] -> arrays [shards, members per shard, ...], on the host."""
-        index = np.zeros(self.num_slots, int)
-        index[: self.num_members] = np.arange(self.num_members)
-        shape = (self.num_shards, self.per_shard)
+        index = np.where(self.taken, self._numbers, 0)
+        return jax.tree.map(lambda array: np.asarray(array)[index], tree)
 
-        def pad_array(array):
-            array = np.asarray(array)[index]
-            return array.reshape(shape + array.shape[1:])
+    @property
+    def taken(self) -> np.ndarray:
+        """Which places have a member, [shards, members per shard]; the others are padding."""
+        return self._numbers < self.num_members
 
-        return jax.tree.map(pad_array, tree)
+    @property
+    def _numbers(self) -> np.ndarray:
+        return np.arange(self.num_slots).reshape(self.per_shard, self.num_shards).T
 
     def unpad(self, tree: Tree) -> Tree:
         """Arrays [shards, members per shard, ...] -> arrays [members, ...], on every host."""
-        return jax.tree.map(self._unpadded, tree)
+        return jax.tree.map(self._unpadded, tree, is_leaf=is_cut)
 
     def unpad_for_first(self, tree: Tree) -> Tree:
         """Does the same for the first process alone, which writes.
@@ -58,7 +62,7 @@ class Slots:
                 return found
             return np.broadcast_to(np.zeros((), found.dtype), found.shape)
 
-        return jax.tree.map(for_first, tree)
+        return jax.tree.map(for_first, tree, is_leaf=is_cut)
 
     def to_save(self, tree: Tree) -> Tree:
         """Returns what `Checkpoints.save` takes, of arrays [shards, members per shard, ...].
@@ -69,8 +73,8 @@ class Slots:
         return tree if processes.are_several() else self.unpad(tree)
 
     def _unpadded(self, array: Array) -> np.ndarray:
-        array = _download(array)
-        return array.reshape((self.num_slots,) + array.shape[2:])[: self.num_members]
+        dealt = _download(array).swapaxes(0, 1)
+        return dealt.reshape((self.num_slots,) + dealt.shape[2:])[: self.num_members]
 
 
 def stack(trees: Sequence[Tree]) -> Tree:
