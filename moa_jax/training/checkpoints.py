@@ -19,6 +19,7 @@ from absl import logging
 
 from moa_jax.errors import UserError, first_line
 from moa_jax.store import disk, files, processes, signals
+from moa_jax.training.slots import members_of
 from moa_jax.training.trees import Tree
 
 Result = TypeVar("Result")
@@ -139,10 +140,10 @@ class Checkpoints:
     Saves run in the background; an unfinished one is never listed and is removed at the next
     start. Arrays are saved under their path in the state. One process saves those of the members,
     [members, ...]. Of several each saves the shards that its devices hold, and the arrays are
-    [shards, members per shard, ...], the last of them padding: read in their order and cut at the
-    number of members they are the same, so a checkpoint does not depend on the devices and
-    processes it was written with. Each shard has a checksum, made where the shard lies, which
-    covers position and origin as well; another one is of the origin alone.
+    [shards, members per shard, ...], padding included: read as the members that were dealt to them
+    they are the same, so a checkpoint does not depend on the devices and processes it was written
+    with. Each shard has a checksum, made where the shard lies, which covers position and origin as
+    well; another one is of the origin alone.
     """
 
     def __init__(
@@ -296,7 +297,7 @@ class Checkpoints:
                 raise ValueError("its checksum differs")
         leaves, structure = jax.tree.flatten(like)
         members = [
-            array.reshape(-1, *array.shape[2:])[: one.shape[0]]
+            members_of(array, one.shape[0])
             for array, one in zip(arrays.values(), leaves, strict=True)
         ]
         return position, jax.tree.unflatten(structure, members)

@@ -73,8 +73,12 @@ class Slots:
         return tree if processes.are_several() else self.unpad(tree)
 
     def _unpadded(self, array: Array) -> np.ndarray:
-        dealt = _download(array).swapaxes(0, 1)
-        return dealt.reshape((self.num_slots,) + dealt.shape[2:])[: self.num_members]
+        return members_of(_download(array), self.num_members)
+
+
+def members_of(array: np.ndarray, num_members: int) -> np.ndarray:
+    """An array [shards, members per shard, ...] -> the array [members, ...] that was dealt."""
+    return array.swapaxes(0, 1).reshape(-1, *array.shape[2:])[:num_members]
 
 
 def stack(trees: Sequence[Tree]) -> Tree:
