@@ -18,7 +18,7 @@ import dataclasses
 
 import ml_collections
 
-from moa_jax.config import LEVELS_OF_FILES, DataConfig, config_dict, variants
+from moa_jax.config import LEVELS_OF_FILES, BlendConfig, DataConfig, config_dict, variants
 from moa_jax.recipes import baseline
 
 MODELS = {
@@ -27,6 +27,8 @@ MODELS = {
     "viability": baseline.Config(model="viability", optional=True),
 }
 DATA = DataConfig(**LEVELS_OF_FILES)
+# Of some hundred rows the best weights out of fold are not those of new rows.
+BLEND = BlendConfig(prior=5.0)
 SMOKE = {"folds": 3, "components": 20, "c": (1e-3, 1e-2), "rounds": (5, 10)}
 
 
@@ -41,5 +43,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     sizes = SMOKE if "smoke" in chosen else {}
     every = (models or MODELS).items()
     return config_dict(
-        {name: dataclasses.replace(config, **sizes) for name, config in every}, data=DATA
+        {name: dataclasses.replace(config, **sizes) for name, config in every},
+        data=DATA,
+        blend=BLEND,
     )

@@ -6,7 +6,8 @@
 Nothing is set for a data set. `profile_nn` is a population of dense networks whose members draw
 their hyperparameters, and of which a greedy choice by out-of-fold predictions makes the ensemble.
 Beside it stand the baselines of `configs/baseline.py`, those that apply, on the same folds: whether
-the networks were worth it is in the report. The blend weighs all by out-of-fold predictions.
+the networks were worth it is in the report. The blend weighs all by out-of-fold predictions, the
+fewer these are the nearer to equal weights.
 Compounds stay whole in folds where they are known; `--config.data.predict=wells` parts them, to
 predict new wells of known ones, as a prepared folder says where its wells to predict are such. The
 other score is found for logistic regression, and for all with `--config.answers.both_scores=all`.
@@ -50,5 +51,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         return networks
     baselines = baseline.get_config("smoke" if "smoke" in chosen else "")
     return config_dict(
-        merged_models(networks, baselines), data=baseline.DATA, answers=ANSWERS, explain=EXPLAIN
+        merged_models(networks, baselines),
+        data=baseline.DATA,
+        blend=baseline.BLEND,
+        answers=ANSWERS,
+        explain=EXPLAIN,
     )

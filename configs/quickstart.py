@@ -21,5 +21,9 @@ def get_config() -> ml_collections.ConfigDict:
     models = merged_models(profiles.get_config("quick"), simple_nn.get_config("old,sample"))
     models["simple_nn_old"] |= {"split": "auto", "frequent_above": 0}
     return config_dict(
-        models, data=baseline.DATA, answers=profiles.ANSWERS, explain=profiles.EXPLAIN
+        models,
+        data=baseline.DATA,
+        blend=baseline.BLEND,
+        answers=profiles.ANSWERS,
+        explain=profiles.EXPLAIN,
     )

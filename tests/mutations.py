@@ -97,8 +97,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/loop.py",
-        "        with ONE_AT_A_TIME:\n",
-        "        if True:\n",
+        "            ONE_AT_A_TIME,\n",
+        "",
         "test_threads.py::test_estimators_are_fitted_in_threads",
     ),
     Mutation(
@@ -1629,6 +1629,36 @@ MUTATIONS = (
         "test_missing_targets.py::test_what_stands_in_an_unknown_cell_moves_nothing",
     ),
     Mutation(
+        "blend/weighing.py",
+        "find = search.method(name, config.trials, 0, config.prior)",
+        "find = search.method(name, config.trials, 0)",
+        "test_weighing.py::test_losses_without_each_model",
+    ),
+    Mutation(
+        "blend/weighing.py",
+        "return search.method(config.method, config.trials, seed, config.prior)",
+        "return search.method(config.method, config.trials, seed)",
+        "test_weighing.py::test_a_prior_is_of_every_search",
+    ),
+    Mutation(
+        "blend/search.py",
+        "slsqp(p[..., None], y[:, None], mask, prior)",
+        "slsqp(p[..., None], y[:, None], mask)",
+        "test_search.py::test_a_prior_fades_with_rows_and_holds_each_target",
+    ),
+    Mutation(
+        "blend/search.py",
+        "strength = prior * num_models / targets.size",
+        "strength = prior * num_models",
+        "test_search.py::test_slsqp_with_a_prior_finds_the_most_probable_weights",
+    ),
+    Mutation(
+        "blend/search.py",
+        "gradient + 2 * strength * apart",
+        "gradient + strength * apart",
+        "test_search.py::test_slsqp_with_a_prior_finds_the_most_probable_weights",
+    ),
+    Mutation(
         "blend/search.py",
         "of_others = () if known is None else (known[~held_out],)",
         "of_others = ()",
@@ -2294,8 +2324,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/slots.py",
-        "_download(array).swapaxes(0, 1)",
-        "_download(array)",
+        "array.swapaxes(0, 1).reshape(-1, *array.shape[2:])[:num_members]",
+        "array.reshape(-1, *array.shape[2:])[:num_members]",
         "test_lanes.py::test_a_whole_array_is_that_of_its_lanes",
     ),
     Mutation(

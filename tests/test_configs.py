@@ -1,4 +1,4 @@
-"""Tests of the two winning blends as configurations."""
+"""Tests of the two winning blends, and of those for people's own data, as configurations."""
 
 import importlib
 
@@ -27,9 +27,9 @@ PARTS = {
 }
 
 
-def load(name, variant=""):
+def load(name, *variant):
     module = importlib.import_module(f"moa_jax.configs.{name}")
-    return configuration.parse(module.get_config(variant).to_dict(), RECIPES)
+    return configuration.parse(module.get_config(*variant).to_dict(), RECIPES)
 
 
 @pytest.mark.parametrize("size", ["", "sample", "smoke"])
@@ -71,6 +71,12 @@ def test_published_weights():
         "simple_nn_old": 0.09,
     }
     assert sum(best_lb.weights.values()) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["baseline", "profiles", "quickstart"])
+def test_blends_of_few_rows_expect_equal_weights(name):
+    blend = load(name).blend
+    assert (blend.method, blend.prior) == ("slsqp", 5.0)
 
 
 def test_the_blends_tell_the_versions_of_a_model_apart():

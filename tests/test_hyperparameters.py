@@ -379,7 +379,7 @@ def test_every_field_has_the_originals_value(name):
 def test_blends(name):
     expected, blend = columns(BLENDS)[name], parsed(name).blend
     assert blend.method == expected.pop("method")
-    assert blend.weights == expected and not blend.files
+    assert blend.weights == expected and not blend.files and blend.prior == 0
 
 
 def test_printed_scores_and_recorded_ones():

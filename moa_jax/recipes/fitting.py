@@ -212,7 +212,7 @@ def _networks(context: Context, stage: Stage, folder: Path) -> _Made:
         return {
             "steps_per_epoch": stage.longest_epoch,
             "groups": len(run.groups),
-            "slots": run.slots_per_shard * devices.num_shards,
+            "slots": run.layout.slots_per_shard * devices.num_shards,
             "devices_per_member": devices.per_member,
             "waves": waves,
             "compilations": run.compilations + predictor.compilations,

@@ -246,11 +246,6 @@ class StageRun:
         return self.layout.groups
 
     @property
-    def slots_per_shard(self) -> int:
-        """Members that one shard has of a group, padding included."""
-        return self.layout.slots_per_shard
-
-    @property
     def num_parameters(self) -> int:
         """Trainable parameters of one member."""
         return shapes.num_parameters(shapes.state(self.stage))
@@ -261,6 +256,9 @@ class StageRun:
 
     def _every_program(self) -> list[Program]:
         return [p for programs in (self.programs, *self._of_waves.values()) for p in programs]
+
+    def _compile_seconds(self) -> float:
+        return sum(program.compile_seconds for program in self._every_program())
 
     def _programs_on(self, devices: Devices) -> Programs:
         if devices == self.settings.devices:
@@ -290,19 +288,14 @@ class StageRun:
         Raises:
           UserError: a validation loss is not finite, or a file cannot be written.
         """
-        with ONE_AT_A_TIME:
-            self._fit()
-
-    def _fit(self) -> None:
-        stage, calls = self.stage, self.layout.calls_per_epoch
+        stage, calls, folder = self.stage, self.layout.calls_per_epoch, self.folder / "checkpoints"
         calls_per_group = stage.epochs * calls
-        saved = Checkpoints(self.folder / "checkpoints", self._origin, self.settings.cut)
-        progress = StageProgress(
-            stage.name,
-            len(self.groups) * calls_per_group,
-            lambda: sum(program.compile_seconds for program in self._every_program()),
-        )
-        with contextlib.closing(progress), saved as checkpoints:
+        total = len(self.groups) * calls_per_group
+        with (
+            ONE_AT_A_TIME,
+            contextlib.closing(StageProgress(stage.name, total, self._compile_seconds)) as progress,
+            Checkpoints(folder, self._origin, self.settings.cut) as checkpoints,
+        ):
             position, state = self._restore(checkpoints)
             if self.log:
                 self.log.cut_back(stage.name, position.group, position.epoch)
