@@ -2197,8 +2197,8 @@ MUTATIONS = (
     ),
     Mutation(
         "engine/limits.py",
-        "parallel.steps_per_call, built.by_seed)",
-        "parallel.steps_per_call)",
+        "steps, built.by_seed, parts)",
+        "steps, False, parts)",
         "test_plan.py::test_predictions_of_seeds_take_memory",
     ),
     # Estimators and pretrained weights.
@@ -2566,9 +2566,27 @@ MUTATIONS = (
     ),
     Mutation(
         "engine/limits.py",
-        "tables=found.tables // there[0]",
-        "tables=found.tables",
+        "there[0] if in_parts else 1",
+        "1",
         "trust/test_limits.py::test_of_shared_rows_the_host_of_accelerators_makes_a_part_at_a_time",
+    ),
+    Mutation(
+        "engine/limits.py",
+        "has_accelerators and built.makes_rows and",
+        "has_accelerators and",
+        "trust/test_limits.py::test_of_shared_rows_the_host_of_accelerators_makes_a_part_at_a_time",
+    ),
+    Mutation(
+        "recipes/system.py",
+        "makes_rows = design.features.makes_rows(shapes.table)",
+        "makes_rows = False",
+        "test_plan.py::test_a_plan_says_what_the_host_holds",
+    ),
+    Mutation(
+        "plan/report.py",
+        "in_parts = built.makes_rows and _spread(",
+        "in_parts = _spread(",
+        "test_plan.py::test_a_plan_says_what_the_host_holds",
     ),
     Mutation(
         "engine/limits.py",

@@ -173,10 +173,11 @@ def test_rows_are_made_where_they_are_asked_for(rows, monkeypatch):
     features, stored = features_of(many)
     table = features.table(Passage(many), "scored", stored)
     assert isinstance(features.made(Passage(many), "scored", stored), np.ndarray)
+    assert not features.makes_rows(table)
     monkeypatch.setattr(profile, "ROWS_AT_ONCE", 64)
     monkeypatch.setattr(profile_features, "KEPT_BYTES", 0)
     made = features.made(Passage(in_float32(many)), "scored", stored)
-    assert isinstance(made, MadeRows)
+    assert isinstance(made, MadeRows) and features.makes_rows(table)
     assert (made.shape, made.dtype, len(made)) == (table.shape, table.dtype, len(table))
     for start, stop in ((0, 1003), (0, 1), (63, 65), (1, 640), (990, 2000), (5, 5)):
         np.testing.assert_array_equal(made[start:stop], table[start:stop])

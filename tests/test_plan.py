@@ -25,7 +25,13 @@ from moa_jax.plan.stage_plan import plan_stage
 from moa_jax.plan.step import Step
 from moa_jax.plan.topology import topology
 from moa_jax.plan.traffic import Traffic
-from moa_jax.recipes import deepinsight_cnn, nn_tabnet, system, two_heads_resnet
+from moa_jax.recipes import (
+    deepinsight_cnn,
+    nn_tabnet,
+    profile_features,
+    system,
+    two_heads_resnet,
+)
 from moa_jax.recipes.dense import DenseTraining
 from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.recipes.system import BuiltStage, Fitting
@@ -324,10 +330,24 @@ def test_a_plan_says_what_each_device_has_of_shared_rows(dataset, tmp_path, monk
         said = report.text(config, dataset, systems.Unbound(tmp_path))
         line = f"share the rows of its tables, {memory.size(tables)}: {memory.size(tables / 8)} on"
         assert (f"`simple_nn_old/scored`: 8 devices {line} each." in said) == (rows == "sharded")
-    # One device's part is on the host at a time.
-    found = footprint.of_stage(built.stage, Devices.available("vmap"), 1, 1)
-    least = memory.size(found.tables // 8 + found.predictions)
-    assert f"least: {least} for the tables" in said
+
+
+@pytest.mark.parametrize("name", ["simple_nn_old", "two_heads_resnet"])
+def test_a_plan_says_what_the_host_holds(name, dataset, tmp_path, monkeypatch):
+    """Of a large table that it can make in parts one device's, else all of it."""
+    monkeypatch.setattr(step, "compiled_step", lambda *_: None)
+    config = systems.tiny(name, plan={"topology": "l4:8"}, parallel={"rows": "sharded"})
+    for kept in (2**30, 0):
+        monkeypatch.setattr(profile_features, "KEPT_BYTES", kept)
+        stages = system.outline(config.models[name], dataset, systems.context(tmp_path, name))
+        in_parts = name == "simple_nn_old" and not kept
+        sizes = []
+        for stage in (built.stage for built in stages):
+            read = shapes.num_bytes(shapes.of(stage.shared))
+            own = shapes.num_bytes(shapes.of((stage.member_data, stage.targets)))
+            sizes.append(read // (8 if in_parts else 1) + own + 8 * stage.targets.size)
+        said = report.text(config, dataset, systems.Unbound(tmp_path))
+        assert f"least: {memory.size(max(sizes))} for the tables" in said
 
 
 def test_what_a_gpu_compiler_refuses_is_estimated(monkeypatch):

@@ -42,8 +42,14 @@ STEPS = {
     "--config=deepinsight_efficientnet_b3 --config.models.efficientnet_b3.dtype=bfloat16": {
         "efficientnet_b3/scored": Recorded(42.61, 7042, 6.21),
     },
+    "--config=deepinsight_efficientnet_b3 --config.models.efficientnet_b3.dtype=float32": {
+        "efficientnet_b3/scored": Recorded(86.69, 13127, 10.61),
+    },
     "--config=deepinsight_resnest --config.models.resnest_v1.dtype=bfloat16": {
         "resnest_v1/scored": Recorded(51.87, 5377, 7.45),
+    },
+    "--config=deepinsight_resnest --config.models.resnest_v1.dtype=float32": {
+        "resnest_v1/scored": Recorded(127.76, 5696, 14.44),
     },
     "--config=three_stage_nn:ten_folds": {
         "three_stage_nn/nonscored": Recorded(1.680, 97, 1.24),

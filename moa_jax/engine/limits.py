@@ -179,10 +179,10 @@ def _stage_bytes(built: BuiltStage, context: Context) -> float:
     at_once = members_at_once(stage, *there, parallel)
     if not isinstance(at_once, int):
         at_once = max(at_once)
-    found = footprint.of_stage(stage, devices, at_once, parallel.steps_per_call, built.by_seed)
-    if devices.devices[0].platform != "cpu" and shares_rows(stage, *there, parallel):
-        # The host makes one device's part of the rows at a time.
-        found = found._replace(tables=found.tables // there[0])
+    has_accelerators = devices.devices[0].platform != "cpu"
+    in_parts = has_accelerators and built.makes_rows and shares_rows(stage, *there, parallel)
+    steps, parts = parallel.steps_per_call, there[0] if in_parts else 1
+    found = footprint.of_stage(stage, devices, at_once, steps, built.by_seed, parts)
     # A chunk of rows that are predicted, and what is predicted of it.
     chunk = parallel.predict_rows * (built.num_inputs + stage.targets.shape[1]) * 4
     return max(found.total, chunk)

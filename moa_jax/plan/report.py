@@ -75,14 +75,15 @@ def _host_memory(
 ) -> Iterator[str]:
     """Yields what tables and predictions take beside the devices, of which all have a copy.
 
-    Where they share the rows, one device's part is made at a time.
+    Of large tables whose rows they share one device's part is made at a time.
     """
 
     def num_bytes(built: BuiltStage) -> int:
         assert isinstance(built.stage, Stage)
-        found = footprint.of_stage(built.stage, target.compile_for, 1, 1, built.by_seed)
-        parts = target.num_devices if _spread(built, target, parallel) else 1
-        return found.tables // parts + found.predictions
+        in_parts = built.makes_rows and _spread(built, target, parallel)
+        parts = target.num_devices if in_parts else 1
+        found = footprint.of_stage(built.stage, target.compile_for, 1, 1, built.by_seed, parts)
+        return found.tables + found.predictions
 
     largest = max(networks, key=num_bytes)
     yield (

@@ -128,6 +128,10 @@ class Features(abc.ABC):
         """Returns `table`, or what makes parts of it where it is large."""
         return self.table(passage, stage, stored)
 
+    def makes_rows(self, table: Any) -> bool:
+        """Tells whether `made` returns what makes parts of a table of this shape and dtype."""
+        return False
+
     @abc.abstractmethod
     def member_data(
         self, stored: Sequence[Transforms], numbers: np.ndarray, train_rows: Sequence[np.ndarray]

@@ -83,8 +83,10 @@ class ProfileFeatures(Features):
 
     def made(self, passage: Passage, stage: str, stored: Stored) -> np.ndarray | MadeRows:
         rows = self._rows(passage, stage, stored)
-        is_large = math.prod(rows.shape) * rows.dtype.itemsize > KEPT_BYTES
-        return rows if is_large else np.asarray(rows)
+        return rows if self.makes_rows(rows) else np.asarray(rows)
+
+    def makes_rows(self, table: Any) -> bool:
+        return math.prod(table.shape) * table.dtype.itemsize > KEPT_BYTES
 
     def _rows(self, passage: Passage, stage: str, stored: Stored) -> MadeRows:
         """Returns the table, nothing of which is made yet."""

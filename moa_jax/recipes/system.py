@@ -152,6 +152,8 @@ class BuiltStage(NamedTuple):
       at_most: whether a selection of columns, which only a fit knows, may leave fewer inputs.
       expected_epochs: see `StageDesign`.
       by_seed: whether each seed's predictions are kept.
+      makes_rows: whether the host makes what members read part by part for devices that share
+        its rows; else it holds the whole table.
     """
 
     stage: Stage | HostStage
@@ -160,6 +162,7 @@ class BuiltStage(NamedTuple):
     at_most: bool = False
     expected_epochs: float | None = None
     by_seed: bool = False
+    makes_rows: bool = False
 
 
 def outline(recipe: Recipe, dataset: Dataset, context: Context) -> list[BuiltStage]:
@@ -178,7 +181,10 @@ def outline(recipe: Recipe, dataset: Dataset, context: Context) -> list[BuiltSta
         stage = design.stage(context, every, arrays, targets, units=split.units)
         num_inputs, at_most = design.features.num_inputs(arrays), design.features.selects
         expected, by_seed = design.expected_epochs, design.by_seed
-        outlines.append(BuiltStage(stage, num_inputs, split, at_most, expected, by_seed))
+        makes_rows = design.features.makes_rows(shapes.table)
+        outlines.append(
+            BuiltStage(stage, num_inputs, split, at_most, expected, by_seed, makes_rows)
+        )
         widths[design.name] = len(targets.names)
     return outlines
 

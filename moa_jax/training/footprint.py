@@ -47,6 +47,7 @@ def of_stage(
     members_at_once: int,
     steps_per_call: int,
     by_seed: bool = False,
+    parts: int = 1,
 ) -> Footprint:
     """Returns what a stage takes.
 
@@ -56,6 +57,7 @@ def of_stage(
       members_at_once: members that train together.
       steps_per_call: most optimiser steps of a device call.
       by_seed: whether the predictions of each seed are kept.
+      parts: in how many parts, one after another, the host makes what all members read.
     """
     state = shapes.state(stage)
     at_once = min(members_at_once, len(stage.members))
@@ -64,10 +66,10 @@ def of_stage(
     side_by_side = devices.num_shards * devices.in_lanes(inner, at_once).lanes
     batches = min(at_once, side_by_side) if devices.inner(inner) == "loop" else at_once
     steps = min(steps_per_call, stage.longest_epoch)
-    arrays = stage.shared, stage.member_data, stage.targets, stage.known
+    held = shapes.of((stage.member_data, stage.targets, stage.known))
     return Footprint(
         networks=at_once * (2 * shapes.num_bytes(state) + shapes.num_bytes(state.params)),
-        tables=shapes.num_bytes(shapes.of(arrays)),
+        tables=shapes.num_bytes(held) + shapes.num_bytes(shapes.of(stage.shared)) // parts,
         batches=at_once * 4 * steps * stage.batch_size + batches * _batch_bytes(stage, state),
         predictions=_predictions_bytes(stage, by_seed),
     )

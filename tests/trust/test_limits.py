@@ -25,10 +25,17 @@ from moa_jax.estimators.tabnet_inputs import TRAINING, check_parameters
 from moa_jax.models.hyperparameters import TABNET
 from moa_jax.plan.outlines import outline
 from moa_jax.plan.topology import topology
-from moa_jax.recipes import RECIPES, profile_nn, simple_nn, system, three_stage_nn
+from moa_jax.recipes import (
+    RECIPES,
+    profile_features,
+    profile_nn,
+    simple_nn,
+    system,
+    three_stage_nn,
+)
 from moa_jax.store import memory
 from moa_jax.store.workdir import Workdir
-from moa_jax.training import footprint
+from moa_jax.training import footprint, shapes
 from moa_jax.training.parallel import Devices
 
 ABSURD = (1e308, -1e308, 10**15, 10**400, 10**5000, math.nan, math.inf, "12", None, True, (3, "x"))
@@ -146,7 +153,12 @@ def test_the_largest_layer_of_a_large_batch_counts(dataset, tmp_path, monkeypatc
     assert found.batches == table + 4 * rows * (built.num_inputs + 2 * wide)
 
 
-def test_of_shared_rows_the_host_of_accelerators_makes_a_part_at_a_time(dataset, tmp_path):
+@pytest.mark.parametrize("kept", [2**30, 0])
+def test_of_shared_rows_the_host_of_accelerators_makes_a_part_at_a_time(
+    kept, dataset, tmp_path, monkeypatch
+):
+    """Of a table that is large; a small one it holds."""
+    monkeypatch.setattr(profile_features, "KEPT_BYTES", kept)
     gpu = types.SimpleNamespace(
         platform="gpu", process_index=0, memory_stats=lambda: {"bytes_limit": 2**30}
     )
@@ -156,8 +168,9 @@ def test_of_shared_rows_the_host_of_accelerators_makes_a_part_at_a_time(dataset,
         config = RunConfig({}, parallel=ParallelConfig(rows=rows, predict_rows=1))
         on = dataclasses.replace(where, config=config, devices=Devices("shard_map", (gpu,) * 4))
         found[rows] = limits._stage_bytes(built, on)
-    tables = footprint.of_stage(built.stage, where.devices, 1, 1).tables
-    assert found["replicated"] - found["sharded"] == tables - tables // 4 > 0
+    size = shapes.num_bytes(shapes.of(built.stage.shared))
+    made = size if kept else size // 4
+    assert found["replicated"] - found["sharded"] == size - made
 
 
 def test_members_rows_fit_in_memory(dataset, tmp_path, monkeypatch):
