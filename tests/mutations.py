@@ -225,8 +225,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/loop.py",
-        "lambda: sum(program.compile_seconds for program in self._every_program()),",
-        "",
+        "StageProgress(stage.name, total, self._compile_seconds)",
+        "StageProgress(stage.name, total)",
         "test_progress.py::test_a_stage_knows_what_it_compiled",
     ),
     Mutation(
