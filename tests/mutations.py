@@ -225,8 +225,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/loop.py",
-        "StageProgress(stage.name, total, self._compile_seconds)",
-        "StageProgress(stage.name, total)",
+        "stage.name, total, self._compile_seconds",
+        "stage.name, total",
         "test_progress.py::test_a_stage_knows_what_it_compiled",
     ),
     Mutation(
@@ -2940,8 +2940,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/loop.py",
-        "with contextlib.closing(progress), saved as checkpoints:",
-        "with saved as checkpoints:",
+        "contextlib.closing(StageProgress(",
+        "contextlib.nullcontext(StageProgress(",
         "test_progress.py::test_a_stage_that_fails_ends_its_bar",
     ),
     Mutation(

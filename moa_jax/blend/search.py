@@ -152,8 +152,8 @@ def slsqp(
     def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
         loss, gradient = log_loss_and_gradient(weights, predictions, targets)
         apart = weights - 1 / num_models
-        loss, gradient = loss + strength * apart @ apart, gradient + 2 * strength * apart
-        return scale * loss, scale * gradient
+        loss += strength * float(apart @ apart)
+        return scale * loss, scale * (gradient + 2 * strength * apart)
 
     with warnings.catch_warnings():
         # A trial step may leave the bounds by a rounding error; scipy clips it and says so.
