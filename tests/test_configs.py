@@ -76,7 +76,7 @@ def test_published_weights():
 @pytest.mark.parametrize("name", ["baseline", "profiles", "quickstart"])
 def test_blends_of_few_rows_expect_equal_weights(name):
     blend = load(name).blend
-    assert (blend.method, blend.prior) == ("slsqp", 5.0)
+    assert (blend.method, blend.prior) == ("slsqp", 3.0)
 
 
 def test_the_blends_tell_the_versions_of_a_model_apart():
