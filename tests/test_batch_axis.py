@@ -66,8 +66,8 @@ if processes.is_first():
 groups = [
     re.findall(r"(?:all-reduce|all-gather|reduce-scatter)\(.*replica_groups=([^ ]*), ", text)
     for programs in (run.programs, *run._of_waves.values())
-    for compiled in programs.train._compiled.values()
-    for text in [compiled.as_text()]
+    for compiling in programs.train._compiling.values()
+    for text in [compiling.result()[0].as_text()]
 ]
 print(json.dumps({"strategy": devices.strategy, "groups": sorted(set(sum(groups, [])))}))
 """

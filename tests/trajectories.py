@@ -93,7 +93,7 @@ class Trajectory:
                 losses.append(total - before)
                 before = total
             state, report = group.validate(state)
-            self.epochs.append(Epoch(np.array(losses), batches, seen(state), seen(report)))
+            self.epochs.append(Epoch(np.array(losses), batches, seen(state), report))
 
     @staticmethod
     def member(tree, index):

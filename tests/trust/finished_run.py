@@ -188,8 +188,8 @@ def environment(patch):
     programs, made, load_data = {}, loop.Program, loading.load_data
     datasets = {}
 
-    def program(name, *arguments, **options):
-        return programs.setdefault(name, made(name, *arguments, **options))
+    def program(name, function, devices, **options):
+        return programs.setdefault((name, devices), made(name, function, devices, **options))
 
     def data(config):
         if config.data.folder not in datasets:
