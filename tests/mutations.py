@@ -2046,6 +2046,24 @@ MUTATIONS = (
         "trust/test_inference.py::test_weights_are_checked_when_inference_reads_them",
     ),
     Mutation(
+        "blend/stored_weights.py",
+        'if (prior := record.get("prior", 0.0)) != expected:',
+        'if (prior := record.get("prior", expected)) < 0:',
+        "trust/test_inference.py::test_weights_are_checked_when_inference_reads_them",
+    ),
+    Mutation(
+        "blend/weighing.py",
+        '{"prior": config.prior} if config.prior else {}',
+        "{}",
+        "test_weighing.py::test_a_prior_is_of_every_search",
+    ),
+    Mutation(
+        "report/answers_record.py",
+        "found.calibrated(called).min(initial=1)",
+        "found.calibrated(called).max(initial=1)",
+        "answers/test_answer_page.py::test_rules_of_an_earlier_version_may_call_what_is_likelier_false",
+    ),
+    Mutation(
         "command/inference_record.py",
         '"weights": files.content_hash(weights),',
         '"weights": files.content_hash(sorted(weights)),',

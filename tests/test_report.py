@@ -174,6 +174,17 @@ def test_blend_weights_with_bars_and_nested_range(workdir):
     assert page.values("style") == ["width: 25.00%", "width: 75.00%"]
 
 
+def test_a_prior_is_told_with_what_it_asks_of_a_single_model(workdir):
+    assert "out-of-fold predictions, found by SLSQP." in rendered(workdir).text
+    assert "Equal weights were expected" not in rendered(workdir).text
+    stored = stored_weights.read(workdir, ["plain", UGLY])
+    stored_weights.write(workdir, stored | {"prior": 3.0})
+    page = rendered(workdir)
+    assert "predictions and what the prior has against unequal ones, found by SLSQP." in page.text
+    assert "all weight on one of the 2 models would have had to gain 3 nats of log" in page.text
+    assert "summed over rows and targets." in page.text
+
+
 def test_bars_of_weights_above_one_are_relative_to_the_largest():
     assert BlendRecord(weights={"a": 2.0, "b": 0.5}).longest == 2.0
     assert BlendRecord(weights={"a": 0.5, "b": 0.25}).longest == 1.0

@@ -125,6 +125,7 @@ def test_a_prior_is_of_every_search(case, oof, method):
     assert np.array_equal([*map(_values, found.weights.values())], expected)
     nested, _, _ = search.nested(find, *case, folds.k_fold(300, 5, 3))
     assert found.record["nested"]["loss"] == nested
+    assert found.record["prior"] == 20.0 and "prior" not in weigh(oof, case[1]).record
 
 
 def _values(weight):

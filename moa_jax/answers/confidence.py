@@ -73,12 +73,12 @@ def thresholds(
     own = []
     for score, count, is_false in zip(pooled.T, counted.T, false.T, strict=True):
         called = (score >= common) & (count > 0)
-        least, _ = _lowest(
+        lowest, _ = _lowest(
             score[called], count[called], is_false[called],
             rate, PRIOR_CALLS * share, PRIOR_CALLS, common,
         )  # fmt: skip
         # Between the lowest call and the threshold of all nothing is known against it.
-        own.append(common if called.any() and least == score[called].min() else least)
+        own.append(common if called.any() and lowest == score[called].min() else lowest)
     found[callable_] = own
     return found
 

@@ -59,7 +59,7 @@ def check_origin(workdir: Path, record: Mapping[str, Any], run: str, blend: Blen
     """Checks that weights are a run's own, and came about as its configuration says.
 
     Raises:
-      UserError: they are of another run or method, or not the fixed ones.
+      UserError: they are of another run, method or prior, or not the fixed ones.
     """
     path, method = workdir / FILE, record.get("method")
     if record.get("run") != run:
@@ -71,6 +71,12 @@ def check_origin(workdir: Path, record: Mapping[str, Any], run: str, blend: Blen
         raise UserError(
             f"{path}: expected weights of blend.method={blend.method}, as the work folder's "
             f"configuration says, found {method}; {REMEDY}"
+        )
+    expected = blend.prior if method in ("slsqp", "per_target") else 0.0
+    if (prior := record.get("prior", 0.0)) != expected:
+        raise UserError(
+            f"{path}: expected weights of blend.prior={expected:g}, as the work folder's "
+            f"configuration says, found {prior}; {REMEDY}"
         )
     weights = record["weights"]
     if method == "fixed" and weights != blend.fixed(weights):

@@ -123,7 +123,9 @@ def _searched(
 ) -> tuple[dict[str, Weight], dict[str, Any]]:
     names, targets = list(oof), next(iter(oof.values())).targets
     if config.method != "tpe":
-        return named(_search(config, seed)(_stacked(oof), labels, known), names, targets), {}
+        weights = named(_search(config, seed)(_stacked(oof), labels, known), names, targets)
+        # Without one the record is as it was before there were priors.
+        return weights, {"prior": config.prior} if config.prior else {}
     found = search.tpe(_stacked(oof), labels, config.trials, seed, known)
     # Applied are the normalised weights; the sum tells how far the search left 1.
     stated = {"trials": config.trials, "found": named(found, names), "sum": float(found.sum())}

@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from moa_jax.answers.rule import AnswerRule
 from moa_jax.report import charts, drivers, hits
 from moa_jax.report.charts import Chart
 from moa_jax.report.drivers import Driver
@@ -57,13 +60,18 @@ class OtherScore:
 
 @dataclasses.dataclass(frozen=True)
 class Called:
-    """What a rule calls out of fold: calls, false ones, the estimated share; its calibration."""
+    """What a rule calls out of fold: calls, false ones, the estimated share; its calibration.
+
+    `least` is the probability from which on it calls anything: rules of older work folders may call
+    what is likelier false than true.
+    """
 
     calls: float
     false_calls: float
     share: float
     method: str
     losses: Mapping[str, float]
+    least: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,8 +202,11 @@ def _others(stored: Mapping[str, Any] | None) -> dict[str, OtherScore]:
 
 
 def _called(rule: Mapping[str, Any]) -> Called:
-    method = rule["calibration"]["method"]
-    return Called(rule["calls"], rule["false_calls"], rule["share"], method, rule["losses"])
+    found = AnswerRule.restore(rule)
+    called = found.thresholds[np.isfinite(found.thresholds)]
+    least = float(found.calibrated(called).min(initial=1))
+    method = found.calibration.method
+    return Called(found.calls, found.false_calls, found.share, method, found.losses, least)
 
 
 def _mechanisms(path: Path) -> tuple[Mapping[str, Any], ...]:

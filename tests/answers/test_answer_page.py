@@ -234,6 +234,17 @@ def test_nothing_to_predict_and_nothing_called(folder, tmp_path):
     assert "Do new wells have the mechanism, judged by wells" in said(tmp_path)
 
 
+def test_rules_of_an_earlier_version_may_call_what_is_likelier_false(folder, tmp_path):
+    assert "none of them is less likely than not." in said(folder)
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "blend" / "answers.json"
+    stored = files.read_json(path)
+    for rule in stored["rules"].values():
+        rule["thresholds"][0] = 0.01
+    files.write_json(path, stored)
+    assert "a single one may be less likely than not." in said(tmp_path)
+
+
 def test_the_page_needs_nothing_else(text):
     assert text.count("<script>") == 1
     assert not re.search(r"//|@import|url\(|src=|<[^>]* on\w+=", text)

@@ -402,6 +402,7 @@ def edited(**changes):
         (edited(weights={"a": 0.75, "b": 0.25}), "expected the weights of config.blend.weights"),
         (edited(run="0123"), "expected weights of the run .*, found those of 0123"),
         (edited(method="slsqp"), "expected weights of blend.method=fixed, as .* found slsqp"),
+        (edited(prior=3.0), "expected weights of blend.prior=0, as .* found 3.0"),
     ],
 )
 def test_weights_are_checked_when_inference_reads_them(case, change, message):
