@@ -84,7 +84,13 @@ class Program:
         """Returns the program, compiled for arrays or for their shapes alone."""
         self.begin(state, arguments, shared)
         signature, start = _signature(state, arguments, shared), time.monotonic()
-        program, seconds = self._compiling[signature].result()
+        try:
+            program, seconds = self._compiling[signature].result()
+        except Exception:
+            # It may succeed another time. Its error, if kept, would hold all that its callers have.
+            self._untold.discard(signature)
+            reuse.PROGRAMS.drop(self._compiling.pop(signature))
+            raise
         self.compile_seconds += time.monotonic() - start
         if signature in self._untold:
             self._untold.remove(signature)
