@@ -2306,6 +2306,13 @@ MUTATIONS = (
     ),
     Mutation(
         "training/program.py",
+        "threading.Thread(target=_compile, args=(found, lowered, options, traced)).start()",
+        "__import__('concurrent.futures').futures.ThreadPoolExecutor(1).submit("
+        "_compile, found, lowered, options, traced)",
+        "trust/test_quiet_signals.py::test_time_is_up_while_a_thread_compiles",
+    ),
+    Mutation(
+        "training/program.py",
         "            reuse.PROGRAMS.drop(self._compiling.pop(signature))\n",
         "            self._compiling.pop(signature)\n",
         "test_reuse.py::test_what_could_not_be_compiled_holds_nothing",
