@@ -2323,6 +2323,31 @@ MUTATIONS = (
         "test_lanes.py::test_a_stage_in_lanes_has_the_same_bits",
     ),
     Mutation(
+        "training/program.py",
+        "threading.Thread(target=_compile, args=(found, lowered, options, traced)).start()",
+        "__import__('concurrent.futures').futures.ThreadPoolExecutor(1).submit("
+        "_compile, found, lowered, options, traced)",
+        "trust/test_quiet_signals.py::test_time_is_up_while_a_thread_compiles",
+    ),
+    Mutation(
+        "training/program.py",
+        "            reuse.PROGRAMS.drop(self._compiling.pop(signature))\n",
+        "            self._compiling.pop(signature)\n",
+        "test_reuse.py::test_what_could_not_be_compiled_holds_nothing",
+    ),
+    Mutation(
+        "training/program.py",
+        "            reuse.PROGRAMS.drop(self._compiling.pop(signature))\n",
+        "            reuse.PROGRAMS.drop(self._compiling[signature])\n",
+        "test_reuse.py::test_what_could_not_be_compiled_is_tried_again",
+    ),
+    Mutation(
+        "training/group.py",
+        "self.slots.pad(state.active) & self.slots.taken",
+        "self.slots.pad(state.active)",
+        "test_lanes.py::test_neighbours_train_side_by_side_and_padding_not_at_all",
+    ),
+    Mutation(
         "training/predict.py",
         "devices.in_lanes(forward.inner, self._slots_per_shard)",
         "devices",

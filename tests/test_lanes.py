@@ -104,6 +104,8 @@ def test_neighbours_train_side_by_side_and_padding_not_at_all(tmp_path, monkeypa
     assert [part.tolist() for part in placed.parts] == [[[0, 2]], [[1, 0]]]
     state = group.init()
     assert np.asarray(state.active).tolist() == [[True, True], [True, False]]
+    resumed = group.resumed(group.slots.unpad(state))
+    assert np.asarray(resumed.active).tolist() == [[True, True], [True, False]]
     state = group.train_steps(state, 0)
     steps = stage.steps_per_epoch(stage.members[0])
     assert np.asarray(state.step)[1, 1] == 0 < steps == np.asarray(state.step)[0, 0]

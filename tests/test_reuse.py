@@ -1,9 +1,12 @@
 """Reuse of programs: what is the same function, and what is not compiled a second time."""
 
 import collections
+import concurrent.futures
 import dataclasses
 import functools
+import gc
 import threading
+import weakref
 from typing import NamedTuple
 from unittest import mock
 
@@ -369,9 +372,29 @@ def test_two_that_ask_for_a_program_wait_for_one_compilation(monkeypatch):
 def test_what_could_not_be_compiled_is_tried_again(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(in_turn, "compiled", mock.Mock(side_effect=MemoryError))
+        asked, begun = program(scaling(8.0)), program(scaling(9.0))
         with pytest.raises(MemoryError):
-            program(scaling(8.0)).compiled(*arguments())
-    np.testing.assert_array_equal(program(scaling(8.0))(*arguments())[1], -8.0)
+            asked.compiled(*arguments())
+        begun.begin(*arguments())
+        concurrent.futures.wait(begun._compiling.values(), 60)
+    np.testing.assert_array_equal(asked(*arguments())[1], -8.0)
+    assert program(scaling(9.0)).compiled(*arguments())
+
+
+def test_what_could_not_be_compiled_holds_nothing(monkeypatch):
+    class Table:
+        """What a caller has at hand."""
+
+    def ask(table):
+        with pytest.raises(MemoryError):
+            program(scaling(10.0)).compiled(*arguments())
+        return weakref.ref(table)
+
+    monkeypatch.setattr(in_turn, "compiled", mock.Mock(side_effect=MemoryError))
+    found = ask(Table())
+    monkeypatch.undo()
+    gc.collect()
+    assert found() is None
 
 
 CACHE: dict = {}

@@ -111,6 +111,11 @@ class Group:
         state = state._replace(active=self.devices.put_members(self.slots.taken))
         return self.validate(state)[0] if stage.validates_start else state
 
+    def resumed(self, state: MemberState) -> MemberState:
+        """Uploads a state of members [members, ...] that was restored; padding stands still."""
+        active = self.slots.pad(state.active) & self.slots.taken
+        return self.put(state)._replace(active=self.devices.put_members(active))
+
     def batches(self, epoch: int, call: int) -> Batches:
         """Returns the batches of a device call, [members, steps, ...] on the host.
 

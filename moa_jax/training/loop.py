@@ -304,7 +304,7 @@ class StageRun:
                 group = self.group(number)
                 group.begin()
                 # What was restored is not held on the host beside what is trained.
-                state = group.init() if state is None else group.put(state)
+                state = group.init() if state is None else group.resumed(state)
                 state = self._fit_group(group, position, state, checkpoints, progress)
                 group.write_weights(state, self.folder / "members")
                 state, position = None, Position(number + 1, 0, 0)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Hashable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 import jax
@@ -84,7 +85,13 @@ class Program:
         """Returns the program, compiled for arrays or for their shapes alone."""
         self.begin(state, arguments, shared)
         signature, start = _signature(state, arguments, shared), time.monotonic()
-        program, seconds = self._compiling[signature].result()
+        try:
+            program, seconds = self._compiling[signature].result()
+        except Exception:
+            # It may succeed another time. Its error, if kept, would hold all that its callers have.
+            self._untold.discard(signature)
+            reuse.PROGRAMS.drop(self._compiling.pop(signature))
+            raise
         self.compile_seconds += time.monotonic() - start
         if signature in self._untold:
             self._untold.remove(signature)
@@ -142,15 +149,24 @@ def _signature(*arguments: Any) -> tuple[Hashable, ...]:
 def _in_a_thread(
     lowered: jax.stages.Lowered, options: dict[str, Any] | None, traced: float
 ) -> Compiling:
-    """Has a thread compile a program that took so many seconds to be traced."""
+    """Has a thread compile a program that took so many seconds to be traced.
 
-    def compile_it() -> tuple[jax.stages.Compiled, float]:
-        start = time.monotonic()
-        program = in_turn.compiled(lowered, options)
-        return program, traced + time.monotonic() - start
+    It is no thread of an executor: for those Python waits before its main thread counts as ended,
+    and a signal that came would then end nothing, see `signals`.
+    """
+    found: Compiling = Future()
+    threading.Thread(target=_compile, args=(found, lowered, options, traced)).start()
+    return found
 
-    thread = ThreadPoolExecutor(1)
+
+def _compile(
+    found: Compiling, lowered: jax.stages.Lowered, options: dict[str, Any] | None, traced: float
+) -> None:
+    start = time.monotonic()
     try:
-        return thread.submit(compile_it)
-    finally:
-        thread.shutdown(wait=False)
+        program = in_turn.compiled(lowered, options)
+    except BaseException as error:
+        found.set_exception(error)
+        del found  # the error has this frame, and would be held by itself
+    else:
+        found.set_result((program, traced + time.monotonic() - start))

@@ -46,6 +46,12 @@ class LastUsed:
             while len(self._programs) > self._most:
                 self._programs.popitem(last=False)
 
+    def drop(self, program: Compiling) -> None:
+        """Forgets a program that could not be compiled, if it is there."""
+        with self._lock:
+            for key in [key for key, kept in self._programs.items() if kept is program]:
+                del self._programs[key]
+
     def clear(self) -> None:
         """Forgets all of them, and gives their memory back."""
         with self._lock:

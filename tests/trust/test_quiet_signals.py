@@ -150,6 +150,25 @@ with ending.in_one_line():
     ends(run(program), "SIGINT")
 
 
+def test_time_is_up_while_a_thread_compiles():
+    program = """
+import threading
+import jax.numpy as jnp
+from moa_jax.training import in_turn
+from moa_jax.training.parallel import Devices
+from moa_jax.training.program import Program
+in_turn.compiled = lambda *given: time.sleep(9) or print('never', flush=True)
+signals.GRACE_SECONDS = 0.5
+with ending.in_one_line():
+    one = jnp.ones((1, 1))
+    threading.Timer(1, send, ['SIGTERM']).start()
+    Program('slow', lambda *given: given[:2], Devices.available('vmap'))(one, one, one)
+"""
+    result = run(program)
+    assert result.stdout == ""
+    ends(result, "SIGTERM")
+
+
 def test_nothing_follows_the_line():
     program = """
 class Slow:
