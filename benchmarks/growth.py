@@ -59,6 +59,7 @@ LINEAR = 1.1
 REASONS = {
     ("features", "transforms"): "covariances of all columns, and factors of them",
     ("features", "memory"): "covariances of all columns",
+    ("rows", "predict"): "caches hold the table of few rows alone",
     ("labels", "folds"): "the library counts all labels anew for each label",
 }
 
