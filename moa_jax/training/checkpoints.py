@@ -208,8 +208,8 @@ class Checkpoints:
         Args:
           position: where the state is.
           state: host arrays [members, ...], or arrays on the devices of all processes, [shards,
-            members per shard, ...], the members in their order and then padding; both as
-            `Slots.to_save` gives them. They may be used up as soon as this returns.
+            members per shard, ...], as `Slots` deals members to them; both as `Slots.to_save` gives
+            them. They may be used up as soon as this returns.
 
         Raises:
           UserError: the disk is full or the folder cannot be written; earlier ones stay whole.
