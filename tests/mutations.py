@@ -2300,8 +2300,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/lanes.py",
-        "max(FEWEST_MEMBERS, -(-num_members // _cores()))",
-        "-(-num_members // _cores())",
+        "max(FEWEST_MEMBERS, -(-num_members // joblib.cpu_count()))",
+        "-(-num_members // joblib.cpu_count())",
         "test_lanes.py::test_lanes_fill_the_cores_and_have_two_members_each",
     ),
     Mutation(

@@ -3,6 +3,7 @@
 import threading
 
 import jax
+import joblib
 import numpy as np
 import pytest
 import toy
@@ -19,7 +20,7 @@ WHOLE, SAVED = {"members_at_once": 8}, {"members_at_once": 5, "checkpoint_second
 
 
 def on_cores(monkeypatch, count):
-    monkeypatch.setattr(lanes, "_cores", lambda: count)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: count)
 
 
 def dense(**changes):

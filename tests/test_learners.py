@@ -2,8 +2,8 @@
 
 import contextlib
 import dataclasses
-import os
 
+import joblib
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -145,7 +145,7 @@ def test_labels_side_by_side_are_those_one_after_another(monkeypatch, unknown):
 
     monkeypatch.setattr(trees, "_table", watched)
     monkeypatch.setattr(trees, "ROWS_OF_A_TREE", 1)  # all trees are grown at once
-    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
     for most in (1, 8):
         monkeypatch.setattr(trees, "MOST_WORKERS", most)
         tables.clear()

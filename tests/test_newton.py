@@ -1,9 +1,9 @@
 """Tests of the minima of logistic regressions, against scikit-learn's at its tightest tolerance."""
 
-import os
 import subprocess
 import sys
 
+import joblib
 import numpy as np
 import pytest
 from absl import logging
@@ -86,9 +86,9 @@ def test_coefficients_are_scikit_learns(case):
 def test_a_label_has_the_same_bits_beside_others(monkeypatch):
     x, y = rows(labels=19)
     strengths = (1e-3, 1.0)
-    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
     every = fitted(x, y, strengths)
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
     for label in (0, 7, 18):
         for one, alone in zip(every, fitted(x, y[:, [label]], strengths), strict=True):
             np.testing.assert_array_equal(one.kernel[:, label], alone.kernel[:, 0])

@@ -6,7 +6,6 @@ measured by one product with the rows. Then each start takes Lloyd's steps in a 
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -30,13 +29,14 @@ def fit(values: np.ndarray, count: int, starts: int, seed: int) -> np.ndarray | 
       starts: how many.
       seed: of the starts.
     """
+    import joblib
     from threadpoolctl import threadpool_limits
 
     mean = values.mean(0)
     rows = CentredRows.of(values - mean)
     tolerance = rows.squares.sum() / values.size * TOLERANCE  # of the mean variance
     seeds = _seeds(rows, count, starts, np.random.RandomState(seed))
-    workers = max(1, min(os.cpu_count() or 1, starts))
+    workers = max(1, min(joblib.cpu_count(), starts))
     # Starts side by side wait for nothing, as threads of one product do for each other.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
         ended = list(pool.map(lambda own: _descend(rows, rows.values[own], tolerance), seeds))

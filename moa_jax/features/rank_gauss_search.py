@@ -7,10 +7,10 @@ with `fastmath`: the bits are those of numpy's `interp` in both directions, see 
 from __future__ import annotations
 
 import functools
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Self
 
+import joblib
 import numba
 import numpy as np
 from scipy import special
@@ -82,7 +82,7 @@ class Search(NamedTuple):
                 np.clip(own, lowest, highest, out=own)
 
         columns = values.shape[1]
-        workers = max(1, min(os.cpu_count() or 1, columns // BLOCK))
+        workers = max(1, min(joblib.cpu_count(), columns // BLOCK))
         edges = np.linspace(0, columns, workers + 1).astype(int).tolist()
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(fill, edges[:-1], edges[1:]))

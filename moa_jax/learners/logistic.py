@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
@@ -72,6 +71,7 @@ class Logistic:
         A label without both classes gets its share, whatever the row. A label's coefficients are
         the same whatever labels are fitted beside it.
         """
+        import joblib
         from threadpoolctl import ThreadpoolController
 
         from moa_jax.learners import newton
@@ -80,7 +80,7 @@ class Logistic:
         found[-1] = [math.log(p / (1 - p)) for p in map(share, y.T)]
         with_ones = np.column_stack([x, np.ones(len(x))])
         parts = _parts(y, newton.labels_together(with_ones.shape[1]))
-        workers = max(1, min(MOST_WORKERS, os.cpu_count() or 1, len(parts)))
+        workers = max(1, min(MOST_WORKERS, joblib.cpu_count(), len(parts)))
         threads = ThreadpoolController()
 
         def fitted(part: _Labels, c: float, start: np.ndarray) -> int:

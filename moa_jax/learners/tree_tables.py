@@ -7,12 +7,12 @@ on its small trees. Only predictions of many rows import this file, because numb
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Self
 
+import joblib
 import numba
 import numpy as np
 
@@ -94,7 +94,7 @@ class TreeTables(NamedTuple):
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Returns the probabilities [N, labels] of rows [N, F] that it takes."""
         out = np.empty((len(x), len(self.first) - 1))
-        workers = max(1, min(os.cpu_count() or 1, len(x) // TILE))
+        workers = max(1, min(joblib.cpu_count(), len(x) // TILE))
         edges = np.linspace(0, len(x), workers + 1).astype(int).tolist()
         with ThreadPoolExecutor(workers) as pool:
             parts = [slice(*pair) for pair in zip(edges[:-1], edges[1:], strict=True)]

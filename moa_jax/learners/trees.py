@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -182,7 +181,9 @@ class Trees:
         self, x: np.ndarray, y: np.ndarray, known: np.ndarray, rounds: int, labels: Sequence[int]
     ) -> dict[int, _Grown]:
         """Returns the boosters of labels in their order, grown by as many workers as are of use."""
-        workers = max(1, min(MOST_WORKERS, os.cpu_count() or 1, len(labels)))
+        import joblib
+
+        workers = max(1, min(MOST_WORKERS, joblib.cpu_count(), len(labels)))
         grow = functools.partial(self._grown, x, y, known, rounds)
         with ThreadPoolExecutor(workers) as pool:
             grown = pool.map(grow, [labels[first::workers] for first in range(workers)])

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import joblib
 from absl import logging
 from jax.experimental import topologies
 
@@ -144,7 +145,7 @@ def _one_cpu() -> Devices:
 
 
 def _this_cpu(devices: Devices, count: int) -> Card:
-    cores = os.cpu_count() or 1
+    cores = joblib.cpu_count()
     return Card(
         f"a part of {cores} CPU cores",
         "cpu",

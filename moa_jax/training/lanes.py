@@ -8,12 +8,12 @@ that it has in any number of lanes.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeGuard
 
 import jax
+import joblib
 import numpy as np
 
 from moa_jax.training.trees import Array, Tree
@@ -45,7 +45,7 @@ def is_cut(value: Any) -> TypeGuard[Lanes]:
 
 def number_for(num_members: int) -> int:
     """Returns how many lanes are of use to so many members, with as few idle places as can be."""
-    per_lane = max(FEWEST_MEMBERS, -(-num_members // _cores()))
+    per_lane = max(FEWEST_MEMBERS, -(-num_members // joblib.cpu_count()))
     return -(-num_members // per_lane)
 
 
@@ -73,10 +73,3 @@ def side_by_side(function: Callable[..., Any], arguments: Sequence[tuple]) -> An
     with ThreadPoolExecutor(len(arguments)) as pool:
         found = [*pool.map(lambda own: function(*own), arguments)]
     return jax.tree.map(lambda *parts: Lanes(parts), *found)
-
-
-def _cores() -> int:
-    """Returns how many cores this process may use, which is how many threads XLA has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
