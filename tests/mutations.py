@@ -383,6 +383,54 @@ MUTATIONS = (
         "test_honest.py::test_labels_of_a_fold_change_nothing_that_predicts_it[profile_nn]",
     ),
     Mutation(
+        "recipes/system.py",
+        "num_stages, outcome.shares, outcome.mean",
+        "num_stages, outcome.shares",
+        "test_ensemble.py::test_new_rows_are_predicted_by_the_choice",
+    ),
+    Mutation(
+        "recipes/system.py",
+        "values * ~rows.is_control[:, None]",
+        "values",
+        "test_ensemble.py::test_a_mean_over_stages_weighs_each_by_its_members",
+    ),
+    Mutation(
+        "recipes/system.py",
+        "self.recipe.means, targets.known",
+        "self.recipe.means[:1], targets.known",
+        "test_ensemble.py::test_new_rows_are_predicted_by_the_choice",
+    ),
+    Mutation(
+        "recipes/selection.py",
+        "key=lambda choice: choice.loss",
+        "key=lambda choice: 0",
+        "test_ensemble.py::test_that_mean_is_taken_which_loses_less",
+    ),
+    Mutation(
+        "recipes/selection.py",
+        "np.where(self.positive, -odds, odds)",
+        "odds",
+        "test_ensemble.py::test_the_loss_is_that_of_the_mean",
+    ),
+    Mutation(
+        "recipes/ensemble.py",
+        'MEANS[record["mean"]]',
+        'MEANS["probabilities"]',
+        "test_ensemble.py::test_a_folds_choice_is_that_of_the_other_folds",
+    ),
+    Mutation(
+        "recipes/profile_nn.py",
+        "tuple(MEANS.values()) if self.mean == AUTO else (MEANS[self.mean],)",
+        "tuple(MEANS.values())",
+        "test_profile_nn.py::test_what_a_mean_is_of_can_be_said",
+    ),
+    Mutation(
+        "training/predict.py",
+        "mean.back(totals / of.sum(1)[:, None, None])",
+        "totals / of.sum(1)[:, None, None]",
+        "test_ensemble.py::test_new_rows_are_predicted_by_the_choice",
+    ),
+    Mutation(
         "training/predict.py",
         "values[chosen] * weights[chosen, None, None]",
         "values[chosen]",
@@ -439,8 +487,8 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/selection.py",
-        "np.concatenate([size - total[:negatives], total[negatives:]])",
-        "np.concatenate([1 - total[:negatives], total[negatives:]])",
+        "np.concatenate([size - total[: self.negatives]",
+        "np.concatenate([1 - total[: self.negatives]",
         "test_ensemble.py::test_the_loss_is_that_of_the_mean",
     ),
     Mutation(
@@ -1793,8 +1841,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/predict.py",
-        "spread.add(flat, of[0, list(group)])",
-        "spread.add(flat, np.ones(len(group)))",
+        "log_odds(flat), of[0, list(group)])",
+        "log_odds(flat), np.ones(len(group)))",
         "test_ensemble.py::test_the_spread_over_members_is_that_of_each_one_alone",
     ),
     Mutation(

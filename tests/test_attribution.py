@@ -35,6 +35,7 @@ from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
 from moa_jax.training import in_turn, reuse
 from moa_jax.training.attribution import Lines, Reading, mean_gradients, quadrature
+from moa_jax.training.means import PROBABILITIES
 from moa_jax.training.parallel import Devices
 from moa_jax.training.reuse import LastUsed
 from moa_jax.training.trees import Finished, Prediction, PredictionShared
@@ -326,7 +327,8 @@ def test_the_networks_of_all_stages_are_compiled_side_by_side(finished, monkeypa
     context, data = finished
     designs = context.config.models[MODEL].stages(context.levels, False)
     counts = {design.name: {number: 1} for number, design in enumerate(designs)}
-    monkeypatch.setattr(ensemble, "read", lambda *_: ensemble.Ensemble([*designs], counts))
+    every = ensemble.Ensemble([*designs], counts, PROBABILITIES)
+    monkeypatch.setattr(ensemble, "read", lambda *_: every)
     assert len(explain(finished, data.take(np.flatnonzero(~data.is_control)[:5])))
 
 

@@ -18,13 +18,14 @@ from moa_jax.data.dataset import Targets
 from moa_jax.engine import run
 from moa_jax.errors import UserError
 from moa_jax.recipes import ensemble, prediction, selection, stage_predictions, system
-from moa_jax.recipes.selection import greedy
+from moa_jax.recipes.selection import best, greedy
 from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.store import arrays
 from moa_jax.store.model_files import ENSEMBLE
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
 from moa_jax.training import predict
+from moa_jax.training.means import MEANS, PROBABILITIES
 from moa_jax.training.members import MemberId, Nesting, cross_validation
 from moa_jax.training.metrics import mean_log_loss
 
@@ -40,14 +41,14 @@ def noisy(size, seed):
 
 def test_the_best_candidate_alone():
     sure = np.where(TARGETS, 0.9, 0.1)
-    assert greedy([noisy(1, 0), sure, noisy(1, 1)], TARGETS, 10).tolist() == [0, 1, 0]
+    assert greedy([noisy(1, 0), sure, noisy(1, 1)], TARGETS, 10).counts.tolist() == [0, 1, 0]
 
 
 def test_candidates_are_taken_as_often_as_it_helps():
     """The mean is that of three shares to one, which no choice without repeats has."""
     p, q = np.full((4, 1), 0.2), np.full((4, 1), 0.6)
     targets = np.array([[0], [0], [0], [1]])
-    found = greedy([p, q], targets, 50)
+    found = greedy([p, q], targets, 50).counts
     assert (found @ [0.2, 0.6]) / found.sum() == pytest.approx(0.25, abs=0.02)
     assert found[0] > found[1] > 0
 
@@ -57,7 +58,7 @@ def test_every_choice_lowers_the_loss_and_the_first_is_the_best():
     single = [mean_log_loss(TARGETS, p) for p in candidates]
     losses = []
     for most in range(1, 8):
-        counts = greedy(candidates, TARGETS, most)
+        counts = greedy(candidates, TARGETS, most).counts
         assert counts.sum() <= most
         mean = np.tensordot(counts, candidates, 1) / counts.sum()
         losses.append(mean_log_loss(TARGETS, mean))
@@ -67,41 +68,66 @@ def test_every_choice_lowers_the_loss_and_the_first_is_the_best():
 
 
 @pytest.mark.parametrize("block", [7, 32, 2**15])
-def test_the_loss_is_that_of_the_mean(monkeypatch, block):
+@pytest.mark.parametrize("mean", MEANS)
+def test_the_loss_is_that_of_the_mean(monkeypatch, block, mean):
     """Cells are looked at in blocks, and share logarithms; some networks are sure and wrong."""
     monkeypatch.setattr(selection, "BLOCK", block)
     candidates = [noisy(1.5, seed) for seed in range(3)]
     for p in candidates:
         p[0, 0], p[1, 0] = 1 - TARGETS[0, 0], 0.5
-    seen, found = selection._loss, []
+    candidates = [p.astype(float) for p in candidates]
+    kind = {"probabilities": selection._ProbabilityLoss, "log_odds": selection._LogOddsLoss}[mean]
+    seen, found = kind.__call__, []
 
     def watched(*arguments):
         found.append(seen(*arguments))
         return found[-1]
 
-    monkeypatch.setattr(selection, "_loss", watched)
-    counts = greedy(iter(candidates), TARGETS, 4)
-    taken, total = [], np.zeros(TARGETS.shape)
+    monkeypatch.setattr(kind, "__call__", watched)
+    choice = greedy(iter(candidates), TARGETS, 4, mean=MEANS[mean])
+    taken, losses = [], []
     for size in range(1, 5):
-        means = [(total + p) / size for p in candidates]
+        means = [
+            MEANS[mean].over((1, candidates[index]) for index in [*taken, other])
+            for other in range(3)
+        ]
         of_target = np.maximum([np.where(TARGETS, p, 1 - p) for p in means], 1e-15)
         own = -np.log(of_target).mean((1, 2))
-        np.testing.assert_allclose(found[3 * (size - 1) : 3 * size], own, rtol=1e-12)
+        np.testing.assert_allclose(found[3 * (size - 1) : 3 * size], own, rtol=1e-9)
         taken.append(int(np.argmin(own)))
-        total += candidates[taken[-1]]
-    assert np.bincount(taken, minlength=3).tolist() == counts.tolist()
+        losses.append(own.min())
+    best = int(np.argmin(losses)) + 1
+    assert np.bincount(taken[:best], minlength=3).tolist() == choice.counts.tolist()
+    assert choice.loss == pytest.approx(min(losses), rel=1e-9) and choice.mean is MEANS[mean]
+
+
+def test_that_mean_is_taken_which_loses_less():
+    """Two that are right where the other is unsure, and two that are wrong and sure in turn."""
+    sure, unsure = np.where(TARGETS, 0.999, 0.001), np.full(TARGETS.shape, 0.5)
+    left = (np.arange(60) % 2 == 0)[:, None]
+    complements = [np.where(left, sure, unsure), np.where(left, unsure, sure)]
+    right, wrong = np.where(TARGETS, 0.9, 0.1), np.where(TARGETS, 1e-6, 1 - 1e-6)
+    opposed = [np.where(left, right, wrong), np.where(left, wrong, right)]
+    for candidates, name in ((complements, "log_odds"), (opposed, "probabilities")):
+        both = [greedy(candidates, TARGETS, 10, mean=mean) for mean in MEANS.values()]
+        found = best(lambda own=candidates: iter(own), TARGETS, 10, tuple(MEANS.values()))
+        assert found.mean.name == name and found.loss == min(one.loss for one in both)
+        assert found.counts.tolist() == both[[*MEANS].index(name)].counts.tolist()
+        (other,) = MEANS.keys() - {name}
+        alone = best(lambda own=candidates: iter(own), TARGETS, 10, (MEANS[other],))
+        assert alone.mean.name == other and alone.loss > found.loss
 
 
 def test_rows_that_are_not_looked_at_do_not_count():
     rows = np.arange(0, 60, 2)
     candidates = [noisy(1.5, seed) for seed in range(6)]
-    expected = greedy([p[rows] for p in candidates], TARGETS[rows], 20)
+    expected = greedy([p[rows] for p in candidates], TARGETS[rows], 20).counts
     looked_at = (np.arange(60) % 2 == 0)[:, None]
     right = np.where(TARGETS, 0.999, 0.001)
     worst = int(np.argmin(expected))
     candidates[worst] = np.where(looked_at, candidates[worst], right)
-    assert greedy(candidates, TARGETS, 20, rows).tolist() == expected.tolist()
-    assert greedy(candidates, TARGETS, 20).tolist() != expected.tolist()
+    assert greedy(candidates, TARGETS, 20, rows).counts.tolist() == expected.tolist()
+    assert greedy(candidates, TARGETS, 20).counts.tolist() != expected.tolist()
 
 
 class Folder:
@@ -119,7 +145,7 @@ class Folder:
         assert [*paths] == self.listed
 
 
-def chosen(tmp_path, by_seed, nested):
+def chosen(tmp_path, by_seed, nested, mean="probabilities"):
     fold_of_row = np.arange(60) % 3
     views = {}
     for seed, values in by_seed.items():
@@ -129,21 +155,30 @@ def chosen(tmp_path, by_seed, nested):
     design = type("Design", (), {"name": "only"})
     predictions = {"only": StagePredictions(TARGETS, {}, views)}
     context = Folder(tmp_path)
-    result = ensemble.choose(context, [design], predictions, TARGETS, fold_of_row, 10)
+    means = (MEANS[mean],)
+    result = ensemble.choose(context, [design], predictions, TARGETS, fold_of_row, 10, means)
     return context, design, views, fold_of_row, result
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_a_folds_choice_is_that_of_the_other_folds(tmp_path, nested):
+@pytest.mark.parametrize("mean", MEANS)
+def test_a_folds_choice_is_that_of_the_other_folds(tmp_path, nested, mean):
     by_seed = {seed: noisy(1.5, seed) for seed in range(5)}
-    context, design, _, fold_of_row, (whole, found) = chosen(tmp_path, by_seed, nested)
+    context, design, _, fold_of_row, (whole, found) = chosen(tmp_path, by_seed, nested, mean)
     candidates = [*by_seed.values()]
     for fold in range(3):
         own = fold_of_row == fold
-        counts = greedy([p[~own] for p in candidates], TARGETS[~own], 10)
-        expected = np.tensordot(counts, np.stack(candidates), 1)[own] / counts.sum()
-        np.testing.assert_allclose(found[own], expected, rtol=1e-6)
-    counts = greedy(candidates, TARGETS, 10)
+        of = MEANS[mean]
+        counts = greedy([p[~own] for p in candidates], TARGETS[~own], 10, mean=of).counts
+        values = np.stack(candidates).astype(float)
+        if mean == "log_odds":
+            values = np.log(values / (1 - values))
+        expected = np.tensordot(counts, values, 1)[own] / counts.sum()
+        if mean == "log_odds":
+            expected = 1 / (1 + np.exp(-expected))
+        np.testing.assert_allclose(found[own], expected, rtol=1e-5)
+    counts = greedy(candidates, TARGETS, 10, mean=MEANS[mean]).counts
+    assert whole.mean is MEANS[mean]
     assert whole.counts == {"only": {n: c for n, c in enumerate(counts.tolist()) if c}}
     again = ensemble.read(context, [design])
     assert again == whole
@@ -160,16 +195,25 @@ def test_a_nested_choice_reads_what_has_not_seen_the_fold(tmp_path):
     views[1][2,] = 1 - by_seed[1]
     design = type("Design", (), {"name": "only"})
     predictions = {"only": StagePredictions(TARGETS, {}, views)}
-    _, found = ensemble.choose(Folder(tmp_path), [design], predictions, TARGETS, fold_of_row, 10)
+    _, found = ensemble.choose(
+        Folder(tmp_path), [design], predictions, TARGETS, fold_of_row, 10, (PROBABILITIES,)
+    )
     np.testing.assert_allclose(found[fold_of_row == 0], by_seed[1][fold_of_row == 0], rtol=1e-6)
     np.testing.assert_allclose(found[fold_of_row != 0], by_seed[0][fold_of_row != 0], rtol=1e-6)
 
 
-def test_a_mean_over_stages_weighs_each_by_its_members():
+@pytest.mark.parametrize(("mean", "expected"), [("probabilities", 0.5), ("log_odds", 0.5106171)])
+def test_a_mean_over_stages_weighs_each_by_its_members(monkeypatch, mean, expected):
+    """Of controls, which every stage predicts as 0, it is 0."""
     first, second = (type("Design", (), {"name": name}) for name in ("first", "second"))
-    made = ensemble.Ensemble([first, second], {"first": {0: 2, 5: 1}, "second": {3: 1}})
-    found = made.of({"first": np.full((2, 1), 0.4), "second": np.full((2, 1), 0.8)})
-    np.testing.assert_allclose(found, 0.5)
+    counts = {"first": {0: 2, 5: 1}, "second": {3: 1}}
+    made = ensemble.Ensemble([first, second], counts, MEANS[mean])
+    found = {"first": np.array([[0.4], [0.0]]), "second": np.array([[0.8], [0.0]])}
+    monkeypatch.setattr(prediction, "predict_rows", lambda *_: (found, None))
+    rows = SimpleNamespace(is_control=np.array([False, True]))
+    _, values, _ = system._predicted(rows, None, made, None)
+    np.testing.assert_allclose(values[0], expected, rtol=1e-6)
+    assert values[1] == 0
 
 
 def test_a_changed_choice_is_told(tmp_path):
@@ -210,13 +254,15 @@ def test_new_rows_are_predicted_by_the_choice(finished):
     for design in outcome.designs:
         for seed in outcome.counts[design.name]:
             weights = lambda _, every, s=seed: np.array([m.seed == s for m in every], float)  # noqa: E731
-            found, _ = prediction.predict_rows(
-                data.test, context, prediction.trained([design], context, weights)
-            )
+            members = prediction.trained([design], context, weights, mean=outcome.mean)
+            found, _ = prediction.predict_rows(data.test, context, members)
             alone[design.name, seed] = found[design.name]
-    counts = {place: outcome.counts[place[0]][place[1]] for place in alone}
-    expected = sum(n * alone[place] for place, n in counts.items()) / sum(counts.values())
-    np.testing.assert_allclose(stored, expected, atol=1e-6)
+    # Of a mean over the folds that is of the same.
+    assert outcome.mean.name == "log_odds"
+    expected = outcome.mean.over(
+        (outcome.counts[stage][seed], values) for (stage, seed), values in alone.items()
+    )
+    np.testing.assert_allclose(stored, expected * ~data.test.is_control[:, None], atol=1e-6)
 
 
 def test_the_spread_over_members_is_that_of_each_one_alone(finished):
@@ -233,10 +279,9 @@ def test_the_spread_over_members_is_that_of_each_one_alone(finished):
     assert np.nanmin(test.spread) > 0
     first, second = recipe.stages(context.levels, False)[:2]
     seeds = [recipe.dealt(index)[0] for index in range(2)]
-    two = ensemble.Ensemble(
-        [first, second], {first.name: {seeds[0]: 2}, second.name: {seeds[1]: 1}}
-    )
-    members = prediction.trained(two.designs, context, two.weights, predicting=two.predicting)
+    counts = {first.name: {seeds[0]: 2}, second.name: {seeds[1]: 1}}
+    two = ensemble.Ensemble([first, second], counts, PROBABILITIES)
+    members = prediction.trained(two.designs, context, two.weights, predicting=two.shares)
     _, found = prediction.predict_rows(data.test, context, members)
     expected = spread_of_each(two, context, data, recipe.folds)
     np.testing.assert_allclose(found, expected, rtol=1e-4)

@@ -180,9 +180,9 @@ class CountedSpread(MemberSpread):
 
     members = 0
 
-    def add(self, probabilities, weights):
+    def add(self, odds, weights):
         self.members += len(weights)
-        super().add(probabilities, weights)
+        super().add(odds, weights)
 
 
 def check_nested(recipe, dataset, context):

@@ -215,6 +215,7 @@ select_on              | "last"
 split_seed             | 0
 draw_seed              | 0
 choices                | 30
+mean                   | "auto"
 batch_size             | 64
 epoch_steps            | 50
 pct_start              | 0.1

@@ -29,6 +29,7 @@ from moa_jax.training.attribution import mean_gradients
 from moa_jax.training.identity import identity
 from moa_jax.training.layout import Settings
 from moa_jax.training.loop import StageRun, train, validate
+from moa_jax.training.means import MEANS
 from moa_jax.training.members import Member
 from moa_jax.training.parallel import Devices
 from moa_jax.training.predict import predict as predict_rows
@@ -83,6 +84,13 @@ def test_eight_members_of_a_group_lie_in_the_eighths_of_every_range():
             assert sorted((places * 8).astype(int)) == list(range(8)), name
     orders = {tuple(np.argsort(column)) for column in np.array(every).T}
     assert len(orders) == len(every[0])
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_what_a_mean_is_of_can_be_said(mean):
+    """Else the choice decides, which begins with probabilities."""
+    assert profile_nn.Config(mean=mean).means == (MEANS[mean],)
+    assert [one.name for one in profile_nn.Config().means] == ["probabilities", "log_odds"]
 
 
 def test_linear_members_draw_a_ridge_and_a_length_alone():

@@ -146,7 +146,7 @@ def test_what_is_asked_for_takes_the_place_of_what_was_resolved(tmp_path):
     found = Workdir(tmp_path)
     files.write_sealed(
         tmp_path / "config.json",
-        {"version": 5, "config": {}, "fields": {}, "hash": "", "data": {}, "resolved": {}},
+        {"version": 6, "config": {}, "fields": {}, "hash": "", "data": {}, "resolved": {}},
     )
     assert found.resolved("s", 4) == 4
     assert found.resolved("s", 9) == 4

@@ -23,17 +23,17 @@ def workdir(tmp_path):
 
 
 def test_version_is_written_and_read(workdir):
-    assert files.read_json(workdir.path / "config.json")["version"] == VERSION == 5
+    assert files.read_json(workdir.path / "config.json")["version"] == VERSION == 6
     assert workdir.read()["data"]["rows"] == 50
 
 
 @pytest.mark.parametrize(
     ("version", "message"),
     [
-        (None, "expected format version 5, found none: made by an older moa_jax; use another "),
-        (1, "expected format version 5, found 1: made by an older moa_jax; use another --workdir"),
-        (6, "expected format version 5, found 6: made by a newer moa_jax; use another --workdir"),
-        ("2", "expected format version 5, found '2'"),
+        (None, "expected format version 6, found none: made by an older moa_jax; use another "),
+        (1, "expected format version 6, found 1: made by an older moa_jax; use another --workdir"),
+        (7, "expected format version 6, found 7: made by a newer moa_jax; use another --workdir"),
+        ("2", "expected format version 6, found '2'"),
     ],
 )
 def test_another_version_is_refused(workdir, version, message):
@@ -47,7 +47,7 @@ def test_another_version_is_refused(workdir, version, message):
 
 def test_what_is_not_an_object_is_refused(workdir):
     (workdir.path / "config.json").write_text("[1]\n")
-    with pytest.raises(UserError, match="config.json: expected format version 5, found none"):
+    with pytest.raises(UserError, match="config.json: expected format version 6, found none"):
         workdir.read()
 
 

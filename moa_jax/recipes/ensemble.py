@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from moa_jax.errors import UserError
 from moa_jax.recipes.context import Context
 from moa_jax.recipes.design import StageDesign
-from moa_jax.recipes.selection import greedy
+from moa_jax.recipes.selection import Choice, best
 from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.store import files
 from moa_jax.store.model_files import ENSEMBLE
+from moa_jax.training.means import MEANS, Mean
 from moa_jax.training.members import MemberId
 
 # How often each seed of a stage is in the mean.
@@ -27,22 +29,19 @@ class Ensemble:
     Attributes:
       designs: the stages of which some seed was taken.
       counts: of each of these stages, how often each seed was.
+      mean: what the mean is of.
     """
 
     designs: list[StageDesign]
     counts: Counts
+    mean: Mean
 
     def weights(self, stage: str, every: Sequence[MemberId]) -> np.ndarray:
         return np.array([self.counts[stage].get(member.seed, 0) for member in every], float)
 
     @property
-    def predicting(self) -> Collection[str]:
-        return self.counts.keys()
-
-    def of(self, found: Mapping[str, np.ndarray]) -> np.ndarray:
-        sizes = {name: sum(seeds.values()) for name, seeds in self.counts.items()}
-        total = sum(size * found[name] for name, size in sizes.items())
-        return np.asarray(total / sum(sizes.values()))
+    def shares(self) -> Mapping[str, float]:
+        return {name: sum(seeds.values()) for name, seeds in self.counts.items()}
 
 
 def choose(
@@ -52,6 +51,7 @@ def choose(
     targets: np.ndarray,
     fold_of_row: np.ndarray,
     most: int,
+    means: Sequence[Mean],
     known: np.ndarray | None = None,
 ) -> tuple[Ensemble, np.ndarray]:
     """Chooses an ensemble for new rows, and for each fold another one by the other folds' rows.
@@ -67,7 +67,7 @@ def choose(
       predictions: out of fold, of each seed of each stage.
       targets: [N, L], 0 or 1.
       fold_of_row: [N].
-      most, known: see `selection.greedy`.
+      most, means, known: see `selection.best`.
 
     Returns:
       The ensemble for new rows, and the predictions of these rows, each by its fold's choice,
@@ -80,19 +80,19 @@ def choose(
     found, by_fold = np.zeros(targets.shape), {}
     for fold in np.unique(fold_of_row).tolist():
         others = np.flatnonzero(fold_of_row != fold)
-        # Those of one fold at a time are in memory.
-        counts = greedy(
-            (view[(fold,) if (fold,) in view else ()] for view in views),
-            targets, most, others, known,
-        )  # fmt: skip
-        own = fold_of_row == fold
-        for place in np.flatnonzero(counts):
-            found[own] += counts[place] * views[place][()][own]
-        found[own] /= counts.sum()
-        by_fold[str(fold)] = _by_stage(places, counts)
-    whole = _by_stage(places, greedy((view[()] for view in views), targets, most, None, known))
-    path = context.folder / ENSEMBLE
-    files.write_sealed(path, {"run": context.workdir.run, "counts": whole, "folds": by_fold})
+
+        def unseen(fold: int = fold) -> Iterator[np.ndarray]:
+            # Those of one fold at a time are in memory.
+            return (view[(fold,) if (fold,) in view else ()] for view in views)
+
+        choice, own = best(unseen, targets, most, means, others, known), fold_of_row == fold
+        found[own] = choice.mean.over(
+            (choice.counts[place], views[place][()][own]) for place in np.flatnonzero(choice.counts)
+        )
+        by_fold[str(fold)] = _record(places, choice)
+    choice = best(lambda: (view[()] for view in views), targets, most, means, None, known)
+    whole, path = _record(places, choice), context.folder / ENSEMBLE
+    files.write_sealed(path, {"run": context.workdir.run, **whole, "folds": by_fold})
     context.manifest.add([path])
     return _ensemble(designs, whole), found
 
@@ -107,9 +107,9 @@ def read(context: Context, designs: Sequence[StageDesign]) -> Ensemble:
 
 
 def stored(context: Context) -> tuple[dict, dict[str, dict]]:
-    """Returns the counts of the choice for new rows, and of each fold's, by the text of the fold.
+    """Returns the choice for new rows, and that of each fold, by the text of the fold.
 
-    Those are by stage and by the text of the seed.
+    Each has `counts`, by stage and by the text of the seed, and the name of its `mean`.
 
     Raises:
       UserError: the file is missing or damaged.
@@ -118,20 +118,24 @@ def stored(context: Context) -> tuple[dict, dict[str, dict]]:
     context.manifest.verify(path)
     found = files.read_sealed(path, context.manifest.remedy)
     try:
-        return found["counts"], found["folds"]
+        return {name: found[name] for name in ("counts", "mean")}, found["folds"]
     except KeyError as error:
         raise UserError(f"{path}: damaged: {error!r}; {context.manifest.remedy}") from None
 
 
-def _by_stage(places: Sequence[tuple[str, int]], counts: np.ndarray) -> dict[str, dict[str, int]]:
-    """Returns the counts that are not 0, as JSON has them."""
-    found: dict[str, dict[str, int]] = {}
-    for (stage, seed), count in zip(places, counts.tolist(), strict=True):
+def _record(places: Sequence[tuple[str, int]], choice: Choice) -> dict[str, Any]:
+    """Returns a choice as JSON has it, its counts those that are not 0."""
+    counts: dict[str, dict[str, int]] = {}
+    for (stage, seed), count in zip(places, choice.counts.tolist(), strict=True):
         if count:
-            found.setdefault(stage, {})[str(seed)] = count
-    return found
+            counts.setdefault(stage, {})[str(seed)] = count
+    return {"counts": counts, "mean": choice.mean.name}
 
 
-def _ensemble(designs: Sequence[StageDesign], counts: Mapping[str, Mapping[str, int]]) -> Ensemble:
-    read = {stage: {int(seed): n for seed, n in own.items()} for stage, own in counts.items()}
-    return Ensemble([design for design in designs if design.name in read], read)
+def _ensemble(designs: Sequence[StageDesign], record: Mapping[str, Any]) -> Ensemble:
+    counts = {
+        stage: {int(seed): count for seed, count in own.items()}
+        for stage, own in record["counts"].items()
+    }
+    chosen = [design for design in designs if design.name in counts]
+    return Ensemble(chosen, counts, MEANS[record["mean"]])

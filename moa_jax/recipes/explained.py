@@ -62,11 +62,10 @@ class Explainer:
         """
         outcome = system.finished_outcome(recipe, context)
         self._context, self._baseline = context, baseline
-        none = {design.name: np.zeros((1, 1)) for design in outcome.designs}
         self._last: list[_Networks] = []
         self._earlier: list[_Networks] = []
         for design in outcome.designs:
-            share = outcome.of({**none, design.name: np.ones((1, 1))}).item()
+            share = outcome.shares.get(design.name, 0) / sum(outcome.shares.values())
             of = outcome.weights if share else alike
             networks = _Networks(design, context, of, share, steps, len(outcome.designs))
             (self._last if share else self._earlier).append(networks)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from moa_jax.recipes.design import StageDesign
+from moa_jax.training.means import PROBABILITIES, Mean
 from moa_jax.training.members import MemberId
 
 
@@ -22,11 +23,12 @@ class Outcome(Protocol):
         """Returns the weight of each member in its stage's mean, [M]."""
 
     @property
-    def predicting(self) -> Collection[str]:
-        """The stages whose members' predictions are what the model's are a mean of."""
+    def shares(self) -> Mapping[str, float]:
+        """The weights, of any sum, of stages whose mean the model's predictions are."""
 
-    def of(self, found: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Returns the model's predictions [N, L] from those of each stage."""
+    @property
+    def mean(self) -> Mean:
+        """What the means over members, and over stages, are of."""
 
 
 def alike(stage: str, every: Sequence[MemberId]) -> np.ndarray:
@@ -38,8 +40,10 @@ class LastStage:
     """The predictions of the last stage, to which those of stages before it lead.
 
     Attributes:
-      designs: see `Outcome`.
+      designs, mean: see `Outcome`.
     """
+
+    mean = PROBABILITIES
 
     def __init__(self, designs: Sequence[StageDesign]):
         """`designs` are all stages."""
@@ -54,8 +58,5 @@ class LastStage:
         return alike(stage, every)
 
     @property
-    def predicting(self) -> Collection[str]:
-        return [self.designs[-1].name]
-
-    def of(self, found: Mapping[str, np.ndarray]) -> np.ndarray:
-        return found[self.designs[-1].name]
+    def shares(self) -> Mapping[str, float]:
+        return {self.designs[-1].name: 1}

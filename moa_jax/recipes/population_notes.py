@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+import collections
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,10 +12,13 @@ from moa_jax.recipes import ensemble
 from moa_jax.recipes.draws import Draw
 from moa_jax.store import files
 from moa_jax.store.model_files import METRICS
+from moa_jax.training.means import LOG_ODDS, PROBABILITIES
 
 if TYPE_CHECKING:
     from moa_jax.recipes.context import Context
 
+# How means are called in sentences.
+_NAMES = {PROBABILITIES.name: "probabilities", LOG_ODDS.name: "log odds"}
 # A rank correlation of fewer members is chance.
 FEWEST = 8
 
@@ -30,17 +34,20 @@ def of(
       stages: names of its stages.
       nested: whether a fold's ensemble was chosen by networks that have not seen the fold.
     """
-    counts, by_fold = ensemble.stored(context)
+    whole, by_fold = ensemble.stored(context)
     taken = {
-        (stage, int(seed)): count for stage, own in counts.items() for seed, count in own.items()
+        (stage, int(seed)): count
+        for stage, own in whole["counts"].items()
+        for seed, count in own.items()
     }
     losses = _losses(context, stages)
     number = sum(map(len, losses.values()))
     ranked = sorted(taken, key=lambda place: (-taken[place], place))
     said = [
         f"Ensemble for new rows: {len(taken)} of {number} members, "
-        f"{sum(taken.values())} times in all; for the folds "
-        f"{_range([sum(map(len, own.values())) for own in by_fold.values()])} members each.",
+        f"{sum(taken.values())} times in all, the mean of their {_NAMES[whole['mean']]}; "
+        f"for the folds {_range([_size(own) for own in by_fold.values()])} members each, "
+        f"{_means([own['mean'] for own in by_fold.values()])}.",
         *(
             f"{taken[stage, seed]} x member {seed} ({stage}, alone {losses[stage][seed]:.5f}): "
             f"{_shown(draw(seed))}."
@@ -96,6 +103,22 @@ def _shown(draw: Draw) -> str:
     steps, *others = draw._asdict().items()
     shown = [f"{name.replace('_', ' ')} {value:.2g}" for name, value in others]
     return f"{steps[1]} steps, {', '.join(shown)}"
+
+
+def _size(choice: Mapping[str, Any]) -> int:
+    return sum(map(len, choice["counts"].values()))
+
+
+def _means(names: Sequence[str]) -> str:
+    """Returns what the means of folds are of.
+
+    >>> _means(["log_odds", "log_odds"]), _means(["log_odds", "probabilities", "log_odds"])
+    ('of log odds', 'of log odds in 2, of probabilities in 1')
+    """
+    counted = collections.Counter(names)
+    if len(counted) == 1:
+        return f"of {_NAMES[names[0]]}"
+    return ", ".join(f"of {_NAMES[name]} in {counted[name]}" for name in sorted(counted))
 
 
 def _range(values: list[int]) -> str:

@@ -18,6 +18,7 @@ from moa_jax.recipes.stage_predictions import StagePredictions
 from moa_jax.recipes.stored import StoredSets
 from moa_jax.training import exhausted
 from moa_jax.training.log_odds import MemberSpread
+from moa_jax.training.means import PROBABILITIES, Mean
 from moa_jax.training.members import Blocks, MemberId
 
 # From at most `predict_rows` rows, and what takes the members' spread, to each stage's predictions.
@@ -30,6 +31,7 @@ def trained(
     weights: Callable[[str, Sequence[MemberId]], np.ndarray] = alike,
     num_stages: int | None = None,
     predicting: Collection[str] = (),
+    mean: Mean = PROBABILITIES,
 ) -> Trained:
     """Returns what predicts at most `predict_rows` rows by the members of finished stages.
 
@@ -39,6 +41,7 @@ def trained(
       weights: of the members in a stage's mean, see `Outcome`.
       num_stages: as for `system.load`.
       predicting: the stages whose members a spread takes; empty for the last one.
+      mean: what the means over members are of.
     """
     chunk_rows, loaded = context.parallel.predict_rows, []
     counted = predicting or [designs[-1].name]
@@ -68,7 +71,7 @@ def trained(
             table = design.features.table(passage, design.name, stored)
             own = spread if design.name in counted else None
             with exhausted.told(functools.partial(remedy, chunk_rows)):
-                whole, *nested = predictor.means(table, len(rows), chunk_rows, of, own)
+                whole, *nested = predictor.means(table, len(rows), chunk_rows, of, own, mean)
             found = StagePredictions(whole, dict(zip(views, nested, strict=True)))
             passage.predictions[design.name] = found
         return passage.predictions

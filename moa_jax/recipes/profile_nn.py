@@ -27,6 +27,7 @@ from moa_jax.recipes.draws import Draw, Ranges
 from moa_jax.recipes.profile import Steps
 from moa_jax.recipes.recipe import Recipe, check_lengths
 from moa_jax.recipes.splitting import SPLITS
+from moa_jax.training.means import MEANS, Mean
 
 if TYPE_CHECKING:
     import flax.linen as nn
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from moa_jax.training.members import Member, MemberId
     from moa_jax.training.stage import Stage
 
+AUTO = "auto"
 INPUTS = ("standard", "rank_gauss", "components")
 # Groups of a stage's members that train one after another, by their length.
 COHORTS = 3
@@ -70,6 +72,8 @@ class Config(Recipe, Ranges):
         the training rows.
       split_seed: seed of the splitter.
       choices: how many members an ensemble takes at most, the same one as often as it helps.
+      mean: what an ensemble's mean is of: `probabilities`, `log_odds`, or `auto`, whichever of both
+        loses less out of fold, for new rows and for each fold by itself.
       batch_size: rows per step; up to four times as many where that leaves more than 64 batches.
       epoch_steps: optimiser steps between validations.
       pct_start: share of the steps before the peak of the learning rate.
@@ -90,6 +94,7 @@ class Config(Recipe, Ranges):
     select_on: str = switch(choice("last", "last", "holdout"))
     split_seed: int = number(0, 0, 2**31 - 1)
     choices: int = number(30, 1, 1000)
+    mean: str = choice(AUTO, AUTO, *MEANS)
     batch_size: int = number(64, 2, 2**20)
     epoch_steps: int = number(50, 1)
     pct_start: float = number(0.1, 0.0, 1.0)
@@ -111,6 +116,10 @@ class Config(Recipe, Ranges):
     def seeds(self) -> tuple[int, ...]:
         """The numbers of all members."""
         return tuple(range(self.members))
+
+    @property
+    def means(self) -> Sequence[Mean]:
+        return tuple(MEANS.values()) if self.mean == AUTO else (MEANS[self.mean],)
 
     def check(self, dataset: Dataset) -> None:
         super().check(dataset)

@@ -12,6 +12,7 @@ import numpy as np
 from moa_jax.data.dataset import Dataset, Levels
 from moa_jax.errors import UserError
 from moa_jax.recipes.splitting import Splitting
+from moa_jax.training.means import PROBABILITIES, Mean
 
 if TYPE_CHECKING:
     from moa_jax.recipes.context import Context
@@ -124,6 +125,11 @@ class Recipe(Splitting, abc.ABC):
         Each counts as often as it is taken; 0 where the last stage's predictions are the model's.
         """
         return 0
+
+    @property
+    def means(self) -> Sequence[Mean]:
+        """What the mean of that ensemble may be of; the choice is between them."""
+        return (PROBABILITIES,)
 
     @property
     def recorded_score(self) -> float | None:

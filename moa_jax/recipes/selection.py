@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import abc
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from moa_jax.training.means import LOG_ODDS, PROBABILITIES, Mean
 
 # A gain below this is rounding.
 TOLERANCE = 1e-7
@@ -18,18 +21,53 @@ SMALLEST = 1e-15
 BLOCK, FACTORS = 2**15, 16
 
 
+class Choice(NamedTuple):
+    """What was chosen.
+
+    Attributes:
+      counts: [C] how often each candidate is in the mean.
+      mean: what that is of.
+      loss: its mean log loss.
+    """
+
+    counts: np.ndarray
+    mean: Mean
+    loss: float
+
+
+def best(
+    candidates: Callable[[], Iterable[np.ndarray]],
+    targets: np.ndarray,
+    most: int,
+    means: Sequence[Mean],
+    rows: np.ndarray | None = None,
+    known: np.ndarray | None = None,
+) -> Choice:
+    """Returns the greedy choice by that mean whose loss is lowest, of equal ones the first.
+
+    Args:
+      candidates: what returns the predictions, asked once for each mean.
+      targets, most, rows, known: see `greedy`.
+      means: what means may be of.
+    """
+    found = (greedy(candidates(), targets, most, rows, known, mean) for mean in means)
+    return min(found, key=lambda choice: choice.loss)
+
+
 def greedy(
     predictions: Iterable[np.ndarray],
     targets: np.ndarray,
     most: int,
     rows: np.ndarray | None = None,
     known: np.ndarray | None = None,
-) -> np.ndarray:
-    """Returns how often each candidate is taken into an ensemble, whose mean is its prediction.
+    mean: Mean = PROBABILITIES,
+) -> Choice:
+    """Chooses how often each candidate is in an ensemble, whose mean is its prediction.
 
     It begins with the best candidate and takes the one in whose company the loss of the mean is
     lowest, again and again, the same one as often as that is so. The mean with the lowest loss of
-    all is kept: where none of three is better than two, one of four may be.
+    all is kept: where none of three is better than two, one of four may be. At equal losses the
+    first candidate is taken.
 
     Args:
       predictions: [C] arrays [N, L] of probabilities, one for each candidate; each is asked for
@@ -38,9 +76,7 @@ def greedy(
       most: how many are taken at most, at least 1.
       rows: positions of the rows that are looked at; None for all.
       known: [N, L] bool, the cells that are looked at; None for all.
-
-    Returns:
-      [C] integers; at equal losses the first candidate is taken.
+      mean: what the mean is of.
 
     References:
       R. Caruana, A. Niculescu-Mizil, G. Crew and A. Ksikes, Ensemble Selection from Libraries of
@@ -48,7 +84,7 @@ def greedy(
 
     >>> targets = np.array([[0], [1]])
     >>> low, high = np.array([[0.1], [0.4]]), np.array([[0.6], [0.9]])
-    >>> greedy([low, high, np.full((2, 1), 0.9)], targets, most=9).tolist()
+    >>> greedy([low, high, np.full((2, 1), 0.9)], targets, most=9).counts.tolist()
     [1, 1, 0]
     """
     chosen: Any = slice(None) if rows is None else rows
@@ -57,50 +93,96 @@ def greedy(
         mask[chosen] = known[chosen]
         chosen = np.nonzero(mask)
     positive = np.asarray(targets)[chosen].astype(bool)
-    # Cells without the label come first: what counts there is what is left to 1.
-    negatives = positive.size - int(positive.sum())
-    candidates = [np.concatenate([p[~positive], p[positive]]) for p in _parts(predictions, chosen)]
+    loss_of = (_LogOddsLoss if mean is LOG_ODDS else _ProbabilityLoss)(positive)
+    candidates = [loss_of.kept(of_candidate[chosen]) for of_candidate in predictions]
     counts, total = np.zeros(len(candidates), int), np.zeros(positive.size)
-    kept, best, best_size = counts, np.inf, 0
+    kept, lowest, best_size = counts, np.inf, 0
     for size in range(1, most + 1):
-        # What a candidate adds to, or is taken from, for the sum of all probabilities.
-        before = np.concatenate([size - total[:negatives], total[negatives:]])
-        losses = [_loss(before, p, negatives, size) for p in candidates]
+        before = loss_of.before(total, size)
+        losses = [loss_of(before, of_candidate, size) for of_candidate in candidates]
         taken = int(np.argmin(losses))
         counts = counts + (np.arange(len(counts)) == taken)
         total = total + candidates[taken]
-        if losses[taken] < best - TOLERANCE:
-            kept, best, best_size = counts, losses[taken], size
+        if losses[taken] < lowest - TOLERANCE:
+            kept, lowest, best_size = counts, losses[taken], size
         elif size - best_size == PATIENCE:
             break
-    return kept
+    return Choice(kept, mean, lowest)
 
 
-def _parts(predictions: Iterable[np.ndarray], chosen: Any) -> Iterable[np.ndarray]:
-    for of_candidate in predictions:
-        yield of_candidate[chosen]
+class _Loss(abc.ABC):
+    """The mean log loss of the mean over some predictions and one more."""
+
+    def __init__(self, positive: np.ndarray):
+        """Takes which cells have the label, of any shape."""
+        self.positive = positive
+
+    @abc.abstractmethod
+    def kept(self, probabilities: np.ndarray) -> np.ndarray:
+        """Returns what is kept of a candidate, [cells]."""
+
+    @abc.abstractmethod
+    def before(self, total: np.ndarray, size: int) -> np.ndarray:
+        """Returns what `__call__` wants to know of the sum [cells] of all but one of `size`."""
+
+    @abc.abstractmethod
+    def __call__(self, before: np.ndarray, candidate: np.ndarray, size: int) -> float:
+        """Returns the loss of the mean of `size` predictions, of which a candidate is the last."""
 
 
-def _loss(before: np.ndarray, candidate: np.ndarray, negatives: int, size: int) -> float:
-    """Returns the mean log loss of the mean of `size` predictions.
+class _ProbabilityLoss(_Loss):
+    """Of means of probabilities, those of cells without the label first."""
 
-    Args:
-      before: [cells] in those without the label, `size` less the sum of the others' probabilities;
-        then, in those with it, that sum.
-      candidate: [cells] the last one's probabilities.
-      negatives: number of cells without the label.
-      size: number of predictions.
-    """
-    logarithms = 0.0
-    for first, last, combine in (
-        (0, negatives, np.subtract),
-        (negatives, len(before), np.add),
-    ):
-        for start in range(first, last, BLOCK):
-            part = slice(start, min(start + BLOCK, last))
-            of_target = combine(before[part], candidate[part])
-            logarithms += _sum_of_logarithms(np.maximum(of_target, SMALLEST * size, out=of_target))
-    return float(np.log(size) - logarithms / max(len(before), 1))
+    def __init__(self, positive: np.ndarray):
+        super().__init__(positive)
+        self.negatives = positive.size - int(positive.sum())
+
+    def kept(self, probabilities: np.ndarray) -> np.ndarray:
+        return np.concatenate([probabilities[~self.positive], probabilities[self.positive]])
+
+    def before(self, total: np.ndarray, size: int) -> np.ndarray:
+        # What a candidate is taken from without the label, where what is left to 1 counts, or adds
+        # to.
+        return np.concatenate([size - total[: self.negatives], total[self.negatives :]])
+
+    def __call__(self, before: np.ndarray, candidate: np.ndarray, size: int) -> float:
+        logarithms = 0.0
+        for first, last, combine in (
+            (0, self.negatives, np.subtract),
+            (self.negatives, len(before), np.add),
+        ):
+            for part in _blocks(first, last):
+                of_target = combine(before[part], candidate[part])
+                np.maximum(of_target, SMALLEST * size, out=of_target)
+                logarithms += _sum_of_logarithms(of_target)
+        return float(np.log(size) - logarithms / max(len(before), 1))
+
+
+class _LogOddsLoss(_Loss):
+    """Of means of log odds, log(1 + exp(odds against the label or its absence))."""
+
+    def kept(self, probabilities: np.ndarray) -> np.ndarray:
+        odds = LOG_ODDS.of(probabilities)
+        # As exact as the probabilities are, and no larger.
+        return np.where(self.positive, -odds, odds).astype(probabilities.dtype).ravel()
+
+    def before(self, total: np.ndarray, size: int) -> np.ndarray:
+        return total
+
+    def __call__(self, before: np.ndarray, candidate: np.ndarray, size: int) -> float:
+        logarithms = 0.0
+        for part in _blocks(0, len(before)):
+            against = before[part] + candidate[part]
+            against /= size
+            np.exp(against, out=against)
+            against += 1
+            logarithms += _sum_of_logarithms(against)
+        return logarithms / max(len(before), 1)
+
+
+def _blocks(first: int, last: int) -> Iterator[slice]:
+    for start in range(first, last, BLOCK):
+        yield slice(start, min(start + BLOCK, last))
 
 
 def _sum_of_logarithms(values: np.ndarray) -> float:

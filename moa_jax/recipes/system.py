@@ -23,6 +23,7 @@ from moa_jax.recipes.finished import is_finished
 from moa_jax.recipes.fitting import fit_stage
 from moa_jax.recipes.host_stage import HostStage
 from moa_jax.recipes.outcome import LastStage, Outcome
+from moa_jax.recipes.prediction import Trained
 from moa_jax.recipes.recipe import Recipe
 from moa_jax.recipes.stored import StoredSets
 from moa_jax.store import files, transform_files
@@ -82,15 +83,12 @@ def fit(recipe: Recipe, dataset: Dataset, context: Context) -> RecipeResult:
     test, written = None, []
     if dataset.test is not None:
         rows = dataset.test.at_trained_levels(context.levels, dataset.trained_levels())
-        members = prediction.trained(
-            outcome.designs, context, outcome.weights, predicting=outcome.predicting
-        )
-        found, spread = prediction.predict_rows(rows, context, members)
+        found, values, spread = _predicted(rows, context, outcome, _members(outcome, context))
         for design in outcome.designs:
             names = training.oof[design.name].targets
             written.append(context.folder / design.name / TEST)
             Predictions(dataset.test.ids, names, found[design.name]).write(written[-1])
-        test = Predictions(dataset.test.ids, oof.targets, outcome.of(found), spread)
+        test = Predictions(dataset.test.ids, oof.targets, values, spread)
     own_notes = recipe.notes(training.passage.rows, context)
     for note in own_notes:
         logging.info("%s: %s", context.model, note)
@@ -122,15 +120,30 @@ def load(
       UserError: a file is missing, or is not as it was written.
     """
     outcome = finished_outcome(recipe, context)
-    members = prediction.trained(
-        outcome.designs, context, outcome.weights, num_stages, outcome.predicting
-    )
+    members = _members(outcome, context, num_stages)
 
     def predict(rows: Dataset) -> Predictions:
-        found, spread = prediction.predict_rows(rows, context, members)
-        return Predictions(rows.ids, targets, outcome.of(found), spread)
+        _, values, spread = _predicted(rows, context, outcome, members)
+        return Predictions(rows.ids, targets, values, spread)
 
     return predict
+
+
+def _members(outcome: Outcome, context: Context, num_stages: int | None = None) -> Trained:
+    """Returns what predicts by the members of all stages, see `load`."""
+    return prediction.trained(
+        outcome.designs, context, outcome.weights, num_stages, outcome.shares, outcome.mean
+    )
+
+
+def _predicted(
+    rows: Dataset, context: Context, outcome: Outcome, members: Trained
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Returns each stage's predictions of rows, the model's, and their spread over members."""
+    found, spread = prediction.predict_rows(rows, context, members)
+    values = outcome.mean.over((share, found[name]) for name, share in outcome.shares.items())
+    # Controls are 0, which is nobody's log odds.
+    return found, values * ~rows.is_control[:, None], spread
 
 
 def finished_outcome(recipe: Recipe, context: Context) -> Outcome:
@@ -240,7 +253,7 @@ class Fitting:
         targets = designs[-1].targets(self.passage.rows)
         chosen, values = ensemble.choose(
             self.context, designs, self.passage.predictions, targets.values, fold_of_row, most,
-            targets.known,
+            self.recipe.means, targets.known,
         )  # fmt: skip
         return chosen, dataclasses.replace(oof, values=values)
 

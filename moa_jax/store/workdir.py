@@ -21,7 +21,7 @@ from moa_jax.store import arrival, files, leftovers, lock, processes
 from moa_jax.store.manifest import Manifest
 
 # Of what stands in a work folder and how; a folder of another version is not read.
-VERSION = 5
+VERSION = 6
 # Within it a work folder of its own: models on the folds that answer the other question.
 OTHER_FOLDS = "other_folds"
 # What stands among the fields for the data, whose files may move.

@@ -35,7 +35,7 @@ class MemberSpread:
     Held are three arrays of the shape of one member's predictions, however many members there are.
 
     >>> found = MemberSpread()
-    >>> found.add(np.array([[[0.5]], [[0.9]]]), np.array([1.0, 1.0]))
+    >>> found.add(log_odds(np.array([[[0.5]], [[0.9]]])), np.array([1.0, 1.0]))
     >>> found.values().round(4).tolist()
     [[1.5537]]
     """
@@ -46,11 +46,11 @@ class MemberSpread:
         self._mean: np.ndarray | float = 0.0
         self._squares: np.ndarray | float = 0.0
 
-    def add(self, probabilities: np.ndarray, weights: np.ndarray) -> None:
+    def add(self, odds: np.ndarray, weights: np.ndarray) -> None:
         """Adds members.
 
         Args:
-          probabilities: [members, N, L] what each predicts of the same rows.
+          odds: [members, N, L] log odds that each predicts of the same rows.
           weights: [members] their weights in the mean that they are part of, 0 for none.
 
         References:
@@ -60,10 +60,9 @@ class MemberSpread:
             weight = float(weights[index])
             self._weight += weight
             self._squared_weight += weight**2
-            odds = log_odds(probabilities[index])
-            change = odds - self._mean
+            change = odds[index] - self._mean
             self._mean = self._mean + change * (weight / self._weight)
-            self._squares = self._squares + weight * change * (odds - self._mean)
+            self._squares = self._squares + weight * change * (odds[index] - self._mean)
 
     def values(self) -> np.ndarray:
         """Returns [N, L] unbiased for members of unlike weights too; NaN where there is but one.

@@ -20,7 +20,8 @@ from moa_jax.errors import UserError, first_line
 from moa_jax.models import batch_axis
 from moa_jax.training import weights
 from moa_jax.training.layout import even_groups
-from moa_jax.training.log_odds import MemberSpread
+from moa_jax.training.log_odds import MemberSpread, log_odds
+from moa_jax.training.means import LOG_ODDS, PROBABILITIES, Mean
 from moa_jax.training.members import Blocks, Member, MemberId, num_batches, stacked_tables
 from moa_jax.training.metrics import mean_log_loss
 from moa_jax.training.parallel import MEMORY_SHARE, Devices
@@ -124,6 +125,7 @@ class MemberPredictor(abc.ABC):
         chunk_rows: int,
         of: np.ndarray,
         spread: MemberSpread | None = None,
+        mean: Mean = PROBABILITIES,
     ) -> np.ndarray:
         """Returns means over members, [means, num_rows, targets] float64.
 
@@ -133,6 +135,7 @@ class MemberPredictor(abc.ABC):
           chunk_rows: rows that every call is padded to, a multiple of those at once.
           of: [means, members] weights of the members in each mean, 0 for those that it is not of.
           spread: takes the members of the first mean.
+          mean: what the means are of.
         """
         padded = jax.tree.map(
             lambda a: np.concatenate([a, np.zeros((chunk_rows - len(a), *a.shape[1:]), a.dtype)]),
@@ -143,10 +146,11 @@ class MemberPredictor(abc.ABC):
         totals: Any = 0.0
         for group, values in self(padded, lambda group: np.stack([table] * len(group)), steps):
             flat = values.reshape(len(values), chunk_rows, -1)[:, :num_rows].astype(np.float64)
-            totals = totals + np.stack([_weighted(flat, own) for own in of[:, list(group)]])
+            summed = mean.of(flat)
+            totals = totals + np.stack([_weighted(summed, own) for own in of[:, list(group)]])
             if spread is not None:
-                spread.add(flat, of[0, list(group)])
-        return totals / of.sum(1)[:, None, None]
+                spread.add(summed if mean is LOG_ODDS else log_odds(flat), of[0, list(group)])
+        return mean.back(totals / of.sum(1)[:, None, None])
 
 
 class Predictor(MemberPredictor):
