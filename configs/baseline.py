@@ -28,7 +28,7 @@ MODELS = {
 }
 DATA = DataConfig(**LEVELS_OF_FILES)
 # Of some hundred rows the best weights out of fold are not those of new rows.
-BLEND = BlendConfig(prior=3.0)
+BLEND = BlendConfig(mean="log_odds", prior=3.0)
 SMOKE = {"folds": 3, "components": 20, "c": (1e-3, 1e-2), "rounds": (5, 10)}
 
 

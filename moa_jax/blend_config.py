@@ -51,6 +51,8 @@ class BlendConfig:
       files: predictions of models from elsewhere, by the model's name, blended with the run's.
       unlike_splits: what to do where weights are searched for models whose folds keep different
         things whole, so that their out-of-fold predictions do not compare: `stop` or `allow`.
+      mean: what the blend is the weighted mean of: `probabilities`, as in the original, or
+        `log_odds`, by which models that agree are as sure as each of them.
       prior: how much is expected of equal weights, by `slsqp` and `per_target`: all weight on one
         of K models must gain prior * (K - 1) nats of log loss, summed over rows and targets (of
         one target, if weights are of each). It counts where rows are few; 0 is the original's.
@@ -64,6 +66,7 @@ class BlendConfig:
     normalise: str = choice("stop", "stop", "divide")
     files: Mapping[str, PredictionFiles] = dataclasses.field(default_factory=dict)
     unlike_splits: str = choice("stop", "stop", "allow")
+    mean: str = choice("probabilities", "probabilities", "log_odds")
     prior: float = number(0.0, 0.0, 1e6)
     trials: int = number(500, 1, 100_000)
     nested_folds: int = number(5, 2, 1000)

@@ -9,6 +9,7 @@ import pytest
 from moa_jax.blend import combination
 from moa_jax.errors import UserError
 from moa_jax.store.predictions import Predictions
+from moa_jax.training.means import LOG_ODDS, MEANS
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -35,6 +36,29 @@ def test_combine_reproduces_the_published_blends(case, which, expected):
     blended = combination.combine(models, chosen)
     np.testing.assert_allclose(blended.values, case[expected], rtol=0, atol=1e-15)
     np.testing.assert_array_equal(blended.values[2], 0)
+
+
+def test_a_mean_of_log_odds_joins_as_a_sum_does():
+    """Controls, which are 0 throughout, stay so; a 0 among others is a small probability."""
+    models = {
+        "one": table(["a", "b", "c"], ["x", "y"], [[0.1, 0.2], [0.0, 0.0], [0.0, 0.3]]),
+        "two": table(["c", "b", "a"], ["y", "x"], [[0.6, 0.0], [0.0, 0.0], [0.8, 0.7]]),
+    }
+    found = combination.combine(models, {"two": 0.25, "one": 0.75}, LOG_ODDS)
+    odds = [np.log(p / (1 - p)) for p in ([0.1, 0.2], [0.7, 0.8]) for p in [np.array(p)]]
+    np.testing.assert_allclose(
+        found.values[0], 1 / (1 + np.exp(-(0.75 * odds[0] + 0.25 * odds[1]))), rtol=1e-12
+    )
+    assert found.values[1].tolist() == [0, 0]
+    assert 0 < found.values[2, 0] < 1e-6 < found.values[2, 1]
+
+
+@pytest.mark.parametrize("mean", MEANS.values(), ids=MEANS)
+def test_a_single_models_blend_has_its_bits(mean):
+    only = table(["a", "b"], ["x"], [[1e-12], [0.3]])
+    assert combination.combine({"one": only}, {"one": 1.0}, mean).values.tolist() == (
+        only.values.tolist()
+    )
 
 
 def test_combine_joins_rows_and_columns_by_name():

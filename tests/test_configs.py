@@ -5,7 +5,9 @@ import importlib
 import pytest
 
 from moa_jax import config as configuration
+from moa_jax.errors import UserError
 from moa_jax.recipes import RECIPES
+from moa_jax.training.means import MEANS
 
 PARTS = {
     "best_cv": {
@@ -76,7 +78,18 @@ def test_published_weights():
 @pytest.mark.parametrize("name", ["baseline", "profiles", "quickstart"])
 def test_blends_of_few_rows_expect_equal_weights(name):
     blend = load(name).blend
-    assert (blend.method, blend.prior) == ("slsqp", 3.0)
+    assert (blend.method, blend.mean, blend.prior) == ("slsqp", "log_odds", 3.0)
+
+
+@pytest.mark.parametrize("mean", [*MEANS, "median"])
+def test_a_blend_is_of_a_mean_that_there_is(mean):
+    made = importlib.import_module("moa_jax.configs.baseline").get_config().to_dict()
+    made["blend"]["mean"] = mean
+    if mean in MEANS:
+        assert configuration.parse(made, RECIPES).blend.mean == mean
+        return
+    with pytest.raises(UserError, match="config.blend.mean"):
+        configuration.parse(made, RECIPES)
 
 
 def test_the_blends_tell_the_versions_of_a_model_apart():

@@ -183,6 +183,9 @@ def test_a_prior_is_told_with_what_it_asks_of_a_single_model(workdir):
     assert "predictions and what the prior has against unequal ones, found by SLSQP." in page.text
     assert "all weight on one of the 2 models would have had to gain 3 nats of log" in page.text
     assert "summed over rows and targets." in page.text
+    assert "log odds" not in page.text
+    stored_weights.write(workdir, stored | {"mean": "log_odds"})
+    assert "The blend is the weighted mean of the models’ log odds." in rendered(workdir).text
 
 
 def test_bars_of_weights_above_one_are_relative_to_the_largest():

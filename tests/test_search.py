@@ -10,6 +10,7 @@ import pytest
 from moa_jax.blend import search
 from moa_jax.errors import UserError
 from moa_jax.training import metrics
+from moa_jax.training.means import LOG_ODDS, MEANS, PROBABILITIES
 
 REFERENCE = Path(__file__).parent / "reference"
 FIGURES = json.loads((REFERENCE / "blend_cases.json").read_text())
@@ -31,19 +32,19 @@ def test_log_loss_of_a_literal_blend():
     assert search.log_loss([0.5, 0.5], SMALL, SMALL_TARGETS) == pytest.approx(expected, abs=1e-15)
 
 
+@pytest.mark.parametrize("mean", MEANS.values(), ids=MEANS)
 @pytest.mark.parametrize("at", [[0.5, 0.5], [1.0, 0.0], [0.2, 0.3], [0.9, 0.3]])
-def test_gradient_against_finite_differences(at):
+def test_gradient_against_finite_differences(at, mean):
     at, step = np.array(at), 1e-6
-    loss, gradient = search.log_loss_and_gradient(at, SMALL, SMALL_TARGETS)
+    loss, gradient = search.log_loss_and_gradient(at, mean.of(SMALL), SMALL_TARGETS, mean)
+
+    def loss_at(weights):
+        return search.log_loss(weights, SMALL, SMALL_TARGETS, mean=mean)
+
     numerical = [
-        (
-            search.log_loss(at + step * unit, SMALL, SMALL_TARGETS)
-            - search.log_loss(at - step * unit, SMALL, SMALL_TARGETS)
-        )
-        / (2 * step)
-        for unit in np.eye(2)
+        (loss_at(at + step * unit) - loss_at(at - step * unit)) / (2 * step) for unit in np.eye(2)
     ]
-    assert loss == pytest.approx(search.log_loss(at, SMALL, SMALL_TARGETS), abs=1e-15)
+    assert loss == pytest.approx(loss_at(at), abs=1e-15)
     np.testing.assert_allclose(gradient, numerical, rtol=0, atol=1e-8)
 
 
@@ -111,27 +112,86 @@ def test_slsqp_without_any_positive_label():
     np.testing.assert_array_equal(search.slsqp(predictions, np.zeros((3, 2))), [0, 1])
 
 
-def likelihood(weights, oof, targets, prior):
+def blend_of(weights, oof, mean):
+    """Returns the blend by its definition."""
+    if mean is not LOG_ODDS:
+        return np.tensordot(weights, oof, 1)
+    odds = np.tensordot(weights, np.log(oof / (1 - oof)), 1)
+    return 1 / (1 + np.exp(-odds))
+
+
+def likelihood(weights, oof, targets, prior, mean):
     """Returns nats of all cells, and what the prior has against weights that differ."""
     against = prior * len(oof) * ((weights - 1 / len(oof)) ** 2).sum()
-    return targets.size * search.log_loss(weights, oof, targets) + against
+    blend = blend_of(weights, oof, mean)
+    return -np.log(np.where(targets, blend, 1 - blend)).sum() + against
 
 
+@pytest.mark.parametrize("mean", MEANS.values(), ids=MEANS)
 @pytest.mark.parametrize("prior", [1.0, 100.0])
-def test_slsqp_with_a_prior_finds_the_most_probable_weights(case, prior):
+def test_slsqp_with_a_prior_finds_the_most_probable_weights(case, prior, mean):
     oof, targets = case["oof"], case["y"]
-    found = search.slsqp(oof, targets, prior=prior)
-    least = likelihood(found, oof, targets, prior)
+    found = search.slsqp(oof, targets, prior=prior, mean=mean)
+    least = likelihood(found, oof, targets, prior, mean)
     for other in np.eye(4):
         for step in (1e-3, 1e-2, 0.3, 1):
             nearby = (1 - step) * found + step * other
-            assert likelihood(nearby, oof, targets, prior) >= least - 1e-6
-    assert likelihood(search.slsqp(oof, targets), oof, targets, prior) > least + 1e-3
+            assert likelihood(nearby, oof, targets, prior, mean) >= least - 1e-6
+    without = search.slsqp(oof, targets, mean=mean)
+    assert likelihood(without, oof, targets, prior, mean) > least + 1e-3
+
+
+@pytest.mark.parametrize("method", ["slsqp", "per_target"])
+def test_every_method_searches_by_the_mean(case, method):
+    """What is found for one mean is better by it than what is found for the other."""
+    oof, targets, find = case["oof"], case["y"], getattr(search, method)
+    found = {name: find(oof, targets, mean=mean) for name, mean in MEANS.items()}
+    for name, mean in MEANS.items():
+        losses = {
+            other: search.log_loss(weights, oof, targets, mean=mean)
+            for other, weights in found.items()
+        }
+        assert min(losses, key=losses.__getitem__) == name and len(set(losses.values())) == 2
+
+
+def test_tpe_tries_by_the_mean(case):
+    pytest.importorskip("optuna")
+    oof, targets = case["oof"], case["y"]
+    first, other = (search.tpe(oof, targets, 60, 0, mean=mean) for mean in MEANS.values())
+    assert (first != other).any()
+    # Of equal weights, which are tried first, no other is worse.
+    blends = [blend_of(weights, oof, LOG_ODDS) for weights in (other, np.full(4, 0.25))]
+    found, equal = (metrics.mean_log_loss_epsilon(targets, blend) for blend in blends)
+    assert found <= equal
+
+
+def test_nested_blends_by_the_mean(case):
+    oof, targets, parts = case["oof"], case["y"], np.arange(300) % 3
+    loss, weights, blend = search.nested(
+        lambda others, labels: np.array([0.1, 0.2, 0.3, 0.4]), oof, targets, parts, mean=LOG_ODDS
+    )
+    np.testing.assert_allclose(blend, blend_of(weights[0], oof, LOG_ODDS), rtol=1e-9)
+    assert loss == pytest.approx(metrics.mean_log_loss(targets, blend), rel=1e-12)
+
+
+def test_a_mean_of_log_odds_with_weights_of_each_target():
+    weights = np.array([[1.0, 0.25], [0.0, 0.75]])
+    found = search.blended(weights, SMALL, LOG_ODDS)
+    for target in range(2):
+        own = blend_of(weights[:, target], SMALL[:, :, target], LOG_ODDS)
+        np.testing.assert_allclose(found[:, target], own, rtol=1e-12)
+    unknown = np.array([[True, False], [True, True]])
+    losses = [
+        search.log_loss(weights, SMALL, SMALL_TARGETS, mask, LOG_ODDS) for mask in (None, unknown)
+    ]
+    cells = -np.log(np.where(SMALL_TARGETS, found, 1 - found))
+    np.testing.assert_allclose(losses, [cells.mean(), cells[unknown].mean()], rtol=1e-12)
 
 
 def test_all_weight_costs_the_prior_for_each_other_model(case):
-    costs = likelihood(np.eye(4)[1], *(case["oof"], case["y"]), 7.0)
-    assert costs - likelihood(np.eye(4)[1], case["oof"], case["y"], 0) == pytest.approx(7.0 * 3)
+    costs = likelihood(np.eye(4)[1], case["oof"], case["y"], 7.0, PROBABILITIES)
+    without = likelihood(np.eye(4)[1], case["oof"], case["y"], 0, PROBABILITIES)
+    assert costs - without == pytest.approx(7.0 * 3)
     # One model is right by so much more than the other that it has all the weight, or 0.75.
     predictions = np.array([[[0.5]], [[0.5 * math.exp(-2)]]])
     found = search.slsqp(predictions, np.array([[1]]), prior=0.0)

@@ -12,6 +12,7 @@ from moa_jax.config import BlendConfig
 from moa_jax.data import folds
 from moa_jax.store.predictions import Predictions
 from moa_jax.training import metrics
+from moa_jax.training.means import LOG_ODDS, MEANS
 
 REFERENCE = Path(__file__).parent / "reference" / "blend_cases.npz"
 TARGETS = tuple("abcdefghij")
@@ -132,11 +133,36 @@ def _values(weight):
     return list(weight.values()) if isinstance(weight, dict) else weight
 
 
+@pytest.mark.parametrize("honest", [False, True])
+@pytest.mark.parametrize("method", ["slsqp", "per_target", "tpe", "fixed"])
+def test_the_mean_is_of_search_blend_and_scores(case, oof, method, honest):
+    if method == "tpe":
+        pytest.importorskip("optuna")
+    weights = {"m0": 0.1, "m1": 0.2, "m2": 0.3, "m3": 0.4} if method == "fixed" else {}
+    options = {"method": method, "weights": weights, "trials": 20}
+    found = weigh(oof, case[1], honest, mean="log_odds", **options)
+    expected = np.array([0.1, 0.2, 0.3, 0.4])
+    if method != "fixed":
+        find = search.method(method, 20, 3, mean=LOG_ODDS)
+        expected = find(*case)
+        nested, _, values = search.nested(find, *case, folds.k_fold(300, 5, 3), mean=LOG_ODDS)
+        assert found.record["nested"]["loss"] == nested
+    assert np.array_equal([*map(_values, found.weights.values())], expected)
+    blend = search.blended(expected, case[0], LOG_ODDS)
+    assert found.record["loss"] == pytest.approx(metrics.mean_log_loss(case[1], blend), rel=1e-12)
+    reported = values if honest and method != "fixed" else blend
+    np.testing.assert_allclose(found.oof.values, reported, rtol=1e-12)
+    assert found.record["mean"] == "log_odds" and "mean" not in weigh(oof, case[1]).record
+
+
+@pytest.mark.parametrize("mean", MEANS)
 @pytest.mark.parametrize("prior", [0.0, 20.0])
 @pytest.mark.parametrize("method", ["slsqp", "per_target", "tpe"])
-def test_losses_without_each_model(case, oof, method, prior):
-    found = weighing.losses_without(BlendConfig(method=method, prior=prior), oof, case[1])
+def test_losses_without_each_model(case, oof, method, prior, mean):
+    config, of = BlendConfig(method=method, prior=prior, mean=mean), MEANS[mean]
+    found = weighing.losses_without(config, oof, case[1])
     others = np.delete(case[0], 1, axis=0)
     find = search.per_target if method == "per_target" else search.slsqp
-    expected = search.log_loss(find(others, case[1], prior=prior), others, case[1])
+    weights = find(others, case[1], prior=prior, mean=of)
+    expected = search.log_loss(weights, others, case[1], mean=of)
     assert found["m1"] == pytest.approx(expected, abs=1e-14)

@@ -1,1 +1,1 @@
-"""Blending: what is blended, search for weights, the weighted sum, diversity of the models."""
+"""Blending: what is blended, search for weights, the weighted mean, diversity of the models."""

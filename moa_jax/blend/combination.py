@@ -1,4 +1,4 @@
-"""Combination: predictions of several models joined by name into their weighted sum."""
+"""Combination: predictions of several models joined by name into their weighted mean."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 from moa_jax.config import SUM_TOLERANCE
 from moa_jax.errors import UserError
 from moa_jax.store.predictions import Predictions
+from moa_jax.training.means import PROBABILITIES, Mean
 
 # A model's weight, or its weight for each target.
 Weight = float | Mapping[str, float]
@@ -40,17 +41,22 @@ def named(
     }
 
 
-def combine(models: Mapping[str, Predictions], weights: Mapping[str, Weight]) -> Predictions:
-    """Returns the weighted sum of the models' predictions, in the first model's order.
+def combine(
+    models: Mapping[str, Predictions], weights: Mapping[str, Weight], mean: Mean = PROBABILITIES
+) -> Predictions:
+    """Returns the weighted mean of the models' predictions, in the first model's order.
 
-    Rows are joined on `sig_id` and columns on the target's name. The sum is neither clipped nor
-    renormalised; `bounded` takes off what rounding leaves beyond 1. The spread is that within
+    Rows are joined on `sig_id` and columns on the target's name. A sum of probabilities is neither
+    clipped nor renormalised; `bounded` takes off what rounding leaves beyond 1. Rows that are 0
+    throughout by every model, as controls are, stay so, and a single model's are its own. The
+    spread is that within
     models: the root of the weighted mean of their variances over members, of the models whose
     spread is known; None where that of none is.
 
     Args:
       models: predictions by model.
-      weights: weight of each of these models.
+      weights: weight of each of these models, of sum 1.
+      mean: what the mean is of.
 
     Raises:
       UserError: weights and models do not name the same models, or two models do not predict the
@@ -68,8 +74,9 @@ def combine(models: Mapping[str, Predictions], weights: Mapping[str, Weight]) ->
     for name in models:
         if name not in weights:
             raise UserError(f"blend.weights: expected a weight for {name}, found none")
-    (first, reference), *_ = models.items()
-    blended = np.zeros_like(reference.values)
+    (first, reference), *others = models.items()
+    mean = mean if others else PROBABILITIES
+    blended, silent = np.zeros_like(reference.values), np.ones(len(reference.ids), bool)
     variances, known = np.zeros_like(blended), np.zeros_like(blended)
     for name, predictions in models.items():
         _check_same("sig_ids", first, reference.ids, name, predictions.ids)
@@ -77,11 +84,13 @@ def combine(models: Mapping[str, Predictions], weights: Mapping[str, Weight]) ->
         columns = pd.Index(predictions.targets).get_indexer(reference.targets)
         aligned = predictions.aligned(reference.ids, name)
         weight = _row(name, weights[name], reference.targets)
-        blended += weight * aligned.values[:, columns]
+        blended += weight * mean.of(aligned.values[:, columns])
+        silent &= ~aligned.values.any(1)
         if aligned.spread is not None:
             within = aligned.spread[:, columns]
             variances += weight * np.nan_to_num(within) ** 2
             known += weight * ~np.isnan(within)
+    blended = np.where(silent[:, None], 0.0, mean.back(blended))
     spread = None
     if any(predictions.spread is not None for predictions in models.values()):
         spread = np.sqrt(variances / np.where(known > 0, known, np.nan))

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from moa_jax.blend.search import log_loss
+from moa_jax.training.means import PROBABILITIES, Mean
 
 
 def correlations(predictions: np.ndarray, method: str = "pearson") -> np.ndarray:
@@ -43,6 +44,7 @@ def losses_without(
     predictions: np.ndarray,
     targets: np.ndarray,
     known: np.ndarray | None = None,
+    mean: Mean = PROBABILITIES,
 ) -> np.ndarray:
     """Returns the blend's log loss when each model in turn is left out, [K].
 
@@ -54,10 +56,11 @@ def losses_without(
       predictions: [K, N, L] float64 probabilities of K models, at least two.
       targets: [N, L] labels, 0 or 1.
       known: [N, L] bool, the cells that are scored; None for all.
+      mean: what the blend is the weighted mean of.
     """
     losses = []
     for left_out in range(len(predictions)):
         kept = np.delete(np.arange(len(predictions)), left_out)
         others = predictions[kept]
-        losses.append(log_loss(weigh(kept, others), others, targets, known))
+        losses.append(log_loss(weigh(kept, others), others, targets, known, mean))
     return np.array(losses)

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import optimize
 
 from moa_jax.errors import UserError
+from moa_jax.training.means import LOG_ODDS, PROBABILITIES, Mean
 from moa_jax.training.metrics import EPSILON, mean_log_loss
 
 # Searched weights are multiples of this power of two: sums of them are exact in float64.
@@ -22,12 +23,13 @@ CELLS_IN_CACHE = 2**14
 Search = Callable[..., np.ndarray]
 
 
-def blended(weights: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """Returns the weighted sum of K models' predictions, [N, L].
+def blended(weights: np.ndarray, predictions: np.ndarray, mean: Mean = PROBABILITIES) -> np.ndarray:
+    """Returns the weighted mean of K models' predictions, [N, L].
 
     Args:
-      weights: [K] weights, or [K, L] with weights of their own for each target.
+      weights: [K] weights of sum 1, or [K, L] with weights of their own for each target.
       predictions: [K, N, L] probabilities of K models.
+      mean: what the mean is of.
 
     >>> two_models = np.array([[[0.5, 0.25]], [[0.0, 0.75]]])
     >>> blended(np.array([0.5, 0.5]), two_models).tolist()
@@ -35,9 +37,10 @@ def blended(weights: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     >>> blended(np.array([[1.0, 0.0], [0.0, 1.0]]), two_models).tolist()
     [[0.5, 0.75]]
     """
+    summed = mean.of(predictions)
     if np.ndim(weights) == 2:
-        return np.einsum("kl,knl->nl", weights, predictions)
-    return np.tensordot(weights, predictions, axes=1)
+        return mean.back(np.einsum("kl,knl->nl", weights, summed))
+    return mean.back(np.tensordot(weights, summed, axes=1))
 
 
 def known_cells(
@@ -60,47 +63,52 @@ def log_loss(
     predictions: np.ndarray,
     targets: np.ndarray,
     known: np.ndarray | None = None,
+    mean: Mean = PROBABILITIES,
 ) -> float:
-    """Returns the mean log loss of the weighted sum of predictions, clipped at 1e-15.
+    """Returns the mean log loss of the weighted mean of predictions, clipped at 1e-15.
 
     Args:
       weights: [K] or [K, L] weights.
       predictions: [K, N, L] probabilities of K models.
       targets: [N, L] labels, 0 or 1.
-      known: [N, L] bool, the cells that the mean is of; None for all.
+      known: [N, L] bool, the cells whose losses are averaged; None for all.
+      mean: what the weighted mean is of.
 
     >>> predictions = np.array([[[0.2], [0.9]], [[0.4], [0.7]]])
     >>> print(f"{log_loss(np.array([0.5, 0.5]), predictions, np.array([[0], [1]])):.4f}")
     0.2899
     """
     if np.ndim(weights) == 2:
-        return mean_log_loss(targets, blended(weights, predictions), known)
+        return mean_log_loss(targets, blended(weights, predictions, mean), known)
     predictions, targets = known_cells(predictions, targets, known)
     loss = 0.0
-    for blend, labels, _ in _parts(weights, predictions, targets):
+    for blend, labels, _ in _parts(weights, mean.of(predictions), targets, mean):
         loss -= np.log(np.abs(1 - labels - np.clip(blend, EPSILON, 1 - EPSILON))).sum()
     return loss / targets.size
 
 
 def log_loss_and_gradient(
-    weights: np.ndarray, predictions: np.ndarray, targets: np.ndarray
+    weights: np.ndarray, summed: np.ndarray, targets: np.ndarray, mean: Mean = PROBABILITIES
 ) -> tuple[float, np.ndarray]:
     """Returns `log_loss` and its gradient [K] with respect to the weights.
 
     With q the blend and y the label, d/dq of a cell's loss is (q - y) / (q (1 - q)), which is
-    1 / (1 - y - q) for y in {0, 1}; where q is clipped the loss is flat.
+    1 / (1 - y - q) for y in {0, 1}; where q is clipped the loss is flat. By the log odds of q it
+    is q - y.
 
     Args:
       weights: [K] weights.
-      predictions: [K, N, L] probabilities of K models.
+      summed: [K, N, L] what is summed, which is `mean.of` of the probabilities of K models.
       targets: [N, L] labels, 0 or 1.
+      mean: what the weighted mean is of.
     """
-    loss, gradient = 0.0, np.zeros(len(predictions))
-    for blend, labels, cells in _parts(weights, predictions, targets):
+    loss, gradient = 0.0, np.zeros(len(summed))
+    for blend, labels, cells in _parts(weights, summed, targets, mean):
         clipped = np.clip(blend, EPSILON, 1 - EPSILON)
         margin = 1 - labels - clipped
         loss -= np.log(np.abs(margin)).sum()
-        gradient += cells @ ((blend == clipped) / margin)
+        slope = clipped - labels if mean is LOG_ODDS else 1 / margin
+        gradient += cells @ ((blend == clipped) * slope)
     return loss / targets.size, gradient / targets.size
 
 
@@ -109,6 +117,7 @@ def slsqp(
     targets: np.ndarray,
     known: np.ndarray | None = None,
     prior: float = 0.0,
+    mean: Mean = PROBABILITIES,
 ) -> np.ndarray:
     """Finds the weights in [0, 1] that sum to 1 and minimise `log_loss`.
 
@@ -127,6 +136,7 @@ def slsqp(
       targets: [N, L] labels, 0 or 1.
       known: [N, L] bool, the cells that count; None for all. Without any, weights are equal.
       prior: see above, in nats; 0 for none.
+      mean: what the weighted mean is of.
 
     Returns:
       [K] weights.
@@ -147,10 +157,10 @@ def slsqp(
     # SLSQP starts from: a quarter of the steps where positives are rare.
     scale = targets.size / max(int(np.count_nonzero(targets)), 1)
 
-    strength = prior * num_models / targets.size
+    strength, summed = prior * num_models / targets.size, mean.of(predictions)
 
     def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        loss, gradient = log_loss_and_gradient(weights, predictions, targets)
+        loss, gradient = log_loss_and_gradient(weights, summed, targets, mean)
         apart = weights - 1 / num_models
         loss += strength * float(apart @ apart)
         return scale * loss, scale * (gradient + 2 * strength * apart)
@@ -176,6 +186,7 @@ def per_target(
     targets: np.ndarray,
     known: np.ndarray | None = None,
     prior: float = 0.0,
+    mean: Mean = PROBABILITIES,
 ) -> np.ndarray:
     """Finds by `slsqp` weights of their own for each target.
 
@@ -185,7 +196,7 @@ def per_target(
     Args:
       predictions: [K, N, L] float64 probabilities of K models.
       targets: [N, L] labels, 0 or 1.
-      known, prior: as for `slsqp`, the prior for each target.
+      known, prior, mean: as for `slsqp`, the prior for each target.
 
     Returns:
       [K, L] weights; each column sums to 1.
@@ -194,7 +205,7 @@ def per_target(
     columns = np.ascontiguousarray(np.moveaxis(predictions, -1, 0))
     masks = [None] * len(columns) if known is None else known.T[..., None]
     found = [
-        slsqp(p[..., None], y[:, None], mask, prior)
+        slsqp(p[..., None], y[:, None], mask, prior, mean)
         for p, y, mask in zip(columns, targets.T, masks, strict=True)
     ]
     return np.stack(found, axis=1)
@@ -206,6 +217,7 @@ def tpe(
     trials: int,
     seed: int,
     known: np.ndarray | None = None,
+    mean: Mean = PROBABILITIES,
 ) -> np.ndarray:
     """Finds weights in [0, 1], free in their sum, by Optuna's tree-structured Parzen estimator.
 
@@ -218,7 +230,7 @@ def tpe(
       targets: [N, L] labels, 0 or 1.
       trials: number of weight vectors that are tried.
       seed: seed of the sampler.
-      known: as for `slsqp`.
+      known, mean: as for `slsqp`.
 
     Returns:
       [K] weights of the best trial, as found; see `normalised`.
@@ -236,11 +248,11 @@ def tpe(
     predictions, targets = known_cells(predictions, targets, known)
     if not targets.size:
         return np.full(len(predictions), 1 / len(predictions))
-    names = [f"w{index}" for index in range(len(predictions))]
+    names, summed = [f"w{index}" for index in range(len(predictions))], mean.of(predictions)
 
     def objective(trial: optuna.Trial) -> float:
         weights = np.array([trial.suggest_float(name, 0.0, 1.0) for name in names])
-        return _box_log_loss(weights, predictions, targets)
+        return _box_log_loss(weights, summed, targets, mean)
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
@@ -261,14 +273,17 @@ def normalised(weights: np.ndarray) -> np.ndarray:
     return weights / total if total > 0 else np.full_like(weights, 1 / len(weights))
 
 
-def method(name: str, trials: int, seed: int, prior: float = 0.0) -> Search:
+def method(
+    name: str, trials: int, seed: int, prior: float = 0.0, mean: Mean = PROBABILITIES
+) -> Search:
     """Returns the search of a name: `slsqp`, `per_target`, or `tpe` with its weights normalised."""
     if name == "tpe":
-        found = functools.partial(tpe, trials=trials, seed=seed)
+        tried = functools.partial(tpe, trials=trials, seed=seed, mean=mean)
         return lambda predictions, targets, known=None: normalised(
-            found(predictions, targets, known=known)
+            tried(predictions, targets, known=known)
         )
-    return functools.partial({"slsqp": slsqp, "per_target": per_target}[name], prior=prior)
+    found = {"slsqp": slsqp, "per_target": per_target}[name]
+    return functools.partial(found, prior=prior, mean=mean)
 
 
 def check_installed(name: str) -> None:
@@ -290,6 +305,7 @@ def nested(
     targets: np.ndarray,
     folds: np.ndarray,
     known: np.ndarray | None = None,
+    mean: Mean = PROBABILITIES,
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Scores a search without its optimism: no row is blended with weights it helped to find.
 
@@ -299,6 +315,7 @@ def nested(
       targets: [N, L] labels, 0 or 1.
       folds: [N] fold of each row.
       known: [N, L] bool, the cells that are searched and scored on; None for all.
+      mean: what the blend is the weighted mean of.
 
     Returns:
       The loss over all rows; [F, K] or [F, K, L] weights, those of f found without the f-th fold;
@@ -324,28 +341,30 @@ def nested(
         others = predictions.compress(~held_out, axis=1)
         of_others = () if known is None else (known[~held_out],)
         found.append(search(others, targets[~held_out], *of_others))
-        blend[held_out] = blended(found[-1], predictions[:, held_out])
+        blend[held_out] = blended(found[-1], predictions[:, held_out], mean)
     return mean_log_loss(targets, blend, known), np.stack(found), blend
 
 
-def _box_log_loss(weights: np.ndarray, predictions: np.ndarray, targets: np.ndarray) -> float:
+def _box_log_loss(
+    weights: np.ndarray, summed: np.ndarray, targets: np.ndarray, mean: Mean
+) -> float:
     loss = 0.0
-    for blend, labels, _ in _parts(weights, predictions, targets):
+    for blend, labels, _ in _parts(weights, summed, targets, mean):
         loss -= np.log(np.abs(1 - labels - np.clip(blend, 0, 1)) + EPSILON).sum()
     return loss / targets.size
 
 
 def _parts(
-    weights: np.ndarray, predictions: np.ndarray, targets: np.ndarray
+    weights: np.ndarray, summed: np.ndarray, targets: np.ndarray, mean: Mean = PROBABILITIES
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields blend [n], labels [n] and predictions [K, n] of cells that fit in the cache.
+    """Yields blend [n], labels [n] and what is summed [K, n] of cells that fit in the cache.
 
     For a label y in {0, 1} and a probability q the loss is -log|1 - y - q|: one logarithm.
     """
-    cells, labels = predictions.reshape(len(predictions), -1), targets.ravel()
+    cells, labels = summed.reshape(len(summed), -1), targets.ravel()
     for start in range(0, labels.size, CELLS_IN_CACHE):
         part = cells[:, start : start + CELLS_IN_CACHE]
-        yield weights @ part, labels[start : start + CELLS_IN_CACHE], part
+        yield mean.back(weights @ part), labels[start : start + CELLS_IN_CACHE], part
 
 
 def _on_simplex(weights: np.ndarray) -> np.ndarray:

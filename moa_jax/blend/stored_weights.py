@@ -11,6 +11,7 @@ from moa_jax.config import SUM_TOLERANCE, BlendConfig
 from moa_jax.errors import UserError
 from moa_jax.schema import is_number
 from moa_jax.store import files
+from moa_jax.training.means import PROBABILITIES
 
 FILE = Path("blend") / "weights.json"
 REMEDY = "weigh the models again with --mode=blend"
@@ -59,7 +60,7 @@ def check_origin(workdir: Path, record: Mapping[str, Any], run: str, blend: Blen
     """Checks that weights are a run's own, and came about as its configuration says.
 
     Raises:
-      UserError: they are of another run, method or prior, or not the fixed ones.
+      UserError: they are of another run, method, mean or prior, or not the fixed ones.
     """
     path, method = workdir / FILE, record.get("method")
     if record.get("run") != run:
@@ -77,6 +78,11 @@ def check_origin(workdir: Path, record: Mapping[str, Any], run: str, blend: Blen
         raise UserError(
             f"{path}: expected weights of blend.prior={expected:g}, as the work folder's "
             f"configuration says, found {prior}; {REMEDY}"
+        )
+    if (mean := record.get("mean", PROBABILITIES.name)) != blend.mean:
+        raise UserError(
+            f"{path}: expected weights of blend.mean={blend.mean}, as the work folder's "
+            f"configuration says, found {mean}; {REMEDY}"
         )
     weights = record["weights"]
     if method == "fixed" and weights != blend.fixed(weights):

@@ -15,6 +15,7 @@ from moa_jax.config import BlendConfig
 from moa_jax.data import folds
 from moa_jax.store.predictions import Predictions
 from moa_jax.training import metrics
+from moa_jax.training.means import MEANS, PROBABILITIES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,9 +73,12 @@ def weigh(
         chosen, found = _searched(config, scored, labels, known, seed)
         record |= found
     record["weights"] = chosen
+    mean = MEANS[config.mean]
+    if mean is not PROBABILITIES:  # else the record is as it was before there were others
+        record["mean"] = mean.name
     if len(scored) < len(oof):
         return Weighing(chosen, record, None)
-    blended = bounded(combine(scored, chosen))
+    blended = bounded(combine(scored, chosen, mean))
     record["loss"] = record["score"] = metrics.mean_log_loss(labels, blended.values, known)
     if config.method != "fixed":
         if units is None:
@@ -98,7 +102,8 @@ def losses_without(
     each; fixed weights are scaled up to the sum they had.
     """
     name = "per_target" if config.method == "per_target" else "slsqp"
-    find = search.method(name, config.trials, 0, config.prior)
+    mean = MEANS[config.mean]
+    find = search.method(name, config.trials, 0, config.prior, mean)
 
     def searched(kept: np.ndarray, others: np.ndarray) -> np.ndarray:
         return find(others, labels, known)
@@ -109,7 +114,7 @@ def losses_without(
         return search.normalised(weights[kept]) * weights.sum()
 
     found = diversity.losses_without(
-        scaled if config.method == "fixed" else searched, _stacked(oof), labels, known
+        scaled if config.method == "fixed" else searched, _stacked(oof), labels, known, mean
     )
     return dict(zip(oof, found.tolist(), strict=True))
 
@@ -126,7 +131,8 @@ def _searched(
         weights = named(_search(config, seed)(_stacked(oof), labels, known), names, targets)
         # Without one the record is as it was before there were priors.
         return weights, {"prior": config.prior} if config.prior else {}
-    found = search.tpe(_stacked(oof), labels, config.trials, seed, known)
+    mean = MEANS[config.mean]
+    found = search.tpe(_stacked(oof), labels, config.trials, seed, known, mean)
     # Applied are the normalised weights; the sum tells how far the search left 1.
     stated = {"trials": config.trials, "found": named(found, names), "sum": float(found.sum())}
     return named(search.normalised(found), names), {"tpe": stated}
@@ -146,7 +152,8 @@ def _nested(
     if count > 1:
         parts = folds.k_fold(count, min(config.nested_folds, count), seed)[units]
     find = _search(config, seed)
-    loss, weights, values = search.nested(find, _stacked(oof), labels, parts, known)
+    mean = MEANS[config.mean]
+    loss, weights, values = search.nested(find, _stacked(oof), labels, parts, known, mean)
     # Of weights for each target the mean, which is all the report shows of them.
     weights = weights.mean(-1) if weights.ndim == 3 else weights
     record = {"loss": loss, "weights": [named(of_part, list(oof)) for of_part in weights]}
@@ -154,7 +161,7 @@ def _nested(
 
 
 def _search(config: BlendConfig, seed: int) -> Search:
-    return search.method(config.method, config.trials, seed, config.prior)
+    return search.method(config.method, config.trials, seed, config.prior, MEANS[config.mean])
 
 
 def _stacked(oof: Mapping[str, Predictions]) -> np.ndarray:

@@ -24,6 +24,7 @@ from moa_jax.report import analysis
 from moa_jax.store import files, transform_files
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
+from moa_jax.training.means import MEANS
 
 # The recipe of models that others are held against.
 BASELINE = "baseline"
@@ -95,7 +96,8 @@ def find(
     analysed["both_scores"] = other_folds.left_to_score(config, workdir, dataset, beside)
     predicted = submission = None
     if tests:
-        predicted = combination.bounded(combination.combine(tests, weighed.weights))
+        mean = MEANS[config.blend.mean]
+        predicted = combination.bounded(combination.combine(tests, weighed.weights, mean))
         submission = predicted
     if submission is not None and dataset.test is not None:
         order = dataset.test.ids if dataset.submission_ids is None else dataset.submission_ids

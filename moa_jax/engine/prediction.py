@@ -20,6 +20,7 @@ from moa_jax.recipes import system
 from moa_jax.recipes.context import Context
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
+from moa_jax.training.means import MEANS, PROBABILITIES, Mean
 from moa_jax.training.parallel import Devices
 
 if TYPE_CHECKING:
@@ -34,12 +35,14 @@ class Chosen(NamedTuple):
 
     Attributes:
       weights: weight of each model.
+      mean: what their weighted mean is of.
       rules: rules of answers.
       listed: mechanisms of each row that the CSV of answers lists.
       record: what the rules come from, as JSON has it.
     """
 
     weights: Mapping[str, Weight]
+    mean: Mean
     rules: Mapping[str, AnswerRule]
     listed: int
     record: Mapping[str, Any]
@@ -104,7 +107,8 @@ class LoadedEnsemble:
     def predict(self, rows: Dataset) -> tuple[Predictions, dict[str, Predictions]]:
         """Returns the blend's predictions of levelled rows, and those of each model."""
         found = {name: predict(rows) for name, predict in self.predicts.items()}
-        return combination.bounded(combination.combine(found, self.chosen.weights)), found
+        blended = combination.combine(found, self.chosen.weights, self.chosen.mean)
+        return combination.bounded(blended), found
 
     def compounds(self, rows: Dataset, drugs: np.ndarray) -> pd.DataFrame:
         """Returns the answers about the compounds of treated rows, see `table.long_table`.
@@ -168,7 +172,7 @@ def chosen(config: RunConfig, workdir: Workdir, targets: tuple[str, ...]) -> Cho
     rules, listed = {answers.WELLS: AnswerRule.none(len(targets))}, config.answers.listed
     is_weighed = os.path.lexists(workdir.path / stored_weights.FILE)
     if len(models) == 1 and not files and not is_weighed:
-        return Chosen({models[0]: 1.0}, rules, listed, {})
+        return Chosen({models[0]: 1.0}, PROBABILITIES, rules, listed, {})
     record = stored_weights.read(workdir.path, [*models, *files], targets)
     if files:
         raise UserError(
@@ -176,7 +180,8 @@ def chosen(config: RunConfig, workdir: Workdir, targets: tuple[str, ...]) -> Cho
             f"one of {files[0]}, whose predictions come from a file; new rows cannot be predicted"
         )
     stored_weights.check_origin(workdir.path, record, workdir.run, config.blend)
+    mean = MEANS[config.blend.mean]
     if learned := record.get("answers"):
         found = answers.read(workdir.path, learned, len(targets))
-        return Chosen(record["weights"], *found)
-    return Chosen(record["weights"], rules, listed, {})
+        return Chosen(record["weights"], mean, *found)
+    return Chosen(record["weights"], mean, rules, listed, {})

@@ -82,6 +82,7 @@ class BlendRecord:
       loss: log loss on the rows that the weights were searched on.
       nested_loss: log loss of rows under weights that never saw them; None for fixed weights.
       nested_weights: weight by model, for each part of the nested score.
+      mean: what the blend is the weighted mean of, see `BlendConfig`.
       prior: how much was expected of equal weights, see `BlendConfig`.
       trials, found_sum: for `tpe`, trials and the sum of the weights before they were normalised.
       best_model, best_model_loss: the best single model.
@@ -98,6 +99,7 @@ class BlendRecord:
     loss: float | None = None
     nested_loss: float | None = None
     nested_weights: tuple[Mapping[str, float], ...] = ()
+    mean: str = "probabilities"
     prior: float = 0.0
     trials: int | None = None
     found_sum: float | None = None

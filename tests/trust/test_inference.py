@@ -403,6 +403,7 @@ def edited(**changes):
         (edited(run="0123"), "expected weights of the run .*, found those of 0123"),
         (edited(method="slsqp"), "expected weights of blend.method=fixed, as .* found slsqp"),
         (edited(prior=3.0), "expected weights of blend.prior=0, as .* found 3.0"),
+        (edited(mean="log_odds"), "weights of blend.mean=probabilities, as .* found log_odds"),
     ],
 )
 def test_weights_are_checked_when_inference_reads_them(case, change, message):
