@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from moa_jax.configs import profiles
 from moa_jax.data import tables
 from moa_jax.data.dataset import ORIGINAL_LEVELS
 
@@ -129,8 +130,14 @@ def test_own_data_chooses_baselines_by_inner_folds(own_data, monkeypatch):
         monkeypatch.setattr(own_data, "mlp", lambda x, labels, new: [np.full((len(new), 3), 0.5)])
         found = own_data.baselines(table, train, hidden)
         expected = own_data.mean_log_loss(table.labels[hidden], strong)
-        assert found["logistic"] == pytest.approx(expected) and found["mlp"] > 0.69
-        assert found["logistic"] < min(found["mean"], found["prior"])
+        assert found["pca_logistic"] == pytest.approx(expected) and found["mlp"] > 0.69
+        assert found["pca_logistic"] < min(found["mean"], found["prior"])
+
+
+def test_own_data_tells_its_baselines_from_the_models(own_data):
+    """The configuration has a logistic regression of its own."""
+    models = set(profiles.get_config().models.keys())
+    assert not {*own_data.BASELINES, "blend", "seconds"} & models
 
 
 def test_own_data_keeps_the_losses_of_baselines(own_data, monkeypatch, tmp_path):
