@@ -2136,6 +2136,18 @@ MUTATIONS = (
         "test_combination.py::test_a_single_models_blend_has_its_bits",
     ),
     Mutation(
+        "engine/prediction.py",
+        "combination.combine(found, self.chosen.weights, self.chosen.mean)",
+        "combination.combine(found, self.chosen.weights)",
+        "trust/test_inference.py::test_new_rows_are_blended_by_the_configured_mean",
+    ),
+    Mutation(
+        "engine/blended.py",
+        "combination.combine(tests, weighed.weights, mean)",
+        "combination.combine(tests, weighed.weights)",
+        "test_handover.py::test_a_submission_is_of_the_blends_mean",
+    ),
+    Mutation(
         "blend/diversity.py",
         "others, targets, known, mean))",
         "others, targets, known))",

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 import toy
 from systems import designs
@@ -324,15 +325,18 @@ def test_a_file_is_replaced_in_one_step(tmp_path):
     assert path.read_text() == "after"
 
 
-def blend_theirs(dataset, folder):
+def blend_theirs(dataset, folder, weights=None, mean="probabilities"):
     """Blends predictions from elsewhere, and returns the work folder."""
     treated = dataset.ids[~dataset.is_control]
     names, written = dataset.targets.names, {}
-    for part, ids in (("oof", treated), ("test", dataset.test.ids)):
-        written[part] = str(folder / f"{part}.csv")
-        values = np.random.default_rng(0).uniform(size=(len(ids), len(names)))
-        Predictions(ids, names, values).write(written[part])
-    blend = BlendConfig(method="fixed", files={"theirs": PredictionFiles(**written)})
+    for number, model in enumerate(weights or ["theirs"]):
+        paths = {}
+        for part, ids in (("oof", treated), ("test", dataset.test.ids)):
+            paths[part] = str(folder / f"{model}_{part}.csv")
+            values = np.random.default_rng(number).uniform(size=(len(ids), len(names)))
+            Predictions(ids, names, values).write(paths[part])
+        written[model] = PredictionFiles(**paths)
+    blend = BlendConfig(method="fixed", weights=weights or {}, files=written, mean=mean)
     config, workdir = RunConfig({}, blend=blend), Workdir(folder / "run")
     run.blend(config, workdir, dataset, run.outside_sources(config, dataset))
     return workdir.path
@@ -352,6 +356,17 @@ def test_what_fails_to_be_explained_is_blended_all_the_same(rows, tmp_path, monk
     assert (tmp_path / "run" / "submission.csv").exists()
     assert (blend / "predictions.csv").exists()
     assert not (blend / "attributions.parquet").exists()
+
+
+def test_a_submission_is_of_the_blends_mean(rows, tmp_path):
+    weights = {"mine": 0.25, "theirs": 0.75}
+    folder = blend_theirs(rows, tmp_path, weights, "log_odds")
+    found = pd.read_csv(folder / "submission.csv", index_col=0)
+    odds = 0.0
+    for model, weight in weights.items():
+        values = pd.read_csv(tmp_path / f"{model}_test.csv", index_col=0).loc[found.index]
+        odds = odds + weight * np.log(values / (1 - values))
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-odds)), rtol=1e-6)
 
 
 def test_the_submission_follows_the_sample(rows, tmp_path):

@@ -27,7 +27,7 @@ CHUNK = 128
 class Case:
     """A work folder whose two models answer with constants, and a file of new rows."""
 
-    def __init__(self, folder, monkeypatch):
+    def __init__(self, folder, monkeypatch, mean="probabilities"):
         simulate.write(
             folder / "data", rows=60, genes=3, cells=2, scored=2, nonscored=0, test_rows=300, seed=1
         )
@@ -37,7 +37,7 @@ class Case:
         self.config = RunConfig(
             {"a": simple_nn.ORIGINAL["old"], "b": three_stage_nn.Config()},
             data=DataConfig(test_features=str(self.file)),
-            blend=BlendConfig("fixed", weights=WEIGHTS),
+            blend=BlendConfig("fixed", weights=WEIGHTS, mean=mean),
         )
         parallel = dataclasses.replace(self.config.parallel, predict_rows=CHUNK)
         self.config = dataclasses.replace(self.config, parallel=parallel)
@@ -55,6 +55,7 @@ class Case:
 
     def weigh(self, weights):
         record = {"run": self.workdir.run, "method": "fixed", "weights": weights}
+        record |= {"mean": mean} if (mean := self.config.blend.mean) != "probabilities" else {}
         stored_weights.write(self.workdir.path, record)
 
     def _load(self, model, context, targets, num_stages):
@@ -95,6 +96,12 @@ def test_every_part_goes_through_all_models_in_one_reading(case, monkeypatch):
     assert len(found.ids) == 300 and (found.values == 1).all()
     lines = submission.read_text().splitlines()[1:]
     assert {line.split(",", 1)[1] for line in lines} == {"0.875,0.875"}
+
+
+def test_new_rows_are_blended_by_the_configured_mean(tmp_path, monkeypatch):
+    found = pd.read_csv(Case(tmp_path, monkeypatch, mean="log_odds").infer())
+    odds = 0.75 * np.log((1 - 1e-7) / 1e-7)  # and a quarter of 0
+    np.testing.assert_allclose(found.iloc[:, 1:], 1 / (1 + np.exp(-odds)), rtol=1e-9)
 
 
 def test_the_record_says_what_was_made_of_what(case):
