@@ -213,6 +213,49 @@ MUTATIONS = (
     ),
     Mutation(
         "report/answers_record.py",
+        'self.of("baseline") + self.of("constant")',
+        'self.of("baseline") or self.of("constant")',
+        "answers/test_answer_words.py::test_a_blend_that_knows_no_more_than_shares_is_not_praised",
+    ),
+    Mutation(
+        "report/answers_record.py",
+        "for end in (score.above, score.above_low)]",
+        "for end in (score.above,)]",
+        "answers/test_answer_words.py::test_a_blend_that_knows_no_more_than_shares_is_not_praised",
+    ),
+    Mutation(
+        "report/answers_record.py",
+        "wells.get(driver.mechanism, 0), reverse=True",
+        "0, reverse=True",
+        "answers/test_answer_words.py::test_drivers_stand_beside_how_well_their_mechanism_is_told",
+    ),
+    Mutation(
+        "report/html.py",
+        "min(max(probability, 1e-9), 1 - 1e-9)",
+        "probability",
+        "answers/test_answer_words.py::test_no_prediction_is_shown_as_certain",
+    ),
+    Mutation(
+        "report/stage_record.py",
+        "any(member.epochs_run is not None for member in self.members)",
+        "True",
+        "answers/test_answer_words.py::test_a_learners_members_have_no_epochs",
+    ),
+    Mutation(
+        "answers/confidence.py",
+        "(positive & (counted > 0)).any(0) & (~positive & (counted > 0)).any(0)",
+        "(positive & (counted > 0)).any(0)",
+        "answers/test_confidence.py"
+        "::test_what_every_row_has_is_not_called_and_makes_no_room_for_false_calls",
+    ),
+    Mutation(
+        "answers/calibration.py",
+        "max(int(cells.sum()), 1)",
+        "cells.size",
+        "answers/test_calibration.py::test_a_loss_is_the_score_of_the_run",
+    ),
+    Mutation(
+        "report/answers_record.py",
         "self.hits is None or not self.hits.count",
         "self.hits is None",
         "answers/test_answer_page.py::test_nothing_to_predict_and_nothing_called",

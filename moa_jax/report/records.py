@@ -68,6 +68,10 @@ class ModelRecord:
     reported: str | None = None
     is_ensemble: bool = False
 
+    def is_original(self) -> bool:
+        """Tells whether it is one of the original's, whose conventions then matter."""
+        return bool(self.convention or self.recorded)
+
 
 @dataclasses.dataclass(frozen=True)
 class BlendRecord:
@@ -168,8 +172,8 @@ class Report:
         return tuple(model.name for model in self.models if model.recipe == FROM_FILE)
 
     def is_original(self) -> bool:
-        """Tells whether some model is one of the original's, whose conventions then matter."""
-        return any(model.convention or model.recorded for model in self.models)
+        """Tells whether some model is one of the original's."""
+        return any(model.is_original() for model in self.models)
 
     def has_nested_stages(self) -> bool:
         return any(stage.nested for model in self.models for stage in model.stages)
@@ -297,8 +301,8 @@ def _absent_data(data: Mapping[str, Any]) -> Iterable[str]:
         yield "The data have no non-scored targets."
     for kind, cells in data.get("not_measured", {}).items():
         yield (
-            f"Not measured: {cells} labels of {kind} targets. Losses, scores and weights leave "
-            "them out."
+            f"Not measured: {cells:,} cell{'s' if cells != 1 else ''} of {kind} targets. Losses, "
+            "scores and weights leave out what was not."
         )
     if data.get("test_rows") == 0:
         yield "There was no test file when the models were fitted: no test rows, no submission."
