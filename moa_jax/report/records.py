@@ -167,6 +167,13 @@ class Report:
     original_data: bool
     notes: tuple[str, ...]
 
+    def data_caption(self) -> str:
+        """Returns what the data are, in a few words."""
+        if self.data.get("source") == "simulated":
+            return "Data, simulated"
+        folder = self.config.get("data", {}).get("folder")
+        return f"Data of {folder}" if folder else "Data"
+
     def from_files(self) -> tuple[str, ...]:
         """Returns the names of the models whose predictions come from elsewhere."""
         return tuple(model.name for model in self.models if model.recipe == FROM_FILE)
