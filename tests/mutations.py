@@ -212,6 +212,24 @@ MUTATIONS = (
         "answers/test_confidence.py::test_a_cell_that_is_not_known_moves_no_threshold",
     ),
     Mutation(
+        "recipes/baseline.py",
+        'if learners.judged_by_one(rows, rows * record["outputs"]):',
+        "if False:",
+        "test_baseline.py::test_notes_tell_what_chose_a_strength",
+    ),
+    Mutation(
+        "report/analysis.py",
+        "if len(ids) > 1:",
+        "if True:",
+        "test_analysis.py::test_one_test_row_or_none_correlates_nothing",
+    ),
+    Mutation(
+        "report/ranking.py",
+        "own is None or len(scored) < len(models)",
+        "own is None",
+        "test_report.py::test_beside_a_model_without_a_score_none_is_the_best",
+    ),
+    Mutation(
         "report/answers_record.py",
         'self.of("baseline") + self.of("constant")',
         'self.of("baseline") or self.of("constant")',
@@ -470,8 +488,8 @@ MUTATIONS = (
     ),
     Mutation(
         "learners/learner.py",
-        "or (len(x) > SOME_ROWS and y.size > MANY_CELLS)",
-        "or y.size > MANY_CELLS",
+        "or (rows > SOME_ROWS and cells > MANY_CELLS)",
+        "or cells > MANY_CELLS",
         "test_learners.py::test_of_many_rows_one_inner_fold_decides",
     ),
     Mutation(

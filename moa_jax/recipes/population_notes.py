@@ -38,9 +38,9 @@ def of(
     number = sum(map(len, losses.values()))
     ranked = sorted(taken, key=lambda place: (-taken[place], place))
     said = [
-        f"Ensemble for new rows: {len(taken)} of {number} members, "
-        f"{sum(taken.values())} times in all; for the folds "
-        f"{_range([sum(map(len, own.values())) for own in by_fold.values()])} members each.",
+        f"Ensemble for new rows: {len(taken)} of {number} members, with weights that sum to "
+        f"{sum(taken.values())}; number of members for each fold: "
+        f"{_range([sum(map(len, own.values())) for own in by_fold.values()])}.",
         *(
             f"{taken[stage, seed]} x member {seed} ({stage}, alone {losses[stage][seed]:.5f}): "
             f"{_shown(draw(seed))}."
@@ -99,4 +99,5 @@ def _shown(draw: Draw) -> str:
 
 
 def _range(values: list[int]) -> str:
-    return f"{min(values)} to {max(values)}"
+    least, most = min(values), max(values)
+    return f"{least}" if least == most else f"{least} to {most}"

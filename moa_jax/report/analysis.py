@@ -157,5 +157,6 @@ def analyse(
         ids = next(iter(tests.values())).ids
         if dataset.test is not None:
             ids = dataset.test.ids[~dataset.test.is_control]
-        found["test"] = correlations(tests, ids)
+        if len(ids) > 1:  # all may be controls, and one row does not vary
+            found["test"] = correlations(tests, ids)
     return found

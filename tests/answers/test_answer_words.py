@@ -80,6 +80,15 @@ def test_without_rows_to_predict_the_question_is_that_of_the_folds(whole, asked)
     assert found.asked() == asked and Answers().asked() == "new wells"
 
 
+def test_one_mechanism_is_named(report, tmp_path):
+    report = dataclasses.replace(report, data={**report.data, "scored": 1})
+    mechanisms = ({**report.answers.mechanisms[0], "mechanism": ODD},)
+    assert (
+        f"have the mechanism {ODD}, judged by"
+        in Page(page(report, tmp_path, mechanisms=mechanisms)).text
+    )
+
+
 def test_one_compound_is_singular(report, tmp_path):
     shown = (hit("only", [("m1", 0.9)]),)
     text = Page(page(report, tmp_path, hits=Hits("compound", shown, 1, 1, 1))).text
