@@ -213,7 +213,7 @@ MUTATIONS = (
     ),
     Mutation(
         "recipes/baseline.py",
-        'if learners.judged_by_one(rows, rows * record["outputs"]):',
+        'if learners.judged_by_one(most, most * record["outputs"]):',
         "if False:",
         "test_baseline.py::test_notes_tell_what_chose_a_strength",
     ),

@@ -269,6 +269,18 @@ def test_run_data_and_notes(workdir):
     assert "plain: a note on plain" in page.text and f"plain, {UGLY}: a note on both" in page.text
 
 
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [(1, "1 label of scored targets. Losses, scores and weights leave it out."),
+     (1234, "1,234 labels of scored targets. Losses, scores and weights leave them out.")],
+)  # fmt: skip
+def test_labels_that_were_not_measured_are_counted(workdir, cells, said):
+    stored = files.read_json(workdir / "config.json")
+    stored["data"]["not_measured"] = {"scored": cells}
+    files.write_json(workdir / "config.json", stored)
+    assert f"Not measured: {said}" in rendered(workdir).text
+
+
 def test_honest_run_says_so(workdir):
     stored = files.read_json(workdir / "config.json")
     stored["config"]["honest"] = True

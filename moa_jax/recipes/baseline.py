@@ -177,8 +177,8 @@ class Config(Recipe):
         chosen = [f"{member['chosen']:g}" for member in sorted(members, key=itemgetter("chosen"))]
         taken = " to ".join(dict.fromkeys((chosen[0], chosen[-1])))
         folds = f"{self.inner_folds} inner folds"
-        rows = max(member["train_rows"] for member in members)
-        if learners.judged_by_one(rows, rows * record["outputs"]):
+        most = max(member["train_rows"] for member in members)
+        if learners.judged_by_one(most, most * record["outputs"]):
             folds = "one inner fold"
         by = f"as {folds} of each fold chose"
         if all(member["loss"] is None for member in members):

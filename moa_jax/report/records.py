@@ -308,8 +308,8 @@ def _absent_data(data: Mapping[str, Any]) -> Iterable[str]:
         yield "The data have no non-scored targets."
     for kind, cells in data.get("not_measured", {}).items():
         yield (
-            f"Not measured: {cells:,} cell{'s' if cells != 1 else ''} of {kind} targets. Losses, "
-            "scores and weights leave out what was not."
+            f"Not measured: {cells:,} label{'s' if cells != 1 else ''} of {kind} targets. Losses, "
+            f"scores and weights leave {'them' if cells != 1 else 'it'} out."
         )
     if data.get("test_rows") == 0:
         yield "There was no test file when the models were fitted: no test rows, no submission."
