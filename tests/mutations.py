@@ -243,9 +243,9 @@ MUTATIONS = (
     ),
     Mutation(
         "report/answers_record.py",
-        "wells.get(driver.mechanism, 0), reverse=True",
-        "0, reverse=True",
-        "answers/test_answer_words.py::test_drivers_stand_beside_how_well_their_mechanism_is_told",
+        "key=lambda name: name not in called",
+        "key=lambda name: False",
+        "answers/test_answer_words.py::test_what_hits_are_called_is_listed_however_rare",
     ),
     Mutation(
         "report/html.py",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,22 +154,30 @@ class Answers:
     def main_rule(self) -> Called | None:
         return self.rules.get("compounds", self.rules.get("wells"))
 
-    def most_frequent(self) -> tuple[Mapping[str, Any], ...]:
-        """Returns the mechanisms with most wells, as many as the page lists."""
-        ordered = sorted(self.mechanisms, key=lambda row: row["wells"], reverse=True)
-        return tuple(ordered[:MOST_MECHANISMS])
-
     def by_mechanism(self) -> Mapping[str, Mapping[str, Any]]:
-        """Returns the scores of each mechanism by its name."""
-        return {row["mechanism"]: row for row in self.mechanisms}
+        """Returns the scores of each mechanism by its name, those with most wells first."""
+        ordered = sorted(self.mechanisms, key=lambda row: row["wells"], reverse=True)
+        return {row["mechanism"]: row for row in ordered}
 
-    def most_driven(self) -> tuple[Driver, ...]:
-        """Returns what drives the mechanisms with most wells, as many as the page lists."""
-        wells = {row["mechanism"]: row["wells"] for row in self.mechanisms}
-        ordered = sorted(
-            self.drivers, key=lambda driver: wells.get(driver.mechanism, 0), reverse=True
-        )
-        return tuple(ordered[:MOST_DRIVEN])
+    def listed_mechanisms(self) -> tuple[Mapping[str, Any], ...]:
+        """Returns the scores of the mechanisms that the page lists."""
+        found = self.by_mechanism()
+        return tuple(found[name] for name in self._listed(found, MOST_MECHANISMS))
+
+    def listed_drivers(self) -> tuple[Driver, ...]:
+        """Returns the drivers of the mechanisms whose features the page names."""
+        found = {driver.mechanism: driver for driver in self.drivers}
+        ordered = [name for name in self.by_mechanism() if name in found]
+        names = self._listed(dict.fromkeys((*ordered, *found)), MOST_DRIVEN)
+        return tuple(found[name] for name in names)
+
+    def _listed(self, names: Iterable[str], most: int) -> list[str]:
+        """Returns the first names in their order, but before others those that hits have."""
+        called = {
+            name for hit in (self.hits.shown if self.hits else ()) for name, _ in hit.confident
+        }
+        chosen = set(sorted(names, key=lambda name: name not in called)[:most])
+        return [name for name in names if name in chosen]
 
     def reliability_chart(self) -> Chart:
         """Returns the share of positive cells by predicted probability, before and after."""

@@ -8,8 +8,9 @@ import pytest
 from answers import answered_run
 from page import Page
 
-from moa_jax.report import html, records
+from moa_jax.report import answers_record, html, records
 from moa_jax.report.answers_record import Answers, Score
+from moa_jax.report.drivers import Driver
 from moa_jax.report.hits import Hit, Hits
 from moa_jax.report.stage_record import MemberRecord, StageRecord
 
@@ -129,7 +130,23 @@ def test_drivers_stand_beside_how_well_their_mechanism_is_told(tmp_path):
         f"{value:.3f}" for value in scores.loc[ordered.index, "roc_auc"]
     ]
     assert rows[len(scores) + 1][1] == "–"
-    assert f"Listed are 60 of {len(names)} mechanisms, the most frequent ones." in Page(text).text
+    assert f"Listed are 60 of {len(names)} mechanisms: those that hits" in Page(text).text
+
+
+def test_what_hits_are_called_is_listed_however_rare(report, tmp_path, monkeypatch):
+    """What a reader looks up are the mechanisms of hits."""
+    monkeypatch.setattr(answers_record, "MOST_MECHANISMS", 3)
+    monkeypatch.setattr(answers_record, "MOST_DRIVEN", 2)
+    row = report.answers.mechanisms[0]
+    mechanisms = [{**row, "mechanism": f"m{i}", "wells": 90 - i} for i in range(9)][::-1]
+    drivers = [Driver(f"m{i}", (("g-1", 0.5, 1.0),)) for i in range(9)]
+    hits = Hits("compound", (hit("c", [("m7", 0.9)]),), 1, 1, 1)
+    for found, listed in ((hits, ["m0", "m1", "m7"]), (None, ["m0", "m1", "m2"])):
+        text = page(report, tmp_path, mechanisms=mechanisms, drivers=drivers, hits=found)
+        assert [row[0] for row in Page(text).headed("Enrichment")[1:]] == listed
+        driven = Page(text).headed("Features, and their attributions")
+        assert [row[0] for row in driven[1:]] == [listed[0], listed[1 if found is None else 2]]
+        assert "Listed are 3 of 9: those that hits" in Page(text).text
 
 
 @pytest.mark.parametrize(
