@@ -218,6 +218,12 @@ MUTATIONS = (
         "test_baseline.py::test_notes_tell_what_chose_a_strength",
     ),
     Mutation(
+        "engine/run.py",
+        "        train_on_other_folds(config, workdir, dataset)\n        blend",
+        "        blend",
+        "test_other_folds.py::test_a_run_from_python_has_both_scores_too",
+    ),
+    Mutation(
         "report/analysis.py",
         "if len(ids) > 1:",
         "if True:",
