@@ -224,6 +224,18 @@ MUTATIONS = (
         "test_other_folds.py::test_a_run_from_python_has_both_scores_too",
     ),
     Mutation(
+        "report/findings.py",
+        'known_compounds=stored.get("known_compounds"),',
+        "",
+        "test_findings.py::test_known_compounds_are_read",
+    ),
+    Mutation(
+        "report/analysis.py",
+        "set(rows.drug_id[~rows.is_control])",
+        "set(rows.drug_id)",
+        "test_analysis.py::test_compounds_to_predict_that_have_training_wells_are_counted",
+    ),
+    Mutation(
         "report/analysis.py",
         "if len(ids) > 1:",
         "if True:",

@@ -102,6 +102,20 @@ def test_one_test_row_or_none_correlates_nothing(dataset, treated):
     assert ("test" in found) == (treated > 1)
 
 
+def test_compounds_to_predict_that_have_training_wells_are_counted(dataset):
+    """Those of treated wells: controls are of no compound."""
+    drugs = np.where(dataset.is_control, "ctl", [f"d{i // 4}" for i in range(len(dataset))])
+    assert analysis.known_compounds(dataset) is None
+    asked = np.array(["d0", "d0", "new", "d5", "ctl", *["x"] * (len(dataset.test) - 5)], object)
+    is_control = asked == "ctl"
+    test = dataclasses.replace(dataset.test, drug_id=asked, is_control=is_control)
+    data = dataclasses.replace(dataset, drug_id=drugs.astype(object), test=test)
+    found = analysis.analyse(BlendConfig(), data, {}, {}, None)
+    assert found["known_compounds"] == 2
+    unknown = dataclasses.replace(data, drug_id=None)
+    assert "known_compounds" not in analysis.analyse(BlendConfig(), unknown, {}, {}, None)
+
+
 def test_analyse_of_a_single_model_without_out_of_fold_predictions(dataset):
     tests = {"a": predicted(dataset, 0, dataset.test)}
     assert analysis.analyse(BlendConfig(), dataset, {}, tests, None) == {"scores": {}}

@@ -68,6 +68,30 @@ def test_what_wells_of_known_compounds_teach_is_not_said_of_new_ones(report, tmp
 
 
 @pytest.mark.parametrize(
+    ("whole", "known", "said"),
+    [
+        ("rows", 1, "of new compounds, as 2 of these 3 compounds are, they may be too sure"),
+        ("rows", 2, "of new compounds, as 1 of these 3 compounds is, they may be too sure"),
+        ("groups", None, "hold for wells of new groups: of new compounds they may be too sure"),
+        ("rows", 3, None),
+        ("compounds", 2, "2 of these 3 compounds have training wells, which the networks know."),
+        ("compounds", 0, None),
+        ("compounds", None, None),
+    ],
+)
+def test_compounds_to_predict_are_held_against_those_of_the_score(
+    report, tmp_path, whole, known, said
+):
+    hits = Hits("compound", tuple(map(hit, "abc")), 3, 0, 3)
+    findings = dataclasses.replace(report.findings, known_compounds=known)
+    report = dataclasses.replace(report, findings=findings)
+    blend = score("blend", 0.2, 0.0, 0.0, 0.0, whole=whole)
+    text = Page(page(report, tmp_path, scores=(blend,), compounds=9, hits=hits)).text
+    assert (said or "Confident") in text
+    assert said or ("too sure" not in text and "training wells" not in text)
+
+
+@pytest.mark.parametrize(
     ("whole", "asked"),
     [
         ("compounds", "new compounds"),
