@@ -231,8 +231,8 @@ MUTATIONS = (
     ),
     Mutation(
         "report/analysis.py",
-        "set(rows.drug_id[~rows.is_control])",
-        "set(rows.drug_id)",
+        "trained = set(dataset.drug_id[~dataset.is_control])",
+        "trained = set(dataset.drug_id)",
         "test_analysis.py::test_compounds_to_predict_that_have_training_wells_are_counted",
     ),
     Mutation(

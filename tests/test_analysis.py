@@ -104,10 +104,10 @@ def test_one_test_row_or_none_correlates_nothing(dataset, treated):
 
 def test_compounds_to_predict_that_have_training_wells_are_counted(dataset):
     """Those of treated wells: controls are of no compound."""
-    drugs = np.where(dataset.is_control, "ctl", [f"d{i // 4}" for i in range(len(dataset))])
+    drugs = np.where(dataset.is_control, "new", [f"d{i // 4}" for i in range(len(dataset))])
     assert analysis.known_compounds(dataset) is None
-    asked = np.array(["d0", "d0", "new", "d5", "ctl", *["x"] * (len(dataset.test) - 5)], object)
-    is_control = asked == "ctl"
+    asked = np.array(["d0", "d0", "new", "d5", "d7", *["x"] * (len(dataset.test) - 5)], object)
+    is_control = asked == "d7"
     test = dataclasses.replace(dataset.test, drug_id=asked, is_control=is_control)
     data = dataclasses.replace(dataset, drug_id=drugs.astype(object), test=test)
     found = analysis.analyse(BlendConfig(), data, {}, {}, None)

@@ -125,8 +125,8 @@ def known_compounds(dataset: Dataset) -> int | None:
     test = dataset.test
     if test is None or test.drug_id is None or dataset.drug_id is None:
         return None
-    trained, asked = (set(rows.drug_id[~rows.is_control]) for rows in (dataset, test))
-    return len(trained & asked)
+    trained = set(dataset.drug_id[~dataset.is_control])
+    return len(trained & set(test.drug_id[~test.is_control]))
 
 
 def analyse(

@@ -106,7 +106,7 @@ def test_hits_are_those_of_the_file_confident_ones_first(folder, text):
     assert rows[1][4] == f"{100 * first['probability']:.3g} %"
     assert rows[0][5:7] == ["Spread", "Spread of members"]
     assert rows[1][6] == f"{first['member_spread']:.2f}" != rows[1][5]
-    assert "spread of members is that of the networks" in Page(text).text
+    assert "spread of members is that of what a model predicts" in Page(text).text
     assert [row[2] == "none" for row in rows[1:]] == [name not in confident for name in names]
     assert (
         f"{len(confident)} of {len(names)} compounds have a confident mechanism" in Page(text).text

@@ -74,7 +74,7 @@ def test_what_wells_of_known_compounds_teach_is_not_said_of_new_ones(report, tmp
         ("rows", 2, "of new compounds, as 1 of these 3 compounds is, they may be too sure"),
         ("groups", None, "hold for wells of new groups: of new compounds they may be too sure"),
         ("rows", 3, None),
-        ("compounds", 2, "2 of these 3 compounds have training wells, which the networks know."),
+        ("compounds", 2, "2 of these 3 compounds have training wells, which the models know."),
         ("compounds", 0, None),
         ("compounds", None, None),
     ],
