@@ -212,6 +212,85 @@ MUTATIONS = (
         "answers/test_confidence.py::test_a_cell_that_is_not_known_moves_no_threshold",
     ),
     Mutation(
+        "recipes/baseline.py",
+        'if learners.judged_by_one(most, most * record["outputs"]):',
+        "if False:",
+        "test_baseline.py::test_notes_tell_what_chose_a_strength",
+    ),
+    Mutation(
+        "engine/run.py",
+        "        train_on_other_folds(config, workdir, dataset)\n        blend",
+        "        blend",
+        "test_other_folds.py::test_a_run_from_python_has_both_scores_too",
+    ),
+    Mutation(
+        "report/findings.py",
+        'known_compounds=stored.get("known_compounds"),',
+        "",
+        "test_findings.py::test_known_compounds_are_read",
+    ),
+    Mutation(
+        "report/analysis.py",
+        "trained = set(dataset.drug_id[~dataset.is_control])",
+        "trained = set(dataset.drug_id)",
+        "test_analysis.py::test_compounds_to_predict_that_have_training_wells_are_counted",
+    ),
+    Mutation(
+        "report/analysis.py",
+        "if len(ids) > 1:",
+        "if True:",
+        "test_analysis.py::test_one_test_row_or_none_correlates_nothing",
+    ),
+    Mutation(
+        "report/ranking.py",
+        "own is None or len(scored) < len(models)",
+        "own is None",
+        "test_report.py::test_beside_a_model_without_a_score_none_is_the_best",
+    ),
+    Mutation(
+        "report/answers_record.py",
+        'self.of("baseline") + self.of("constant")',
+        'self.of("baseline") or self.of("constant")',
+        "answers/test_answer_words.py::test_a_blend_that_knows_no_more_than_shares_is_not_praised",
+    ),
+    Mutation(
+        "report/answers_record.py",
+        "for end in (score.above, score.above_low)]",
+        "for end in (score.above,)]",
+        "answers/test_answer_words.py::test_a_blend_that_knows_no_more_than_shares_is_not_praised",
+    ),
+    Mutation(
+        "report/answers_record.py",
+        "key=lambda name: name not in called",
+        "key=lambda name: False",
+        "answers/test_answer_words.py::test_what_hits_are_called_is_listed_however_rare",
+    ),
+    Mutation(
+        "report/html.py",
+        "min(max(probability, 1e-9), 1 - 1e-9)",
+        "probability",
+        "answers/test_answer_words.py::test_no_prediction_is_shown_as_certain",
+    ),
+    Mutation(
+        "report/stage_record.py",
+        "any(member.epochs_run is not None for member in self.members)",
+        "True",
+        "answers/test_answer_words.py::test_a_learners_members_have_no_epochs",
+    ),
+    Mutation(
+        "answers/confidence.py",
+        "(positive & (counted > 0)).any(0) & (~positive & (counted > 0)).any(0)",
+        "(positive & (counted > 0)).any(0)",
+        "answers/test_confidence.py"
+        "::test_what_every_row_has_is_not_called_and_makes_no_room_for_false_calls",
+    ),
+    Mutation(
+        "answers/calibration.py",
+        "max(int(cells.sum()), 1)",
+        "cells.size",
+        "answers/test_calibration.py::test_a_loss_is_the_score_of_the_run",
+    ),
+    Mutation(
         "report/answers_record.py",
         "self.hits is None or not self.hits.count",
         "self.hits is None",
@@ -475,8 +554,8 @@ MUTATIONS = (
     ),
     Mutation(
         "learners/learner.py",
-        "or (len(x) > SOME_ROWS and y.size > MANY_CELLS)",
-        "or y.size > MANY_CELLS",
+        "or (rows > SOME_ROWS and cells > MANY_CELLS)",
+        "or cells > MANY_CELLS",
         "test_learners.py::test_of_many_rows_one_inner_fold_decides",
     ),
     Mutation(

@@ -1,5 +1,7 @@
 """Tests of what the report shows of predictions: targets, calibration, correlations, profiles."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -87,6 +89,31 @@ def test_analyse(dataset):
         dataset.test.ids[treated],
     )
     assert one["pearson"][0][1] == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-12)
+
+
+@pytest.mark.parametrize("treated", [0, 1, 2])
+def test_one_test_row_or_none_correlates_nothing(dataset, treated):
+    """All test rows may be controls."""
+    is_control = np.arange(len(dataset.test)) >= treated
+    rows = dataclasses.replace(dataset.test, is_control=is_control)
+    tests = {name: predicted(dataset, seed, rows) for seed, name in enumerate("ab")}
+    data = dataclasses.replace(dataset, test=rows)
+    found = analysis.analyse(BlendConfig(), data, {}, tests, None)
+    assert ("test" in found) == (treated > 1)
+
+
+def test_compounds_to_predict_that_have_training_wells_are_counted(dataset):
+    """Those of treated wells: controls are of no compound."""
+    drugs = np.where(dataset.is_control, "new", [f"d{i // 4}" for i in range(len(dataset))])
+    assert analysis.known_compounds(dataset) is None
+    asked = np.array(["d0", "d0", "new", "d5", "d7", *["x"] * (len(dataset.test) - 5)], object)
+    is_control = asked == "d7"
+    test = dataclasses.replace(dataset.test, drug_id=asked, is_control=is_control)
+    data = dataclasses.replace(dataset, drug_id=drugs.astype(object), test=test)
+    found = analysis.analyse(BlendConfig(), data, {}, {}, None)
+    assert found["known_compounds"] == 2
+    unknown = dataclasses.replace(data, drug_id=None)
+    assert "known_compounds" not in analysis.analyse(BlendConfig(), unknown, {}, {}, None)
 
 
 def test_analyse_of_a_single_model_without_out_of_fold_predictions(dataset):

@@ -5,6 +5,7 @@ import importlib
 import json
 import shutil
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ from moa_jax.errors import UserError
 from moa_jax.learners import learner, trees
 from moa_jax.plan import report
 from moa_jax.recipes import RECIPES, baseline
-from moa_jax.store import signals
+from moa_jax.store import files, signals
+from moa_jax.store.model_files import METRICS
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
 
@@ -55,6 +57,27 @@ def without_cells(data):
         return dataclasses.replace(rows, cells=(), features=rows.gene_values)
 
     return dataclasses.replace(cut(data), test=cut(data.test))
+
+
+@pytest.mark.parametrize(
+    ("rows", "losses", "chosen", "said"),
+    [
+        (60, (0.2, 0.3), (0.1, 0.01), "C 0.01 to 0.1 of 0.01 to 1, as 2 inner folds of each fold"),
+        (60, (0.2, 0.3), (0.1, 0.1), "C 0.1 of 0.01 to 1, as 2 inner folds of each fold chose."),
+        (5001, (0.2, 0.3), (0.1, 0.1), "C 0.1 of 0.01 to 1, as one inner fold of each fold chose."),
+        (60, (None, None), (0.1, 0.1), "C 0.1 of 0.01 to 1, there being nothing to choose by."),
+    ],
+)
+def test_notes_tell_what_chose_a_strength(tmp_path, rows, losses, chosen, said):
+    members = [
+        {"chosen": c, "loss": loss, "train_rows": rows}
+        for c, loss in zip(chosen, losses, strict=True)
+    ]
+    record = {"inputs": 9, "outputs": 3, "members": members}
+    files.write_json(tmp_path / baseline.STAGE / METRICS, record)
+    recipe = baseline.Config(inner_folds=2, c=(0.01, 0.1, 1.0))
+    (note,) = recipe.notes(None, SimpleNamespace(folder=tmp_path))
+    assert said in note
 
 
 def test_columns_are_components_scaled_columns_or_viability(dataset, tmp_path):

@@ -113,6 +113,13 @@ def test_curves_are_medians_of_the_members_still_training(workdir):
     assert stacked.epochs == (1,)
 
 
+def test_known_compounds_are_read(workdir):
+    assert findings.collect(workdir).known_compounds is None
+    path = workdir / "blend" / "analysis.json"
+    files.write_json(path, {**files.read_json(path), "known_compounds": 3})
+    assert findings.collect(workdir).known_compounds == 3
+
+
 def test_every_drawing_has_a_text_and_all_ids_are_there(page, workdir):
     text = (workdir / "report.html").read_text(encoding="utf-8")
     # Two curves, calibration, one map and one image.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 import shutil
 
 import numpy as np
@@ -14,6 +15,7 @@ from moa_jax.config import parse, plain
 from moa_jax.data import simulate
 from moa_jax.data.dataset import Targets
 from moa_jax.engine import other_folds, run, unused
+from moa_jax.engine.finished_run import FinishedRun
 from moa_jax.errors import UserError
 from moa_jax.learners import learner
 from moa_jax.recipes import RECIPES
@@ -61,6 +63,17 @@ def complete(config, folder, data):
 def finished(tmp_path_factory, dataset):
     folder = tmp_path_factory.mktemp("run")
     return folder, complete(tiny(), folder, dataset)
+
+
+def test_a_run_from_python_has_both_scores_too(finished, dataset, tmp_path):
+    """As the command line has them, of the same configuration."""
+    _, record = finished
+    made = FinishedRun.train(tiny(), dataset, tmp_path / "python")
+    assert json.loads((made.folder / "blend" / "answers.json").read_text()) == record
+    copy = pickle.loads(pickle.dumps(made))
+    copy.write_report(tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert page.headed("New wells")
 
 
 def test_models_of_an_auto_split_follow_what_is_to_be_predicted():

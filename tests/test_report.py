@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from html import escape
 
 import numpy as np
 import pytest
@@ -271,6 +272,18 @@ def test_run_data_and_notes(workdir):
     assert "plain: a note on plain" in page.text and f"plain, {UGLY}: a note on both" in page.text
 
 
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [(1, "1 label of scored targets. Losses, scores and weights leave it out."),
+     (1234, "1,234 labels of scored targets. Losses, scores and weights leave them out.")],
+)  # fmt: skip
+def test_labels_that_were_not_measured_are_counted(workdir, cells, said):
+    stored = files.read_json(workdir / "config.json")
+    stored["data"]["not_measured"] = {"scored": cells}
+    files.write_json(workdir / "config.json", stored)
+    assert f"Not measured: {said}" in rendered(workdir).text
+
+
 def test_honest_run_says_so(workdir):
     stored = files.read_json(workdir / "config.json")
     stored["config"]["honest"] = True
@@ -389,6 +402,29 @@ def test_spread_over_seeds_and_no_ranking_within_it(workdir, step, ranks):
     assert other[1] == "0.01557"
     assert other[0] == (f"{UGLY} best" if ranks else UGLY)
     assert ("Best single model" in page.text) == ranks == ("Lowest single loss" not in page.text)
+
+
+def test_beside_a_model_without_a_score_none_is_the_best(workdir):
+    """Whether that one is better nobody knows."""
+    assert scores_of(rendered(workdir))[2][0] == f"{UGLY} best"
+    path = workdir / "plain" / "metrics.json"
+    files.write_json(path, {**files.read_json(path), "scores": {}})
+    page = rendered(workdir)
+    assert scores_of(page)[2][0] == UGLY and "Lowest single loss" in page.text
+
+
+@pytest.mark.parametrize(
+    ("source", "folder", "caption"),
+    [("folder", "/data/<b>", "Data of /data/<b>"), ("folder", "", "Data"),
+     ("simulated", "", "Data, simulated")],
+)  # fmt: skip
+def test_data_are_told_by_their_folder(workdir, source, folder, caption):
+    stored = files.read_json(workdir / "config.json")
+    stored["config"]["data"], stored["data"]["source"] = {"folder": folder}, source
+    files.write_json(workdir / "config.json", stored)
+    rendered(workdir)
+    text = (workdir / "blend" / "report.html").read_text(encoding="utf-8")
+    assert f'id="data-table">{escape(caption)}</figcaption>' in text
 
 
 def test_members_of_an_ensemble_are_no_seeds_of_a_model(workdir):

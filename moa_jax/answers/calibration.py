@@ -144,9 +144,8 @@ def choose(
 
 
 def _loss(labels: np.ndarray, probabilities: np.ndarray, cells: np.ndarray) -> float:
-    """Returns the mean over mechanisms of their mean log loss over known cells."""
-    losses, counts = row_losses(labels, probabilities, cells).sum(0), cells.sum(0)
-    return float((losses[counts > 0] / counts[counts > 0]).mean()) if counts.any() else 0.0
+    """Returns the mean log loss over known cells, as a run is scored."""
+    return float(row_losses(labels, probabilities, cells).sum() / max(int(cells.sum()), 1))
 
 
 def _binned(

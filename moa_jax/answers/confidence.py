@@ -29,7 +29,8 @@ def thresholds(
     mechanisms get the lowest threshold at which this is at most `rate`. Then a mechanism whose own
     calls are worse gets a higher one: the lowest at which its share, mixed with `PRIOR_CALLS` calls
     at the pooled estimate, is at most `rate` again. A mechanism without a positive cell is never
-    called.
+    called, and neither is one without a negative cell: its calls cannot be false, and would make
+    room for false ones of others.
 
     The share is of all calls together. Where most are sure and labels are frequent, calls that are
     likelier false than true would be within it: nothing is called below `least`.
@@ -60,7 +61,7 @@ def thresholds(
     counted = np.broadcast_to(rows[:, None], scores.shape)
     if known is not None:
         counted = np.where(known, counted, 0.0)
-    callable_ = (positive & (counted > 0)).any(0)
+    callable_ = (positive & (counted > 0)).any(0) & (~positive & (counted > 0)).any(0)
     pooled = scores[:, callable_]
     found = np.full(scores.shape[1], np.inf)
     if not pooled.size:

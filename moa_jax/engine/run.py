@@ -228,7 +228,7 @@ def blend(
 
 
 def complete(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
-    """Trains and blends a run, nobody else using its work folder meanwhile.
+    """Trains a run, on other folds too where that is asked for, and blends it, with a lock.
 
     Raises:
       UserError: see `train` and `blend`.
@@ -238,6 +238,7 @@ def complete(config: RunConfig, workdir: Workdir, dataset: Dataset) -> None:
         outside = outside_sources(config, dataset)
         unlike_splits(config, dataset)
         train(config, workdir, dataset)
+        train_on_other_folds(config, workdir, dataset)
         blend(config, workdir, dataset, outside)
     finally:
         workdir.unlock()

@@ -108,7 +108,7 @@ def inner_losses(
     inner = np.unique(fold_of_row)
     if len(learner.strengths) == 1 or len(inner) == 1:
         return []
-    if len(x) > MANY_ROWS or (len(x) > SOME_ROWS and y.size > MANY_CELLS):
+    if judged_by_one(len(x), y.size):
         inner, y = inner[:1], y[:, spread_labels(y, MOST_LABELS)]
     held_out = [fold_of_row == fold for fold in inner]
     count = sum(int(is_known(y[own]).sum()) for own in held_out)
@@ -124,6 +124,11 @@ def inner_losses(
         if len(losses) - 1 - int(np.argmin(losses)) == PATIENCE:
             break
     return losses
+
+
+def judged_by_one(rows: int, cells: int) -> bool:
+    """Tells whether the first inner fold alone is looked at, with so many rows and cells [N, L]."""
+    return rows > MANY_ROWS or (rows > SOME_ROWS and cells > MANY_CELLS)
 
 
 def inner_folds_of(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from moa_jax.data.folds import Split
 from moa_jax.errors import UserError
 from moa_jax.features.factors import BY_SHAPE, PrincipalComponents
 from moa_jax.features.standard_scale import StandardScale
+from moa_jax.learners import learner as learners
 from moa_jax.learners import trees
 from moa_jax.learners.learner import Learner
 from moa_jax.learners.logistic import Logistic
@@ -171,11 +173,18 @@ class Config(Recipe):
 
     def notes(self, rows: Dataset, context: Context) -> tuple[str, ...]:
         record = files.read_json(context.folder / STAGE / METRICS)
-        chosen = [member["chosen"] for member in record["members"]]
-        learner = self.learner
+        members, learner = record["members"], self.learner
+        chosen = [f"{member['chosen']:g}" for member in sorted(members, key=itemgetter("chosen"))]
+        taken = " to ".join(dict.fromkeys((chosen[0], chosen[-1])))
+        folds = f"{self.inner_folds} inner folds"
+        most = max(member["train_rows"] for member in members)
+        if learners.judged_by_one(most, most * record["outputs"]):
+            folds = "one inner fold"
+        by = f"as {folds} of each fold chose"
+        if all(member["loss"] is None for member in members):
+            by = "there being nothing to choose by"
         return (
             f"A baseline, to hold networks against: {learner.name} of {record['inputs']} columns"
             f"{', viability alone' if self.model == VIABILITY else ''}; {learner.strength} "
-            f"{min(chosen):g} to {max(chosen):g} of {min(learner.strengths):g} to "
-            f"{max(learner.strengths):g}, as {self.inner_folds} inner folds of each fold chose.",
+            f"{taken} of {min(learner.strengths):g} to {max(learner.strengths):g}, {by}.",
         )

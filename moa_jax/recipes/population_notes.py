@@ -44,9 +44,9 @@ def of(
     number = sum(map(len, losses.values()))
     ranked = sorted(taken, key=lambda place: (-taken[place], place))
     said = [
-        f"Ensemble for new rows: {len(taken)} of {number} members, "
-        f"{sum(taken.values())} times in all, the mean of their {_NAMES[whole['mean']]}; "
-        f"for the folds {_range([_size(own) for own in by_fold.values()])} members each, "
+        f"Ensemble for new rows: {len(taken)} of {number} members, with weights that sum to "
+        f"{sum(taken.values())}, the mean of their {_NAMES[whole['mean']]}; number of members for "
+        f"each fold: {_range([_size(own) for own in by_fold.values()])}, means "
         f"{_means([own['mean'] for own in by_fold.values()])}.",
         *(
             f"{taken[stage, seed]} x member {seed} ({stage}, alone {losses[stage][seed]:.5f}): "
@@ -122,4 +122,5 @@ def _means(names: Sequence[str]) -> str:
 
 
 def _range(values: list[int]) -> str:
-    return f"{min(values)} to {max(values)}"
+    least, most = min(values), max(values)
+    return f"{least}" if least == most else f"{least} to {most}"

@@ -120,6 +120,15 @@ def feature_map(folder: Path, table: np.ndarray, dataset: Dataset) -> dict[str, 
     }
 
 
+def known_compounds(dataset: Dataset) -> int | None:
+    """Returns how many compounds to predict have training wells; None where either is not known."""
+    test = dataset.test
+    if test is None or test.drug_id is None or dataset.drug_id is None:
+        return None
+    trained = set(dataset.drug_id[~dataset.is_control])
+    return len(trained & set(test.drug_id[~test.is_control]))
+
+
 def analyse(
     config: BlendConfig,
     dataset: Dataset,
@@ -142,6 +151,8 @@ def analyse(
     targets, num_controls = dataset.targets.take(treated), int(dataset.is_control.sum())
     labels, known = targets.values, targets.known
     found: dict[str, Any] = {"scores": {}}
+    if (count := known_compounds(dataset)) is not None:
+        found["known_compounds"] = count
     for name, p in oof.items():
         of_controls = controls[name].values if controls and name in controls else None
         found["scores"][name] = metrics.conventions(
@@ -157,5 +168,6 @@ def analyse(
         ids = next(iter(tests.values())).ids
         if dataset.test is not None:
             ids = dataset.test.ids[~dataset.test.is_control]
-        found["test"] = correlations(tests, ids)
+        if len(ids) > 1:  # all may be controls, and one row does not vary
+            found["test"] = correlations(tests, ids)
     return found

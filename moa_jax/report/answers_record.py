@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,10 @@ from moa_jax.store import files
 
 # Mechanisms that the page lists; the file beside it has all.
 MOST_MECHANISMS = 500
+# Mechanisms whose features it names.
+MOST_DRIVEN = 60
+# What is said where nobody knows what a score says is predicted.
+UNKNOWN = "not known"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +110,9 @@ class Answers:
     def asked(self) -> str:
         """Returns of what mechanisms are to be predicted, in a few words."""
         if self.hits is None or not self.hits.count:
-            return "new wells"
+            blend = self.blend()
+            predicted = UNKNOWN if blend is None else self.predicted(blend)
+            return "new wells" if predicted == UNKNOWN else predicted
         wells = _counted(self.hits.wells, "well")
         if self.hits.kind != "compound":
             return wells
@@ -122,7 +128,7 @@ class Answers:
         if whole.startswith("compounds"):
             return f"new {whole.replace('rows', 'wells')}"
         wells = "new wells" if self.compounds is None else "new wells of known compounds"
-        return {"rows": wells, "groups": "new groups"}.get(whole, "not known")
+        return {"rows": wells, "groups": "wells of new groups"}.get(whole, UNKNOWN)
 
     def of(self, kind: str) -> tuple[Score, ...]:
         return tuple(score for score in self.scores if score.kind == kind)
@@ -136,17 +142,42 @@ class Answers:
         return next(iter(self.of("blend")), None)
 
     def best_baseline(self) -> Score | None:
-        """Returns the lowest loss of what a network is held against."""
-        found = self.of("baseline") or self.of("constant")
+        """Returns the lowest loss of what a network is held against, shares of the wells too."""
+        found = self.of("baseline") + self.of("constant")
         return min(found, key=lambda score: score.log_loss, default=None)
+
+    def no_better_than_shares(self) -> bool:
+        """Tells whether the blend may be no better than each mechanism's share of the wells."""
+        ends = [end for score in self.of("constant") for end in (score.above, score.above_low)]
+        return any(end is not None and end <= 0 for end in ends)
 
     def main_rule(self) -> Called | None:
         return self.rules.get("compounds", self.rules.get("wells"))
 
-    def most_frequent(self) -> tuple[Mapping[str, Any], ...]:
-        """Returns the mechanisms with most wells, as many as the page lists."""
+    def by_mechanism(self) -> Mapping[str, Mapping[str, Any]]:
+        """Returns the scores of each mechanism by its name, those with most wells first."""
         ordered = sorted(self.mechanisms, key=lambda row: row["wells"], reverse=True)
-        return tuple(ordered[:MOST_MECHANISMS])
+        return {row["mechanism"]: row for row in ordered}
+
+    def listed_mechanisms(self) -> tuple[Mapping[str, Any], ...]:
+        """Returns the scores of the mechanisms that the page lists."""
+        found = self.by_mechanism()
+        return tuple(found[name] for name in self._listed(found, MOST_MECHANISMS))
+
+    def listed_drivers(self) -> tuple[Driver, ...]:
+        """Returns the drivers of the mechanisms whose features the page names."""
+        found = {driver.mechanism: driver for driver in self.drivers}
+        ordered = [name for name in self.by_mechanism() if name in found]
+        names = self._listed(dict.fromkeys((*ordered, *found)), MOST_DRIVEN)
+        return tuple(found[name] for name in names)
+
+    def _listed(self, names: Iterable[str], most: int) -> list[str]:
+        """Returns the first names in their order, but before others those that hits have."""
+        called = {
+            name for hit in (self.hits.shown if self.hits else ()) for name, _ in hit.confident
+        }
+        chosen = set(sorted(names, key=lambda name: name not in called)[:most])
+        return [name for name in names if name in chosen]
 
     def reliability_chart(self) -> Chart:
         """Returns the share of positive cells by predicted probability, before and after."""

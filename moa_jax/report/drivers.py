@@ -11,8 +11,8 @@ import pandas as pd
 
 from moa_jax.store import files
 
-# Features named of each mechanism, and mechanisms whose features are.
-MOST_FEATURES, MOST_DRIVEN = 8, 60
+# Features named of each mechanism.
+MOST_FEATURES = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,4 +44,4 @@ def read(path: Path) -> tuple[Driver, ...]:
             most = float(top.abs().max()) or 1.0
             features = tuple((str(name), value, abs(value) / most) for name, value in top.items())
             found.append(Driver(str(mechanism), features))
-        return tuple(found[:MOST_DRIVEN])
+        return tuple(found)

@@ -151,6 +151,7 @@ class Findings:
       maps: DeepInsight maps.
       both_scores: whether models can be scored on the folds of the other question: `possible`,
         `complete` where all that can be are, or `impossible`.
+      known_compounds: compounds to predict that have training wells; None where that is not known.
     """
 
     scores: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
@@ -162,6 +163,7 @@ class Findings:
     curves: tuple[Curve, ...] = ()
     maps: tuple[DrawnMap, ...] = ()
     both_scores: str = "possible"
+    known_compounds: int | None = None
 
     def hardest(self) -> tuple[Target, ...]:
         return self.targets[:SHOWN_TARGETS]
@@ -197,6 +199,7 @@ def collect(workdir: Path) -> Findings:
             without=stored.get("without", {}),
             maps=tuple(_map(entry) for entry in stored.get("maps", [])),
             both_scores=stored.get("both_scores", Findings.both_scores),
+            known_compounds=stored.get("known_compounds"),
         )
     targets = _targets(workdir / "blend" / "targets.csv")
     return dataclasses.replace(found, targets=targets, curves=_curves(workdir))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from moa_jax.report import ranking
+from moa_jax.report.answers_record import Score
 from moa_jax.report.original import BLEND_SCORE
 from moa_jax.report.records import Report
 from moa_jax.store import files
@@ -51,7 +53,10 @@ def environment(*packages: str) -> jinja2.Environment:
         spread=ranking.spread,
         weight=_weight,
         share=_share,
+        chance=_chance,
         between=_between,
+        against=_against,
+        counted=_counted,
         decimals=_decimals,
         correlation=_correlation,
         number=_number,
@@ -73,14 +78,44 @@ def _weight(value: float) -> str:
 
 
 def _share(value: float) -> str:
-    return f"{100 * value:.3g}\N{NO-BREAK SPACE}%"
+    """Returns a share of 1 in per cent; only what is 1 is 100 %, and what is 0 is 0 %."""
+    text = f"{100 * value:.3g}"
+    if text == "100" and value < 1:
+        text = "> 99.9"
+    elif 0 < value < 1e-5:
+        text = "< 0.001"
+    return f"{text} %".replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def _between(low: float | None, high: float | None, digits: int = 3) -> str:
-    """Returns an interval in brackets, nothing where it is not known."""
+def _chance(probability: float) -> str:
+    """Returns a probability of what is not known yet in per cent: it is never 0 or 100 %."""
+    return _share(min(max(probability, 1e-9), 1 - 1e-9))
+
+
+def _between(low: float | None, high: float | None, digits: int | None = None) -> str:
+    """Returns an interval in brackets, nothing where it is not known.
+
+    Unless `digits` are given there are three to five, so that two are of the interval's width.
+    """
     if low is None or high is None:
         return ""
+    if digits is None:
+        width = high - low
+        digits = min(max(1 - math.floor(math.log10(width)), 3), 5) if width > 0 else 5
     return f"({_decimals(low, digits)} to {_decimals(high, digits)})"
+
+
+def _against(score: Score) -> str:
+    """Returns by how much more or less a score is than the blend's, and the interval of that."""
+    above, low, high = score.above or 0, score.above_low, score.above_high
+    if above >= 0:
+        return f"{_loss(above)} {_between(low, high)} more"
+    low, high = (None if end is None else -end for end in (high, low))
+    return f"{_loss(-above)} {_between(low, high)} less"
+
+
+def _counted(number: int | None, noun: str) -> str:
+    return f"{_number(number)} {noun}{'' if number == 1 else 's'}"
 
 
 def _decimals(value: float | None, digits: int = 3) -> str:

@@ -29,11 +29,14 @@ def spread(model: ModelRecord) -> float | None:
 def leads(models: Sequence[ModelRecord], name: str | None) -> bool:
     """Tells whether a model's score is the lowest, and not by less than either's spread.
 
-    A spread that is not known counts as 0.
+    A spread that is not known counts as 0. Beside a model without a score none leads.
     """
     scored = {model.name: model for model in models if "treated" in model.scores}
-    own = scored.pop(name or "", None)
-    return own is not None and all(
+    own = scored.get(name or "")
+    if own is None or len(scored) < len(models):
+        return False
+    return all(
         other.scores["treated"] - own.scores["treated"] >= max(spread(own) or 0, spread(other) or 0)
         for other in scored.values()
+        if other is not own
     )

@@ -68,6 +68,10 @@ class ModelRecord:
     reported: str | None = None
     is_ensemble: bool = False
 
+    def is_original(self) -> bool:
+        """Tells whether it is one of the original's, whose conventions then matter."""
+        return bool(self.convention or self.recorded)
+
 
 @dataclasses.dataclass(frozen=True)
 class BlendRecord:
@@ -165,13 +169,20 @@ class Report:
     original_data: bool
     notes: tuple[str, ...]
 
+    def data_caption(self) -> str:
+        """Returns what the data are, in a few words."""
+        if self.data.get("source") == "simulated":
+            return "Data, simulated"
+        folder = self.config.get("data", {}).get("folder")
+        return f"Data of {folder}" if folder else "Data"
+
     def from_files(self) -> tuple[str, ...]:
         """Returns the names of the models whose predictions come from elsewhere."""
         return tuple(model.name for model in self.models if model.recipe == FROM_FILE)
 
     def is_original(self) -> bool:
-        """Tells whether some model is one of the original's, whose conventions then matter."""
-        return any(model.convention or model.recorded for model in self.models)
+        """Tells whether some model is one of the original's."""
+        return any(model.is_original() for model in self.models)
 
     def has_nested_stages(self) -> bool:
         return any(stage.nested for model in self.models for stage in model.stages)
@@ -299,8 +310,8 @@ def _absent_data(data: Mapping[str, Any]) -> Iterable[str]:
         yield "The data have no non-scored targets."
     for kind, cells in data.get("not_measured", {}).items():
         yield (
-            f"Not measured: {cells} labels of {kind} targets. Losses, scores and weights leave "
-            "them out."
+            f"Not measured: {cells:,} label{'s' if cells != 1 else ''} of {kind} targets. Losses, "
+            f"scores and weights leave {'them' if cells != 1 else 'it'} out."
         )
     if data.get("test_rows") == 0:
         yield "There was no test file when the models were fitted: no test rows, no submission."

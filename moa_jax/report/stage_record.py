@@ -107,6 +107,10 @@ class StageRecord:
         """Whether a row is predicted by several members of a seed."""
         return any(len(score.blocks) > 1 for score in self.fold_scores)
 
+    def by_epochs(self) -> bool:
+        """Tells whether members were trained by epochs, as networks are."""
+        return any(member.epochs_run is not None for member in self.members)
+
     def score_rows(self) -> tuple[FoldRow, ...]:
         """Returns a line per seed; a whole line is the mean over its rows, or known labels."""
         lines = []

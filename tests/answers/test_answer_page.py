@@ -106,7 +106,7 @@ def test_hits_are_those_of_the_file_confident_ones_first(folder, text):
     assert rows[1][4] == f"{100 * first['probability']:.3g} %"
     assert rows[0][5:7] == ["Spread", "Spread of members"]
     assert rows[1][6] == f"{first['member_spread']:.2f}" != rows[1][5]
-    assert "spread of members is that of the networks" in Page(text).text
+    assert "spread of members is that of what a model predicts" in Page(text).text
     assert [row[2] == "none" for row in rows[1:]] == [name not in confident for name in names]
     assert (
         f"{len(confident)} of {len(names)} compounds have a confident mechanism" in Page(text).text
@@ -168,7 +168,7 @@ def test_mechanisms_scores_and_drivers_are_shown(folder, text):
     mechanisms = page.headed("Enrichment")
     table = pd.read_csv(folder / "blend" / "mechanisms.csv")
     assert [int(row[2]) for row in mechanisms[1:]] == sorted(table["wells"], reverse=True)
-    assert page.headed("Features, and their attributions")[1][1] == "g-2 -0.75 g-1 +0.5 g-3 +0.01"
+    assert page.headed("Features, and their attributions")[1][2] == "g-2 -0.75 g-1 +0.5 g-3 +0.01"
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_nothing_to_predict_and_nothing_called(folder, tmp_path):
     path = tmp_path / "config.json"
     stored = files.read_json(path)
     files.write_json(path, stored | {"data": stored["data"] | {"scored": 1}})
-    assert "Do new wells have the mechanism, judged by wells" in said(tmp_path)
+    assert "Do new wells have the mechanism, judged by annotated wells" in said(tmp_path)
 
 
 def test_rules_of_an_earlier_version_may_call_what_is_likelier_false(folder, tmp_path):

@@ -6,6 +6,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from moa_jax.answers import calibration
 from moa_jax.answers.calibration import Calibration
+from moa_jax.training import metrics
 from moa_jax.training.log_odds import log_odds, of_log_odds
 
 
@@ -92,6 +93,14 @@ def test_unknown_cells_teach_nothing():
     assert calibration.choose(scores, labels, units)[1] != first[1]
     nothing = np.zeros_like(known)
     assert calibration.choose(scores, labels, units, known=nothing)[0] == Calibration()
+
+
+def test_a_loss_is_the_score_of_the_run():
+    """Over known cells, however many each mechanism has of them."""
+    truth, labels = drawn(400)
+    known = np.random.default_rng(0).random(labels.shape) < np.array([0.9, 0.1])
+    _, losses, _ = calibration.choose(truth, labels, np.arange(400), known=known)
+    assert losses["none"] == pytest.approx(metrics.mean_log_loss(labels, truth, known), rel=1e-12)
 
 
 @pytest.mark.parametrize("method", calibration.METHODS)

@@ -10,6 +10,12 @@ def share(counts, false):
     return (false + 1) / counts
 
 
+def with_negatives(scores, labels, count=1):
+    """Scores and labels with some negative rows below all others."""
+    below = np.zeros((count, scores.shape[1]))
+    return np.concatenate([scores, below]), np.concatenate([labels, below])
+
+
 def test_the_lowest_threshold_within_the_rate_is_taken():
     scores = np.linspace(1, 0, 101)[:, None]
     labels = np.ones((101, 1), int)
@@ -25,11 +31,11 @@ def test_the_lowest_threshold_within_the_rate_is_taken():
 
 
 def test_few_calls_are_not_enough():
-    scores, labels = np.linspace(1, 0.5, 9)[:, None], np.ones((9, 1))
+    scores, labels = with_negatives(np.linspace(1, 0.5, 9)[:, None], np.ones((9, 1)))
     assert confidence.thresholds(scores, labels, 0.1).tolist() == [np.inf]
     assert confidence.estimated_share(scores, labels, np.array([np.inf])) == (0, 0, 1.0)
-    ten = np.linspace(1, 0.5, 10)[:, None]
-    assert confidence.thresholds(ten, np.ones((10, 1)), 0.1).tolist() == [0.5]
+    ten = with_negatives(np.linspace(1, 0.5, 10)[:, None], np.ones((10, 1)))
+    assert confidence.thresholds(*ten, 0.1).tolist() == [0.5]
 
 
 def test_equal_scores_are_called_together_or_not_at_all():
@@ -44,6 +50,7 @@ def test_a_mechanism_worse_than_the_others_gets_a_higher_threshold():
     scores = np.sort(rng.random((100, 3)), 0)[::-1]
     labels = np.ones((100, 3), int)
     labels[10:30, 2] = 0
+    scores, labels = with_negatives(scores, labels)
     found = confidence.thresholds(scores, labels, 0.1)
     assert found[0] == found[1] == scores.min()
     assert scores[12, 2] < found[2] <= scores[9, 2]
@@ -54,10 +61,24 @@ def test_a_mechanism_worse_than_the_others_gets_a_higher_threshold():
 def test_a_mechanism_without_a_positive_cell_is_never_called():
     scores = np.full((100, 2), 0.9)
     labels = np.stack([np.ones(100), np.zeros(100)], 1)
+    scores, labels = with_negatives(scores, labels, 20)
     assert confidence.thresholds(scores, labels, 0.1).tolist() == [0.9, np.inf]
-    known = np.ones((100, 2), bool)
+    known = np.ones(scores.shape, bool)
     known[:, 0] = False
     assert confidence.thresholds(scores, labels, 0.1, known=known).tolist() == [np.inf, np.inf]
+
+
+def test_what_every_row_has_is_not_called_and_makes_no_room_for_false_calls():
+    """It is told from nothing. Of the other mechanism every fifth of the likeliest is false."""
+    scores, labels = np.linspace(1, 0.5, 200)[:, None].repeat(2, 1), np.ones((200, 2))
+    labels[::5, 1] = 0
+    found = confidence.thresholds(scores, labels, 0.15)
+    assert found.tolist() == [np.inf, np.inf]
+    labels[-1, 0] = 0
+    assert np.isfinite(confidence.thresholds(scores, labels, 0.15)).all()
+    known = np.ones(labels.shape, bool)
+    known[-1] = False
+    assert np.isinf(confidence.thresholds(scores, labels, 0.15, known=known)).all()
 
 
 @pytest.mark.parametrize("method", ["none", "temperature", "isotonic"])
@@ -85,12 +106,12 @@ def test_nothing_is_called_that_is_likelier_false_than_true(method):
 
 def test_wells_of_a_compound_count_together_as_one():
     """Nine compounds of ten wells each are nine calls."""
-    scores, labels = np.linspace(1, 0.5, 90)[:, None], np.ones((90, 1))
-    units = np.arange(90) // 10
+    scores, labels = with_negatives(np.linspace(1, 0.5, 90)[:, None], np.ones((90, 1)))
+    units = np.arange(91) // 10
     found, _ = rule.learn(scores, labels, units, 0.1, ("none",))
     assert np.isinf(found.thresholds).all() and not found.confident(scores).any()
-    found, _ = rule.learn(scores, labels, np.arange(90), 0.1, ("none",))
-    assert found.confident(scores).all() and (found.calls, found.false_calls) == (90, 0)
+    found, _ = rule.learn(scores, labels, np.arange(91), 0.1, ("none",))
+    assert found.confident(scores[:90]).all() and (found.calls, found.false_calls) == (90, 0)
 
 
 def simulated(rng, effect, prevalences, compounds=150):
@@ -141,7 +162,8 @@ def test_a_rule_is_restored():
 def test_a_cell_that_is_not_known_moves_no_threshold():
     """It is no call, so that below the lowest known one there still is nothing."""
     scores = np.stack([np.linspace(1, 0.1, 40), np.linspace(1, 0.5, 40)], 1)
-    assert confidence.thresholds(scores, np.ones((40, 2)), 0.1).tolist() == [0.1, 0.1]
-    more = np.concatenate([scores, [[0.3, 0.2]]])
-    known = np.arange(41)[:, None] < [40, 40]
-    assert confidence.thresholds(more, np.ones((41, 2)), 0.1, known=known).tolist() == [0.1, 0.1]
+    scores, labels = with_negatives(scores, np.ones((40, 2)), 20)
+    assert confidence.thresholds(scores, labels, 0.1).tolist() == [0.1, 0.1]
+    more, labels = np.concatenate([scores, [[0.3, 0.2]]]), np.concatenate([labels, [[1, 1]]])
+    known = np.arange(61)[:, None] < [60, 60]
+    assert confidence.thresholds(more, labels, 0.1, known=known).tolist() == [0.1, 0.1]
