@@ -2787,6 +2787,79 @@ MUTATIONS = (
         "prepared=None,",
         "prepare/test_layout.py::test_the_run_takes_what_the_folder_says",
     ),
+    # Tables as tools write them: names of rows, comments, maps of plates, lists, old AnnData.
+    Mutation(
+        "data/formats.py",
+        "names[:1] = [names[0] or INDEX]",
+        "pass",
+        "prepare/test_roles.py::test_names_of_rows_need_no_name",
+    ),
+    Mutation(
+        "data/formats.py",
+        'called = {"__index_level_0__": INDEX} if kept_index else {}',
+        "called: dict[str, str] = {}",
+        "prepare/test_roles.py::test_names_of_rows_need_no_name",
+    ),
+    Mutation(
+        "data/formats.py",
+        'line = _ABOVE.sub(b"", read)',
+        'line = re.sub(rb"\\A(?:[ \\t]*[\\r\\n])+", b"", read)',
+        "prepare/test_side_tables.py::test_comments_stand_above_a_header",
+    ),
+    Mutation(
+        "prepare/row_names.py",
+        " and is_text(table.column(INDEX))",
+        "",
+        "prepare/test_roles.py::test_names_of_rows_need_no_name",
+    ),
+    Mutation(
+        "prepare/roles.py",
+        "is_named = row_names.is_text(column) and _is_unique(cells.texts(column))",
+        "is_named = row_names.is_text(column)",
+        "prepare/test_roles.py::test_names_of_rows_need_no_name",
+    ),
+    Mutation(
+        "prepare/roles.py",
+        "if name not in {*known, row_names.COLUMN}",
+        "if name not in known",
+        "prepare/test_roles.py::test_names_of_rows_need_no_name",
+    ),
+    Mutation(
+        "prepare/side_tables.py",
+        "_in_words_of(source, text_tables.read(path))",
+        "text_tables.read(path)",
+        "prepare/test_side_tables.py::test_plate_maps_of_profiles_need_no_other_names",
+    ),
+    Mutation(
+        "prepare/side_tables.py",
+        "None if common or own is None else _of_ids(source, own, table, path)",
+        "None",
+        "prepare/test_side_tables.py::test_ids_of_wells_may_be_called_otherwise_in_a_file",
+    ),
+    Mutation(
+        "prepare/lists.py",
+        "if _OF_NUMPY.fullmatch(text):",
+        "if False:",
+        "prepare/test_roles.py::test_lists_as_numpy_and_python_write_them",
+    ),
+    Mutation(
+        "prepare/h5ad.py",
+        "if is_old else None",
+        "if False else None",
+        "prepare/test_formats.py::test_anndata_as_it_was_written_before_0_7",
+    ),
+    Mutation(
+        "prepare/findings.py",
+        "having[training & ~wells.is_control].any(0)",
+        "having.any(0)",
+        "prepare/test_roles.py::test_names_that_are_not_what_they_seem_are_told",
+    ),
+    Mutation(
+        "prepare/suspicions.py",
+        " and words <= _UNTREATED | _BESIDE",
+        "",
+        "test_doctests.py::test_examples",
+    ),
     # Attributions: ends of the lines, weights, and the way back to the columns.
     Mutation(
         "training/attribution.py",

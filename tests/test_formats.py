@@ -279,6 +279,25 @@ def test_missing_numbers_are_told_as_in_a_csv(tmp_path, value, found):
             tables.read_features(tmp_path / f"new{suffix}")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("My screen,,\na,b,c\n1,2,3\n", "found only My screen; is it a title, take it out"),
+        (
+            "Cells,Cells,Cells\nA,B,C\n1,2,3\n",
+            "Cells stands more than once; has the header several",
+        ),
+        ("a,a,b\n1,2,3\n", "column a stands more than once$"),
+        ("a,b,c\n1,1,2,3\n", "needs quotes around it, or R's names of the rows a column in the"),
+        ("a,b,c\n1,1,2,3,4\n", "a text with a comma needs quotes around it$"),
+    ],
+)
+def test_headers_of_other_kinds(tmp_path, text, message):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        list(formats.tables(tmp_path / "a.csv", key=""))
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_truth_is_no_gene(tmp_path, suffix):
     write(tmp_path, {"new": frames()["train_features"].assign(**{"g-0": True})}, suffix)

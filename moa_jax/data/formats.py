@@ -38,6 +38,11 @@ PARQUET_BUFFER = 1 << 16
 # A header is looked for in as many bytes at a time, and at most.
 HEADER_BLOCK, HEADER_LIMIT = 1 << 16, 1 << 24
 BLANK = ' \t\r\n\0\x1a,;"'  # of rows in which nothing stands, and of old ends of files
+# What pandas calls a first column without a name. R and pandas write names of rows there.
+INDEX = "Unnamed: 0"
+# Lines above a header, as the Connectivity Map's lists and many an instrument have them.
+_COMMENT = rb"![^\r\n]*|#[^\r\n,;\t]*"
+_ABOVE = re.compile(rb"\A(?:\xef\xbb\xbf(?=[#!]))?(?:(?:[ \t]*|" + _COMMENT + rb")[\r\n])+")
 # UTF-32's mark begins with UTF-16's.
 MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -51,11 +56,13 @@ def tables(path: Path, key: str = "sig_id") -> Iterator[pa.Table]:
     """Yields consecutive rows of a file; columns of CSV are text.
 
     What a file is follows from its first bytes, whatever its suffix, and what delimits its cells
-    from its header. Names of columns are without spaces around them.
+    from its header, above which lines of comments may stand. Names of columns are without spaces
+    around them.
 
     Args:
       path: the file.
-      key: a column that it must have; empty where any will do.
+      key: a column that it must have; empty where any will do, and the first one, in which pandas
+        and R write their names of the rows, needs no name: it is called `INDEX`.
 
     Raises:
       UserError: the file is missing, empty, damaged, of another format, not delimited by one of
@@ -114,6 +121,8 @@ def _csv(path: Path, packed: str | None, key: str) -> Iterator[pa.Table]:
         mark = delimiter(text, key)
         (literal,) = csv.reader([text], delimiter=mark)
         names += names_of(text, mark)
+        if not key:
+            names[:1] = [names[0] or INDEX]
         _check_names(path, names, key)
         spaced = any(name != name.lstrip() for name in literal)
         with unpacked(path, packed) as opened, _rows_judged(path, mark) as judge:
@@ -160,6 +169,8 @@ def _rows_judged(path: Path, mark: str) -> Iterator[Callable[[pa.csv.InvalidRow]
             remedy = f"take the {DELIMITERS[mark]}s off the ends of the rows"
         else:
             remedy = f"a text with a {DELIMITERS[mark]} needs quotes around it"
+            if found == expected + 1:
+                remedy += ", or R's names of the rows a column in the header (col.names=NA)"
         shown = " ".join(text.split())
         shown = f"{shown[:80]} ..." if len(shown) > 80 else shown
         raise UserError(
@@ -185,7 +196,7 @@ def _filled(path: Path, table: pa.Table) -> pa.Table:
 
 
 def header(path: Path, packed: str | None) -> tuple[str, int]:
-    """Returns the first line with something in it of a table of texts, and where the rows begin.
+    """Returns the first line of a table of texts that is no comment, and where the rows begin.
 
     Args:
       path: the file.
@@ -231,7 +242,7 @@ def names_of(header: str, mark: str) -> list[str]:
 
 
 def _header(opened: Opened) -> tuple[bytes, int]:
-    """Returns the first line with something in it, and where what follows begins.
+    """Returns the first line with something in it but a comment, and where what follows begins.
 
     A line ends with a line feed, a carriage return or both.
     """
@@ -242,7 +253,7 @@ def _header(opened: Opened) -> tuple[bytes, int]:
         if not block:
             break
         read = line + block
-        line = re.sub(rb"\A(?:[ \t]*[\r\n])+", b"", read)
+        line = _ABOVE.sub(b"", read)
         skipped += len(read) - len(line)
         if skipped > HEADER_LIMIT:
             return b" ", skipped
@@ -286,9 +297,12 @@ def _parquet(path: Path, key: str) -> Iterator[pa.Table]:
     # Only the two options together keep pyarrow from holding a whole row group.
     buffering = {"buffer_size": PARQUET_BUFFER, "pre_buffer": False}
     with reading(path, "parquet"), pa.parquet.ParquetFile(path, **buffering) as opened:
-        # pandas writes the numbering of rows that were sorted or selected as a column.
-        stored = [n for n in opened.schema_arrow.names if not n.startswith("__index_level_")]
-        names = [name_of(name) for name in stored]
+        # pandas writes names of rows, and the numbering of selected ones, as a column.
+        stored = opened.schema_arrow.names
+        kept_index = not key and INDEX not in stored
+        called = {"__index_level_0__": INDEX} if kept_index else {}
+        stored = [n for n in stored if n in called or not n.startswith("__index_level_")]
+        names = [name_of(called.get(name, name)) for name in stored]
         _check_names(path, names, key)
         for batch in opened.iter_batches(batch_size=8192, columns=stored):
             batch.validate(full=True)  # texts of other bytes than UTF-8 are found nowhere else
@@ -345,6 +359,16 @@ def unnamed(path: Path, position: int, count: int, shown: str) -> UserError:
     return UserError(f"{path}: column {position} ({shown}{reason}) is not expected; {what}")
 
 
+def check_once(path: Path, names: Sequence[str]) -> None:
+    """Raises a UserError for the first name of a column that stands more than once."""
+    counts = Counter(name for name in names if name)
+    several = [name for name, count in counts.items() if count > 1]
+    if several:
+        is_levelled = len(several) > 1 or counts[several[0]] > 2
+        remedy = "; has the header several rows, write one of whole names" * is_levelled
+        raise UserError(f"{path}: column {several[0]} stands more than once{remedy}")
+
+
 def _check_names(path: Path, names: Sequence[str], key: str) -> None:
     if not names:
         raise UserError(f"{path}: expected a table, found no columns")
@@ -352,9 +376,13 @@ def _check_names(path: Path, names: Sequence[str], key: str) -> None:
         raise UserError(f"{path}: expected names of columns, found Excel's line sep=; take it out")
     for position, name in enumerate(names, 1):
         if not name:
+            if names[position:] and not any(names[position:]):
+                raise UserError(
+                    f"{path}: expected names of columns in the first line, found only "
+                    f"{', '.join(names[: position - 1])[:60]}; is it a title, take it out"
+                )
             raise unnamed(path, position, len(names), "no name")
-    if repeated := next((name for name, count in Counter(names).items() if count > 1), None):
-        raise UserError(f"{path}: column {repeated} stands more than once")
+    check_once(path, names)
     if key not in names if key else len(names) == 1:
         if "|" in names[0]:
             marks = " or ".join(f"{name}s" for name in DELIMITERS.values())

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from moa_jax.data.names import alike, is_nearly, level_key
+from moa_jax.prepare import suspicions
 from moa_jax.prepare.labels import Labels
 from moa_jax.prepare.roles import few
 from moa_jax.prepare.survey import Survey
@@ -115,6 +116,11 @@ def find(
         replicating,
         [
             *_of_names(wells, described, answers),
+            *suspicions.told(
+                sorted({*_of(compounds, ~wells.is_control & ~wells.left_out)}),
+                [name for names in described["features"].values() for name in names],
+                _ignored(wells, labels, training),
+            ),
             *_warnings(wells, labels, treated, test, used, described),
         ],
         question,
@@ -144,6 +150,15 @@ def lines(found: ScreenFindings, described: Mapping[str, Any]) -> list[str]:
 def _of(values: np.ndarray | None, rows: np.ndarray) -> list[str]:
     """Returns what stands in some rows of a column, once for each row that has something."""
     return [] if values is None else [one for one in values[rows] if one is not None]
+
+
+def _ignored(wells: Wells, labels: Labels, training: np.ndarray) -> dict[str, int]:
+    """Returns how many controls have a label that treated wells have too, by compound."""
+    having = labels.values == 1
+    shared = having[training & ~wells.is_control].any(0)
+    rows = np.flatnonzero(wells.is_control & ~wells.left_out & having[:, shared].any(1))
+    names = ["no compound"] * len(rows) if wells.compound is None else wells.compound[rows]
+    return dict(collections.Counter(name or "no compound" for name in names))
 
 
 def _plates(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from absl import logging
 from moa_jax.data import compound_names, formats
 from moa_jax.data.dataset import TREATMENT
 from moa_jax.errors import UserError
-from moa_jax.prepare import layout, record, side_tables, sources, wells
+from moa_jax.prepare import layout, record, row_names, side_tables, sources, wells
 from moa_jax.prepare.roles import Roles
 from moa_jax.prepare.sources import MATRICES, Screen
 from moa_jax.prepare.wells import Wells
+from moa_jax.schema import suggestion
 from moa_jax.store import files
 
 
@@ -118,7 +119,7 @@ def _opened(table: Path, described: Mapping[str, Any]) -> _NewRows:
         source = side_tables.joined(source, described["metadata"], described["label_separator"])
     for name in needed:
         if name not in source.columns:
-            raise _missing(table, name)
+            raise _missing(table, name, source.columns)
     known = {*(source.columns if source.features is None else source.features)}
     if trained.cell_count:
         source = sources.with_column(source, trained.cell_count)
@@ -128,7 +129,7 @@ def _opened(table: Path, described: Mapping[str, Any]) -> _NewRows:
         name: name if name in known else ids.get(name, name) for name in record.medians(described)
     }
     if absent := [name for name, own in columns.items() if own not in known]:
-        raise _missing(table, absent[0], len(absent) - 1)
+        raise _missing(table, absent[0], known, len(absent) - 1)
     has_type = trained.control_column in source.columns
     if trained.control_column and not has_type:
         logging.warning("%s: no column %s: all rows are treated", table, trained.control_column)
@@ -146,8 +147,10 @@ def _opened(table: Path, described: Mapping[str, Any]) -> _NewRows:
     return _NewRows(source, wells.read(source, present, described["treatment"]), columns, described)
 
 
-def _missing(table: Path, name: str, more: int = 0) -> UserError:
+def _missing(table: Path, name: str, known: Iterable[str], more: int = 0) -> UserError:
     others = f" (nor {more} others)" if more else ""
+    what = "names of the rows in a first column without a name" if name == row_names.COLUMN else ""
     return UserError(
-        f"{table}: expected a column {name}, found none{others}; the models were trained with it"
+        f"{table}: expected {what or f'a column {name}'}, found none{others}; the models were "
+        f"trained with it{suggestion(name, known)}"
     )

@@ -14,12 +14,14 @@ from absl import logging
 from moa_jax.data import cells
 from moa_jax.data.names import NUMBER, id_of
 from moa_jax.errors import UserError
-from moa_jax.prepare import lists, sources, text_tables
-from moa_jax.prepare.presets import WELL_IDS
+from moa_jax.prepare import lists, row_names, sources, text_tables
+from moa_jax.prepare.presets import WELL_IDS, same
 from moa_jax.prepare.sources import Screen
 
 # What the Connectivity Map's files call the ids of genes.
 GENE_IDS = ("pr_gene_id", "gene_id", "pr_id", "id", "rid")
+# What names of the wells are called that a file has none of its own for.
+ROW_NAMES = ("obs_names", row_names.COLUMN)
 # Cells by which rows are joined, None for one that is missing.
 _Key = tuple[str | None, ...]
 
@@ -66,7 +68,7 @@ def with_genes(source: Screen, file: str) -> Screen:
 
 
 def _with(source: Screen, path: Path, separator: str) -> Screen:
-    table = text_tables.read(path)
+    table = _in_words_of(source, text_tables.read(path))
     shared = [name for name in table.column_names if name in source.columns]
     # A column of the table in which nothing stands may be filled by the file.
     own_cells = source.wells(shared)
@@ -76,9 +78,9 @@ def _with(source: Screen, path: Path, separator: str) -> Screen:
         for name in shared
         if name not in empty and not pa.types.is_nested(table.column(name).type)
     ]
-    own = next((name for name in WELL_IDS if name in source.columns), None)
-    other = next((name for name in WELL_IDS if name in table.column_names), None)
-    if not common and (own is None or other is None):
+    own = next((name for name in (*WELL_IDS, *ROW_NAMES) if name in source.columns), None)
+    other = None if common or own is None else _of_ids(source, own, table, path)
+    if not common and other is None:
         raise UserError(
             f"{path}: --metadata: expected a column that {source.path.name} has too, found "
             + ", ".join(table.column_names[:5])
@@ -123,6 +125,24 @@ def _with(source: Screen, path: Path, separator: str) -> Screen:
     for name, column in more.items():
         _tell_numbers(path, name, column, separator)
     return _widened(source, more)
+
+
+def _in_words_of(source: Screen, table: pa.Table) -> pa.Table:
+    """Returns a file's columns, where it shares none under the names of those that are the same."""
+    if not {*source.columns}.isdisjoint(table.column_names):
+        return table
+    own = {same(name): name for name in reversed(source.columns)}
+    names = [own.get(same(name), name) for name in table.column_names]
+    return table.rename_columns(names) if len({*names}) == len(names) else table
+
+
+def _of_ids(source: Screen, own: str, table: pa.Table, path: Path) -> str | None:
+    """Returns the column of a file that has ids of the wells, by its name or by what is in it."""
+    if named := next((name for name in WELL_IDS if name in table.column_names), None):
+        return named
+    wanted = {*_ids(source.wells([own]), own, source.path)} - {None}
+    plain = (n for n in table.column_names if not pa.types.is_nested(table.column(n).type))
+    return next((n for n in plain if not wanted.isdisjoint(_ids(table, n, path))), None)
 
 
 def _telling(

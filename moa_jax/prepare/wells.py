@@ -159,7 +159,7 @@ def _ids(source: Screen, roles: Roles, text: Mapping[str, np.ndarray], count: in
         if one in seen:
             raise UserError(
                 f"{source.path}: column {' + '.join(roles.id)}: {one} stands more than once; name "
-                "a column, or several with commas between them, by --id"
+                "a column, or several with commas between them, by --id, or none by --id="
             )
         seen.add(one)
     return ids

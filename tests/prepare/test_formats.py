@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from prepare import screens
 
 from moa_jax.config import DataConfig, RunConfig
@@ -264,6 +265,48 @@ def test_what_is_no_table(tmp_path, name, content, message):
         main([str(path), f"--out={tmp_path / 'data'}", *flags])
     assert "\n" not in str(error.value)
     assert {p.name for p in tmp_path.iterdir()} <= {name}
+
+
+def test_anndata_as_it_was_written_before_0_7(tmp_path):
+    """Tables are arrays of records, categories stand apart, a sparse matrix tells its own kind."""
+    pytest.importorskip("anndata")
+    h5py = pytest.importorskip("h5py")
+    about, values = screens.connectivity_map()
+    with h5py.File(tmp_path / "old.h5ad", "w") as file:
+        columns = {"index": np.array(list(about.index), "S")}
+        for name in ("pert_id", "pert_type", "moa"):
+            categories = sorted({*about[name]})
+            columns[name] = np.array([categories.index(one) for one in about[name]], "i1")
+            file[f"uns/{name}_categories"] = np.array(categories, h5py.string_dtype())
+        kinds = [(name, cells.dtype) for name, cells in columns.items()]
+        file["obs"] = np.array([*zip(*columns.values(), strict=True)], kinds)
+        file["var"] = np.array([(one,) for one in screens.SYMBOLS], [("index", "S8")])
+        matrix = scipy.sparse.csr_matrix(values)
+        group = file.create_group("X")
+        group.attrs["h5sparse_format"], group.attrs["h5sparse_shape"] = "csr", matrix.shape
+        for part in ("data", "indices", "indptr"):
+            group[part] = getattr(matrix, part)
+        file["layers/twice"] = 2 * values
+    found = sources.read(tmp_path / "old.h5ad")
+    assert found.features == tuple(screens.SYMBOLS)
+    table = found.wells(["pert_id", "moa"])
+    assert [str(one) for one in table.column("pert_id")] == about["pert_id"].tolist()
+    (read,) = found.values(screens.SYMBOLS[::-1])
+    np.testing.assert_allclose(read, values[:, ::-1], rtol=1e-6)
+    (read,) = sources.read(tmp_path / "old.h5ad", "twice").values(screens.SYMBOLS[:1])
+    np.testing.assert_allclose(read, 2 * values[:, :1], rtol=1e-6)
+
+
+def test_variables_of_one_name_have_a_remedy(tmp_path):
+    pytest.importorskip("anndata")
+
+    def change(found):
+        found.var_names = [*screens.SYMBOLS[:-1], screens.SYMBOLS[0]]
+
+    screens.h5ad(tmp_path / "a.h5ad", change=change)
+    message = f"variable {screens.SYMBOLS[0]} stands more than once; .* var_names_make_unique"
+    with pytest.raises(UserError, match=message):
+        sources.read(tmp_path / "a.h5ad")
 
 
 @pytest.mark.parametrize(("name", "package"), [("a.gctx", "h5py"), ("a.h5ad", "anndata.io")])

@@ -202,9 +202,8 @@ def test_no_column_of_ids(prepare):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"class": ["x\ny", "z"] * 6}, r"--labels: 'x\\ny' has a line break or another control"),
         ({"class": ["index", "z"] * 6}, "--labels: 'index' is how pandas calls its numbering"),
-        ({"class": ["sig_id", "z"] * 6}, "--labels: 'sig_id' is another one, .* the layout's own"),
+        ({"class": ["sig_id", "z"] * 6}, "--labels: 'sig_id' is what the layout calls the ids of"),
         (
             {"name": ["a\nb", *map(str, range(11))]},
             "column name, row 1: expected an id without line",
@@ -222,6 +221,82 @@ def test_what_no_run_could_read_is_not_written(prepare, tmp_path, columns, messa
         prepare(*(["--dose=dose"] if "dose" in columns else []), **columns)
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["wells.csv"]
+
+
+def test_a_line_break_in_a_label_is_a_space(prepare, tmp_path):
+    table = pd.DataFrame({"name": range(ROWS), "f_1": range(ROWS), "class": ["x\ny", "x y"] * 6})
+    table.to_parquet(tmp_path / "wells.parquet")
+    flags = ["--id=name", "--features=^f_", "--labels=class", f"--out={tmp_path / 'data'}"]
+    main([str(tmp_path / "wells.parquet"), *flags])
+    assert load(tmp_path / "data").targets.names == ("x y",)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("names", ["texts", "numbers", "twice"])
+def test_names_of_rows_need_no_name(prepare, tmp_path, suffix, names):
+    """As pandas and R write them: they are ids unless they number the rows, or are not unique."""
+    index = {
+        "texts": [f"w{row}" for row in range(ROWS)],
+        "numbers": [row + 5 for row in range(ROWS)],
+        "twice": ["w", "v"] * 6,
+    }[names]
+    table = pd.DataFrame({"f_1": range(ROWS), "class": ["x", "y"] * 6}, index=index)
+    path = tmp_path / f"rows{suffix}"
+    getattr(table, "to_csv" if suffix == ".csv" else "to_parquet")(path)
+    flags = ["--features=^(?!class)", "--labels=class", "--min_compounds=1"]
+    main([str(path), f"--out={tmp_path / 'data'}", *flags])
+    found = load(tmp_path / "data")
+    numbered = [f"row_{row + 1}" for row in range(ROWS)]
+    assert found.ids.tolist() == (index if names == "texts" else numbered)
+    assert found.genes == ("f_1",)
+    if names == "texts":
+        table.index = [f"new_{row}" for row in range(ROWS)]
+        getattr(table, "to_csv" if suffix == ".csv" else "to_parquet")(path)
+        main([str(path), f"--out={tmp_path / 'new.csv'}", f"--like={tmp_path / 'data'}"])
+        assert pd.read_csv(tmp_path / "new.csv")["sig_id"].tolist() == list(table.index)
+        getattr(table, "to_csv" if suffix == ".csv" else "to_parquet")(path, index=False)
+        with pytest.raises(UserError, match="expected names of the rows in a first column"):
+            main([str(path), f"--out={tmp_path / 'more.csv'}", f"--like={tmp_path / 'data'}"])
+
+
+@pytest.mark.parametrize(
+    "cells", [["['x' 'y']", "['x']", "[]"], ["('x', 'y')", "('x',)", "()"], ["{'y', 'x'}", "{'x'}"]]
+)
+def test_lists_as_numpy_and_python_write_them(prepare, cells):
+    found = prepare(**{"class": (cells * 6)[:ROWS]})
+    assert found.targets.names == ("x", "y")
+    assert found.targets.values[:2].tolist() == [[1, 1], [1, 0]]
+
+
+def test_lists_that_nobody_can_part_are_told(prepare, caplog):
+    prepare(**{"class": ["[x, y]", "z"] * 6})
+    assert "1 labels in brackets, such as [x, y], are read as one each" in caplog.text
+
+
+def test_columns_that_nothing_reads_are_told(prepare, caplog):
+    caplog.set_level("INFO")
+    prepare("--plate=plate", plate=["P"] * ROWS, Metadata_more=range(ROWS), g_1=range(ROWS))
+    assert "not read: 1 columns, such as g_1" in caplog.text
+
+
+def test_names_that_are_not_what_they_seem_are_told(prepare, caplog):
+    drugs = ["DMSO", "0.1% DMSO", "a", "b", "a + b", "poscon"] * 2
+    drugs[2], drugs[8] = "BRD-K00000001-001-01-9", "BRD-K00000001-003-07-2"
+    kinds = ["negative", "trt", "trt", "trt", "trt", "control"] * 2
+    labels = ["vehicle", None, "x", "y", "x", "x", "vehicle", None, "y", "x", "y", "x"]
+    drugs[9] = "a"
+    prepare(
+        "--control_column=kind", "--features=^[fN]", kind=kinds, drug=drugs,
+        Nuclei_Location_Center_X=range(ROWS), **{"class": labels},
+    )  # fmt: skip
+    for line in (
+        "may be none, whose wells count as treated ones: 0.1% DMSO. --control_column",
+        "Controls that have labels of treated wells, which are ignored: 2, such as of poscon.",
+        "of a fold: 1, such as BRD-K00000001-001-01-9 and BRD-K00000001-003-07-2. Name",
+        "stand on the other side of a fold: 1, such as a + b.",
+        "and not what it is like: 1, such as Nuclei_Location_Center_X. Leave them out",
+    ):
+        assert line in caplog.text
 
 
 def test_flags_name_columns_in_any_code(prepare):
@@ -321,6 +396,9 @@ def test_jump(tmp_path):
         (["--features=("], "--features: '[(]' is no regular expression"),
         (["--features="], "--features: expected a regular expression"),
         (["--control_column=class"], "--control_value: expected a value of column class"),
+        (["--control_column=class"], "found none, and no cell is called as controls are; it has x"),
+        (["--labels=CLASS"], "found 'CLASS'; did you mean class?"),
+        (["--id=drug"], "d0 stands more than once; .* by --id, or none by --id=$"),
         (["--control_column=class", "--control_value=q"], "found 'q'; it has x, y, z"),
         (["--split_test=held"], "--split_test: given, but no --split_column; found 'held'"),
         (["--dose_unit=class"], "--dose_unit: given, but no --dose; found 'class'"),

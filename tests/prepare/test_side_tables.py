@@ -48,6 +48,60 @@ def test_a_map_of_plates_is_joined_by_plate_and_well(tmp_path):
     assert found.targets.values.tolist() == [[1, 0], [0, 1], [1, 1]] * 4
 
 
+def test_plate_maps_of_profiles_need_no_other_names(tmp_path):
+    """As pycytominer joins them: a list of plates and their maps, and maps of wells."""
+    profiles = wells().rename(columns={"plate": "Metadata_Plate", "place": "Metadata_Well"})
+    profiles = profiles.rename(columns={"f_1": "Cells_A"}).drop(columns="drug")
+    profiles.to_csv(tmp_path / "profiles.csv", index=False)
+    plates = pd.DataFrame({"Assay_Plate_Barcode": ["P1", "P0"], "Plate_Map_Name": ["M1", "M0"]})
+    plates.to_csv(tmp_path / "barcode_platemap.csv", index=False)
+    maps = pd.DataFrame({
+        "plate_map_name": ["M0"] * 6 + ["M1"] * 6,
+        "well_position": [f"A{row % 6}" for row in range(ROWS)],
+        "broad_sample": ["DMSO" if row % 6 == 5 else f"d{row}" for row in range(ROWS)],
+        "moa": [None if row % 6 == 5 else MOA[row % 2] for row in range(ROWS)],
+    })  # fmt: skip
+    maps[::-1].to_csv(tmp_path / "map.txt", sep="\t", index=False)
+    files = f"{tmp_path / 'barcode_platemap.csv'},{tmp_path / 'map.txt'}"
+    flags = ["--preset=pycytominer", f"--metadata={files}"]
+    main([str(tmp_path / "profiles.csv"), f"--out={tmp_path / 'data'}", *flags])
+    found = load(tmp_path / "data")
+    assert found.is_control.tolist() == [row % 6 == 5 for row in range(ROWS)]
+    treated = [row for row in range(ROWS) if row % 6 != 5]
+    assert found.drug_id[~found.is_control].tolist() == [f"d{row}" for row in treated]
+    named = [MOA[row % 2] for row in treated]
+    values = found.targets.values[~found.is_control]
+    assert [found.targets.names[one.argmax()] for one in values] == named
+
+
+@pytest.mark.parametrize("names", ["named", "bare"])
+def test_ids_of_wells_may_be_called_otherwise_in_a_file(tmp_path, names):
+    """In a column of any name, or in the first one of both, which has none."""
+    table = wells().set_index(pd.Index([f"w{row}" for row in range(ROWS)]))
+    about = table[["drug"]].assign(number=range(ROWS), moa=[MOA[row % 2] for row in range(ROWS)])
+    if names == "named":
+        about.index.name = "Sample"
+        about = about.reset_index()[["number", "Sample", "drug", "moa"]]
+    about[::-1].to_csv(tmp_path / "about.csv", index=names == "bare")
+    table[["f_1"]].to_csv(tmp_path / "wells.csv")
+    flags = ["--features=f_", "--labels=moa", "--compound=drug", "--min_compounds=1"]
+    flags += [f"--out={tmp_path / 'data'}", f"--metadata={tmp_path / 'about.csv'}"]
+    main([str(tmp_path / "wells.csv"), *flags])
+    found = load(tmp_path / "data")
+    assert found.ids.tolist() == list(table.index)
+    assert found.drug_id.tolist() == table["drug"].tolist()
+    assert found.targets.values.tolist() == [[1, 0], [0, 1]] * 6
+
+
+def test_comments_stand_above_a_header(tmp_path):
+    drugs = wells()[["drug"]][:6].assign(moa=MOA * 2)
+    text = "!Version: 3/24/2020\n!Source, any\n# of two kinds\n\n" + drugs.to_csv(index=False)
+    (tmp_path / "a.csv").write_text(text, "utf-8-sig")
+    assert (
+        prepare(tmp_path, wells(), "a.csv").targets.values.tolist() == [[1, 0], [0, 1], [1, 1]] * 4
+    )
+
+
 @pytest.mark.parametrize(
     "name",
     ["tabs", "semicolons", "quotes", "mark", "zip", "lists", "numbers", "bz2", "xz", "zstd"],
