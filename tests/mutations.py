@@ -2787,6 +2787,12 @@ MUTATIONS = (
         "prepared=None,",
         "prepare/test_layout.py::test_the_run_takes_what_the_folder_says",
     ),
+    Mutation(
+        "command/inference.py",
+        "            known.add(rows)\n",
+        "",
+        "trust/test_inference.py::test_rows_that_are_called_as_training_rows_are_told",
+    ),
     # Tables as tools write them: names of rows, comments, maps of plates, lists, old AnnData.
     Mutation(
         "data/formats.py",
@@ -2810,7 +2816,7 @@ MUTATIONS = (
         "prepare/row_names.py",
         " and is_text(table.column(INDEX))",
         "",
-        "prepare/test_roles.py::test_names_of_rows_need_no_name",
+        "prepare/test_side_tables.py::test_numbers_of_rows_join_nothing",
     ),
     Mutation(
         "prepare/roles.py",

@@ -93,6 +93,20 @@ def test_ids_of_wells_may_be_called_otherwise_in_a_file(tmp_path, names):
     assert found.targets.values.tolist() == [[1, 0], [0, 1]] * 6
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_numbers_of_rows_join_nothing(tmp_path, suffix):
+    """As pandas writes them before the rows of both, in which these have other orders."""
+    drugs = wells()[["drug"]][:6].assign(moa=MOA * 2)[::-1].reset_index(drop=True)
+    drugs.index += 1
+    getattr(drugs, "to_csv" if suffix == ".csv" else "to_parquet")(tmp_path / f"drugs{suffix}")
+    wells().to_csv(tmp_path / "wells.csv")
+    flags = ["--id=plate,place", "--features=f_", "--labels=moa", "--min_compounds=1"]
+    flags += [f"--out={tmp_path / 'data'}", f"--metadata={tmp_path / f'drugs{suffix}'}"]
+    main([str(tmp_path / "wells.csv"), *flags])
+    found = load(tmp_path / "data")
+    assert found.targets.values.tolist() == [[1, 0], [0, 1], [1, 1]] * 4
+
+
 def test_comments_stand_above_a_header(tmp_path):
     drugs = wells()[["drug"]][:6].assign(moa=MOA * 2)
     text = "!Version: 3/24/2020\n!Source, any\n# of two kinds\n\n" + drugs.to_csv(index=False)
