@@ -2793,6 +2793,30 @@ MUTATIONS = (
         "",
         "trust/test_inference.py::test_rows_that_are_called_as_training_rows_are_told",
     ),
+    Mutation(
+        "prepare/new_rows.py",
+        "wished = [*needed, *filter(None, (trained.control_column, trained.compound))]",
+        "wished = needed",
+        "prepare/test_layout.py::test_new_rows_find_controls_and_compounds_where_training_rows_did",
+    ),
+    Mutation(
+        "prepare/new_rows.py",
+        "columns |= others",
+        "pass",
+        "prepare/test_layout.py::test_genes_are_one_in_all_versions_of_their_ids",
+    ),
+    Mutation(
+        "prepare/new_rows.py",
+        "if versions[gene := _gene(own)] == 1",
+        "if (gene := _gene(own))",
+        "prepare/test_layout.py::test_genes_are_one_in_all_versions_of_their_ids",
+    ),
+    Mutation(
+        "prepare/new_rows.py",
+        "id=tuple(_id(name, source) for name in trained.id)",
+        "id=trained.id",
+        "prepare/test_layout.py::test_names_of_rows_are_ids_in_any_format",
+    ),
     # Tables as tools write them: names of rows, comments, maps of plates, lists, old AnnData.
     Mutation(
         "data/formats.py",

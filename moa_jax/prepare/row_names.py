@@ -11,6 +11,8 @@ from moa_jax.data.formats import INDEX
 
 # The name under which such a column may be given a role.
 COLUMN = "index"
+# And, before it, that of AnnData's observations: names of rows in any format.
+COLUMNS = ("obs_names", COLUMN)
 
 
 def named(table: pa.Table) -> dict[str, str]:

@@ -20,8 +20,6 @@ from moa_jax.prepare.sources import Screen
 
 # What the Connectivity Map's files call the ids of genes.
 GENE_IDS = ("pr_gene_id", "gene_id", "pr_id", "id", "rid")
-# What names of the wells are called that a file has none of its own for.
-ROW_NAMES = ("obs_names", row_names.COLUMN)
 # Cells by which rows are joined, None for one that is missing.
 _Key = tuple[str | None, ...]
 
@@ -78,7 +76,7 @@ def _with(source: Screen, path: Path, separator: str) -> Screen:
         for name in shared
         if name not in empty and not pa.types.is_nested(table.column(name).type)
     ]
-    own = next((name for name in (*WELL_IDS, *ROW_NAMES) if name in source.columns), None)
+    own = next((name for name in (*WELL_IDS, *row_names.COLUMNS) if name in source.columns), None)
     other = None if common or own is None else _of_ids(source, own, table, path)
     if not common and other is None:
         raise UserError(
