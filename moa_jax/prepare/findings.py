@@ -118,6 +118,7 @@ def find(
             *_of_names(wells, described, answers),
             *suspicions.told(
                 sorted({*_of(compounds, ~wells.is_control & ~wells.left_out)}),
+                described["labels"]["kept"],
                 [name for names in described["features"].values() for name in names],
                 _ignored(wells, labels, training),
             ),

@@ -78,12 +78,16 @@ def places(features: Iterable[str]) -> list[str]:
 
 
 def told(
-    compounds: Collection[str], features: Iterable[str], ignored: Mapping[str, int]
+    compounds: Collection[str],
+    labels: Iterable[str],
+    features: Iterable[str],
+    ignored: Mapping[str, int],
 ) -> list[str]:
     """Returns sentences about names.
 
     Args:
       compounds: of wells that are no controls.
+      labels: those that are kept.
       features: those that are kept.
       ignored: how many controls have a label that treated wells have too, by compound.
     """
@@ -92,6 +96,11 @@ def told(
         lines.append(
             f"Compounds that may be none, whose wells count as treated ones: {few(found)}. "
             "--control_column and --control_value=VALUE,... say which are controls."
+        )
+    if found := vehicles(labels):
+        lines.append(
+            f"Labels that may be those of controls, and are learned as mechanisms: {few(found)}. "
+            "--control_column and --control_value=VALUE,... say which wells are controls."
         )
     if ignored:
         lines.append(

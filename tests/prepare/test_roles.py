@@ -299,6 +299,11 @@ def test_names_that_are_not_what_they_seem_are_told(prepare, caplog):
         assert line in caplog.text
 
 
+def test_labels_of_controls_are_told(prepare, caplog):
+    prepare(**{"class": ["vehicle (DMSO)", "x", "y"] * 4})
+    assert "and are learned as mechanisms: vehicle (DMSO). --control_column" in caplog.text
+
+
 def test_flags_name_columns_in_any_code(prepare):
     label = "e\u0301tat"
     found = prepare(f"--labels={label},class_b", **{label: [0, 1] * 6, "class_b": [1, 0] * 6})
