@@ -2699,8 +2699,8 @@ MUTATIONS = (
     ),
     Mutation(
         "prepare/sources.py",
-        "if is_hidden or not cells.is_missing(text):",
-        "if not cells.is_missing(text):",
+        "if is_hidden or not is_none:",
+        "if not is_none:",
         "prepare/test_roles.py::test_what_is_no_number_is_not_missing",
     ),
     Mutation(
@@ -2816,6 +2816,42 @@ MUTATIONS = (
         "id=tuple(_id(name, source) for name in trained.id)",
         "id=trained.id",
         "prepare/test_layout.py::test_names_of_rows_are_ids_in_any_format",
+    ),
+    Mutation(
+        "prepare/side_tables.py",
+        "    if not all(of.values()):",
+        "    if True:",
+        "prepare/test_side_tables.py::test_a_map_that_writes_some_wells_with_a_zero",
+    ),
+    Mutation(
+        "prepare/side_tables.py",
+        "< len({*one} - {None}) for one in columns):",
+        "< 0 for one in columns):",
+        "prepare/test_side_tables.py::test_a_map_that_writes_some_wells_with_a_zero",
+    ),
+    Mutation(
+        "prepare/sources.py",
+        " or text.lower() in _INFINITE",
+        "",
+        "prepare/test_roles.py::test_infinite_numbers_are_missing",
+    ),
+    Mutation(
+        "prepare/gct.py",
+        "while len(found) > wells and not found[-1]:",
+        "while False:",
+        "prepare/test_formats.py::test_lines_of_a_gct_may_end_with_tabs",
+    ),
+    Mutation(
+        "prepare/sources.py",
+        "            row += table.num_rows\n\n    first",
+        "\n    first",
+        "prepare/test_formats.py::test_lists_of_numbers_are_columns",
+    ),
+    Mutation(
+        "prepare/list_columns.py",
+        "found[is_there] = values",
+        "found[: len(values)] = values",
+        "prepare/test_formats.py::test_lists_of_numbers_are_columns",
     ),
     # Tables as tools write them: names of rows, comments, maps of plates, lists, old AnnData.
     Mutation(

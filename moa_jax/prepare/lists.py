@@ -19,6 +19,9 @@ _TEXTS = (
 )  # fmt: skip
 
 
+LISTS = (
+    pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view,
+)  # fmt: skip
 # Of numpy's arrays of texts, between which it writes spaces.
 _QUOTED = "'([^']*)'|\"([^\"]*)\""
 _ONE = f"(?:{_QUOTED}|None|nan)"
@@ -38,7 +41,7 @@ def texts(column: pa.ChunkedArray, separator: str) -> np.ndarray | None:
     Returns:
       [N] texts, None for a cell without a list.
     """
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+    if any(is_kind(column.type) for is_kind in LISTS):
         with contextlib.suppress(pa.ArrowException):
             return _joined(column.cast(pa.list_(pa.string())).to_pylist(), separator)
         return None

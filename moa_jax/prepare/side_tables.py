@@ -20,6 +20,8 @@ from moa_jax.prepare.sources import Screen
 
 # What the Connectivity Map's files call the ids of genes.
 GENE_IDS = ("pr_gene_id", "gene_id", "pr_id", "id", "rid")
+# A well of a plate of up to 1,536.
+_WELL = re.compile(r"(?P<row>[A-P]|A[A-F])0*(?P<column>\d{1,2})")
 # Cells by which rows are joined, None for one that is missing.
 _Key = tuple[str | None, ...]
 
@@ -74,7 +76,8 @@ def _with(source: Screen, path: Path, separator: str) -> Screen:
     common = [
         name
         for name in shared
-        if name not in empty and not pa.types.is_nested(table.column(name).type)
+        if name not in empty
+        and not any(pa.types.is_nested(one.column(name).type) for one in (table, own_cells))
     ]
     own = next((name for name in (*WELL_IDS, *row_names.COLUMNS) if name in source.columns), None)
     other = None if common or own is None else _of_ids(source, own, table, path)
@@ -83,12 +86,14 @@ def _with(source: Screen, path: Path, separator: str) -> Screen:
             f"{path}: --metadata: expected a column that {source.path.name} has too, found "
             + ", ".join(table.column_names[:5])
         )
-    there = {name: _ids(table, name, path) for name in common or [str(other)]}
-    first = common[0] if common else str(own)
-    by = _telling(there, {*_ids(source.wells([first]), first, source.path)} - {None})
-    own_by = by if common else [first]
-    here = source.wells(own_by)
-    keys = list(zip(*(_ids(here, name, source.path) for name in own_by), strict=True))
+    own_table = own_cells if common else source.wells([str(own)])
+    here, there = {}, {}
+    for name in common or [str(other)]:
+        own_ids = _ids(own_table, name if common else str(own), source.path)
+        here[name], there[name] = _of_wells(own_ids, _ids(table, name, path))
+    by = _telling(there, {*next(iter(here.values()))} - {None})
+    own_by = by if common else [str(own)]
+    keys = list(zip(*(here[name] for name in by), strict=True))
     rows_of: dict[_Key, list[int]] = {}
     wanted = {key for key in keys if key[0] is not None}
     others: dict[str, str] = {}  # keys as they are there, by what of them is alike
@@ -172,6 +177,20 @@ def _ids(table: pa.Table, name: str, path: Path) -> list[str | None]:
     texts = sources.texts(path, name, table.column(name))
     of = {text: None if cells.is_missing(text) else id_of(text) for text in {*texts}}
     return [of[text] for text in texts]
+
+
+def _of_wells(*columns: list[str | None]) -> Sequence[list[str | None]]:
+    """Returns cells of columns, those of names of wells without zeros: A1 and A01 are one.
+
+    Nothing is changed where a cell is another name, or two of a column would be one.
+    """
+    of = {cell: _WELL.fullmatch(cell) for column in columns for cell in {*column} if cell}
+    if not all(of.values()):
+        return columns
+    bare = {cell: f"{found['row']}{found['column']}" for cell, found in of.items() if found}
+    if any(len({bare[c] for c in {*one} if c}) < len({*one} - {None}) for one in columns):
+        return columns
+    return [[bare[cell] if cell else None for cell in one] for one in columns]
 
 
 def _plain(key: Sequence[str | None]) -> str:

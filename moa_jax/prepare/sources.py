@@ -12,10 +12,11 @@ from types import ModuleType
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from absl import logging
 
 from moa_jax.data import cells, formats, remedies, signatures
 from moa_jax.errors import UserError, joined_lines
-from moa_jax.prepare import row_names
+from moa_jax.prepare import list_columns, row_names
 
 # Suffixes of files that hold a matrix of features beside the columns about wells.
 ANNDATA = ".h5ad"
@@ -25,6 +26,7 @@ MATRICES = {
     ".gctx": "moa_jax.prepare.gctx",
     ANNDATA: "moa_jax.prepare.h5ad",
 }
+_INFINITE = [f"{sign}{word}" for sign in "+-" for word in ("inf", "infinity")]
 _MISSING = pa.array(["", *sorted(cells.MISSING)])
 # Rows whose numbers are held together, as bytes.
 BLOCK_BYTES = 1 << 26
@@ -85,10 +87,22 @@ def read(path: Path, layer: str = "") -> Screen:
     first = next(formats.tables(path, key=""), None)
     if first is None or not first.num_rows:
         raise UserError(f"{path}: expected rows, found only a header")
+    widths = list_columns.widths(first)
+    for name, width in widths.items():
+        logging.info("%s: column %s: lists of numbers are columns %s_1 to %s_%d",
+                     path, name, name, name, width)  # fmt: skip
+
+    def tables() -> Iterator[pa.Table]:
+        row = 0
+        for table in formats.tables(path, key=""):
+            yield list_columns.apart(path, table, widths, row)
+            row += table.num_rows
+
+    first = next(tables())
     own = {name: stored for stored, name in row_names.named(first).items()}
 
     def parts(names: Sequence[str]) -> Iterator[pa.Table]:
-        for table in formats.tables(path, key=""):
+        for table in tables():
             yield table.select([own[name] for name in names]).rename_columns(list(names))
 
     # What describes wells is wanted again and again, and small: it is read once.
@@ -141,7 +155,8 @@ def numbers(path: Path, name: str, column: pa.ChunkedArray, first: int = 0) -> n
         hides = not (pa.types.is_floating(column.type) or pa.types.is_string(column.type))
         for row, text in zip(unread.tolist(), texts, strict=True):
             is_hidden = hides and text is None and cells.shown(column, row) != "nothing"
-            if is_hidden or not cells.is_missing(text):
+            is_none = text is None or cells.is_missing(text) or text.lower() in _INFINITE
+            if is_hidden or not is_none:
                 raise UserError(
                     f"{path}: column {name}, row {first + row + 1}: expected a number, found "
                     f"{cells.shown(column, row)}{remedies.of_number(column, row)}"

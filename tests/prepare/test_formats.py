@@ -2,6 +2,8 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import scipy.sparse
 from prepare import screens
@@ -295,6 +297,40 @@ def test_anndata_as_it_was_written_before_0_7(tmp_path):
     np.testing.assert_allclose(read, values[:, ::-1], rtol=1e-6)
     (read,) = sources.read(tmp_path / "old.h5ad", "twice").values(screens.SYMBOLS[:1])
     np.testing.assert_allclose(read, 2 * values[:, :1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["list", "large_list", "fixed"])
+def test_lists_of_numbers_are_columns(tmp_path, kind):
+    """As embeddings are written to parquet, of one length, with rows that have none."""
+    about, values = screens.screen()
+    rows = values.astype(np.float32).tolist()
+    number = pa.float32()
+    kinds = {"list": pa.list_(number), "large_list": pa.large_list(number)}
+    lists = pa.array([None, *rows[1:]], kinds.get(kind, pa.list_(number, values.shape[1])))
+    table = pa.table({"moa": about["moa"], "e": lists, "row": range(len(about))})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=25)
+    found = sources.read(tmp_path / "a.parquet")
+    names = [f"e_{number}" for number in range(1, values.shape[1] + 1)]
+    assert found.columns == ("moa", *names, "row")
+    read = np.concatenate([*found.values(names[::-1])])
+    np.testing.assert_array_equal(read[1:], values.astype(np.float32)[1:, ::-1])
+    assert np.isnan(read[0]).all()
+    if kind == "list":
+        lists = pa.array([*rows[:-1], rows[-1][:2]], kinds[kind])
+        pq.write_table(table.set_column(1, "e", lists), tmp_path / "b.parquet")
+        with pytest.raises(UserError, match=r"column e, row 60: expected 6 numbers, found 2: \["):
+            [*sources.read(tmp_path / "b.parquet").values(names)]
+
+
+def test_lines_of_a_gct_may_end_with_tabs(tmp_path):
+    screens.gct(tmp_path / "a.gct")
+    lines = (tmp_path / "a.gct").read_text().splitlines()
+    text = "\n".join([*lines[:2], *(f"{line}\t\t" for line in lines[2:])])
+    (tmp_path / "b.gct").write_text(text)
+    one, other = (sources.read(tmp_path / name) for name in ("a.gct", "b.gct"))
+    assert (one.features, one.columns) == (other.features, other.columns)
+    values = [np.concatenate([*found.values(one.features)]) for found in (one, other)]
+    np.testing.assert_array_equal(*values)
 
 
 def test_variables_of_one_name_have_a_remedy(tmp_path):

@@ -119,7 +119,7 @@ def test_what_is_no_number_is_not_missing(prepare, tmp_path):
     prepare()
     table = pd.read_csv(tmp_path / "wells.csv").astype({"f_2": object})
     flags = ["--id=name", "--features=^f_", "--labels=class", f"--out={tmp_path / 'other'}"]
-    for cell in ([1.0, 2.0], b"\xff\xfe", {"a": 1.0}):
+    for cell in (["q"], b"\xff\xfe", {"a": 1.0}):
         table["f_2"] = [cell] * ROWS
         table.to_parquet(tmp_path / "wells.parquet")
         with pytest.raises(UserError, match="column f_2, row 1: expected a number, found"):
@@ -271,6 +271,23 @@ def test_lists_as_numpy_and_python_write_them(prepare, cells):
 def test_lists_that_nobody_can_part_are_told(prepare, caplog):
     prepare(**{"class": ["[x, y]", "z"] * 6})
     assert "1 labels in brackets, such as [x, y], are read as one each" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.string(), 2), pa.list_(pa.string())])
+def test_lists_of_any_kind(kind):
+    column = pa.chunked_array([pa.array([["x", "y"], None], kind)])
+    assert lists_of.texts(column, "|").tolist() == ["x|y", None]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_infinite_numbers_are_missing(tmp_path, suffix):
+    table = pd.DataFrame({"name": range(ROWS), "f_1": range(ROWS), "class": ["x", "y"] * 6})
+    table["f_1"] = [float("-inf"), *map(float, range(1, ROWS - 1)), float("inf")]
+    path = tmp_path / f"wells{suffix}"
+    getattr(table, "to_csv" if suffix == ".csv" else "to_parquet")(path, index=False)
+    with pytest.raises(UserError, match="constant or mostly missing"):  # two of twelve are
+        main([str(path), f"--out={tmp_path / 'data'}", "--id=name", "--features=^f_",
+              "--labels=class", "--min_compounds=1"])  # fmt: skip
 
 
 def test_columns_that_nothing_reads_are_told(prepare, caplog):

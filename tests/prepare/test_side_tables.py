@@ -223,9 +223,17 @@ def test_keys_that_may_be_the_same_are_told(tmp_path, caplog):
     assert "nothing is found for 2 rows; d0 of drug may be 00D0 there" in caplog.text
 
 
-def test_a_map_that_writes_some_wells_with_a_zero(tmp_path, caplog):
+def test_a_map_that_writes_some_wells_with_a_zero(tmp_path):
+    """They are the same wells, unless A1 and A01 are two."""
     plates = wells()[["plate", "place"]].assign(moa=[MOA[row % 3] for row in range(ROWS)])
     plates.loc[1, "place"] = "A01"
+    plates.loc[7, "place"] = "A01"
     plates.to_csv(tmp_path / "map.csv", index=False)
-    prepare(tmp_path, wells(), "map.csv")
-    assert "for 1 rows; P0 + A1 of plate + place may be P0 + A01 there" in caplog.text
+    found = prepare(tmp_path, wells(), "map.csv")
+    assert found.targets.values.tolist() == [[1, 0], [0, 1], [1, 1]] * 4
+    (tmp_path / "data").rename(tmp_path / "first")
+    plates.loc[2, "place"] = "A1"
+    plates.to_csv(tmp_path / "map.csv", index=False)
+    found = prepare(tmp_path, wells(), "map.csv")
+    assert found.test.ids.tolist() == ["P0_A2", "P1_A1"]
+    assert found.targets.values[found.ids.tolist().index("P0_A1")].tolist() == [1, 1]
