@@ -316,9 +316,10 @@ def test_lists_of_numbers_are_columns(tmp_path, kind):
     np.testing.assert_array_equal(read[1:], values.astype(np.float32)[1:, ::-1])
     assert np.isnan(read[0]).all()
     if kind == "list":
-        lists = pa.array([*rows[:-1], rows[-1][:2]], kinds[kind])
-        pq.write_table(table.set_column(1, "e", lists), tmp_path / "b.parquet")
-        with pytest.raises(UserError, match=r"column e, row 60: expected 6 numbers, found 2: \["):
+        # More rows than are read together.
+        lists = pa.array([*rows[:1] * 8999, rows[-1][:2]], kinds[kind])
+        pq.write_table(pa.table({"e": lists, "row": range(9000)}), tmp_path / "b.parquet")
+        with pytest.raises(UserError, match=r"column e, row 9000: expected 6 numbers, found 2: \["):
             [*sources.read(tmp_path / "b.parquet").values(names)]
 
 
