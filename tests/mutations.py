@@ -2853,6 +2853,18 @@ MUTATIONS = (
         "found[: len(values)] = values",
         "prepare/test_formats.py::test_lists_of_numbers_are_columns",
     ),
+    Mutation(
+        "prepare/side_tables.py",
+        "if len(by) == 1 and all(_WELL.fullmatch(str(key[0])) for key in rows_of):",
+        "if False:",
+        "prepare/test_side_tables.py::test_maps_of_several_plates_that_nothing_tells_apart_are_told",
+    ),
+    Mutation(
+        "prepare/roles.py",
+        "tuple(sorted(filter(looks_like_control, found)))",
+        '("dmso",)',
+        "prepare/test_roles.py::test_controls_are_told_by_their_names",
+    ),
     # Tables as tools write them: names of rows, comments, maps of plates, lists, old AnnData.
     Mutation(
         "data/formats.py",
@@ -2922,8 +2934,8 @@ MUTATIONS = (
     ),
     Mutation(
         "prepare/suspicions.py",
-        " and words <= _UNTREATED | _BESIDE",
-        "",
+        " and words <= _UNTREATED | _BESIDE\n",
+        "\n",
         "test_doctests.py::test_examples",
     ),
     # Attributions: ends of the lines, weights, and the way back to the columns.

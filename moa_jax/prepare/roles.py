@@ -12,7 +12,8 @@ import numpy as np
 from absl import logging
 
 from moa_jax.data import cells
-from moa_jax.data.names import VEHICLES, level_key, name_of
+from moa_jax.data.levels import looks_like_control
+from moa_jax.data.names import level_key, name_of
 from moa_jax.errors import UserError
 from moa_jax.prepare import row_names
 from moa_jax.prepare.options import Options
@@ -188,7 +189,7 @@ def _controls(source: Screen, options: Options, preset: Preset) -> dict[str, Any
         (column,) = _listed(source, "control_column", given)[:1]
         found = _values(source, column)
         values = values_of(source, "control_value", column, value, found) if value else ()
-        values = values or tuple(sorted(text for text in found if text.lower() in VEHICLES))
+        values = values or tuple(sorted(filter(looks_like_control, found)))
         if not values:
             raise UserError(
                 f"{source.path}: --control_value: expected a value of column {column}, found none, "

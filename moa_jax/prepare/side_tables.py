@@ -127,6 +127,8 @@ def _with(source: Screen, path: Path, separator: str) -> Screen:
     }
     for name, column in more.items():
         _tell_numbers(path, name, column, separator)
+    if len(by) == 1 and all(_WELL.fullmatch(str(key[0])) for key in rows_of):
+        _tell_wells(path, shown, table, {_shown(key): rows for key, rows in rows_of.items()}, more)
     return _widened(source, more)
 
 
@@ -233,6 +235,28 @@ def _tell_numbers(path: Path, name: str, column: np.ndarray, separator: str) -> 
             path, name, sum(text in several for text in column),
             next(text for text in column if text in several),
         )  # fmt: skip
+
+
+def _tell_wells(
+    path: Path,
+    by: str,
+    table: pa.Table,
+    rows_of: Mapping[str, Sequence[int]],
+    names: Collection[str],
+) -> None:
+    """Logs a well with several rows, which may be those of wells on different plates."""
+    for well, rows in rows_of.items():
+        if len(rows) < 2:
+            continue
+        for name in names:
+            found = dict.fromkeys(filter(None, cells.texts(table.column(name).take(rows))))
+            if len(found) > 1:
+                logging.warning(
+                    "%s: %s of %s has %d rows, whose texts are joined, such as %s in %s; if they "
+                    "are of different plates, a column in common has to tell these apart",
+                    path, well, by, len(rows), " and ".join([*found][:2]), name,
+                )  # fmt: skip
+                return
 
 
 def _widened(source: Screen, more: Mapping[str, np.ndarray]) -> Screen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 
+from moa_jax.data.levels import looks_like_control
 from moa_jax.prepare.roles import few
 
 # Words of which the name of a well without a compound consists, one of the first at least.
@@ -26,13 +27,14 @@ _PLACES = re.compile(
 def vehicles(compounds: Iterable[str]) -> list[str]:
     """Returns the names that are those of wells without a compound.
 
-    >>> vehicles(["DMSO 0.1%", "Vehicle (DMSO)", "dmso_2", "BRD-1", "probe in DMSO", "Control"])
-    ['DMSO 0.1%', 'Vehicle (DMSO)', 'dmso_2']
+    >>> vehicles(["DMSO 0.1%", "Vehicle (DMSO)", "dmso_2", "BRD-1", "probe in DMSO", "ctrl"])
+    ['DMSO 0.1%', 'Vehicle (DMSO)', 'dmso_2', 'ctrl']
     """
 
     def is_one(name: str) -> bool:
         words = {*re.findall(r"[a-z]+(?:2o)?", name.casefold())}
-        return bool(words & _UNTREATED) and words <= _UNTREATED | _BESIDE
+        is_made_of_them = bool(words & _UNTREATED) and words <= _UNTREATED | _BESIDE
+        return is_made_of_them or looks_like_control(name)
 
     return [name for name in compounds if is_one(name)]
 

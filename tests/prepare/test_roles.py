@@ -316,6 +316,12 @@ def test_names_that_are_not_what_they_seem_are_told(prepare, caplog):
         assert line in caplog.text
 
 
+@pytest.mark.parametrize("name", ["ctrl", "Non-Targeting", "untreated", "Negative control"])
+def test_controls_are_told_by_their_names(prepare, name):
+    found = prepare("--control_column=kind", kind=[name, "trt", "dmso", "a"] * 3)
+    assert found.is_control.tolist() == [True, False, True, False] * 3
+
+
 def test_labels_of_controls_are_told(prepare, caplog):
     prepare(**{"class": ["vehicle (DMSO)", "x", "y"] * 4})
     assert "and are learned as mechanisms: vehicle (DMSO). --control_column" in caplog.text

@@ -93,6 +93,19 @@ def test_ids_of_wells_may_be_called_otherwise_in_a_file(tmp_path, names):
     assert found.targets.values.tolist() == [[1, 0], [0, 1]] * 6
 
 
+def test_maps_of_several_plates_that_nothing_tells_apart_are_told(tmp_path, caplog):
+    maps = wells()[["place"]].assign(map=["M0"] * 6 + ["M1"] * 6, moa=[MOA[0]] * 6 + [MOA[1]] * 6)
+    maps.to_csv(tmp_path / "map.csv", index=False)
+    prepare(tmp_path, wells(), "map.csv")
+    assert "A0 of place has 2 rows, whose texts are joined, such as M0 and M1 in map" in caplog.text
+    caplog.clear()
+    (tmp_path / "data").rename(tmp_path / "first")
+    drugs = wells()[["drug"]][:6].assign(moa=MOA * 2)  # compounds may have several mechanisms
+    pd.concat([drugs, drugs[::-1].assign(moa="z")]).to_csv(tmp_path / "drugs.csv", index=False)
+    prepare(tmp_path, wells(), "drugs.csv")
+    assert "whose texts are joined" not in caplog.text
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_numbers_of_rows_join_nothing(tmp_path, suffix):
     """As pandas writes them before the rows of both, in which these have other orders."""
