@@ -157,9 +157,12 @@ def numbers(path: Path, name: str, column: pa.ChunkedArray, first: int = 0) -> n
             is_hidden = hides and text is None and cells.shown(column, row) != "nothing"
             is_none = text is None or cells.is_missing(text) or text.lower() in _INFINITE
             if is_hidden or not is_none:
+                remedy = remedies.of_number(column, row)
+                if text == name:
+                    remedy = "; the header once more, as of files that were joined: take it out"
                 raise UserError(
                     f"{path}: column {name}, row {first + row + 1}: expected a number, found "
-                    f"{cells.shown(column, row)}{remedies.of_number(column, row)}"
+                    f"{cells.shown(column, row)}{remedy}"
                 )
     return values
 

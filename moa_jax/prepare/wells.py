@@ -154,7 +154,9 @@ def _ids(
                 "found none; fill it in" + ", or name another column by --id" * (other == _OTHER_ID)
             )
         whole = "_".join(map(name_of, words))
-        if expected := columns.expected_of_id(whole):
+        expected = columns.expected_of_id(whole)
+        if expected or whole == "sig_id":
+            expected = expected or "that is not what the layout calls ids"
             raise UserError(
                 f"{source.path}: column {' + '.join(roles.id)}, row {row + 1}: expected an id "
                 f"{expected}, found {whole[:60]!r}"

@@ -208,6 +208,8 @@ def test_no_column_of_ids(prepare):
             {"name": ["a\nb", *map(str, range(11))]},
             "column name, row 1: expected an id without line",
         ),
+        ({"name": ["sig_id", *map(str, range(11))]}, "row 1: expected an id that is not what the"),
+        ({"f_1": ["f_1", *range(11)]}, "column f_1, row 1: .* found 'f_1'; the header once more"),
         ({"class": [0.13, 2, None] * 4}, "column class, row 1: expected a class, found the number"),
         ({"class": ['="0.5"', "2"] * 6}, "column class, row 1: expected a class, found the number"),
         ({"dose": ["10,5"] * 12}, "column dose, row 1: expected a dose, found '10,5'; decimals"),
