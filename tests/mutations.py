@@ -2865,6 +2865,18 @@ MUTATIONS = (
         '("dmso",)',
         "prepare/test_roles.py::test_controls_are_told_by_their_names",
     ),
+    Mutation(
+        "prepare/side_tables.py",
+        "        if one.isdisjoint(other_one):",
+        "        if False:",
+        "prepare/test_side_tables.py::test_names_of_rows_of_another_kind_join_nothing",
+    ),
+    Mutation(
+        "prepare/side_tables.py",
+        "        and name != row_names.COLUMN\n",
+        "",
+        "prepare/test_side_tables.py::test_names_of_rows_of_another_kind_join_nothing",
+    ),
     # Tables as tools write them: names of rows, comments, maps of plates, lists, old AnnData.
     Mutation(
         "data/formats.py",

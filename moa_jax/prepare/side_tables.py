@@ -79,6 +79,11 @@ def _with(source: Screen, path: Path, separator: str) -> Screen:
         if name not in empty
         and not any(pa.types.is_nested(one.column(name).type) for one in (table, own_cells))
     ]
+    if len(common) > 1 and row_names.COLUMN in common:  # rows of other kinds have other names
+        both = ((table, path), (own_cells, source.path))
+        one, other_one = ({*_ids(of, row_names.COLUMN, at)} - {None} for of, at in both)
+        if one.isdisjoint(other_one):
+            common.remove(row_names.COLUMN)
     own = next((name for name in (*WELL_IDS, *row_names.COLUMNS) if name in source.columns), None)
     other = None if common or own is None else _of_ids(source, own, table, path)
     if not common and other is None:
@@ -123,6 +128,7 @@ def _with(source: Screen, path: Path, separator: str) -> Screen:
         name: _column(values, keys, rows_of, separator)
         for name in table.column_names
         if (name not in source.columns or name in empty)
+        and name != row_names.COLUMN
         and (values := _texts(table.column(name), separator)) is not None
     }
     for name, column in more.items():

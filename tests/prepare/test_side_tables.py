@@ -106,6 +106,22 @@ def test_maps_of_several_plates_that_nothing_tells_apart_are_told(tmp_path, capl
     assert "whose texts are joined" not in caplog.text
 
 
+@pytest.mark.parametrize("is_named", [True, False])
+def test_names_of_rows_of_another_kind_join_nothing(tmp_path, is_named):
+    """Nor are they ids of the wells that have a compound."""
+    table = wells(lambda row: f"d{row}")
+    drugs = table[["drug"]].assign(moa=MOA * 4).set_index(pd.Index([*"abcdefghijkl"]))
+    drugs.to_csv(tmp_path / "drugs.csv")
+    if is_named:
+        table.index = [f"w{row}" for row in range(ROWS)]
+    table.to_csv(tmp_path / "wells.csv")
+    flags = ["--features=f_", "--labels=moa", "--min_compounds=1", f"--out={tmp_path / 'data'}"]
+    main([str(tmp_path / "wells.csv"), *flags, f"--metadata={tmp_path / 'drugs.csv'}"])
+    found = load(tmp_path / "data")
+    assert found.targets.values.tolist() == [[1, 0], [0, 1], [1, 1]] * 4
+    assert found.ids[0] == ("w0" if is_named else "row_1")
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_numbers_of_rows_join_nothing(tmp_path, suffix):
     """As pandas writes them before the rows of both, in which these have other orders."""
