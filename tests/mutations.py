@@ -2877,6 +2877,12 @@ MUTATIONS = (
         "",
         "prepare/test_side_tables.py::test_names_of_rows_of_another_kind_join_nothing",
     ),
+    Mutation(
+        "prepare/findings.py",
+        "for name in wells.compound[test & ~wells.is_control])",
+        "for name in wells.compound[test | treated])",
+        "prepare/test_roles.py::test_wells_to_predict_without_a_compound_are_told",
+    ),
     # Tables as tools write them: names of rows, comments, maps of plates, lists, old AnnData.
     Mutation(
         "data/formats.py",

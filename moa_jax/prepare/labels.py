@@ -11,7 +11,7 @@ import pyarrow as pa
 from absl import logging
 
 from moa_jax.data import cells
-from moa_jax.data.names import level_key, name_of, on_one_line, tell_alike
+from moa_jax.data.names import level_key, name_of, on_one_line
 from moa_jax.errors import UserError
 from moa_jax.prepare import lists, sources
 from moa_jax.prepare.sources import Screen
@@ -80,7 +80,6 @@ def read(source: Screen, columns: Sequence[str], separator: str) -> Labels:
             _tell_separator(source, columns[0], texts[0], names, separator)
     if not known.any() or not names:
         raise UserError(f"{source.path}: --labels: no row of {', '.join(columns[:3])} has one")
-    tell_alike(source.path, names)
     logging.info("%d labels; %d rows have an annotation, %d none", len(names), known.sum(),
                  (~known).sum())  # fmt: skip
     return Labels(names, values, known)

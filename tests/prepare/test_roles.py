@@ -176,6 +176,19 @@ def test_compounds_that_differ_by_case_are_told(prepare, caplog):
     assert "count as several: 1, such as TAX OL and Taxol and taxol." in caplog.text
 
 
+def test_labels_that_differ_by_case_are_told(prepare, caplog):
+    prepare(**{"class": ["Agonist", "agonist ", "y"] * 4})
+    assert "Labels whose names differ by case or spaces alone, which count as" in caplog.text
+    assert "1, such as Agonist and agonist." in caplog.text
+
+
+def test_wells_to_predict_without_a_compound_are_told(prepare, caplog):
+    drugs = [f"d{row // 2}" for row in range(ROWS - 3)] + [None] * 3
+    labels = ["x", "y"] * 5 + [None] * 2
+    prepare("--control_column=kind", drug=drugs, kind=["trt"] * 11 + ["dmso"], **{"class": labels})
+    assert "Wells to predict without a compound, which may be empty: 1." in caplog.text
+
+
 def test_values_with_commas_and_values_that_are_not_there(prepare, caplog, tmp_path):
     kinds = ["DMSO, 0.1 %", "mock", *["drug"] * 10]
     found = prepare("--control_column=kind", "--control_value=DMSO, 0.1 %", kind=kinds)
