@@ -2883,10 +2883,16 @@ MUTATIONS = (
         "for name in wells.compound[test | treated])",
         "prepare/test_roles.py::test_wells_to_predict_without_a_compound_are_told",
     ),
+    Mutation(
+        "prepare/side_tables.py",
+        "if has_ids or not theirs",
+        "if not theirs",
+        "prepare/test_side_tables.py::test_ids_of_wells_come_before_names_that_differ_by_case",
+    ),
     # Tables as tools write them: names of rows, comments, maps of plates, lists, old AnnData.
     Mutation(
         "data/formats.py",
-        "names[:1] = [names[0] or INDEX]",
+        "names[:] = index_named(names)",
         "pass",
         "prepare/test_roles.py::test_names_of_rows_need_no_name",
     ),

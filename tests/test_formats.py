@@ -287,6 +287,7 @@ def test_missing_numbers_are_told_as_in_a_csv(tmp_path, value, found):
             "Cells,Cells,Cells\nA,B,C\n1,2,3\n",
             "Cells stands more than once; has the header several",
         ),
+        ("#1.2\n1\t2\nName\tDescription\ta\tb\n", "found GCT; name it .gct"),
         ("a,a,b\n1,2,3\n", "column a stands more than once$"),
         ("a,b,c\n1,1,2,3\n", "needs quotes around it, or R's names of the rows a column in the"),
         ("a,b,c\n1,1,2,3,4\n", "a text with a comma needs quotes around it$"),

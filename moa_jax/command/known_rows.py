@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,11 @@ class KnownRows:
         is_numbered = prepared is not None and not prepared["roles"]["id"]
         path = next((path for path in paths if path.is_file() and not is_numbered), None)
         self._known: set[str] = set()
-        if path is not None:
-            ids = pa.parquet.read_table(path, columns=["sig_id"]).column("sig_id")
-            self._known = set(ids.to_pylist())
+        # What is wrong with the file is for those to tell who need it.
+        with contextlib.suppress(OSError, KeyError, pa.ArrowException):
+            if path is not None:
+                ids = pa.parquet.read_table(path, columns=["sig_id"]).column("sig_id")
+                self._known = set(ids.to_pylist())
         self._found, self._first = 0, ""
 
     def add(self, rows: Dataset) -> None:

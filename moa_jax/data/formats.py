@@ -122,7 +122,7 @@ def _csv(path: Path, packed: str | None, key: str) -> Iterator[pa.Table]:
         (literal,) = csv.reader([text], delimiter=mark)
         names += names_of(text, mark)
         if not key:
-            names[:1] = [names[0] or INDEX]
+            names[:] = index_named(names)
         _check_names(path, names, key)
         spaced = any(name != name.lstrip() for name in literal)
         with unpacked(path, packed) as opened, _rows_judged(path, mark) as judge:
@@ -357,6 +357,16 @@ def unnamed(path: Path, position: int, count: int, shown: str) -> UserError:
     elif position == count:
         reason, what = "; the header ends with a delimiter", "take the last one off each line"
     return UserError(f"{path}: column {position} ({shown}{reason}) is not expected; {what}")
+
+
+def index_named(names: Sequence[str]) -> list[str]:
+    """Returns names of columns, of which the first one has one: another where it is there already.
+
+    >>> index_named(["", "a"]), index_named(["", "Unnamed: 0", "a"])
+    (['Unnamed: 0', 'a'], ['Unnamed: 0.0', 'Unnamed: 0', 'a'])
+    """
+    first = f"{INDEX}.0" if INDEX in names else INDEX
+    return [name or first * (not number) for number, name in enumerate(names)]
 
 
 def check_once(path: Path, names: Sequence[str]) -> None:

@@ -89,14 +89,19 @@ def _place(path: Path, opened: Any, layer: str) -> str:
     has_raw = "raw/X" in opened or "raw.X" in opened
     if layer == "raw" and has_raw:
         return "raw/X"
-    for group in ("layers", "obsm"):
-        if layer in opened.get(group, ()):
-            return f"{group}/{layer}"
-    there = [*opened.get("layers", ()), *opened.get("obsm", ()), *["raw"] * has_raw]
+    layers, embeddings = (_members(opened.get(group, ())) for group in ("layers", "obsm"))
+    if layer in (*layers, *embeddings):
+        return f"{'layers' if layer in layers else 'obsm'}/{layer}"
+    there = [*layers, *embeddings, *["raw"] * has_raw]
     raise UserError(
         f"{path}: --layer: expected {', '.join(there) if there else 'none, there is X alone'}, "
         f"found {layer!r}"
     )
+
+
+def _members(group: Any) -> list[str]:
+    """Returns the names in a group of matrices, which was an array of records once."""
+    return [*(group.dtype.names or ())] if hasattr(group, "dtype") else [*group]
 
 
 def _of_old(whole: Any, place: str) -> tuple[Any, pd.DataFrame]:

@@ -139,8 +139,13 @@ def _with(source: Screen, path: Path, separator: str) -> Screen:
 
 
 def _in_words_of(source: Screen, table: pa.Table) -> pa.Table:
-    """Returns a file's columns, where it shares none under the names of those that are the same."""
-    if not {*source.columns}.isdisjoint(table.column_names):
+    """Returns a file's columns under the names of those that are the same.
+
+    Where it shares one, or both have ids of wells, names are as they are.
+    """
+    theirs = {*table.column_names}
+    has_ids = not theirs.isdisjoint(WELL_IDS) and not {*source.columns}.isdisjoint(WELL_IDS)
+    if has_ids or not theirs.isdisjoint(source.columns):
         return table
     own = {same(name): name for name in reversed(source.columns)}
     names = [own.get(same(name), name) for name in table.column_names]

@@ -57,6 +57,9 @@ class Screen:
 def read(path: Path, layer: str = "") -> Screen:
     """Returns the source that a file is.
 
+    Columns of lists of numbers are apart, see `list_columns.apart`, and a first one without a name
+    is called as `row_names.named` does.
+
     Args:
       path: the file.
       layer: what of an AnnData file holds the features, see `h5ad.read`; of others there is none.

@@ -42,7 +42,7 @@ def _whole(path: Path) -> pa.Table:
     with formats.reading(path, "a table of texts in UTF-8", names):
         header, begin = formats.header(path, kind)
         delimiter = formats.delimiter(header)
-        names += formats.names_of(header, delimiter)
+        names += formats.index_named(formats.names_of(header, delimiter))
         formats.check_once(path, names)
         own = [name or f"Unnamed: {number}" for number, name in enumerate(names)]
         kept = [name for name in own if name == formats.INDEX or not UNNAMED.fullmatch(name)]

@@ -289,14 +289,19 @@ def test_anndata_as_it_was_written_before_0_7(tmp_path):
         for part in ("data", "indices", "indptr"):
             group[part] = getattr(matrix, part)
         file["layers/twice"] = 2 * values
+        file["raw.X"], file["obsm"] = 3 * values, np.array([*zip(4 * values)], [("X_pca", "f8", 6)])
+        file["raw.var"] = np.array([(f"R{one}",) for one in screens.IDS], [("index", "S8")])
     found = sources.read(tmp_path / "old.h5ad")
     assert found.features == tuple(screens.SYMBOLS)
     table = found.wells(["pert_id", "moa"])
     assert [str(one) for one in table.column("pert_id")] == about["pert_id"].tolist()
     (read,) = found.values(screens.SYMBOLS[::-1])
     np.testing.assert_allclose(read, values[:, ::-1], rtol=1e-6)
-    (read,) = sources.read(tmp_path / "old.h5ad", "twice").values(screens.SYMBOLS[:1])
-    np.testing.assert_allclose(read, 2 * values[:, :1], rtol=1e-6)
+    for layer, name, factor in (
+        ("twice", screens.SYMBOLS[0], 2), ("raw", f"R{screens.IDS[0]}", 3), ("X_pca", "X_pca_1", 4),
+    ):  # fmt: skip
+        (read,) = sources.read(tmp_path / "old.h5ad", layer).values([name])
+        np.testing.assert_allclose(read, factor * values[:, :1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["list", "large_list", "fixed"])

@@ -274,6 +274,21 @@ def test_names_of_rows_need_no_name(prepare, tmp_path, suffix, names):
             main([str(path), f"--out={tmp_path / 'more.csv'}", f"--like={tmp_path / 'data'}"])
 
 
+def test_names_of_rows_that_were_written_twice(tmp_path):
+    """The numbering of a table that was read with its names, and written again."""
+    table = pd.DataFrame({"f_1": range(ROWS), "class": ["x", "y"] * 6})
+    table.insert(0, "Unnamed: 0", [f"w{row}" for row in range(ROWS)])
+    table.to_csv(tmp_path / "wells.csv")
+    table[["Unnamed: 0", "class"]].to_csv(tmp_path / "more.csv")
+    table.drop(columns="class").to_csv(tmp_path / "wells.csv")
+    flags = ["--features=^f_", "--labels=class", "--min_compounds=1"]
+    flags += [f"--metadata={tmp_path / 'more.csv'}", f"--out={tmp_path / 'data'}"]
+    main([str(tmp_path / "wells.csv"), *flags])
+    found = load(tmp_path / "data")
+    assert found.ids.tolist() == [f"w{row}" for row in range(ROWS)]
+    assert found.targets.values.tolist() == [[1, 0], [0, 1]] * 6
+
+
 @pytest.mark.parametrize(
     "cells", [["['x' 'y']", "['x']", "[]"], ["('x', 'y')", "('x',)", "()"], ["{'y', 'x'}", "{'x'}"]]
 )

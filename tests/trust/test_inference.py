@@ -171,6 +171,8 @@ def test_rows_that_are_called_as_training_rows_are_told(case, caplog, roles):
     assert (told in caplog.text) == (roles != {"id": []})
     case.infer()
     assert caplog.text.count(told) == 1 + (roles != {"id": []})
+    (folder / "oof.parquet").write_bytes(b"damaged")
+    KnownRows([folder], None).tell()
 
 
 def test_a_first_part_of_controls_does_not_tell_that_compounds_are_unknown(tmp_path):
