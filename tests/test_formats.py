@@ -15,7 +15,7 @@ import pytest
 from data_folders import frames, same, write
 
 from moa_jax.config import DataConfig
-from moa_jax.data import columns, formats, tables
+from moa_jax.data import columns, formats, headers, tables
 from moa_jax.data.dataset import Levels
 from moa_jax.errors import UserError
 
@@ -686,8 +686,8 @@ def test_spaces_around_names_of_a_parquet_are_no_part_of_them(tmp_path):
 
 
 def test_a_header_without_an_end_is_not_read_to_the_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "HEADER_BLOCK", 10)
-    monkeypatch.setattr(formats, "HEADER_LIMIT", 100)
+    monkeypatch.setattr(headers, "HEADER_BLOCK", 10)
+    monkeypatch.setattr(headers, "HEADER_LIMIT", 100)
     (tmp_path / "new.csv").write_bytes(b"x" * 1000)
     with pytest.raises(UserError, match="expected a column sig_id, found x{100}$"):
         tables.read_features(tmp_path / "new.csv")

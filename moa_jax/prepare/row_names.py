@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from moa_jax.data import cells
 from moa_jax.data.columns import UNNAMED
-from moa_jax.data.formats import INDEX
+from moa_jax.data.headers import INDEX
 
 # The name under which such a column may be given a role.
 COLUMN = "index"

@@ -7,14 +7,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv
 
-from moa_jax.data import formats, packed, signatures
+from moa_jax.data import formats, headers, packed, signatures
 from moa_jax.data.columns import UNNAMED
 from moa_jax.errors import UserError
 from moa_jax.prepare import row_names
 
 
 def read(path: Path) -> pa.Table:
-    """Returns a whole file: texts with one of `formats.DELIMITERS`, or parquet.
+    """Returns a whole file: texts with one of `headers.DELIMITERS`, or parquet.
 
     Columns without a name are left out, but for names of the rows, see `row_names.named`.
 
@@ -40,13 +40,13 @@ def _whole(path: Path) -> pa.Table:
         raise UserError(f"{path}: expected a table of texts, found {kind}; convert it to CSV")
     names: list[str] = []
     with formats.reading(path, "a table of texts in UTF-8", names):
-        header, begin = formats.header(path, kind)
-        delimiter = formats.delimiter(header)
-        names += formats.index_named(formats.names_of(header, delimiter))
+        header, begin = headers.header(path, kind)
+        delimiter = headers.delimiter(header)
+        names += headers.index_named(headers.names_of(header, delimiter))
         formats.check_once(path, names)
         own = [name or f"Unnamed: {number}" for number, name in enumerate(names)]
-        kept = [name for name in own if name == formats.INDEX or not UNNAMED.fullmatch(name)]
-        if not {*kept} - {formats.INDEX}:
+        kept = [name for name in own if name == headers.INDEX or not UNNAMED.fullmatch(name)]
+        if not {*kept} - {headers.INDEX}:
             raise UserError(f"{path}: expected names of columns, found none")
         with packed.unpacked(path, kind) as opened:
             opened.read(begin)
