@@ -6,6 +6,7 @@ import ast
 import contextlib
 import json
 import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,9 @@ def texts(column: pa.ChunkedArray, separator: str) -> np.ndarray | None:
     given = [None if cells.is_missing(text) else text for text in cells.texts(column)]
     if not any(text is not None and text.startswith(("[", "(", "{")) for text in given):
         return None
-    found = [None if text is None else _written(text) for text in given]
+    with warnings.catch_warnings():  # of Python, about what would be escapes in its own texts
+        warnings.simplefilter("ignore")
+        found = [None if text is None else _written(text) for text in given]
     is_other = [one is None and text is not None for text, one in zip(given, found, strict=True)]
     return None if any(is_other) or not any(found) else _joined(found, separator)
 
@@ -66,6 +69,8 @@ def _written(text: str) -> list[str | None] | None:
     >>> [_written(text) for text in ("['a', 'b']", '["a"]', "('a',)", "['a' 'b']", "{'a' 'b'}")]
     [['a', 'b'], ['a'], ['a'], ['a', 'b'], None]
     """
+    if text[:1] + text[-1:] not in ("[]", "()", "{}"):
+        return None
     if _OF_NUMPY.fullmatch(text):
         return [one or other or None for one, other in re.findall(_QUOTED, text)]
     try:
