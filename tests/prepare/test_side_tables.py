@@ -76,7 +76,7 @@ def test_plate_maps_of_profiles_need_no_other_names(tmp_path):
 
 def test_ids_of_wells_come_before_names_that_differ_by_case(tmp_path):
     table = wells().assign(id=[f"w{row}" for row in range(ROWS)])
-    about = pd.DataFrame({"Place": table["place"][::-1], "sig_id": table["id"]})
+    about = pd.DataFrame({"Place": table["place"].to_numpy()[::-1], "sig_id": table["id"]})
     about.assign(moa=[MOA[row % 3] for row in range(ROWS)]).to_csv(tmp_path / "a.csv", index=False)
     found = prepare(tmp_path, table, "a.csv")
     assert found.targets.values.tolist() == [[1, 0], [0, 1], [1, 1]] * 4
