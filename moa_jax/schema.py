@@ -159,5 +159,7 @@ def bounds(metadata: Mapping) -> str:
 
 def suggestion(name: str, known) -> str:
     """Returns `; did you mean X?` for a misspelt name, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    known = list(known)
+    close = [one for one in known if one.casefold() == name.casefold()]
+    close = close or difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]}?" if close else ""

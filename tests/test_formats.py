@@ -15,7 +15,7 @@ import pytest
 from data_folders import frames, same, write
 
 from moa_jax.config import DataConfig
-from moa_jax.data import columns, formats, tables
+from moa_jax.data import columns, formats, headers, tables
 from moa_jax.data.dataset import Levels
 from moa_jax.errors import UserError
 
@@ -277,6 +277,26 @@ def test_missing_numbers_are_told_as_in_a_csv(tmp_path, value, found):
             pa.parquet.write_table(content, tmp_path / "new.parquet")
         with pytest.raises(UserError, match=f"g-1, sig_id 0004: .* found {found}; a missing value"):
             tables.read_features(tmp_path / f"new{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("My screen,,\na,b,c\n1,2,3\n", "found only My screen; is it a title, take it out"),
+        (
+            "Cells,Cells,Cells\nA,B,C\n1,2,3\n",
+            "Cells stands more than once; has the header several",
+        ),
+        ("#1.2\n1\t2\nName\tDescription\ta\tb\n", "found GCT; name it .gct"),
+        ("a,a,b\n1,2,3\n", "column a stands more than once$"),
+        ("a,b,c\n1,1,2,3\n", "needs quotes around it, or R's names of the rows a column in the"),
+        ("a,b,c\n1,1,2,3,4\n", "a text with a comma needs quotes around it$"),
+    ],
+)
+def test_headers_of_other_kinds(tmp_path, text, message):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        list(formats.tables(tmp_path / "a.csv", key=""))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -666,8 +686,8 @@ def test_spaces_around_names_of_a_parquet_are_no_part_of_them(tmp_path):
 
 
 def test_a_header_without_an_end_is_not_read_to_the_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "HEADER_BLOCK", 10)
-    monkeypatch.setattr(formats, "HEADER_LIMIT", 100)
+    monkeypatch.setattr(headers, "HEADER_BLOCK", 10)
+    monkeypatch.setattr(headers, "HEADER_LIMIT", 100)
     (tmp_path / "new.csv").write_bytes(b"x" * 1000)
     with pytest.raises(UserError, match="expected a column sig_id, found x{100}$"):
         tables.read_features(tmp_path / "new.csv")

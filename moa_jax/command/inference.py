@@ -13,6 +13,7 @@ from absl import logging
 from moa_jax import schema
 from moa_jax.command import inference_record, new_compounds
 from moa_jax.command.inference_record import InputFile
+from moa_jax.command.known_rows import KnownRows
 from moa_jax.command.new_compounds import NewCompounds
 from moa_jax.config import LEVELS_OF_FILES, DataConfig, RunConfig
 from moa_jax.data import formats, tables
@@ -101,7 +102,8 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
         return folder / SUBMISSION
     ensemble = LoadedEnsemble.of(config, stored["data"], chosen, contexts)
     with inference_record.removing_if_empty(folder):
-        rows = _write(config, stored["data"], source, drugs, ensemble, folder, seen)
+        known = KnownRows((one.folder for one in contexts.values()), stored["data"].get("prepared"))
+        rows = _write(config, stored["data"], source, drugs, ensemble, folder, seen, known)
         if seen is not None:
             seen.write(folder)
         inference_record.write(folder, source, made_by, rows, outputs)
@@ -117,6 +119,7 @@ def _write(
     ensemble: LoadedEnsemble,
     folder: Path,
     seen: explanation.MostLikely | None,
+    known: KnownRows,
 ) -> int:
     """Writes the models' predictions, their blend and answers; returns the number of rows."""
     columns, chosen, count = data["columns"], ensemble.chosen, 0
@@ -147,6 +150,7 @@ def _write(
         )
         for rows in stack.enter_context(contextlib.closing(read_ahead(pieces))):
             rows = ensemble.levelled(rows)
+            known.add(rows)
             blended, found = ensemble.predict(rows)
             for name, predictions in found.items():
                 append[name](predictions)
@@ -163,4 +167,5 @@ def _write(
         for lines in answering.compounds():
             answer(lines)
         compounds.tell()
+        known.tell()
     return count

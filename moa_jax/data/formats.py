@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import csv
 import gzip
@@ -21,8 +20,9 @@ import pyarrow.parquet
 from absl import logging
 
 from moa_jax.data import signatures
+from moa_jax.data.headers import BLANK, DELIMITERS, INDEX, delimiter, header, index_named, names_of
 from moa_jax.data.names import CONTROL, name_of
-from moa_jax.data.packed import ENDINGS, OPENERS, Opened, unpacked
+from moa_jax.data.packed import ENDINGS, OPENERS, unpacked
 from moa_jax.errors import UserError, joined_lines
 from moa_jax.store import files
 
@@ -30,32 +30,22 @@ from moa_jax.store import files
 TEXTS = (".csv", ".tsv", ".txt")
 SUFFIXES = (*(text + end for text in TEXTS for end in ("", *ENDINGS)), ".parquet")
 KNOWN = f"{', '.join(TEXTS)}, these packed ({', '.join(ENDINGS)}), or .parquet"
-# What stands between cells of texts; of as many in the header the first one counts.
-DELIMITERS = {"\t": "tab", ",": "comma", ";": "semicolon"}
 # Bytes of CSV that are parsed together, and of one parquet column that are read together.
 CSV_BLOCK = 1 << 23
 PARQUET_BUFFER = 1 << 16
-# A header is looked for in as many bytes at a time, and at most.
-HEADER_BLOCK, HEADER_LIMIT = 1 << 16, 1 << 24
-BLANK = ' \t\r\n\0\x1a,;"'  # of rows in which nothing stands, and of old ends of files
-# UTF-32's mark begins with UTF-16's.
-MARKS = {
-    codecs.BOM_UTF32_LE: "UTF-32",
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
-}
 
 
 def tables(path: Path, key: str = "sig_id") -> Iterator[pa.Table]:
     """Yields consecutive rows of a file; columns of CSV are text.
 
     What a file is follows from its first bytes, whatever its suffix, and what delimits its cells
-    from its header. Names of columns are without spaces around them.
+    from its header, above which lines of comments may stand. Names of columns are without spaces
+    around them.
 
     Args:
       path: the file.
-      key: a column that it must have; empty where any will do.
+      key: a column that it must have; empty where any will do, and the first one, in which pandas
+        and R write their names of the rows, needs no name: it is called `INDEX`.
 
     Raises:
       UserError: the file is missing, empty, damaged, of another format, not delimited by one of
@@ -114,6 +104,8 @@ def _csv(path: Path, packed: str | None, key: str) -> Iterator[pa.Table]:
         mark = delimiter(text, key)
         (literal,) = csv.reader([text], delimiter=mark)
         names += names_of(text, mark)
+        if not key:
+            names[:] = index_named(names)
         _check_names(path, names, key)
         spaced = any(name != name.lstrip() for name in literal)
         with unpacked(path, packed) as opened, _rows_judged(path, mark) as judge:
@@ -160,6 +152,8 @@ def _rows_judged(path: Path, mark: str) -> Iterator[Callable[[pa.csv.InvalidRow]
             remedy = f"take the {DELIMITERS[mark]}s off the ends of the rows"
         else:
             remedy = f"a text with a {DELIMITERS[mark]} needs quotes around it"
+            if found == expected + 1:
+                remedy += ", or R's names of the rows a column in the header (col.names=NA)"
         shown = " ".join(text.split())
         shown = f"{shown[:80]} ..." if len(shown) > 80 else shown
         raise UserError(
@@ -184,93 +178,6 @@ def _filled(path: Path, table: pa.Table) -> pa.Table:
     return table.filter(pc.invert(blank))
 
 
-def header(path: Path, packed: str | None) -> tuple[str, int]:
-    """Returns the first line with something in it of a table of texts, and where the rows begin.
-
-    Args:
-      path: the file.
-      packed: see `packed.unpacked`.
-
-    Raises:
-      UserError: there is none, it is not UTF-8, or a name in it has a line break. Damage is for
-        `reading` to tell.
-    """
-    with unpacked(path, packed) as opened:
-        head, begin = _header(opened)
-    text = _decoded(path, head)
-    if text.count('"') % 2:
-        raise UserError(
-            f"{path}: a quote in the header is not closed, or a name has a line break; take it out"
-        )
-    return text, begin
-
-
-def delimiter(header: str, key: str = "") -> str:
-    """Returns what stands between the names of a header: of `DELIMITERS` the most frequent one.
-
-    One by which `key` is a name of its own comes before others.
-
-    >>> delimiter("sig_id\\tA, B"), delimiter("sig_id,A;B;C"), delimiter("sig_id,A;B;C", "sig_id")
-    ('\\t', ';', ',')
-    """
-    # A tab beside a comma or a semicolon is a space.
-    bare = re.sub(r'"[^"]*"|(?<=[,;])\s+|\s+(?=[,;])', "", header)
-    there = [mark for mark in DELIMITERS if mark in bare]
-
-    def fit(mark: str) -> tuple[bool, int]:
-        names = (name_of(text).strip('"') for text in header.split(mark))
-        return bool(key) and key in names, bare.count(mark)
-
-    return max(there, key=fit, default=",")
-
-
-def names_of(header: str, mark: str) -> list[str]:
-    """Returns the names in a header between delimiters, as they are compared."""
-    (words,) = csv.reader([header], delimiter=mark, skipinitialspace=True)
-    return [*map(name_of, words)]
-
-
-def _header(opened: Opened) -> tuple[bytes, int]:
-    """Returns the first line with something in it, and where what follows begins.
-
-    A line ends with a line feed, a carriage return or both.
-    """
-    line = b""
-    skipped = 0  # bytes of blank lines, which are not kept
-    while not re.search(rb"[\r\n]", line) and len(line) < HEADER_LIMIT:
-        block = opened.read(HEADER_BLOCK)
-        if not block:
-            break
-        read = line + block
-        line = re.sub(rb"\A(?:[ \t]*[\r\n])+", b"", read)
-        skipped += len(read) - len(line)
-        if skipped > HEADER_LIMIT:
-            return b" ", skipped
-    head = re.split(rb"[\r\n]", line, maxsplit=1)[0]
-    return head, skipped + min(len(head) + 1, len(line))
-
-
-def _decoded(path: Path, head: bytes) -> str:
-    problem = None
-    if not head.strip(BLANK.encode()):
-        found = "a first line without names; take it out" if head else "an empty file"
-        raise UserError(f"{path}: expected a table, found {found}")
-    signatures.check_impostor(path, head)
-    if inner := signatures.of_bytes(head):
-        problem = f"a {inner} file is packed within"
-    elif mark := next((mark for mark in MARKS if head.startswith(mark)), None):
-        problem = f"found {MARKS[mark]}; save it as UTF-8"
-    elif b"\0" in head:
-        problem = "found null bytes, as in UTF-16 without its mark; save it as UTF-8"
-    else:
-        try:
-            return head.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            byte = head[error.start]
-            problem = f"found the byte 0x{byte:02x} in the header, as in Latin-1; save it as UTF-8"
-    raise UserError(f"{path}: cannot be read as CSV in UTF-8: {problem}")
-
-
 def _unquoted(table: pa.Table) -> pa.Table:
     """Returns cells without the quotes that a parser does not take off after a space."""
     pattern = r'^\s+"(.*)"\s*$'
@@ -286,9 +193,12 @@ def _parquet(path: Path, key: str) -> Iterator[pa.Table]:
     # Only the two options together keep pyarrow from holding a whole row group.
     buffering = {"buffer_size": PARQUET_BUFFER, "pre_buffer": False}
     with reading(path, "parquet"), pa.parquet.ParquetFile(path, **buffering) as opened:
-        # pandas writes the numbering of rows that were sorted or selected as a column.
-        stored = [n for n in opened.schema_arrow.names if not n.startswith("__index_level_")]
-        names = [name_of(name) for name in stored]
+        # pandas writes names of rows, and the numbering of selected ones, as a column.
+        stored = opened.schema_arrow.names
+        kept_index = not key and INDEX not in stored
+        called = {"__index_level_0__": INDEX} if kept_index else {}
+        stored = [n for n in stored if n in called or not n.startswith("__index_level_")]
+        names = [name_of(called.get(name, name)) for name in stored]
         _check_names(path, names, key)
         for batch in opened.iter_batches(batch_size=8192, columns=stored):
             batch.validate(full=True)  # texts of other bytes than UTF-8 are found nowhere else
@@ -345,6 +255,16 @@ def unnamed(path: Path, position: int, count: int, shown: str) -> UserError:
     return UserError(f"{path}: column {position} ({shown}{reason}) is not expected; {what}")
 
 
+def check_once(path: Path, names: Sequence[str]) -> None:
+    """Raises a UserError for the first name of a column that stands more than once."""
+    counts = Counter(name for name in names if name)
+    several = [name for name, count in counts.items() if count > 1]
+    if several:
+        is_levelled = len(several) > 1 or counts[several[0]] > 2
+        remedy = "; has the header several rows, write one of whole names" * is_levelled
+        raise UserError(f"{path}: column {several[0]} stands more than once{remedy}")
+
+
 def _check_names(path: Path, names: Sequence[str], key: str) -> None:
     if not names:
         raise UserError(f"{path}: expected a table, found no columns")
@@ -352,9 +272,13 @@ def _check_names(path: Path, names: Sequence[str], key: str) -> None:
         raise UserError(f"{path}: expected names of columns, found Excel's line sep=; take it out")
     for position, name in enumerate(names, 1):
         if not name:
+            if names[position:] and not any(names[position:]):
+                raise UserError(
+                    f"{path}: expected names of columns in the first line, found only "
+                    f"{', '.join(names[: position - 1])[:60]}; is it a title, take it out"
+                )
             raise unnamed(path, position, len(names), "no name")
-    if repeated := next((name for name, count in Counter(names).items() if count > 1), None):
-        raise UserError(f"{path}: column {repeated} stands more than once")
+    check_once(path, names)
     if key not in names if key else len(names) == 1:
         if "|" in names[0]:
             marks = " or ".join(f"{name}s" for name in DELIMITERS.values())

@@ -26,7 +26,7 @@ COLUMN_OF = {
 _CONTROLS = frozenset(
     re.sub(r"[\W_]+", "", name)
     for name in (*VEHICLES, "ctl", "ctrl", "mock", "untreated", "negative control",
-                 "vehicle control", "solvent")
+                 "vehicle control", "solvent", "non targeting", "non targeting control", "ntc")
 )  # fmt: skip
 
 

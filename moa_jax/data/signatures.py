@@ -30,6 +30,7 @@ IMPOSTORS = {
     rb"<(!doctype html|html|head|body)": "a web page, as of a failed download; download it again",
     rb"<\?xml|<[a-z]+[ >]": "XML; convert it to CSV",
     rb"[{\[]\s*[\"{\[]": "JSON; convert it to CSV",
+    rb"#1\.[0-9]\s": "GCT; name it .gct",
 }
 
 

@@ -70,6 +70,8 @@ def labels(Y: Any, X: Any, missing: str = "error") -> GivenLabels:
         return GivenLabels(_of_labels(values, names), None)
     values = column_or_1d(values, warn=names is None)
     classes = checks.classes("Y", values)
+    if ID in classes.tolist():
+        raise ValueError(f"Y: expected classes of other names than {ID!r}, which is that of ids")
     of_class = (values[:, None] == classes).astype(np.uint8)
     return GivenLabels(Targets(tuple(str(name) for name in classes.tolist()), of_class), classes)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from moa_jax.data.names import alike, is_nearly, level_key
+from moa_jax.prepare import suspicions
 from moa_jax.prepare.labels import Labels
 from moa_jax.prepare.roles import few
 from moa_jax.prepare.survey import Survey
@@ -115,6 +116,12 @@ def find(
         replicating,
         [
             *_of_names(wells, described, answers),
+            *suspicions.told(
+                sorted({*_of(compounds, ~wells.is_control & ~wells.left_out)}),
+                described["labels"]["kept"],
+                [name for names in described["features"].values() for name in names],
+                _ignored(wells, labels, training),
+            ),
             *_warnings(wells, labels, treated, test, used, described),
         ],
         question,
@@ -146,6 +153,15 @@ def _of(values: np.ndarray | None, rows: np.ndarray) -> list[str]:
     return [] if values is None else [one for one in values[rows] if one is not None]
 
 
+def _ignored(wells: Wells, labels: Labels, training: np.ndarray) -> dict[str, int]:
+    """Returns how many controls have a label that treated wells have too, by compound."""
+    having = labels.values == 1
+    shared = having[training & ~wells.is_control].any(0)
+    rows = np.flatnonzero(wells.is_control & ~wells.left_out & having[:, shared].any(1))
+    names = ["no compound"] * len(rows) if wells.compound is None else wells.compound[rows]
+    return dict(collections.Counter(name or "no compound" for name in names))
+
+
 def _plates(
     wells: Wells, labels: Labels, training: np.ndarray
 ) -> list[tuple[str, int, int, int, int]]:
@@ -170,14 +186,22 @@ def _rows_by(names: np.ndarray | None, rows: np.ndarray) -> dict[str, np.ndarray
 def _of_names(wells: Wells, described: Mapping[str, Any], answers: Sequence[str]) -> list[str]:
     """Returns what is wrong with columns and names, whatever rows hold."""
     told = []
+    labels = [*described["labels"]["kept"], *described["labels"]["dropped"]]
     if answers:
         told.append(
             "Columns of features that are an answer, from which nothing is learned about wells "
             f"without one: {len(answers):,}, such as {few(answers)}. Leave them out by --features."
         )
+    compounds = _of(wells.compound, ~wells.left_out & ~wells.is_control)
+    for what, names in (("Compounds", compounds), ("Labels", labels)):
+        if several := alike(names):
+            told.append(
+                f"{what} whose names differ by case or spaces alone, which count as several: "
+                f"{len(several):,}, such as {few(several)}."
+            )
     for what, names in (
         ("features", [name for members in described["features"].values() for name in members]),
-        ("labels", [*described["labels"]["kept"], *described["labels"]["dropped"]]),
+        ("labels", labels),
         ("compounds", sorted({*_of(wells.compound, ~wells.left_out)})),
     ):
         if made := [name for name in names if _EXCEL.fullmatch(name)]:
@@ -231,11 +255,6 @@ def _warnings(
                 f"{few(unlike)}."
             )
         known = {*_of(wells.compound, treated)}
-        if several := alike(_of(wells.compound, ~wells.is_control)):
-            told.append(
-                "Compounds whose names differ by case or spaces alone, which count as several: "
-                f"{len(several):,}, such as {few(several)}."
-            )
         again = sorted({*_of(wells.compound, test & ~wells.is_control)} & known)
         if again:
             told.append(
@@ -246,6 +265,8 @@ def _warnings(
             told.append(
                 f"Training wells without a compound, each of which counts as its own: {lacking:,}."
             )
+        if lacking := int(sum(name is None for name in wells.compound[test & ~wells.is_control])):
+            told.append(f"Wells to predict without a compound, which may be empty: {lacking:,}.")
     if unmeasured := int((labels.values[treated][:, kept] < 0).sum()):
         told.append(f"Labels that were not measured, whose cells are left empty: {unmeasured:,}.")
     if used.repeated:

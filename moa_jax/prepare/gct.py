@@ -144,6 +144,8 @@ def _cells(path: Path, line: str, lead: int, wells: int, where: str) -> list[str
     found = [cell.strip() for cell in line.rstrip("\r\n").split("\t")[lead:]]
     if '"' in line:
         found = [cell[1:-1] if re.fullmatch('"[^"]*"', cell) else cell for cell in found]
+    while len(found) > wells and not found[-1]:  # tabs at the ends of lines
+        found.pop()
     if len(found) != wells:
         raise _wrong_cells(path, where, lead + wells, lead + len(found))
     return found

@@ -42,9 +42,14 @@ def read(path: Path, layer: str = "") -> Screen:
         with sources.reading(path, "AnnData"):
             opened = h5py.File(path, "r")
             place = _place(path, opened, layer)
-            obs, var = io.read_elem(opened["obs"]), None
-            matrix = opened.get(place)
-            if place.startswith("obsm/"):
+            matrix, var = opened.get(place), None
+            # Before its version 0.7 anndata kept categories apart from the tables of their codes.
+            is_old = bool(getattr(getattr(opened.get("obs"), "dtype", None), "names", None))
+            whole = io.read_h5ad(path) if is_old else None
+            obs = io.read_elem(opened["obs"]) if whole is None else whole.obs
+            if whole is not None:
+                matrix, var = _of_old(whole, place)
+            elif place.startswith("obsm/"):
                 matrix, var = _embedding(layer, matrix, io)
             else:
                 var = io.read_elem(opened["raw/var" if place.startswith("raw/") else "var"])
@@ -53,7 +58,9 @@ def read(path: Path, layer: str = "") -> Screen:
                 matrix = io.read_elem(matrix).tocsr()
             _check(path, obs, var, matrix, place)
     names = [str(name) for name in var.index]
-    sources.check_names(path, "variable", names)
+    sources.check_names(
+        path, "variable", names, "; make them unique, as AnnData's var_names_make_unique does"
+    )
     columns: dict[str, Any] = {INDEX: np.array([str(name) for name in obs.index], object)}
     columns |= {str(name): obs[name] for name in obs.columns if str(name) != INDEX}
     about = {"id": np.array(names, object)}
@@ -79,16 +86,35 @@ def _place(path: Path, opened: Any, layer: str) -> str:
     """Returns where in the file the matrix is."""
     if not layer:
         return "X"
-    if layer == "raw" and "raw/X" in opened:
+    has_raw = "raw/X" in opened or "raw.X" in opened
+    if layer == "raw" and has_raw:
         return "raw/X"
-    for group in ("layers", "obsm"):
-        if layer in opened.get(group, ()):
-            return f"{group}/{layer}"
-    there = [*opened.get("layers", ()), *opened.get("obsm", ()), *["raw"] * ("raw/X" in opened)]
+    layers, embeddings = (_members(opened.get(group, ())) for group in ("layers", "obsm"))
+    if layer in (*layers, *embeddings):
+        return f"{'layers' if layer in layers else 'obsm'}/{layer}"
+    there = [*layers, *embeddings, *["raw"] * has_raw]
     raise UserError(
         f"{path}: --layer: expected {', '.join(there) if there else 'none, there is X alone'}, "
         f"found {layer!r}"
     )
+
+
+def _members(group: Any) -> list[str]:
+    """Returns the names in a group of matrices, which was an array of records once."""
+    return [*(group.dtype.names or ())] if hasattr(group, "dtype") else [*group]
+
+
+def _of_old(whole: Any, place: str) -> tuple[Any, pd.DataFrame]:
+    """Returns what is at a place of an AnnData in memory, and the table of its variables."""
+    if place == "raw/X":
+        return whole.raw.X, whole.raw.var
+    group, _, name = place.partition("/")
+    if group == "obsm":
+        import pandas as pd
+
+        matrix = whole.obsm[name]
+        return matrix, pd.DataFrame(index=[f"{name}_{i + 1}" for i in range(matrix.shape[1])])
+    return whole.layers[name] if name else whole.X, whole.var
 
 
 def _embedding(name: str, stored: Any, io: Any) -> tuple[Any, pd.DataFrame]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from absl import logging
 
 from moa_jax.data import cells
-from moa_jax.data.names import level_key, name_of, tell_alike
+from moa_jax.data.names import level_key, name_of, on_one_line
 from moa_jax.errors import UserError
 from moa_jax.prepare import lists, sources
 from moa_jax.prepare.sources import Screen
@@ -22,6 +22,7 @@ UNKNOWN = frozenset(
      "not known", "not annotated", "not determined", "not available")
 )  # fmt: skip
 _WHOLE = re.compile(r"\d+\.0+")
+_BRACKETED = re.compile(r"\[.*\]|\{.*\}|\(.*,.*\)")
 # What parts the labels of a cell that holds a list: no text has it.
 _BETWEEN = "\x1f"
 BINARY = frozenset(("0", "1", "0.0", "1.0", "true", "false"))
@@ -79,7 +80,6 @@ def read(source: Screen, columns: Sequence[str], separator: str) -> Labels:
             _tell_separator(source, columns[0], texts[0], names, separator)
     if not known.any() or not names:
         raise UserError(f"{source.path}: --labels: no row of {', '.join(columns[:3])} has one")
-    tell_alike(source.path, names)
     logging.info("%d labels; %d rows have an annotation, %d none", len(names), known.sum(),
                  (~known).sum())  # fmt: skip
     return Labels(names, values, known)
@@ -119,6 +119,12 @@ def _tell_separator(
     if separator not in ("", "|") and not any(separator in text for text in texts if text):
         logging.warning("%s: column %s: no cell has --label_separator=%r", source.path, column,
                         separator)  # fmt: skip
+    if bracketed := [name for name in names if _BRACKETED.fullmatch(name)]:
+        logging.warning(
+            "%s: column %s: %d labels in brackets, such as %s, are read as one each; write what is "
+            "a list as one text with %s between its labels",
+            source.path, column, len(bracketed), bracketed[0], separator or "|",
+        )  # fmt: skip
     for other in ("|", ";", ",", "/", "+", "&"):
         holding = [name for name in names if other in name]
         if other not in "|;":
@@ -162,7 +168,8 @@ def _of_texts(column: np.ndarray, separator: str) -> tuple[tuple[str, ...], np.n
 def _parts(text: str | None, separator: str) -> list[str]:
     if text is None or cells.is_missing(text):
         return []
-    found = [name_of(part) for part in (text.split(separator) if separator else [text])]
+    parts = text.split(separator) if separator else [text]
+    found = [on_one_line(name_of(part)) for part in parts]
     # Brackets and quotes with nothing in them are what is written of an empty list or text.
     named = [part for part in found if part.strip("[](){}\"' ")]
     return [p for p in named if not cells.is_missing(p) and p.lower() not in UNKNOWN]

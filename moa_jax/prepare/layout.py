@@ -95,15 +95,17 @@ def check_names(table: Path, flag: str, names: Iterable[str]) -> None:
       flag: what names them.
       names: the columns of one file of the folder, beside `sig_id`.
     """
-    seen = {"sig_id"}
+    seen: set[str] = set()
     for name in names:
         problem = ""
         if CONTROL.search(name):
             problem = "has a line break or another control character"
         elif UNNAMED.fullmatch(name) or NUMBERING.fullmatch(name):
             problem = "is how pandas calls its numbering of the rows"
+        elif name_of(name) == "sig_id":
+            problem = "is what the layout calls the ids of wells"
         elif name_of(name) in seen:
-            problem = "is another one, but for spaces around it, or the layout's own"
+            problem = "is another one, but for spaces around it"
         if problem:
             raise UserError(f"{table}: {flag}: {name!r:.60} {problem}; name it otherwise")
         seen.add(name_of(name))

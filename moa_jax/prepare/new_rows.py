@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
+import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,15 @@ from absl import logging
 from moa_jax.data import compound_names, formats
 from moa_jax.data.dataset import TREATMENT
 from moa_jax.errors import UserError
-from moa_jax.prepare import layout, record, side_tables, sources, wells
+from moa_jax.prepare import layout, record, row_names, side_tables, sources, wells
 from moa_jax.prepare.roles import Roles
 from moa_jax.prepare.sources import MATRICES, Screen
 from moa_jax.prepare.wells import Wells
+from moa_jax.schema import suggestion
 from moa_jax.store import files
+
+# A gene of any species, with the version of its model or without.
+_ENSEMBL = re.compile(r"ENS[A-Z]{0,4}G\d{11}(\.\d+)?")
 
 
 @contextlib.contextmanager
@@ -113,22 +119,25 @@ def _opened(table: Path, described: Mapping[str, Any]) -> _NewRows:
     is_layered = table.name.lower().endswith(sources.ANNDATA)
     source = sources.read(table, described.get("layer", "") if is_layered else "")
     trained = Roles.restored(described["roles"])
+    trained = dataclasses.replace(trained, id=tuple(_id(name, source) for name in trained.id))
     needed = [*trained.id, *filter(None, (trained.cell_count, trained.dose, trained.time))]
-    if any(name not in source.columns for name in needed):
-        source = side_tables.joined(source, described["metadata"], described["label_separator"])
+    wished = [*needed, *filter(None, (trained.control_column, trained.compound))]
+    if described["metadata"] and not {*wished} <= {*source.columns}:
+        try:
+            files = described["metadata"]
+            source = side_tables.joined(source, files, described["label_separator"])
+        except UserError as error:
+            if not {*needed} <= {*source.columns}:
+                raise
+            logging.warning("%s", error)
     for name in needed:
         if name not in source.columns:
-            raise _missing(table, name)
+            raise _missing(table, name, {*source.columns} - {*needed})
     known = {*(source.columns if source.features is None else source.features)}
     if trained.cell_count:
         source = sources.with_column(source, trained.cell_count)
         known.add(trained.cell_count)
-    ids = described["ids"]
-    columns = {
-        name: name if name in known else ids.get(name, name) for name in record.medians(described)
-    }
-    if absent := [name for name, own in columns.items() if own not in known]:
-        raise _missing(table, absent[0], len(absent) - 1)
+    columns = _columns(table, described, known)
     has_type = trained.control_column in source.columns
     if trained.control_column and not has_type:
         logging.warning("%s: no column %s: all rows are treated", table, trained.control_column)
@@ -146,8 +155,50 @@ def _opened(table: Path, described: Mapping[str, Any]) -> _NewRows:
     return _NewRows(source, wells.read(source, present, described["treatment"]), columns, described)
 
 
-def _missing(table: Path, name: str, more: int = 0) -> UserError:
+def _id(name: str, source: Screen) -> str:
+    """Returns a column of ids as a source calls it: names of rows are one in all formats."""
+    if name in source.columns or name not in row_names.COLUMNS:
+        return name
+    return next((other for other in row_names.COLUMNS if other in source.columns), name)
+
+
+def _columns(
+    table: Path, described: Mapping[str, Any], known: Collection[str]
+) -> Mapping[str, str]:
+    """Returns the table's own name of each feature, by the layout's.
+
+    Raises:
+      UserError: it has none.
+    """
+    ids, names = described["ids"], record.medians(described)
+    columns = {name: name if name in known else ids.get(name, name) for name in names}
+    absent = [name for name, own in columns.items() if own not in known]
+    if absent:
+        versions = collections.Counter(map(_gene, known))
+        gene_of = {gene: own for own in known if versions[gene := _gene(own)] == 1}
+        others = {n: gene_of[g] for n in absent if (g := _gene(columns[n])) in gene_of}
+        if others:
+            logging.warning(
+                "%s: %d genes have another version of their Ensembl id, such as %s for %s",
+                table, len(others), next(iter(others.values())), columns[next(iter(others))],
+            )  # fmt: skip
+        columns |= others
+        absent = [name for name in absent if name not in others]
+    if absent:
+        unused = {*known} - {*columns.values()}
+        raise _missing(table, absent[0], sorted(unused), len(absent) - 1)
+    return columns
+
+
+def _gene(name: str) -> str:
+    """Returns an Ensembl id without its version, other names as they are."""
+    return name.partition(".")[0] if _ENSEMBL.fullmatch(name) else name
+
+
+def _missing(table: Path, name: str, known: Iterable[str], more: int = 0) -> UserError:
     others = f" (nor {more} others)" if more else ""
+    what = "names of the rows in a first column without a name" if name == row_names.COLUMN else ""
     return UserError(
-        f"{table}: expected a column {name}, found none{others}; the models were trained with it"
+        f"{table}: expected {what or f'a column {name}'}, found none{others}; the models were "
+        f"trained with it{suggestion(name, known)}"
     )

@@ -35,15 +35,22 @@ class Preset:
     groups: Sequence[tuple[str, str, str]] = ()
 
 
+def _bare(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns names of profiles, and after them those that plate maps have for the same."""
+    return (*names, *(name.removeprefix("Metadata_") for name in names))
+
+
 _CELL_PAINTING = {
     "plate": ("Metadata_Plate", "Metadata_Assay_Plate_Barcode", "Image_Metadata_Plate"),
-    "labels": ("Metadata_moa", "Metadata_MOA", "Metadata_moa_list", "moa"),
-    "dose": (
+    "labels": _bare(("Metadata_moa", "Metadata_MOA", "Metadata_moa_list")),
+    "dose": _bare((
         "Metadata_mmoles_per_liter", "Metadata_mg_per_ml", "Metadata_dose_recode",
         "Metadata_Concentration", "Metadata_concentration", "Metadata_dose",
-    ),
-    "time": ("Metadata_timepoint", "Metadata_Time", "Metadata_time_point", "Metadata_hours"),
-    "cell_line": ("Metadata_cell_line", "Metadata_cell_id", "Metadata_Cell_type"),
+    )),
+    "time": _bare((
+        "Metadata_timepoint", "Metadata_Time", "Metadata_time_point", "Metadata_hours",
+    )),
+    "cell_line": _bare(("Metadata_cell_line", "Metadata_cell_id", "Metadata_Cell_type")),
     "cell_count": (
         "Metadata_Count_Cells", "Metadata_Object_Count", "Metadata_cell_count",
         "Metadata_Cell_Count",
@@ -52,25 +59,42 @@ _CELL_PAINTING = {
 # What the Connectivity Map's files call the ids of wells.
 WELL_IDS = ("sig_id", "inst_id", "distil_id", "id", "cid")
 _WELL = "Metadata_Plate,Metadata_Well"
+# What plate maps call columns of profiles, both in lower case and without `Metadata_`.
+_OF_MAPS = {"well_position": "well", "assay_plate_barcode": "plate"}
+
+
+def same(name: str) -> str:
+    """Returns what names of one column have in common in profiles and in maps of their plates.
+
+    >>> same("Metadata_Well") == same("well_position"), same("Metadata_Plate_Map_Name")
+    (True, 'plate_map_name')
+    """
+    bare = name.removeprefix("Image_").removeprefix("Metadata_").casefold()
+    return _OF_MAPS.get(bare, bare)
+
 
 PRESETS: Mapping[str, Preset] = {
     "pycytominer": Preset(
         roles={
             **_CELL_PAINTING,
             "id": (_WELL, "Image_Metadata_Plate,Image_Metadata_Well"),
-            "compound": (
+            "compound": _bare((
                 "Metadata_broad_sample", "Metadata_pert_id", "Metadata_pert_iname",
                 "Metadata_compound", "Metadata_Compound",
-            ),
+            )),
         },
-        controls=(
-            ("Metadata_control_type", ("negcon",)),
-            ("Metadata_pert_type", ("negcon", "control", "ctl_vehicle")),
-            ("Metadata_broad_sample_type", ("control",)),
-            ("Metadata_broad_sample", ("dmso",)),
-            ("Metadata_pert_iname", ("dmso",)),
-            ("Metadata_compound", ("dmso",)),
-            ("Metadata_Compound", ("dmso",)),
+        controls=tuple(
+            (name, words)
+            for column, words in (
+                ("Metadata_control_type", ("negcon",)),
+                ("Metadata_pert_type", ("negcon", "control", "ctl_vehicle")),
+                ("Metadata_broad_sample_type", ("control",)),
+                ("Metadata_broad_sample", ("dmso",)),
+                ("Metadata_pert_iname", ("dmso",)),
+                ("Metadata_compound", ("dmso",)),
+                ("Metadata_Compound", ("dmso",)),
+            )
+            for name in _bare((column,))
         ),
         features=COMPARTMENTS,
     ),
@@ -78,10 +102,10 @@ PRESETS: Mapping[str, Preset] = {
         roles={
             **_CELL_PAINTING,
             "id": (f"Metadata_Source,{_WELL}", _WELL),
-            "compound": (
+            "compound": _bare((
                 "Metadata_JCP2022", "Metadata_InChIKey", "Metadata_broad_sample",
                 "Metadata_pert_iname",
-            ),
+            )),
         },
         controls=(
             ("Metadata_control_type", ("negcon",)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -11,8 +12,10 @@ import numpy as np
 from absl import logging
 
 from moa_jax.data import cells
-from moa_jax.data.names import VEHICLES, level_key, name_of
+from moa_jax.data.levels import looks_like_control
+from moa_jax.data.names import level_key, name_of
 from moa_jax.errors import UserError
+from moa_jax.prepare import row_names
 from moa_jax.prepare.options import Options
 from moa_jax.prepare.presets import NONE, PRESETS, SYMBOLS, Preset
 from moa_jax.prepare.sources import Screen, is_empty, texts
@@ -91,8 +94,9 @@ def find(source: Screen, options: Options) -> tuple[Roles, dict[str, list[str]]]
         id_columns = _listed(source, "id", given) if given else ()
     else:
         choices = (tuple(text.split(",")) for text in preset.roles.get("id", ()))
-        default: tuple[str, ...] = ("obs_names",) if "obs_names" in source.columns else ()
-        default = default or tuple(n for n in ("id", "sig_id") if n in source.columns)[:1]
+        default: tuple[str, ...]
+        default = tuple(n for n in ("obs_names", "id", "sig_id") if n in source.columns)[:1]
+        default = default or _row_names(source)
         id_columns = next((c for c in choices if set(c) <= set(source.columns)), default)
     for flag, of in (("dose_unit", "dose"), ("time_unit", "time")):
         if options.columns.get(flag) and single[of] is None:
@@ -119,7 +123,20 @@ def find(source: Screen, options: Options) -> tuple[Roles, dict[str, list[str]]]
                         "control": controls.get("control_column")}.items():  # fmt: skip
         if found or not role.endswith("_unit"):
             logging.info("%s: %s", role, found or "none")
+    if source.features is None:
+        read = {*known, *labels, *itertools.chain.from_iterable(features.values())}
+        if others := [n for n in source.columns if n not in read and n[:9] != "Metadata_"]:
+            logging.info("not read: %d columns, such as %s", len(others), few(others))
     return roles, features
+
+
+def _row_names(source: Screen) -> tuple[str, ...]:
+    """Returns the column of the rows' names, if there is one by which they can be told apart."""
+    if row_names.COLUMN not in source.columns:
+        return ()
+    column = source.wells([row_names.COLUMN]).column(row_names.COLUMN)
+    is_named = row_names.is_text(column) and _is_unique(cells.texts(column))
+    return (row_names.COLUMN,) if is_named else ()
 
 
 def named(source: Screen, symbols: str | None) -> dict[str, str]:
@@ -172,9 +189,12 @@ def _controls(source: Screen, options: Options, preset: Preset) -> dict[str, Any
         (column,) = _listed(source, "control_column", given)[:1]
         found = _values(source, column)
         values = values_of(source, "control_value", column, value, found) if value else ()
-        values = values or tuple(sorted(text for text in found if text.lower() in VEHICLES))
+        values = values or tuple(sorted(filter(looks_like_control, found)))
         if not values:
-            raise _no_value(source, "control_value", column, "none", found)
+            raise UserError(
+                f"{source.path}: --control_value: expected a value of column {column}, found none, "
+                f"and no cell is called as controls are; it has {few(sorted(found))}"
+            )
         return {"control_column": column, "control_values": values}
     if value and not given:
         raise UserError(f"--control_value: given, but no --control_column; found {value!r}")
@@ -282,7 +302,7 @@ def _features(
     found = [
         name
         for name in names
-        if name not in known
+        if name not in {*known, row_names.COLUMN}
         and (expression.search(name) or expression.search(symbols.get(name, name)))
         and not (skips_metadata and name.startswith("Metadata_"))
     ]
@@ -320,7 +340,7 @@ def _labels(
         if found is None:
             raise UserError(
                 f"{source.path}: --labels: expected the column of labels, or those of 0 and 1; the "
-                f"table has {few(source.columns)}"
+                f"table has {few(source.columns)}" + suggestion("Metadata_moa", source.columns)
             )
         return (found,)
     if not text:

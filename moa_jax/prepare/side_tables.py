@@ -14,12 +14,14 @@ from absl import logging
 from moa_jax.data import cells
 from moa_jax.data.names import NUMBER, id_of
 from moa_jax.errors import UserError
-from moa_jax.prepare import lists, sources, text_tables
-from moa_jax.prepare.presets import WELL_IDS
+from moa_jax.prepare import lists, row_names, sources, text_tables
+from moa_jax.prepare.presets import WELL_IDS, same
 from moa_jax.prepare.sources import Screen
 
 # What the Connectivity Map's files call the ids of genes.
 GENE_IDS = ("pr_gene_id", "gene_id", "pr_id", "id", "rid")
+# A well of a plate of up to 1,536.
+_WELL = re.compile(r"(?P<row>[A-P]|A[A-F])0*(?P<column>\d{1,2})")
 # Cells by which rows are joined, None for one that is missing.
 _Key = tuple[str | None, ...]
 
@@ -66,7 +68,7 @@ def with_genes(source: Screen, file: str) -> Screen:
 
 
 def _with(source: Screen, path: Path, separator: str) -> Screen:
-    table = text_tables.read(path)
+    table = _in_words_of(source, text_tables.read(path))
     shared = [name for name in table.column_names if name in source.columns]
     # A column of the table in which nothing stands may be filled by the file.
     own_cells = source.wells(shared)
@@ -74,21 +76,29 @@ def _with(source: Screen, path: Path, separator: str) -> Screen:
     common = [
         name
         for name in shared
-        if name not in empty and not pa.types.is_nested(table.column(name).type)
+        if name not in empty
+        and not any(pa.types.is_nested(one.column(name).type) for one in (table, own_cells))
     ]
-    own = next((name for name in WELL_IDS if name in source.columns), None)
-    other = next((name for name in WELL_IDS if name in table.column_names), None)
-    if not common and (own is None or other is None):
+    if len(common) > 1 and row_names.COLUMN in common:  # rows of other kinds have other names
+        both = ((table, path), (own_cells, source.path))
+        one, other_one = ({*_ids(of, row_names.COLUMN, at)} - {None} for of, at in both)
+        if one.isdisjoint(other_one):
+            common.remove(row_names.COLUMN)
+    own = next((name for name in (*WELL_IDS, *row_names.COLUMNS) if name in source.columns), None)
+    other = None if common or own is None else _of_ids(source, own, table, path)
+    if not common and other is None:
         raise UserError(
             f"{path}: --metadata: expected a column that {source.path.name} has too, found "
             + ", ".join(table.column_names[:5])
         )
-    there = {name: _ids(table, name, path) for name in common or [str(other)]}
-    first = common[0] if common else str(own)
-    by = _telling(there, {*_ids(source.wells([first]), first, source.path)} - {None})
-    own_by = by if common else [first]
-    here = source.wells(own_by)
-    keys = list(zip(*(_ids(here, name, source.path) for name in own_by), strict=True))
+    own_table = own_cells if common else source.wells([str(own)])
+    here, there = {}, {}
+    for name in common or [str(other)]:
+        own_ids = _ids(own_table, name if common else str(own), source.path)
+        here[name], there[name] = _of_wells(own_ids, _ids(table, name, path))
+    by = _telling(there, {*next(iter(here.values()))} - {None})
+    own_by = by if common else [str(own)]
+    keys = list(zip(*(here[name] for name in by), strict=True))
     rows_of: dict[_Key, list[int]] = {}
     wanted = {key for key in keys if key[0] is not None}
     others: dict[str, str] = {}  # keys as they are there, by what of them is alike
@@ -118,11 +128,37 @@ def _with(source: Screen, path: Path, separator: str) -> Screen:
         name: _column(values, keys, rows_of, separator)
         for name in table.column_names
         if (name not in source.columns or name in empty)
+        and name != row_names.COLUMN
         and (values := _texts(table.column(name), separator)) is not None
     }
     for name, column in more.items():
         _tell_numbers(path, name, column, separator)
+    if len(by) == 1 and all(_WELL.fullmatch(str(key[0])) for key in rows_of):
+        _tell_wells(path, shown, table, {_shown(key): rows for key, rows in rows_of.items()}, more)
     return _widened(source, more)
+
+
+def _in_words_of(source: Screen, table: pa.Table) -> pa.Table:
+    """Returns a file's columns under the names of those that are the same.
+
+    Where it shares one, or both have ids of wells, names are as they are.
+    """
+    theirs = {*table.column_names}
+    has_ids = not theirs.isdisjoint(WELL_IDS) and not {*source.columns}.isdisjoint(WELL_IDS)
+    if has_ids or not theirs.isdisjoint(source.columns):
+        return table
+    own = {same(name): name for name in reversed(source.columns)}
+    names = [own.get(same(name), name) for name in table.column_names]
+    return table.rename_columns(names) if len({*names}) == len(names) else table
+
+
+def _of_ids(source: Screen, own: str, table: pa.Table, path: Path) -> str | None:
+    """Returns the column of a file that has ids of the wells, by its name or by what is in it."""
+    if named := next((name for name in WELL_IDS if name in table.column_names), None):
+        return named
+    wanted = {*_ids(source.wells([own]), own, source.path)} - {None}
+    plain = (n for n in table.column_names if not pa.types.is_nested(table.column(n).type))
+    return next((n for n in plain if not wanted.isdisjoint(_ids(table, n, path))), None)
 
 
 def _telling(
@@ -154,6 +190,20 @@ def _ids(table: pa.Table, name: str, path: Path) -> list[str | None]:
     texts = sources.texts(path, name, table.column(name))
     of = {text: None if cells.is_missing(text) else id_of(text) for text in {*texts}}
     return [of[text] for text in texts]
+
+
+def _of_wells(*columns: list[str | None]) -> Sequence[list[str | None]]:
+    """Returns cells of columns, those of names of wells without zeros: A1 and A01 are one.
+
+    Nothing is changed where a cell is another name, or two of a column would be one.
+    """
+    of = {cell: _WELL.fullmatch(cell) for column in columns for cell in {*column} if cell}
+    if not all(of.values()):
+        return columns
+    bare = {cell: f"{found['row']}{found['column']}" for cell, found in of.items() if found}
+    if any(len({bare[c] for c in {*one} if c}) < len({*one} - {None}) for one in columns):
+        return columns
+    return [[bare[cell] if cell else None for cell in one] for one in columns]
 
 
 def _plain(key: Sequence[str | None]) -> str:
@@ -196,6 +246,28 @@ def _tell_numbers(path: Path, name: str, column: np.ndarray, separator: str) -> 
             path, name, sum(text in several for text in column),
             next(text for text in column if text in several),
         )  # fmt: skip
+
+
+def _tell_wells(
+    path: Path,
+    by: str,
+    table: pa.Table,
+    rows_of: Mapping[str, Sequence[int]],
+    names: Collection[str],
+) -> None:
+    """Logs a well with several rows, which may be those of wells on different plates."""
+    for well, rows in rows_of.items():
+        if len(rows) < 2:
+            continue
+        for name in names:
+            found = dict.fromkeys(filter(None, cells.texts(table.column(name).take(rows))))
+            if len(found) > 1:
+                logging.warning(
+                    "%s: %s of %s has %d rows, whose texts are joined, such as %s in %s; if they "
+                    "are of different plates, a column in common has to tell these apart",
+                    path, well, by, len(rows), " and ".join([*found][:2]), name,
+                )  # fmt: skip
+                return
 
 
 def _widened(source: Screen, more: Mapping[str, np.ndarray]) -> Screen:

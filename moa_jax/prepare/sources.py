@@ -12,10 +12,11 @@ from types import ModuleType
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from absl import logging
 
 from moa_jax.data import cells, formats, remedies, signatures
-from moa_jax.data.columns import UNNAMED
 from moa_jax.errors import UserError, joined_lines
+from moa_jax.prepare import list_columns, row_names
 
 # Suffixes of files that hold a matrix of features beside the columns about wells.
 ANNDATA = ".h5ad"
@@ -25,6 +26,7 @@ MATRICES = {
     ".gctx": "moa_jax.prepare.gctx",
     ANNDATA: "moa_jax.prepare.h5ad",
 }
+_INFINITE = [f"{sign}{word}" for sign in "+-" for word in ("inf", "infinity")]
 _MISSING = pa.array(["", *sorted(cells.MISSING)])
 # Rows whose numbers are held together, as bytes.
 BLOCK_BYTES = 1 << 26
@@ -55,6 +57,9 @@ class Screen:
 def read(path: Path, layer: str = "") -> Screen:
     """Returns the source that a file is.
 
+    Columns of lists of numbers are apart, see `list_columns.apart`, and a first one without a name
+    is called as `row_names.named` does.
+
     Args:
       path: the file.
       layer: what of an AnnData file holds the features, see `h5ad.read`; of others there is none.
@@ -79,45 +84,55 @@ def read(path: Path, layer: str = "") -> Screen:
     if not path.name.endswith(formats.SUFFIXES):
         known = f"{', '.join(MATRICES)}, {formats.KNOWN}"
         found = "".join(path.suffixes) or "no suffix"
-        raise UserError(
-            f"{path}: expected a name that ends in {known}, found {found}; rename or convert it"
-        )
+        is_packed = path.with_suffix("").name.lower().endswith((*MATRICES,))
+        what = "unpack it" if is_packed else "rename or convert it"
+        raise UserError(f"{path}: expected a name that ends in {known}, found {found}; {what}")
     first = next(formats.tables(path, key=""), None)
     if first is None or not first.num_rows:
         raise UserError(f"{path}: expected rows, found only a header")
-    # Names that pandas makes up where a column has none, its numbering of the rows.
-    columns = tuple(n for n in first.column_names if not UNNAMED.fullmatch(n))
+    widths = list_columns.widths(first)
+    for name, width in widths.items():
+        logging.info("%s: column %s: lists of numbers are columns %s_1 to %s_%d",
+                     path, name, name, name, width)  # fmt: skip
+
+    def tables() -> Iterator[pa.Table]:
+        row = 0
+        for table in formats.tables(path, key=""):
+            yield list_columns.apart(path, table, widths, row)
+            row += table.num_rows
+
+    first = next(tables())
+    own = {name: stored for stored, name in row_names.named(first).items()}
+
+    def parts(names: Sequence[str]) -> Iterator[pa.Table]:
+        for table in tables():
+            yield table.select([own[name] for name in names]).rename_columns(list(names))
 
     # What describes wells is wanted again and again, and small: it is read once.
     describing = [
         name
-        for name in columns
-        if name.startswith("Metadata_") or _is_text(first.column(name).slice(0, 100))
+        for name, stored in own.items()
+        if name.startswith("Metadata_") or row_names.is_text(first.column(stored).slice(0, 100))
     ]
     kept: dict[str, pa.ChunkedArray] = {}
 
     def wells(names: Sequence[str]) -> pa.Table:
         if not set(names) <= kept.keys():
             wanted = list(dict.fromkeys((*names, *(describing if not kept else ()))))
-            found = pa.concat_tables(t.select(wanted) for t in formats.tables(path, key=""))
+            found = pa.concat_tables(parts(wanted))
             kept.update(zip(wanted, found.columns, strict=True))
         return pa.table({name: kept[name] for name in names})
 
     def values(names: Sequence[str]) -> Iterator[np.ndarray]:
         row = 0
-        for table in formats.tables(path, key=""):
+        for table in parts(names):
             block = np.empty((table.num_rows, len(names)))
             for index, name in enumerate(names):
                 block[:, index] = numbers(path, name, table.column(name), row)
             row += table.num_rows
             yield block
 
-    return Screen(path, columns, None, {}, wells, values)
-
-
-def _is_text(column: pa.ChunkedArray) -> bool:
-    unread = np.isnan(cells.numbers(column))
-    return any(not cells.is_missing(text) for text in cells.texts(column)[unread])
+    return Screen(path, tuple(own), None, {}, wells, values)
 
 
 def numbers(path: Path, name: str, column: pa.ChunkedArray, first: int = 0) -> np.ndarray:
@@ -143,10 +158,14 @@ def numbers(path: Path, name: str, column: pa.ChunkedArray, first: int = 0) -> n
         hides = not (pa.types.is_floating(column.type) or pa.types.is_string(column.type))
         for row, text in zip(unread.tolist(), texts, strict=True):
             is_hidden = hides and text is None and cells.shown(column, row) != "nothing"
-            if is_hidden or not cells.is_missing(text):
+            is_none = text is None or cells.is_missing(text) or text.lower() in _INFINITE
+            if is_hidden or not is_none:
+                remedy = remedies.of_number(column, row)
+                if text == name:
+                    remedy = "; the header once more, as of files that were joined: take it out"
                 raise UserError(
                     f"{path}: column {name}, row {first + row + 1}: expected a number, found "
-                    f"{cells.shown(column, row)}{remedies.of_number(column, row)}"
+                    f"{cells.shown(column, row)}{remedy}"
                 )
     return values
 
@@ -218,14 +237,14 @@ def block_rows(width: int, itemsize: int) -> int:
     return max(1, BLOCK_BYTES // max(1, width * itemsize))
 
 
-def check_names(path: Path, kind: str, names: Sequence[str]) -> None:
-    """Raises a UserError for the first name that stands twice, or is none."""
+def check_names(path: Path, kind: str, names: Sequence[str], remedy: str = "") -> None:
+    """Raises a UserError for the first name that is none, or stands twice, with the remedy."""
     seen: set[str] = set()
     for name in names:
         if cells.is_missing(name):
             raise UserError(f"{path}: expected a name for every {kind}, found one without")
         if name in seen:
-            raise UserError(f"{path}: {kind} {name} stands more than once")
+            raise UserError(f"{path}: {kind} {name} stands more than once{remedy}")
         seen.add(name)
 
 

@@ -21,6 +21,7 @@ from moa_jax.prepare.sources import Screen
 
 # A number with a comma, and a unit or nothing after it.
 _COMMA = re.compile(r"[+-]?\d+(,\d+)+(\.\d*)?\s*([^\W\d_]\S*)?$")
+_OTHER_ID = "name a column, or several with commas between them, by --id, or none by --id="
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,8 @@ def read(source: Screen, roles: Roles, like: Mapping[str, Any] | None = None) ->
     for column in {*names} - {*roles.id}:  # an id with a line break is told
         lines = {one: one and on_one_line(one) for one in {*text[column]}}
         text[column] = np.array([lines[one] for one in text[column]], object)
-    ids = _ids(source, roles, text, table.num_rows)
+    other = "call one otherwise" if whole else _OTHER_ID
+    ids = _ids(source, roles, text, table.num_rows, other)
 
     def of(name: str | None) -> np.ndarray | None:
         if name is None:
@@ -137,7 +139,9 @@ def read(source: Screen, roles: Roles, like: Mapping[str, Any] | None = None) ->
     )  # fmt: skip
 
 
-def _ids(source: Screen, roles: Roles, text: Mapping[str, np.ndarray], count: int) -> np.ndarray:
+def _ids(
+    source: Screen, roles: Roles, text: Mapping[str, np.ndarray], count: int, other: str
+) -> np.ndarray:
     if not roles.id:
         return np.array([f"row_{row}" for row in range(1, count + 1)], object)
     parts = [text[name] for name in roles.id]
@@ -147,10 +151,12 @@ def _ids(source: Screen, roles: Roles, text: Mapping[str, np.ndarray], count: in
         if any(cells.is_missing(word) for word in words):
             raise UserError(
                 f"{source.path}: column {' + '.join(roles.id)}, row {row + 1}: expected an id, "
-                "found none; fill it in, or name another column by --id"
+                "found none; fill it in" + ", or name another column by --id" * (other == _OTHER_ID)
             )
         whole = "_".join(map(name_of, words))
-        if expected := columns.expected_of_id(whole):
+        expected = columns.expected_of_id(whole)
+        if expected or whole == "sig_id":
+            expected = expected or "that is not what the layout calls ids"
             raise UserError(
                 f"{source.path}: column {' + '.join(roles.id)}, row {row + 1}: expected an id "
                 f"{expected}, found {whole[:60]!r}"
@@ -158,8 +164,8 @@ def _ids(source: Screen, roles: Roles, text: Mapping[str, np.ndarray], count: in
         ids[row] = one = "_".join(map(id_of, words))
         if one in seen:
             raise UserError(
-                f"{source.path}: column {' + '.join(roles.id)}: {one} stands more than once; name "
-                "a column, or several with commas between them, by --id"
+                f"{source.path}: column {' + '.join(roles.id)}: {one} stands more than once; "
+                + other
             )
         seen.add(one)
     return ids

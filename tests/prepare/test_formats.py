@@ -2,7 +2,10 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import scipy.sparse
 from prepare import screens
 
 from moa_jax.config import DataConfig, RunConfig
@@ -264,6 +267,88 @@ def test_what_is_no_table(tmp_path, name, content, message):
         main([str(path), f"--out={tmp_path / 'data'}", *flags])
     assert "\n" not in str(error.value)
     assert {p.name for p in tmp_path.iterdir()} <= {name}
+
+
+def test_anndata_as_it_was_written_before_0_7(tmp_path):
+    """Tables are arrays of records, categories stand apart, a sparse matrix tells its own kind."""
+    pytest.importorskip("anndata")
+    h5py = pytest.importorskip("h5py")
+    about, values = screens.connectivity_map()
+    with h5py.File(tmp_path / "old.h5ad", "w") as file:
+        columns = {"index": np.array(list(about.index), "S")}
+        for name in ("pert_id", "pert_type", "moa"):
+            categories = sorted({*about[name]})
+            columns[name] = np.array([categories.index(one) for one in about[name]], "i1")
+            file[f"uns/{name}_categories"] = np.array(categories, h5py.string_dtype())
+        kinds = [(name, cells.dtype) for name, cells in columns.items()]
+        file["obs"] = np.array([*zip(*columns.values(), strict=True)], kinds)
+        file["var"] = np.array([(one,) for one in screens.SYMBOLS], [("index", "S8")])
+        matrix = scipy.sparse.csr_matrix(values)
+        group = file.create_group("X")
+        group.attrs["h5sparse_format"], group.attrs["h5sparse_shape"] = "csr", matrix.shape
+        for part in ("data", "indices", "indptr"):
+            group[part] = getattr(matrix, part)
+        file["layers/twice"] = 2 * values
+        file["raw.X"], file["obsm"] = 3 * values, np.array([*zip(4 * values)], [("X_pca", "f8", 6)])
+        file["raw.var"] = np.array([(f"R{one}",) for one in screens.IDS], [("index", "S8")])
+    found = sources.read(tmp_path / "old.h5ad")
+    assert found.features == tuple(screens.SYMBOLS)
+    table = found.wells(["pert_id", "moa"])
+    assert [str(one) for one in table.column("pert_id")] == about["pert_id"].tolist()
+    (read,) = found.values(screens.SYMBOLS[::-1])
+    np.testing.assert_allclose(read, values[:, ::-1], rtol=1e-6)
+    for layer, name, factor in (
+        ("twice", screens.SYMBOLS[0], 2), ("raw", f"R{screens.IDS[0]}", 3), ("X_pca", "X_pca_1", 4),
+    ):  # fmt: skip
+        (read,) = sources.read(tmp_path / "old.h5ad", layer).values([name])
+        np.testing.assert_allclose(read, factor * values[:, :1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["list", "large_list", "fixed"])
+def test_lists_of_numbers_are_columns(tmp_path, kind):
+    """As embeddings are written to parquet, of one length, with rows that have none."""
+    about, values = screens.screen()
+    rows = values.astype(np.float32).tolist()
+    number = pa.float32()
+    kinds = {"list": pa.list_(number), "large_list": pa.large_list(number)}
+    lists = pa.array([None, *rows[1:]], kinds.get(kind, pa.list_(number, values.shape[1])))
+    table = pa.table({"moa": about["moa"], "e": lists, "row": range(len(about))})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=25)
+    found = sources.read(tmp_path / "a.parquet")
+    names = [f"e_{number}" for number in range(1, values.shape[1] + 1)]
+    assert found.columns == ("moa", *names, "row")
+    read = np.concatenate([*found.values(names[::-1])])
+    np.testing.assert_array_equal(read[1:], values.astype(np.float32)[1:, ::-1])
+    assert np.isnan(read[0]).all()
+    if kind == "list":
+        # More rows than are read together.
+        lists = pa.array([*rows[:1] * 8999, rows[-1][:2]], kinds[kind])
+        pq.write_table(pa.table({"e": lists, "row": range(9000)}), tmp_path / "b.parquet")
+        with pytest.raises(UserError, match=r"column e, row 9000: expected 6 numbers, found 2: \["):
+            [*sources.read(tmp_path / "b.parquet").values(names)]
+
+
+def test_lines_of_a_gct_may_end_with_tabs(tmp_path):
+    screens.gct(tmp_path / "a.gct")
+    lines = (tmp_path / "a.gct").read_text().splitlines()
+    text = "\n".join([*lines[:2], *(f"{line}\t\t" for line in lines[2:])])
+    (tmp_path / "b.gct").write_text(text)
+    one, other = (sources.read(tmp_path / name) for name in ("a.gct", "b.gct"))
+    assert (one.features, one.columns) == (other.features, other.columns)
+    values = [np.concatenate([*found.values(one.features)]) for found in (one, other)]
+    np.testing.assert_array_equal(*values)
+
+
+def test_variables_of_one_name_have_a_remedy(tmp_path):
+    pytest.importorskip("anndata")
+
+    def change(found):
+        found.var_names = [*screens.SYMBOLS[:-1], screens.SYMBOLS[0]]
+
+    screens.h5ad(tmp_path / "a.h5ad", change=change)
+    message = f"variable {screens.SYMBOLS[0]} stands more than once; .* var_names_make_unique"
+    with pytest.raises(UserError, match=message):
+        sources.read(tmp_path / "a.h5ad")
 
 
 @pytest.mark.parametrize(("name", "package"), [("a.gctx", "h5py"), ("a.h5ad", "anndata.io")])

@@ -210,6 +210,71 @@ def test_new_rows_that_lack_many_numbers_are_told(folder, tmp_path, caplog):
     )
 
 
+@pytest.mark.parametrize("version", [".3", "", ".2"])
+def test_genes_are_one_in_all_versions_of_their_ids(tmp_path, caplog, version):
+    """Unless new rows have several of one gene."""
+    genes = ["ENSG00000141510.17", "ENSMUSG00000059552.4", "c-Fos"]
+    table = pd.DataFrame(np.arange(36).reshape(12, 3) + 0.5, columns=genes)
+    about = {"name": [f"w{row}" for row in range(12)], "class": ["x", "y"] * 6}
+    table.assign(**about).to_csv(tmp_path / "wells.csv", index=False)
+    flags = ["--id=name", "--features=ENS|Fos", "--labels=class", "--min_compounds=1"]
+    main([str(tmp_path / "wells.csv"), f"--out={tmp_path / 'data'}", *flags])
+    others = [f"ENSG00000141510{version}", "ENSMUSG00000059552.4", "c-Fos"]
+    new = table.set_axis(others, axis=1).assign(**about)
+    if version == ".2":
+        new["ENSG00000141510.1"] = 0
+    new.to_csv(tmp_path / "new.csv", index=False)
+    flags = [
+        str(tmp_path / "new.csv"),
+        f"--like={tmp_path / 'data'}",
+        f"--out={tmp_path / 'o.csv'}",
+    ]
+    if version == ".2":
+        message = r"a column ENSG00000141510.17, found none; .*; did you mean ENSG00000141510.1\?"
+        with pytest.raises(UserError, match=message):
+            main(flags)
+        return
+    main(flags)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "o.csv")[genes], table)
+    assert (
+        f"1 genes have another version of their Ensembl id, such as {others[0]} for" in caplog.text
+    )
+
+
+def test_new_rows_find_controls_and_compounds_where_training_rows_did(tmp_path, caplog):
+    """In the files beside them; where these are gone or tell nothing, all rows are treated."""
+    table = screens.cell_painting(tmp_path / "wells.csv")
+    about = ["Metadata_moa", "Metadata_broad_sample"]
+    places = ["Metadata_Plate", "Metadata_Well"]
+    table[places + about].to_csv(tmp_path / "map.csv", index=False)
+    table = table.drop(columns=about)
+    table.to_csv(tmp_path / "wells.csv", index=False)
+    flags = ["--preset=pycytominer", f"--metadata={tmp_path / 'map.csv'}", "--dose=", "--time="]
+    main([str(tmp_path / "wells.csv"), f"--out={tmp_path / 'data'}", *flags])
+    out = tmp_path / "out.csv"
+    like = [str(tmp_path / "wells.csv"), f"--like={tmp_path / 'data'}", f"--out={out}"]
+    main(like)
+    written = pd.read_csv(out)
+    is_control = np.arange(len(table)) % 6 == 5
+    assert (written["cp_type"] == "ctl_vehicle").tolist() == is_control.tolist()
+    assert (written["drug_id"] == "DMSO").tolist() == is_control.tolist()
+    (tmp_path / "map.csv").unlink()
+    main(like)
+    assert (pd.read_csv(out)["cp_type"] == "trt_cp").all()
+    assert "map.csv: expected a file, found none" in caplog.text
+
+
+def test_names_of_rows_are_ids_in_any_format(tmp_path):
+    pytest.importorskip("anndata")
+    screens.h5ad(tmp_path / "wells.h5ad")
+    about, values = screens.connectivity_map()
+    main([str(tmp_path / "wells.h5ad"), f"--out={tmp_path / 'data'}", "--preset=cmap", "--id="
+          "obs_names", "--dose=", "--time="])  # fmt: skip
+    pd.DataFrame(values, about.index, screens.SYMBOLS).to_csv(tmp_path / "new.csv")
+    main([str(tmp_path / "new.csv"), f"--like={tmp_path / 'data'}", f"--out={tmp_path / 'o.csv'}"])
+    assert pd.read_csv(tmp_path / "o.csv")["sig_id"].tolist() == list(about.index)
+
+
 def test_new_rows_do_not_take_the_place_of_training_rows(folder):
     before = (folder / "data" / "train_features.csv").read_bytes()
     for out in ("train_features.csv", "../data/train_drug.csv"):

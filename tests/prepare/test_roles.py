@@ -119,7 +119,7 @@ def test_what_is_no_number_is_not_missing(prepare, tmp_path):
     prepare()
     table = pd.read_csv(tmp_path / "wells.csv").astype({"f_2": object})
     flags = ["--id=name", "--features=^f_", "--labels=class", f"--out={tmp_path / 'other'}"]
-    for cell in ([1.0, 2.0], b"\xff\xfe", {"a": 1.0}):
+    for cell in (["q"], b"\xff\xfe", {"a": 1.0}):
         table["f_2"] = [cell] * ROWS
         table.to_parquet(tmp_path / "wells.parquet")
         with pytest.raises(UserError, match="column f_2, row 1: expected a number, found"):
@@ -176,6 +176,19 @@ def test_compounds_that_differ_by_case_are_told(prepare, caplog):
     assert "count as several: 1, such as TAX OL and Taxol and taxol." in caplog.text
 
 
+def test_labels_that_differ_by_case_are_told(prepare, caplog):
+    prepare(**{"class": ["Agonist", "agonist ", "y"] * 4})
+    assert "Labels whose names differ by case or spaces alone, which count as" in caplog.text
+    assert "1, such as Agonist and agonist." in caplog.text
+
+
+def test_wells_to_predict_without_a_compound_are_told(prepare, caplog):
+    drugs = [f"d{row // 2}" for row in range(ROWS - 3)] + [None] * 3
+    labels = ["x", "y"] * 5 + [None] * 2
+    prepare("--control_column=kind", drug=drugs, kind=["trt"] * 11 + ["dmso"], **{"class": labels})
+    assert "Wells to predict without a compound, which may be empty: 1." in caplog.text
+
+
 def test_values_with_commas_and_values_that_are_not_there(prepare, caplog, tmp_path):
     kinds = ["DMSO, 0.1 %", "mock", *["drug"] * 10]
     found = prepare("--control_column=kind", "--control_value=DMSO, 0.1 %", kind=kinds)
@@ -202,13 +215,14 @@ def test_no_column_of_ids(prepare):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"class": ["x\ny", "z"] * 6}, r"--labels: 'x\\ny' has a line break or another control"),
         ({"class": ["index", "z"] * 6}, "--labels: 'index' is how pandas calls its numbering"),
-        ({"class": ["sig_id", "z"] * 6}, "--labels: 'sig_id' is another one, .* the layout's own"),
+        ({"class": ["sig_id", "z"] * 6}, "--labels: 'sig_id' is what the layout calls the ids of"),
         (
             {"name": ["a\nb", *map(str, range(11))]},
             "column name, row 1: expected an id without line",
         ),
+        ({"name": ["sig_id", *map(str, range(11))]}, "row 1: expected an id that is not what the"),
+        ({"f_1": ["f_1", *range(11)]}, "column f_1, row 1: .* found 'f_1'; the header once more"),
         ({"class": [0.13, 2, None] * 4}, "column class, row 1: expected a class, found the number"),
         ({"class": ['="0.5"', "2"] * 6}, "column class, row 1: expected a class, found the number"),
         ({"dose": ["10,5"] * 12}, "column dose, row 1: expected a dose, found '10,5'; decimals"),
@@ -222,6 +236,125 @@ def test_what_no_run_could_read_is_not_written(prepare, tmp_path, columns, messa
         prepare(*(["--dose=dose"] if "dose" in columns else []), **columns)
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["wells.csv"]
+
+
+def test_a_line_break_in_a_label_is_a_space(prepare, tmp_path):
+    table = pd.DataFrame({"name": range(ROWS), "f_1": range(ROWS), "class": ["x\ny", "x y"] * 6})
+    table.to_parquet(tmp_path / "wells.parquet")
+    flags = ["--id=name", "--features=^f_", "--labels=class", f"--out={tmp_path / 'data'}"]
+    main([str(tmp_path / "wells.parquet"), *flags])
+    assert load(tmp_path / "data").targets.names == ("x y",)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("names", ["texts", "numbers", "twice"])
+def test_names_of_rows_need_no_name(prepare, tmp_path, suffix, names):
+    """As pandas and R write them: they are ids unless they number the rows, or are not unique."""
+    index = {
+        "texts": [f"w{row}" for row in range(ROWS)],
+        "numbers": [row + 5 for row in range(ROWS)],
+        "twice": ["w", "v"] * 6,
+    }[names]
+    table = pd.DataFrame({"f_1": range(ROWS), "class": ["x", "y"] * 6}, index=index)
+    path = tmp_path / f"rows{suffix}"
+    getattr(table, "to_csv" if suffix == ".csv" else "to_parquet")(path)
+    flags = ["--features=^(?!class)", "--labels=class", "--min_compounds=1"]
+    main([str(path), f"--out={tmp_path / 'data'}", *flags])
+    found = load(tmp_path / "data")
+    numbered = [f"row_{row + 1}" for row in range(ROWS)]
+    assert found.ids.tolist() == (index if names == "texts" else numbered)
+    assert found.genes == ("f_1",)
+    if names == "texts":
+        table.index = [f"new_{row}" for row in range(ROWS)]
+        getattr(table, "to_csv" if suffix == ".csv" else "to_parquet")(path)
+        main([str(path), f"--out={tmp_path / 'new.csv'}", f"--like={tmp_path / 'data'}"])
+        assert pd.read_csv(tmp_path / "new.csv")["sig_id"].tolist() == list(table.index)
+        getattr(table, "to_csv" if suffix == ".csv" else "to_parquet")(path, index=False)
+        with pytest.raises(UserError, match="expected names of the rows in a first column"):
+            main([str(path), f"--out={tmp_path / 'more.csv'}", f"--like={tmp_path / 'data'}"])
+
+
+def test_names_of_rows_that_were_written_twice(tmp_path):
+    """The numbering of a table that was read with its names, and written again."""
+    table = pd.DataFrame({"f_1": range(ROWS), "class": ["x", "y"] * 6})
+    table.insert(0, "Unnamed: 0", [f"w{row}" for row in range(ROWS)])
+    table.to_csv(tmp_path / "wells.csv")
+    table[["Unnamed: 0", "class"]].to_csv(tmp_path / "more.csv")
+    table.drop(columns="class").to_csv(tmp_path / "wells.csv")
+    flags = ["--features=^f_", "--labels=class", "--min_compounds=1"]
+    flags += [f"--metadata={tmp_path / 'more.csv'}", f"--out={tmp_path / 'data'}"]
+    main([str(tmp_path / "wells.csv"), *flags])
+    found = load(tmp_path / "data")
+    assert found.ids.tolist() == [f"w{row}" for row in range(ROWS)]
+    assert found.targets.values.tolist() == [[1, 0], [0, 1]] * 6
+
+
+@pytest.mark.parametrize(
+    "cells", [["['x' 'y']", "['x']", "[]"], ["('x', 'y')", "('x',)", "()"], ["{'y', 'x'}", "{'x'}"]]
+)
+def test_lists_as_numpy_and_python_write_them(prepare, cells):
+    found = prepare(**{"class": (cells * 6)[:ROWS]})
+    assert found.targets.names == ("x", "y")
+    assert found.targets.values[:2].tolist() == [[1, 1], [1, 0]]
+
+
+def test_lists_that_nobody_can_part_are_told(prepare, caplog):
+    prepare(**{"class": ["[x, y]", "z"] * 6})
+    assert "1 labels in brackets, such as [x, y], are read as one each" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.string(), 2), pa.list_(pa.string())])
+def test_lists_of_any_kind(kind):
+    column = pa.chunked_array([pa.array([["x", "y"], None], kind)])
+    assert lists_of.texts(column, "|").tolist() == ["x|y", None]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_infinite_numbers_are_missing(tmp_path, suffix):
+    table = pd.DataFrame({"name": range(ROWS), "f_1": range(ROWS), "class": ["x", "y"] * 6})
+    table["f_1"] = [float("-inf"), *map(float, range(1, ROWS - 1)), float("inf")]
+    path = tmp_path / f"wells{suffix}"
+    getattr(table, "to_csv" if suffix == ".csv" else "to_parquet")(path, index=False)
+    with pytest.raises(UserError, match="constant or mostly missing"):  # two of twelve are
+        main([str(path), f"--out={tmp_path / 'data'}", "--id=name", "--features=^f_",
+              "--labels=class", "--min_compounds=1"])  # fmt: skip
+
+
+def test_columns_that_nothing_reads_are_told(prepare, caplog):
+    caplog.set_level("INFO")
+    prepare("--plate=plate", plate=["P"] * ROWS, Metadata_more=range(ROWS), g_1=range(ROWS))
+    assert "not read: 1 columns, such as g_1" in caplog.text
+
+
+def test_names_that_are_not_what_they_seem_are_told(prepare, caplog):
+    drugs = ["DMSO", "0.1% DMSO", "a", "b", "a + b", "poscon"] * 2
+    drugs[2], drugs[8] = "BRD-K00000001-001-01-9", "BRD-K00000001-003-07-2"
+    kinds = ["negative", "trt", "trt", "trt", "trt", "control"] * 2
+    labels = ["vehicle", None, "x", "y", "x", "x", "vehicle", None, "y", "x", "y", "x"]
+    drugs[9] = "a"
+    prepare(
+        "--control_column=kind", "--features=^[fN]", kind=kinds, drug=drugs,
+        Nuclei_Location_Center_X=range(ROWS), **{"class": labels},
+    )  # fmt: skip
+    for line in (
+        "may be none, whose wells count as treated ones: 0.1% DMSO. --control_column",
+        "Controls that have labels of treated wells, which are ignored: 2, such as of poscon.",
+        "of a fold: 1, such as BRD-K00000001-001-01-9 and BRD-K00000001-003-07-2. Name",
+        "stand on the other side of a fold: 1, such as a + b.",
+        "and not what it is like: 1, such as Nuclei_Location_Center_X. Leave them out",
+    ):
+        assert line in caplog.text
+
+
+@pytest.mark.parametrize("name", ["ctrl", "Non-Targeting", "untreated", "Negative control"])
+def test_controls_are_told_by_their_names(prepare, name):
+    found = prepare("--control_column=kind", kind=[name, "trt", "dmso", "a"] * 3)
+    assert found.is_control.tolist() == [True, False, True, False] * 3
+
+
+def test_labels_of_controls_are_told(prepare, caplog):
+    prepare(**{"class": ["vehicle (DMSO)", "x", "y"] * 4})
+    assert "and are learned as mechanisms: vehicle (DMSO). --control_column" in caplog.text
 
 
 def test_flags_name_columns_in_any_code(prepare):
@@ -321,6 +454,9 @@ def test_jump(tmp_path):
         (["--features=("], "--features: '[(]' is no regular expression"),
         (["--features="], "--features: expected a regular expression"),
         (["--control_column=class"], "--control_value: expected a value of column class"),
+        (["--control_column=class"], "found none, and no cell is called as controls are; it has x"),
+        (["--labels=CLASS"], "found 'CLASS'; did you mean class?"),
+        (["--id=drug"], "d0 stands more than once; .* by --id, or none by --id=$"),
         (["--control_column=class", "--control_value=q"], "found 'q'; it has x, y, z"),
         (["--split_test=held"], "--split_test: given, but no --split_column; found 'held'"),
         (["--dose_unit=class"], "--dose_unit: given, but no --dose; found 'class'"),

@@ -48,6 +48,111 @@ def test_a_map_of_plates_is_joined_by_plate_and_well(tmp_path):
     assert found.targets.values.tolist() == [[1, 0], [0, 1], [1, 1]] * 4
 
 
+def test_plate_maps_of_profiles_need_no_other_names(tmp_path):
+    """As pycytominer joins them: a list of plates and their maps, and maps of wells."""
+    profiles = wells().rename(columns={"plate": "Metadata_Plate", "place": "Metadata_Well"})
+    profiles = profiles.rename(columns={"f_1": "Cells_A"}).drop(columns="drug")
+    profiles.to_csv(tmp_path / "profiles.csv", index=False)
+    plates = pd.DataFrame({"Assay_Plate_Barcode": ["P1", "P0"], "Plate_Map_Name": ["M1", "M0"]})
+    plates.to_csv(tmp_path / "barcode_platemap.csv", index=False)
+    maps = pd.DataFrame({
+        "plate_map_name": ["M0"] * 6 + ["M1"] * 6,
+        "well_position": [f"A{row % 6}" for row in range(ROWS)],
+        "broad_sample": ["DMSO" if row % 6 == 5 else f"d{row}" for row in range(ROWS)],
+        "moa": [None if row % 6 == 5 else MOA[row % 2] for row in range(ROWS)],
+    })  # fmt: skip
+    maps[::-1].to_csv(tmp_path / "map.txt", sep="\t", index=False)
+    files = f"{tmp_path / 'barcode_platemap.csv'},{tmp_path / 'map.txt'}"
+    flags = ["--preset=pycytominer", f"--metadata={files}"]
+    main([str(tmp_path / "profiles.csv"), f"--out={tmp_path / 'data'}", *flags])
+    found = load(tmp_path / "data")
+    assert found.is_control.tolist() == [row % 6 == 5 for row in range(ROWS)]
+    treated = [row for row in range(ROWS) if row % 6 != 5]
+    assert found.drug_id[~found.is_control].tolist() == [f"d{row}" for row in treated]
+    named = [MOA[row % 2] for row in treated]
+    values = found.targets.values[~found.is_control]
+    assert [found.targets.names[one.argmax()] for one in values] == named
+
+
+def test_ids_of_wells_come_before_names_that_differ_by_case(tmp_path):
+    table = wells().assign(id=[f"w{row}" for row in range(ROWS)])
+    about = pd.DataFrame({"Place": table["place"].to_numpy()[::-1], "sig_id": table["id"]})
+    about.assign(moa=[MOA[row % 3] for row in range(ROWS)]).to_csv(tmp_path / "a.csv", index=False)
+    found = prepare(tmp_path, table, "a.csv")
+    assert found.targets.values.tolist() == [[1, 0], [0, 1], [1, 1]] * 4
+
+
+@pytest.mark.parametrize("names", ["named", "bare"])
+def test_ids_of_wells_may_be_called_otherwise_in_a_file(tmp_path, names):
+    """In a column of any name, or in the first one of both, which has none."""
+    table = wells().set_index(pd.Index([f"w{row}" for row in range(ROWS)]))
+    about = table[["drug"]].assign(number=range(ROWS), moa=[MOA[row % 2] for row in range(ROWS)])
+    if names == "named":
+        about.index.name = "Sample"
+        about = about.reset_index()[["number", "Sample", "drug", "moa"]]
+    about[::-1].to_csv(tmp_path / "about.csv", index=names == "bare")
+    table[["f_1"]].to_csv(tmp_path / "wells.csv")
+    flags = ["--features=f_", "--labels=moa", "--compound=drug", "--min_compounds=1"]
+    flags += [f"--out={tmp_path / 'data'}", f"--metadata={tmp_path / 'about.csv'}"]
+    main([str(tmp_path / "wells.csv"), *flags])
+    found = load(tmp_path / "data")
+    assert found.ids.tolist() == list(table.index)
+    assert found.drug_id.tolist() == table["drug"].tolist()
+    assert found.targets.values.tolist() == [[1, 0], [0, 1]] * 6
+
+
+def test_maps_of_several_plates_that_nothing_tells_apart_are_told(tmp_path, caplog):
+    maps = wells()[["place"]].assign(map=["M0"] * 6 + ["M1"] * 6, moa=[MOA[0]] * 6 + [MOA[1]] * 6)
+    maps.to_csv(tmp_path / "map.csv", index=False)
+    prepare(tmp_path, wells(), "map.csv")
+    assert "A0 of place has 2 rows, whose texts are joined, such as M0 and M1 in map" in caplog.text
+    caplog.clear()
+    (tmp_path / "data").rename(tmp_path / "first")
+    drugs = wells()[["drug"]][:6].assign(moa=MOA * 2)  # compounds may have several mechanisms
+    pd.concat([drugs, drugs[::-1].assign(moa="z")]).to_csv(tmp_path / "drugs.csv", index=False)
+    prepare(tmp_path, wells(), "drugs.csv")
+    assert "whose texts are joined" not in caplog.text
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_names_of_rows_of_another_kind_join_nothing(tmp_path, is_named):
+    """Nor are they ids of the wells that have a compound."""
+    table = wells(lambda row: f"d{row}")
+    drugs = table[["drug"]].assign(moa=MOA * 4).set_index(pd.Index([*"abcdefghijkl"]))
+    drugs.to_csv(tmp_path / "drugs.csv")
+    if is_named:
+        table.index = [f"w{row}" for row in range(ROWS)]
+    table.to_csv(tmp_path / "wells.csv")
+    flags = ["--features=f_", "--labels=moa", "--min_compounds=1", f"--out={tmp_path / 'data'}"]
+    main([str(tmp_path / "wells.csv"), *flags, f"--metadata={tmp_path / 'drugs.csv'}"])
+    found = load(tmp_path / "data")
+    assert found.targets.values.tolist() == [[1, 0], [0, 1], [1, 1]] * 4
+    assert found.ids[0] == ("w0" if is_named else "row_1")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_numbers_of_rows_join_nothing(tmp_path, suffix):
+    """As pandas writes them before the rows of both, in which these have other orders."""
+    drugs = wells()[["drug"]][:6].assign(moa=MOA * 2)[::-1].reset_index(drop=True)
+    drugs.index += 1
+    getattr(drugs, "to_csv" if suffix == ".csv" else "to_parquet")(tmp_path / f"drugs{suffix}")
+    wells().to_csv(tmp_path / "wells.csv")
+    flags = ["--id=plate,place", "--features=f_", "--labels=moa", "--min_compounds=1"]
+    flags += [f"--out={tmp_path / 'data'}", f"--metadata={tmp_path / f'drugs{suffix}'}"]
+    main([str(tmp_path / "wells.csv"), *flags])
+    found = load(tmp_path / "data")
+    assert found.targets.values.tolist() == [[1, 0], [0, 1], [1, 1]] * 4
+
+
+def test_comments_stand_above_a_header(tmp_path):
+    drugs = wells()[["drug"]][:6].assign(moa=MOA * 2)
+    text = "!Version: 3/24/2020\n!Source, any\n# of two kinds\n\n" + drugs.to_csv(index=False)
+    (tmp_path / "a.csv").write_text(text, "utf-8-sig")
+    assert (
+        prepare(tmp_path, wells(), "a.csv").targets.values.tolist() == [[1, 0], [0, 1], [1, 1]] * 4
+    )
+
+
 @pytest.mark.parametrize(
     "name",
     ["tabs", "semicolons", "quotes", "mark", "zip", "lists", "numbers", "bz2", "xz", "zstd"],
@@ -155,9 +260,17 @@ def test_keys_that_may_be_the_same_are_told(tmp_path, caplog):
     assert "nothing is found for 2 rows; d0 of drug may be 00D0 there" in caplog.text
 
 
-def test_a_map_that_writes_some_wells_with_a_zero(tmp_path, caplog):
+def test_a_map_that_writes_some_wells_with_a_zero(tmp_path):
+    """They are the same wells, unless A1 and A01 are two."""
     plates = wells()[["plate", "place"]].assign(moa=[MOA[row % 3] for row in range(ROWS)])
     plates.loc[1, "place"] = "A01"
+    plates.loc[7, "place"] = "A01"
     plates.to_csv(tmp_path / "map.csv", index=False)
-    prepare(tmp_path, wells(), "map.csv")
-    assert "for 1 rows; P0 + A1 of plate + place may be P0 + A01 there" in caplog.text
+    found = prepare(tmp_path, wells(), "map.csv")
+    assert found.targets.values.tolist() == [[1, 0], [0, 1], [1, 1]] * 4
+    (tmp_path / "data").rename(tmp_path / "first")
+    plates.loc[2, "place"] = "A1"
+    plates.to_csv(tmp_path / "map.csv", index=False)
+    found = prepare(tmp_path, wells(), "map.csv")
+    assert found.test.ids.tolist() == ["P0_A2", "P1_A1"]
+    assert found.targets.values[found.ids.tolist().index("P0_A1")].tolist() == [1, 1]

@@ -11,6 +11,7 @@ import pytest
 
 from moa_jax.blend import stored_weights
 from moa_jax.command import inference, inference_record, new_compounds
+from moa_jax.command.known_rows import KnownRows
 from moa_jax.config import BlendConfig, DataConfig, RunConfig
 from moa_jax.data import simulate, tables
 from moa_jax.engine import prediction
@@ -159,6 +160,26 @@ def test_compounds_of_new_rows_stand_in_a_file_beside_them(case, caplog):
     beside.with_suffix(".parquet").write_bytes(b"")
     with pytest.raises(UserError, match="one file test_drug, found test_drug.csv and test_drug.p"):
         case.infer()
+
+
+@pytest.mark.parametrize("roles", [None, {"id": ["name"]}, {"id": []}])
+def test_rows_that_are_called_as_training_rows_are_told(case, caplog, roles):
+    new = tables.read_features(case.file)
+    oof = Predictions(np.append(new.ids[200:203], "w"), ("x",), np.full((4, 1), 0.5))
+    folder = case.workdir.path / "b"
+    oof.write(folder / "oof.parquet")
+    known = KnownRows(
+        [case.workdir.path / "a", folder], None if roles is None else {"roles": roles}
+    )
+    for start in (0, 150):
+        known.add(new.take(np.arange(start, start + 150)))
+    known.tell()
+    told = f"inference: 3 rows are called as training rows are, such as {new.ids[200]};"
+    assert (told in caplog.text) == (roles != {"id": []})
+    case.infer()
+    assert caplog.text.count(told) == 1 + (roles != {"id": []})
+    (folder / "oof.parquet").write_bytes(b"damaged")
+    KnownRows([folder], None).tell()
 
 
 def test_a_first_part_of_controls_does_not_tell_that_compounds_are_unknown(tmp_path):
