@@ -13,7 +13,7 @@ from moa_jax.deepinsight import images
 from moa_jax.deepinsight.feature_map import FeatureMap
 from moa_jax.deepinsight.log_scale import LogScale
 from moa_jax.errors import UserError
-from moa_jax.estimators import checks
+from moa_jax.estimators import checks, refit, row_names
 from moa_jax.report import figures
 from moa_jax.schema import LARGEST, shown
 from moa_jax.store import memory
@@ -80,6 +80,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
+    @refit.all_or_nothing
     def fit(self, X, y=None) -> Self:
         """Learns scale and map of X [N, F], finite numbers; y is ignored.
 
@@ -117,13 +118,14 @@ class DeepInsight(TransformerMixin, BaseEstimator):
                 f"memory, this machine has {memory.size(there)}; transform it in parts"
             )
         tables = images.pixel_tables([self.pixels_], self.resolution_)
-        tables = jax.device_put({name: table[0] for name, table in tables.items()})
+        with conventions.usual():
+            tables = jax.device_put({name: table[0] for name, table in tables.items()})
         painted = np.empty((len(scaled), self.resolution_, self.resolution_, 3), np.float32)
         for start in range(0, len(scaled), _ROWS):
             rows = scaled[start : start + _ROWS]
             padded = np.pad(rows, ((0, _ROWS - len(rows)), (0, 0)))
             with conventions.usual():
-                images_of_rows = _paint(padded, tables, self.resolution_)
+                images_of_rows = np.asarray(_paint(padded, tables, self.resolution_))
             painted[start : start + _ROWS] = images_of_rows[: len(rows)]
         return painted
 
@@ -181,6 +183,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
 
 def _plain(X: Any) -> Any:
     """Returns a table without sparse columns; raises a ValueError for dates, texts and masks."""
+    X = row_names.as_pandas(X)
     checks.check_cells(X)
     for number, text in checks.texts(X):
         raise ValueError(f"X: column {X.columns[number]}: expected numbers, found {text!r}")
