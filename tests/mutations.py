@@ -207,6 +207,12 @@ MUTATIONS = (
     ),
     Mutation(
         "training/conventions.py",
+        "if _first_process() != os.getpid():",
+        "if not _first_process():",
+        "test_conventions.py::test_a_fork_is_told_and_does_not_wait_for_ever",
+    ),
+    Mutation(
+        "training/conventions.py",
         "            jax.set_mesh(no_mesh),\n",
         "",
         "test_conventions.py::test_a_mesh_of_the_callers_own",

@@ -1,5 +1,9 @@
 """Conventions of JAX: what is asked of the code around stops neither command nor estimators."""
 
+import os
+import signal
+import warnings
+
 import jax
 import numpy as np
 import pytest
@@ -91,3 +95,21 @@ def test_who_is_traced_is_told():
     kind = jax.ShapeDtypeStruct(expected.shape, expected.dtype)
     called = jax.jit(lambda rows: jax.pure_callback(images.transform, kind, rows))
     np.testing.assert_array_equal(called(np.float32(x)), expected)
+
+
+def test_a_fork_is_told_and_does_not_wait_for_ever():
+    with conventions.usual():
+        pass
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # JAX's own, which nobody sees in a worker
+        child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        try:
+            with conventions.usual():
+                os._exit(1)
+        except UserError as error:
+            os._exit(0 if "forked" in str(error) else 1)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0

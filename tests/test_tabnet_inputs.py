@@ -236,7 +236,7 @@ def test_classes_of_other_types_are_named(values, kind):
         ("y", tabnet_targets.classes),
         ("Y", lambda Y: mechanism_targets.labels(Y, np.zeros((2, 2)))),
     ):
-        line = f"^{name}: expected classes, whole numbers or texts, found objects of type {kind}; "
+        line = f"^{name}: expected classes, whole numbers or texts, found objects of type {kind} "
         with pytest.raises(ValueError, match=line):
             classes(values)
 

@@ -71,17 +71,17 @@ def classes(name: str, values: np.ndarray) -> np.ndarray:
     try:
         check_classification_targets(values)
         return np.unique(values)
-    except TypeError:
+    except TypeError as error:
         kinds = _kinds(values)
         if len(kinds) < 2:
-            raise _no_classes(name, kinds) from None
+            raise _no_classes(name, kinds, error) from None
         raise ValueError(
             f"{name}: expected classes of one type, found {', '.join(kinds)}"
         ) from None
     except ValueError as error:
         reason = str(error).partition(". ")[0]
         if reason == "Unknown label type: unknown":
-            raise _no_classes(name, _kinds(values)) from None
+            raise _no_classes(name, _kinds(values), error) from None
         if reason != "Unknown label type: continuous" or values.dtype.kind != "f":
             raise
         found = shown(values[values % 1 != 0][0].item())
@@ -170,10 +170,11 @@ def _kinds(values: np.ndarray) -> list[str]:
     return sorted({type(value).__name__ for value in values.flat})
 
 
-def _no_classes(name: str, kinds: Sequence[str]) -> ValueError:
+def _no_classes(name: str, kinds: Sequence[str], error: Exception) -> ValueError:
+    reason = str(error).partition(". ")[0]
     return ValueError(
         f"{name}: expected classes, whole numbers or texts, found objects of type "
-        f"{', '.join(kinds)}; see {name}.astype(int) and {name}.astype(str)"
+        f"{', '.join(kinds)} ({reason}); see {name}.astype(int) and {name}.astype(str)"
     )
 
 

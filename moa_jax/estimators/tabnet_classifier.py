@@ -12,7 +12,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d
 
 from moa_jax.errors import UserError
-from moa_jax.estimators import pytorch_tabnet, refit, tabnet_targets
+from moa_jax.estimators import pytorch_tabnet, refit, stored_classes, tabnet_targets
 from moa_jax.estimators.tabnet_supervised import TabNetSupervised
 from moa_jax.training import losses
 
@@ -242,15 +242,8 @@ class TabNetClassifier(ClassifierMixin, TabNetSupervised):
         return None if self.multi_label_ or targets.sum(0).min() < 2 else targets.argmax(1)
 
     def _described(self) -> dict[str, Any]:
-        classes = self.classes_
-        # JSON has no dates, but the numbers that they are.
-        numbers = classes.view(np.int64) if classes.dtype.kind in "mM" else classes
-        return {
-            "multi_label": self.multi_label_,
-            "classes": numbers.tolist(),
-            "classes_dtype": classes.dtype.str,
-        }
+        return {"multi_label": self.multi_label_, **stored_classes.described(self.classes_)}
 
     def _restore(self, stored: dict[str, Any]) -> None:
         self.multi_label_ = stored["multi_label"]
-        self.classes_ = np.array(stored["classes"], np.dtype(stored["classes_dtype"]))
+        self.classes_ = stored_classes.restored(stored)

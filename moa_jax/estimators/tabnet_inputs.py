@@ -144,7 +144,9 @@ def check_memory(network: tabnet.TabNet, batch_size: int, num_columns: int) -> N
         + network.n_d * network.output_dim
         + sum(categories * width for _, categories, width in tables)
     )
-    batch = batch_size * max(columns, 2 * features)
+    # An embedding multiplies a row of all its categories.
+    widest = max([columns, 2 * features, *(categories for _, categories, _ in tables)])
+    batch = batch_size * widest
     # Weights, those of the best epoch, gradients and Adam's two moments, in float32.
     needed, there = 4 * (5 * weights + batch), memory.machine_bytes()
     if needed > there:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,8 +33,15 @@ def usual() -> Iterator[None]:
     keys and a mesh of their own.
 
     Raises:
-      UserError: JAX traces who calls, and nothing could be computed.
+      UserError: JAX traces who calls, and nothing could be computed; or this process was forked
+        from one that has computed.
     """
+    if _first_process() != os.getpid():
+        raise UserError(
+            "expected a process of its own, found one that was forked from a process which "
+            "computes with JAX: it would wait for ever; multiprocessing.get_context('spawn') and "
+            "joblib's 'loky' start others"
+        )
     no_mesh = jax.sharding.Mesh(np.empty((), object), ())
     with jax.transfer_guard("allow"):
         if isinstance(jnp.zeros(()), jax.core.Tracer):
@@ -52,6 +60,12 @@ def usual() -> Iterator[None]:
             jax.set_mesh(no_mesh),
         ):
             yield
+
+
+@functools.cache
+def _first_process() -> int:
+    """Returns the process that asked first: its threads, which no fork has, do what JAX is told."""
+    return os.getpid()
 
 
 def of_this_thread() -> Callable[[], contextlib.AbstractContextManager]:
