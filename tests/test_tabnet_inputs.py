@@ -1,7 +1,9 @@
 """What TabNetClassifier is given: pairs for evaluation, and the factors of its losses by hand."""
 
 import copy
+import gc
 import json
+import weakref
 from decimal import Decimal
 
 import jax.numpy as jnp
@@ -15,12 +17,14 @@ from moa_jax.estimators import (
     checks,
     mechanism_targets,
     tabnet_classifier,
+    tabnet_estimator,
     tabnet_inputs,
     tabnet_supervised,
     tabnet_targets,
 )
 from moa_jax.estimators.deep_insight import DeepInsight
-from moa_jax.training import losses
+from moa_jax.models.tabnet import TabNet
+from moa_jax.training import losses, reuse
 
 X, Y = np.zeros((2, 2)), np.array([0, 1])
 ROWS = np.array([1.0, 2.0, 3.0, 4.0])
@@ -276,3 +280,13 @@ def test_columns_of_one_name_are_told_and_tables_of_arrow_are_tables():
         images.transform(pa.Table.from_pandas(table[["a", "b"]])),
         images.transform(table[["a", "b"]]),
     )
+
+
+def test_programs_of_predictions_are_those_used_last():
+    """Each of them takes megabytes, and a search tries many networks."""
+    first = weakref.ref(tabnet_estimator._program(TabNet(1), None))
+    assert tabnet_estimator._program(TabNet(1), None) is first()
+    for size in range(2, 2 + reuse.MOST_PROGRAMS):
+        tabnet_estimator._program(TabNet(size), None)
+    gc.collect()
+    assert first() is None

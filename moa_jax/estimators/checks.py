@@ -9,10 +9,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 
 from moa_jax.data.columns import LARGEST_NUMBER
 from moa_jax.schema import shown
+
+# The largest seed of numpy's generators.
+_MOST_SEED = 2**32 - 1
 
 
 def check_cells(X: Any) -> None:
@@ -154,6 +158,24 @@ def check_size(X: np.ndarray, names: Sequence[str] | None = None) -> None:
             f"X: column {name}, row {row}: expected a number between {-LARGEST_NUMBER:g} and "
             f"{LARGEST_NUMBER:g}, found {X[row, column]:g}"
         )
+
+
+def seed(random_state: Any) -> int:
+    """Returns the seed that an integer, a generator or None stands for.
+
+    Raises:
+      ValueError: an integer that is no seed, or something else.
+    """
+    if isinstance(random_state, Integral):
+        if isinstance(random_state, bool) or not 0 <= int(random_state) <= _MOST_SEED:
+            raise ValueError(f"random_state: expected 0 to {_MOST_SEED}, found {random_state!r}")
+        return int(random_state)
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(np.iinfo(np.int32).max))
+    try:
+        return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    except ValueError as error:
+        raise ValueError(f"random_state: {error}") from None
 
 
 def is_integer(value: Any) -> bool:

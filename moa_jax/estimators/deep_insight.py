@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Self
 
 import jax
@@ -52,6 +53,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
       map_: the fitted `FeatureMap`.
       pixels_: [F, 2] int32 row and column of every feature.
       resolution_: side of the images.
+      seed_: the seed that was drawn from `random_state`.
 
     References:
       Sharma et al. (2019), DeepInsight: A methodology to transform a non-image data to an image
@@ -90,9 +92,16 @@ class DeepInsight(TransformerMixin, BaseEstimator):
         self._check_parameters()
         X = _plain(X)
         X = validate_data(self, X, dtype=np.float64)
+        self.seed_ = checks.seed(self.random_state)
         self.scale_ = LogScale().fit(X)
+        if not self.scale_.maximum_ and np.ptp(X):
+            warnings.warn(
+                f"X: numbers such as {X.max():g} are rounding beside 1, which the logarithm adds, "
+                "and images are 0 everywhere: multiply them",
+                stacklevel=3,
+            )
         self.map_ = FeatureMap(
-            self.embedding, self.tsne, self.closing_edge, self.perplexity, self.random_state
+            self.embedding, self.tsne, self.closing_edge, self.perplexity, self.seed_
         ).fit(self.scale_.transform(X))
         self.pixels_ = self.map_.pixels(int(self.resolution))
         self.resolution_ = int(self.resolution)

@@ -154,7 +154,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
             warnings.warn(
                 f"X: columns that are an answer: {len(answers)}, such as {answers[0]}; nothing is "
                 "learned from them about rows without one: leave them out",
-                stacklevel=2,
+                stacklevel=3,
             )
         with progress_lines.shown(self.verbose):
             run = FinishedRun.train(config, rows, self.workdir)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
 
 from moa_jax.config import WIDEST, number
@@ -36,8 +34,6 @@ PRETRAINING = {
     "n_shared_decoder": number(1, 0, 50),
     "n_independent_decoder": number(1, 0, 50),
 }
-# The largest seed of numpy's generators.
-_MOST_SEED = 2**32 - 1
 # Codes up to this are whole numbers in float32.
 _MOST_CODES = 2**24
 _PAIR = "a pair (X, y) or a list of such pairs"
@@ -241,21 +237,6 @@ def row_weights(sample_weight: Any, X: np.ndarray) -> tuple[np.ndarray, np.ndarr
     # Weights may be so large or small that their sum is none; by a power of 2 none is rounded.
     weights = np.ldexp(weights[kept], -np.frexp(weights.max())[1])
     return kept, None if (weights == weights[0]).all() else weights
-
-
-def seed(random_state: Any) -> int:
-    """Returns the seed that an integer, a generator or None stands for.
-
-    Raises:
-      ValueError: an integer that is no seed, or something else.
-    """
-    if isinstance(random_state, Integral):
-        if isinstance(random_state, bool) or not 0 <= int(random_state) <= _MOST_SEED:
-            raise ValueError(f"random_state: expected 0 to {_MOST_SEED}, found {random_state!r}")
-        return int(random_state)
-    if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(np.iinfo(np.int32).max))
-    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
 def depth(value: Any) -> int:

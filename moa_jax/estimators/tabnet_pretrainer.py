@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from moa_jax.estimators import pytorch_tabnet, refit, tabnet_inputs
+from moa_jax.estimators import checks, pytorch_tabnet, refit, tabnet_inputs
 from moa_jax.estimators.tabnet_estimator import TabNetEstimator
 from moa_jax.models.layers import BatchNorm
 from moa_jax.models.tabnet import TabNet
@@ -144,7 +144,7 @@ class TabNetPretrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TabNet
             tabnet_inputs.check_same(self._layers(encoder), before[0], "warm_start")
             tabnet_inputs.check_same(_decoder(self.network_), _decoder(before[1]), "warm_start")
             start, units = before[2:]
-        self.seed_ = tabnet_inputs.seed(self.random_state)
+        self.seed_ = checks.seed(self.random_state)
         if eval_set is None:
             parts = self._held_out(len(X))
             rows = X

@@ -91,7 +91,7 @@ class TabNetSupervised(TabNetEstimator, abc.ABC):
             kept, rows = tabnet_inputs.row_weights(sample_weight, X)
             X, targets = X[kept], targets[kept]
         weights = self._loss_weights(rows, targets)
-        self.seed_ = tabnet_inputs.seed(self.random_state)
+        self.seed_ = checks.seed(self.random_state)
         if eval_set is None:
             train, select = self._held_out(len(X), self._strata(targets))
         else:
@@ -164,7 +164,7 @@ class TabNetSupervised(TabNetEstimator, abc.ABC):
         self.weights_ = weight_files.MemberWeights(model.variables, 0, 0, np.nan)
         self.categories_, self.columns_ = {}, ColumnScale.none(model.num_columns)
         self.history_: dict[str, list[float]] = {"train_loss": [], "valid_loss": []}
-        self.seed_ = tabnet_inputs.seed(self.random_state)
+        self.seed_ = checks.seed(self.random_state)
         self.feature_importances_ = np.full(model.num_columns, np.nan, np.float32)
 
 
