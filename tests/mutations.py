@@ -176,6 +176,30 @@ MUTATIONS = (
         "test_tabnet_inputs.py::test_weights_of_any_size_have_a_sum",
     ),
     Mutation(
+        "estimators/deep_insight.py",
+        "checks.seed(self.random_state)",
+        "self.random_state",
+        "test_deepinsight.py::test_generators_are_seeds",
+    ),
+    Mutation(
+        "estimators/deep_insight.py",
+        "if not self.scale_.maximum_ and np.ptp(X):",
+        "if not self.scale_.maximum_:",
+        "test_deepinsight.py::test_numbers_beside_which_1_is_everything_are_told",
+    ),
+    Mutation(
+        "estimators/tabnet_estimator.py",
+        "@functools.lru_cache(reuse.MOST_PROGRAMS)",
+        "@functools.cache",
+        "test_tabnet_inputs.py::test_programs_of_predictions_are_those_used_last",
+    ),
+    Mutation(
+        "estimators/mechanism_classifier.py",
+        "stacklevel=3",
+        "stacklevel=2",
+        "test_mechanism_classifier.py::test_an_answer_among_the_columns_is_told",
+    ),
+    Mutation(
         "estimators/refit.py",
         "            vars(self).clear()\n",
         "",
