@@ -237,7 +237,7 @@ MUTATIONS = (
     ),
     Mutation(
         "training/conventions.py",
-        "            jax.set_mesh(no_mesh),\n",
+        "        _without_mesh(),\n",
         "",
         "test_conventions.py::test_a_mesh_of_the_callers_own",
     ),

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import warnings
 
 import jax
@@ -113,3 +115,15 @@ def test_a_fork_is_told_and_does_not_wait_for_ever():
         finally:
             os._exit(1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_nothing_is_computed_before_the_first_settings():
+    """Such as who the other processes are, which JAX must be told before its devices are there."""
+    program = (
+        "import jax\n"
+        "from moa_jax.training import conventions\n"
+        "with conventions.usual():\n"
+        "    jax.config.update('jax_num_cpu_devices', 3)\n"
+        "    assert jax.device_count() == 3\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from moa_jax.errors import UserError
@@ -42,24 +41,29 @@ def usual() -> Iterator[None]:
             "computes with JAX: it would wait for ever; multiprocessing.get_context('spawn') and "
             "joblib's 'loky' start others"
         )
-    no_mesh = jax.sharding.Mesh(np.empty((), object), ())
-    with jax.transfer_guard("allow"):
-        if isinstance(jnp.zeros(()), jax.core.Tracer):
-            raise UserError(
-                "expected to be called by Python, found a function that JAX traces (jit, scan): "
-                "call it outside, or by jax.pure_callback"
-            )
-        with (
-            jax.numpy_dtype_promotion("standard"),
-            jax.numpy_rank_promotion("allow"),
-            jax.disable_jit(False),
-            # A loss that is to be fallen below is infinite at first.
-            jax.debug_infs(False),
-            # Only threefry draws the same numbers for batched, padded and single members.
-            jax.default_prng_impl("threefry2x32"),
-            jax.set_mesh(no_mesh),
-        ):
-            yield
+    with (
+        _without_mesh(),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        jax.disable_jit(False),
+        jax.transfer_guard("allow"),
+        # A loss that is to be fallen below is infinite at first.
+        jax.debug_infs(False),
+        # Only threefry draws the same numbers for batched, padded and single members.
+        jax.default_prng_impl("threefry2x32"),
+    ):
+        yield
+
+
+def _without_mesh() -> contextlib.AbstractContextManager:
+    """Nothing is computed to find out: who begins may have settings left that come before."""
+    try:
+        return jax.set_mesh(jax.sharding.Mesh(np.empty((), object), ()))
+    except ValueError:
+        raise UserError(
+            "expected to be called by Python, found a function that JAX traces (jit, scan): call "
+            "it outside, or by jax.pure_callback"
+        ) from None
 
 
 @functools.cache
