@@ -120,10 +120,138 @@ MUTATIONS = (
         "test_tabnet_estimators.py::test_numbers_that_networks_cannot_compute_with",
     ),
     Mutation(
+        "estimators/tabnet_columns.py",
+        "deviation = spread * np.sqrt(np.square(away, out=away).mean(axis=0))",
+        "deviation = np.ones(len(spread))",
+        "test_tabnet_estimators.py::test_columns_of_any_scale_are_learned_alike",
+    ),
+    Mutation(
+        "estimators/tabnet_columns.py",
+        "        away /= np.where(is_constant, 1, spread)\n"
+        "        deviation = spread * np.sqrt(np.square(away, out=away).mean(axis=0))\n",
+        "        deviation = np.sqrt(np.square(away, out=away).mean(axis=0))\n",
+        "test_tabnet_columns.py"
+        "::test_constant_is_what_rounding_leaves_of_the_numbers_that_were_given",
+    ),
+    Mutation(
+        "estimators/tabnet_columns.py",
+        "mean[list(codes)], deviation[list(codes)] = 0, 1",
+        "pass",
+        "test_tabnet_columns.py::test_columns_are_standardised_and_codes_are_not",
+    ),
+    Mutation(
+        "estimators/tabnet_columns.py",
+        "np.clip(scaled, -LARGEST_NUMBER, LARGEST_NUMBER, out=scaled).astype",
+        "scaled.astype",
+        "test_tabnet_columns.py::test_what_is_far_out_is_as_far_as_networks_compute",
+    ),
+    Mutation(
         "estimators/tabnet_estimator.py",
-        "tabnet_inputs.tell_small(X[train], known, ",
-        "tabnet_inputs.tell_small(X[train], (), ",
-        "test_tabnet_estimators.py::test_a_small_spread_is_told_by_fit",
+        "self.columns_ = self.columns_.in_units_of(earlier)",
+        "pass",
+        "test_tabnet_columns.py::test_weights_that_know_a_code_keep_it",
+    ),
+    Mutation(
+        "estimators/tabnet_estimator.py",
+        "tabnet_columns.place_absent(self._encoder_variables, self._tables(), X[train])",
+        "tabnet_columns.place_absent(self._encoder_variables, self._tables(), X)",
+        "test_tabnet_columns.py::test_rows_that_are_held_out_are_no_training_rows",
+    ),
+    Mutation(
+        "estimators/tabnet_estimator.py",
+        "        if start is None:\n            tabnet_columns",
+        "        if True:\n            tabnet_columns",
+        "test_tabnet_columns.py::test_weights_that_know_a_code_keep_it",
+    ),
+    Mutation(
+        "estimators/tabnet_supervised.py",
+        "            units = from_unsupervised.columns_\n",
+        "",
+        "test_tabnet_columns.py::test_weights_that_know_a_code_keep_it",
+    ),
+    Mutation(
+        "estimators/tabnet_inputs.py",
+        "np.ldexp(weights[kept], -np.frexp(weights.max())[1])",
+        "weights[kept]",
+        "test_tabnet_inputs.py::test_weights_of_any_size_have_a_sum",
+    ),
+    Mutation(
+        "estimators/deep_insight.py",
+        "checks.seed(self.random_state)",
+        "self.random_state",
+        "test_deepinsight.py::test_generators_are_seeds",
+    ),
+    Mutation(
+        "estimators/deep_insight.py",
+        "if not self.scale_.maximum_ and np.ptp(X):",
+        "if not self.scale_.maximum_:",
+        "test_deepinsight.py::test_numbers_beside_which_1_is_everything_are_told",
+    ),
+    Mutation(
+        "estimators/tabnet_estimator.py",
+        "@functools.lru_cache(reuse.MOST_PROGRAMS)",
+        "@functools.cache",
+        "test_tabnet_inputs.py::test_programs_of_predictions_are_those_used_last",
+    ),
+    Mutation(
+        "estimators/mechanism_classifier.py",
+        "stacklevel=3",
+        "stacklevel=2",
+        "test_mechanism_classifier.py::test_an_answer_among_the_columns_is_told",
+    ),
+    Mutation(
+        "estimators/refit.py",
+        "            vars(self).clear()\n",
+        "",
+        "test_refit.py::test_what_was_never_fitted_is_not_fitted",
+    ),
+    *(
+        Mutation(
+            f"estimators/{name}.py",
+            "    @refit.all_or_nothing\n",
+            "",
+            "test_refit.py::test_an_interrupted_fit",
+        )
+        for name in (
+            "deep_insight",
+            "mechanism_classifier",
+            "tabnet_classifier",
+            "tabnet_pretrainer",
+            "tabnet_regressor",
+        )
+    ),
+    *(
+        Mutation(
+            "training/conventions.py",
+            line,
+            "contextlib.nullcontext(),",
+            "test_conventions.py::test_they_are_the_usual_ones_within",
+        )
+        for line in ("jax.debug_infs(False),", 'jax.default_prng_impl("threefry2x32"),')
+    ),
+    Mutation(
+        "training/conventions.py",
+        "if _first_process() != os.getpid():",
+        "if not _first_process():",
+        "test_conventions.py::test_a_fork_is_told_and_does_not_wait_for_ever",
+    ),
+    Mutation(
+        "training/conventions.py",
+        "        _without_mesh(),\n",
+        "",
+        "test_conventions.py::test_a_mesh_of_the_callers_own",
+    ),
+    Mutation(
+        "training/lanes.py",
+        "        with here():\n            return function(*own)",
+        "        return function(*own)",
+        "test_lanes.py::test_what_this_thread_asks_of_jax_holds_for_all_lanes",
+    ),
+    Mutation(
+        "training/parallel.py",
+        "devices = tuple(jax.device_put(np.zeros(())).devices())",
+        "devices = devices[:1]",
+        "test_parallel.py::test_one_device_is_the_one_that_is_chosen",
     ),
     Mutation(
         "data/names.py",
@@ -2420,10 +2548,10 @@ MUTATIONS = (
         "test_estimator.py::test_loss_is_that_of_the_kept_network",
     ),
     Mutation(
-        "estimators/tabnet_estimator.py",
-        "start=lambda _: self._start(X[train])",
-        "start=lambda _: self._start(X)",
-        "test_handover.py::test_the_classifier_starts_from_its_training_rows_alone",
+        "estimators/tabnet_supervised.py",
+        "self._learn_columns(X[train], units)",
+        "self._learn_columns(X, units)",
+        "test_handover.py::test_the_classifier_scales_by_its_training_rows_alone",
     ),
     Mutation(
         "estimators/tabnet_estimator.py",
@@ -2644,14 +2772,14 @@ MUTATIONS = (
     ),
     Mutation(
         "estimators/tabnet_estimator.py",
-        "_padded(tabnet_inputs.held(X, self.constant_), size)",
-        "tabnet_inputs.held(X, self.constant_)",
+        "_padded(self.columns_(X), size)",
+        "self.columns_(X)",
         "test_tabnet_estimators.py::test_tables_of_about_one_size_share_their_programs",
     ),
     Mutation(
         "estimators/tabnet_estimator.py",
-        "self._start(X[train]) if start is None else start",
-        "self._start(X[train])",
+        "start=None if start is None else lambda _: start,",
+        "start=None,",
         "test_tabnet_estimators.py::test_a_warm_start_goes_on_with_the_weights",
     ),
     Mutation(

@@ -169,3 +169,27 @@ def test_plot_without_matplotlib(fitted, monkeypatch):
         UserError, match=r"^plot: needs matplotlib: pip install 'moa-jax\[plots\]'$"
     ):
         fitted.plot()
+
+
+@pytest.mark.parametrize("embedding", ["pca", "tsne", "umap"])
+def test_generators_are_seeds(embedding, table):
+    def fitted(state):
+        return DeepInsight(resolution=12, embedding=embedding, random_state=state).fit(table)
+
+    found, again = (fitted(np.random.default_rng(3)) for _ in range(2))
+    assert found.seed_ == np.random.default_rng(3).integers(np.iinfo(np.int32).max)
+    for other in (again, fitted(found.seed_)):
+        np.testing.assert_array_equal(other.pixels_, found.pixels_)
+    for wrong in (-1, 2**32, 1.5, "a", True):
+        with pytest.raises(ValueError, match="^random_state: "):
+            fitted(wrong)
+
+
+def test_numbers_beside_which_1_is_everything_are_told():
+    table = np.random.default_rng(0).normal(size=(20, 6))
+    with pytest.warns(
+        UserWarning, match=r"^X: numbers such as .*e-300 are rounding beside 1"
+    ) as one:
+        found = DeepInsight(resolution=8, embedding="pca").fit(table * 1e-300)
+    assert one[0].filename == __file__ and not found.transform(table * 1e-300).any()
+    DeepInsight(resolution=8, embedding="pca").fit(np.zeros((20, 6)))  # there is nothing to see

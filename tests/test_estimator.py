@@ -68,6 +68,17 @@ def test_classes_of_any_type(fitted, of_classes):
     np.testing.assert_array_equal(fitted.classes_[probabilities.argmax(1)], fitted.predict(x))
 
 
+@pytest.mark.parametrize("kind", ["datetime64[D]", "timedelta64[s]"])
+def test_classes_that_are_dates_are_saved(tmp_path, kind):
+    x, y = blobs(classes=2)
+    days = np.array([20784, 20785]).astype(kind)[y]
+    found = TabNetClassifier(**TINY | {"max_epochs": 1}).fit(x, days)
+    found.save(tmp_path)
+    again = TabNetClassifier.load(tmp_path)
+    assert again.classes_.dtype == days.dtype
+    np.testing.assert_array_equal(again.predict(x), found.predict(x))
+
+
 def test_two_classes():
     x, y = blobs(classes=2)
     found = TabNetClassifier(**TINY).fit(x, y == 1)

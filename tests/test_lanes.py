@@ -19,6 +19,18 @@ from moa_jax.training.slots import Slots
 WHOLE, SAVED = {"members_at_once": 8}, {"members_at_once": 5, "checkpoint_seconds": 0}
 
 
+def test_what_this_thread_asks_of_jax_holds_for_all_lanes():
+    def asked(_):
+        names = ("debug_nans", "disable_jit", "transfer_guard_host_to_device")
+        return [getattr(jax.config, f"jax_{name}") for name in names]
+
+    before = lanes.side_by_side(asked, [(0,), (1,)])
+    assert before[:2] == [Lanes((False, False)), Lanes((False, False))]
+    with jax.debug_nans(True), jax.disable_jit(True), jax.transfer_guard("log"):
+        found = lanes.side_by_side(asked, [(0,), (1,)])
+    assert found == [Lanes((True, True)), Lanes((True, True)), Lanes(("log", "log"))]
+
+
 def on_cores(monkeypatch, count):
     monkeypatch.setattr(joblib, "cpu_count", lambda: count)
 

@@ -16,6 +16,7 @@ from moa_jax import config as configuration
 from moa_jax.config import RunConfig
 from moa_jax.data import simulate
 from moa_jax.estimators import tabnet_estimator
+from moa_jax.estimators.tabnet_columns import ColumnScale
 from moa_jax.models.mlp import TwoLayerMLP
 from moa_jax.models.tabnet import TabNet
 from moa_jax.models.tabnet_autoencoder import TabNetAutoencoder
@@ -148,13 +149,13 @@ def test_predictions_and_attributions_of_finished_members(tmp_path, lowered):
 def test_tabnets_estimators_predict_as_they_are_trained(monkeypatch):
     seen = []
 
-    def evaluated(variables, x, network, method):
+    def evaluated(variables, x):
         seen.append(jax.config.jax_default_matmul_precision)
         return x
 
-    monkeypatch.setattr(tabnet_estimator, "_evaluated", evaluated)
+    monkeypatch.setattr(tabnet_estimator, "_program", lambda network, method: evaluated)
     model = TabNetClassifier()
-    model.constant_ = {}
+    model.columns_ = ColumnScale.none(2)
     list(model._apply(np.zeros((3, 2), np.float32), None, TabNet(2), {"params": {}}))
     assert seen == ["highest"]
     assert Forward(TabNetAutoencoder(TabNet(2))).precision == "highest"

@@ -211,3 +211,10 @@ np.savez(folder / "result.npz", values=values, epochs=epochs, strategy=devices.s
     for count in (2, 8):
         np.testing.assert_array_equal(found[count]["epochs"], found[1]["epochs"])
         np.testing.assert_allclose(found[count]["values"], found[1]["values"], atol=1e-6)
+
+
+def test_one_device_is_the_one_that_is_chosen():
+    chosen = jax.devices()[-1]
+    with jax.default_device(chosen):
+        assert Devices.available("vmap").devices == (chosen,)
+    assert Devices.available("vmap").devices == (jax.devices()[0],)

@@ -1,11 +1,15 @@
 """What TabNetClassifier is given: pairs for evaluation, and the factors of its losses by hand."""
 
 import copy
+import gc
 import json
+import weakref
+from decimal import Decimal
 
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import scipy.sparse
 
@@ -13,12 +17,14 @@ from moa_jax.estimators import (
     checks,
     mechanism_targets,
     tabnet_classifier,
+    tabnet_estimator,
     tabnet_inputs,
     tabnet_supervised,
     tabnet_targets,
 )
 from moa_jax.estimators.deep_insight import DeepInsight
-from moa_jax.training import losses
+from moa_jax.models.tabnet import TabNet
+from moa_jax.training import losses, reuse
 
 X, Y = np.zeros((2, 2)), np.array([0, 1])
 ROWS = np.array([1.0, 2.0, 3.0, 4.0])
@@ -174,13 +180,6 @@ def test_tables_with_dates_are_refused():
             estimator.fit(day, [0, 1, 0, 1])
 
 
-def test_columns_of_a_small_spread_are_told():
-    x = np.random.default_rng(0).normal(size=(200, 4)) * [1, 1e-6, 1e-6, 2e-3]
-    with pytest.warns(UserWarning, match="X: 1 columns such as c have a deviation below 0.001"):
-        tabnet_inputs.tell_small(x, {1}, [*"abcd"])
-    tabnet_inputs.tell_small(x, {1, 2}, None)
-
-
 def test_columns_of_codes_may_be_none():
     model = tabnet_classifier.TabNetClassifier(cat_idxs=None, cat_dims=None)
     assert tabnet_inputs.embedding(model)["cat_idxs"] == ()
@@ -225,6 +224,69 @@ def test_fractions_are_no_classes():
         tabnet_targets.classes(np.array([1.0, 0.5, 2.0]))
     with pytest.raises(ValueError, match=f"^Y: expected classes, whole numbers or texts, {line}"):
         mechanism_targets.labels([1.0, 0.5, 2.0], np.zeros((3, 2)))
-    with pytest.raises(ValueError, match="^Unknown label type: unknown"):
-        tabnet_targets.classes(np.array([{1}, {2}], object))
     assert tabnet_targets.classes(np.array([2.0, 1.0])).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (np.array([Decimal(1), Decimal(2)], object), "Decimal"),
+        (np.array([1, 2], object), "int"),
+        (np.array([b"a", b"b"]), "bytes_"),
+    ],
+)
+def test_classes_of_other_types_are_named(values, kind):
+    for name, classes in (
+        ("y", tabnet_targets.classes),
+        ("Y", lambda Y: mechanism_targets.labels(Y, np.zeros((2, 2)))),
+    ):
+        line = f"^{name}: expected classes, whole numbers or texts, found objects of type {kind} "
+        with pytest.raises(ValueError, match=line):
+            classes(values)
+
+
+def test_texts_of_any_length_are_classes():
+    texts = np.array(["a", "b" * 40], np.dtypes.StringDType())
+    assert checks.plain(texts).tolist() == ["a", "b" * 40]
+    assert tabnet_targets.classes(checks.plain(texts)).tolist() == ["a", "b" * 40]
+
+
+@pytest.mark.parametrize("factor", [1e308, 1e-310, 1.0])
+def test_weights_of_any_size_have_a_sum(factor):
+    kept, found = tabnet_inputs.row_weights(
+        np.array([0, 1.5, 0.75, 1.2]) * factor, np.zeros((4, 1))
+    )
+    assert kept.tolist() == [1, 2, 3] and np.isfinite(found.sum() * 1e200)
+    np.testing.assert_allclose(found / found[0], [1, 0.5, 0.8], rtol=1e-10)
+
+
+def test_columns_of_one_name_are_told_and_tables_of_arrow_are_tables():
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    small = {"n_d": 2, "n_a": 2, "n_steps": 1, "max_epochs": 1}
+    twice, table = pd.DataFrame(x, columns=["a", "a"]), pd.DataFrame(x, columns=["a", "b"])
+    table["c"] = pd.Categorical(np.where(x[:, 0] > 0, "high", "low"))
+    for model in (tabnet_classifier.TabNetClassifier(**small), DeepInsight(embedding="pca")):
+        with pytest.raises(ValueError, match="X: expected columns of different names, found sev"):
+            model.fit(twice, x[:, 0] > 0)
+    found = tabnet_classifier.TabNetClassifier(**small).fit(
+        pa.Table.from_pandas(table), x[:, 0] > 0
+    )
+    assert found.categories_ == {2: ["high", "low"]}
+    expected = tabnet_classifier.TabNetClassifier(**small).fit(table, x[:, 0] > 0)
+    for rows in (table, pa.Table.from_pandas(table)):
+        np.testing.assert_array_equal(found.predict_proba(rows), expected.predict_proba(rows))
+    images = DeepInsight(resolution=4, embedding="pca").fit(table[["a", "b"]])
+    np.testing.assert_array_equal(
+        images.transform(pa.Table.from_pandas(table[["a", "b"]])),
+        images.transform(table[["a", "b"]]),
+    )
+
+
+def test_programs_of_predictions_are_those_used_last():
+    """Each of them takes megabytes, and a search tries many networks."""
+    first = weakref.ref(tabnet_estimator._program(TabNet(1), None))
+    assert tabnet_estimator._program(TabNet(1), None) is first()
+    for size in range(2, 2 + reuse.MOST_PROGRAMS):
+        tabnet_estimator._program(TabNet(size), None)
+    gc.collect()
+    assert first() is None

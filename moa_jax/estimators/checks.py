@@ -7,11 +7,16 @@ from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any
 
+import jax
 import numpy as np
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 
 from moa_jax.data.columns import LARGEST_NUMBER
 from moa_jax.schema import shown
+
+# The largest seed of numpy's generators.
+_MOST_SEED = 2**32 - 1
 
 
 def check_cells(X: Any) -> None:
@@ -22,6 +27,11 @@ def check_cells(X: Any) -> None:
     Raises:
       ValueError: naming the columns of a data frame.
     """
+    if isinstance(X, jax.core.Tracer):
+        raise ValueError(
+            "X: expected numbers, found an array that JAX traces: what is within jit, vmap or grad "
+            "reaches estimators by jax.pure_callback alone"
+        )
     check_there("X", X)
     kinds = getattr(X, "dtypes", None)
     if kinds is None or not hasattr(X, "columns"):
@@ -34,6 +44,7 @@ def check_cells(X: Any) -> None:
         if kind is not None and _is_date(kind):
             raise ValueError(f"X: expected numbers, found {kind}")
         return
+    check_names("X", "columns", [name for name in X.columns if isinstance(name, str)])
     found = [str(name) for name, kind in zip(X.columns, kinds, strict=True) if _is_date(kind)]
     if found:
         raise ValueError(
@@ -64,13 +75,17 @@ def classes(name: str, values: np.ndarray) -> np.ndarray:
     try:
         check_classification_targets(values)
         return np.unique(values)
-    except TypeError:
-        kinds = sorted({type(value).__name__ for value in values.flat})
+    except TypeError as error:
+        kinds = _kinds(values)
+        if len(kinds) < 2:
+            raise _no_classes(name, kinds, error) from None
         raise ValueError(
             f"{name}: expected classes of one type, found {', '.join(kinds)}"
         ) from None
     except ValueError as error:
         reason = str(error).partition(". ")[0]
+        if reason == "Unknown label type: unknown":
+            raise _no_classes(name, _kinds(values), error) from None
         if reason != "Unknown label type: continuous" or values.dtype.kind != "f":
             raise
         found = shown(values[values % 1 != 0][0].item())
@@ -101,11 +116,13 @@ def dense(X: Any) -> Any:
 def plain(y: Any) -> Any:
     """Returns targets as arrays have them that are a sparse matrix, or of pandas' own kinds.
 
-    Of whole numbers and truth of these, which may be missing, scikit-learn would make floats, of
-    numbers of many digits others.
+    Texts of any length, a kind of numpy's, are objects then. Of whole numbers and truth of pandas'
+    kinds, which may be missing, scikit-learn would make floats, of numbers of many digits others.
     """
     if hasattr(y, "toarray"):
         return y.toarray()
+    if getattr(getattr(y, "dtype", None), "kind", "") == "T":
+        return y.astype(object)
     kind = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
     if kind is None or kind.kind not in "biu" or y.isna().any():
         return y
@@ -143,6 +160,24 @@ def check_size(X: np.ndarray, names: Sequence[str] | None = None) -> None:
         )
 
 
+def seed(random_state: Any) -> int:
+    """Returns the seed that an integer, a generator or None stands for.
+
+    Raises:
+      ValueError: an integer that is no seed, or something else.
+    """
+    if isinstance(random_state, Integral):
+        if isinstance(random_state, bool) or not 0 <= int(random_state) <= _MOST_SEED:
+            raise ValueError(f"random_state: expected 0 to {_MOST_SEED}, found {random_state!r}")
+        return int(random_state)
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(np.iinfo(np.int32).max))
+    try:
+        return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    except ValueError as error:
+        raise ValueError(f"random_state: {error}") from None
+
+
 def is_integer(value: Any) -> bool:
     """Tells whether a value is an integer, numpy's too; truth is none."""
     return isinstance(value, Integral) and not isinstance(value, bool)
@@ -151,6 +186,18 @@ def is_integer(value: Any) -> bool:
 def is_number(value: Any) -> bool:
     """Tells whether a value is a real number, numpy's too; truth is none."""
     return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+
+
+def _kinds(values: np.ndarray) -> list[str]:
+    return sorted({type(value).__name__ for value in values.flat})
+
+
+def _no_classes(name: str, kinds: Sequence[str], error: Exception) -> ValueError:
+    reason = str(error).partition(". ")[0]
+    return ValueError(
+        f"{name}: expected classes, whole numbers or texts, found objects of type "
+        f"{', '.join(kinds)} ({reason}); see {name}.astype(int) and {name}.astype(str)"
+    )
 
 
 def _is_numeric(cell: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Self
 
 import jax
@@ -13,7 +14,7 @@ from moa_jax.deepinsight import images
 from moa_jax.deepinsight.feature_map import FeatureMap
 from moa_jax.deepinsight.log_scale import LogScale
 from moa_jax.errors import UserError
-from moa_jax.estimators import checks
+from moa_jax.estimators import checks, refit, row_names
 from moa_jax.report import figures
 from moa_jax.schema import LARGEST, shown
 from moa_jax.store import memory
@@ -52,6 +53,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
       map_: the fitted `FeatureMap`.
       pixels_: [F, 2] int32 row and column of every feature.
       resolution_: side of the images.
+      seed_: the seed that was drawn from `random_state`.
 
     References:
       Sharma et al. (2019), DeepInsight: A methodology to transform a non-image data to an image
@@ -80,6 +82,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
+    @refit.all_or_nothing
     def fit(self, X, y=None) -> Self:
         """Learns scale and map of X [N, F], finite numbers; y is ignored.
 
@@ -89,9 +92,16 @@ class DeepInsight(TransformerMixin, BaseEstimator):
         self._check_parameters()
         X = _plain(X)
         X = validate_data(self, X, dtype=np.float64)
+        self.seed_ = checks.seed(self.random_state)
         self.scale_ = LogScale().fit(X)
+        if not self.scale_.maximum_ and np.ptp(X):
+            warnings.warn(
+                f"X: numbers such as {X.max():g} are rounding beside 1, which the logarithm adds, "
+                "and images are 0 everywhere: multiply them",
+                stacklevel=3,
+            )
         self.map_ = FeatureMap(
-            self.embedding, self.tsne, self.closing_edge, self.perplexity, self.random_state
+            self.embedding, self.tsne, self.closing_edge, self.perplexity, self.seed_
         ).fit(self.scale_.transform(X))
         self.pixels_ = self.map_.pixels(int(self.resolution))
         self.resolution_ = int(self.resolution)
@@ -117,13 +127,14 @@ class DeepInsight(TransformerMixin, BaseEstimator):
                 f"memory, this machine has {memory.size(there)}; transform it in parts"
             )
         tables = images.pixel_tables([self.pixels_], self.resolution_)
-        tables = jax.device_put({name: table[0] for name, table in tables.items()})
+        with conventions.usual():
+            tables = jax.device_put({name: table[0] for name, table in tables.items()})
         painted = np.empty((len(scaled), self.resolution_, self.resolution_, 3), np.float32)
         for start in range(0, len(scaled), _ROWS):
             rows = scaled[start : start + _ROWS]
             padded = np.pad(rows, ((0, _ROWS - len(rows)), (0, 0)))
             with conventions.usual():
-                images_of_rows = _paint(padded, tables, self.resolution_)
+                images_of_rows = np.asarray(_paint(padded, tables, self.resolution_))
             painted[start : start + _ROWS] = images_of_rows[: len(rows)]
         return painted
 
@@ -181,6 +192,7 @@ class DeepInsight(TransformerMixin, BaseEstimator):
 
 def _plain(X: Any) -> Any:
     """Returns a table without sparse columns; raises a ValueError for dates, texts and masks."""
+    X = row_names.as_pandas(X)
     checks.check_cells(X)
     for number, text in checks.texts(X):
         raise ValueError(f"X: column {X.columns[number]}: expected numbers, found {text!r}")

@@ -23,7 +23,13 @@ from moa_jax.data.dataset import Dataset
 from moa_jax.engine import progress_lines, settings
 from moa_jax.engine.finished_run import FinishedRun
 from moa_jax.errors import UserError
-from moa_jax.estimators import checks, mechanism_inputs, mechanism_saved, mechanism_targets
+from moa_jax.estimators import (
+    checks,
+    mechanism_inputs,
+    mechanism_saved,
+    mechanism_targets,
+    refit,
+)
 from moa_jax.recipes import attribution
 from moa_jax.schema import shown, suggestion
 from moa_jax.store import files
@@ -105,6 +111,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
         tags.classifier_tags.multi_label = True
         return tags
 
+    @refit.all_or_nothing
     def fit(self, X, Y, groups=None, sample_weight=None) -> Self:
         """Trains and blends all models of the configuration.
 
@@ -147,7 +154,7 @@ class MechanismClassifier(ClassifierMixin, BaseEstimator):
             warnings.warn(
                 f"X: columns that are an answer: {len(answers)}, such as {answers[0]}; nothing is "
                 "learned from them about rows without one: leave them out",
-                stacklevel=2,
+                stacklevel=3,
             )
         with progress_lines.shown(self.verbose):
             run = FinishedRun.train(config, rows, self.workdir)

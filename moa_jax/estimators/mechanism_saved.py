@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from moa_jax import config as configuration
 from moa_jax.engine.finished_run import FinishedRun
 from moa_jax.errors import UserError
-from moa_jax.estimators import mechanism_targets
+from moa_jax.estimators import mechanism_targets, stored_classes
 from moa_jax.store import arrays, files
 from moa_jax.store.workdir import Workdir
 
@@ -77,8 +77,8 @@ def read(cls: type[BaseEstimator], folder: Path) -> BaseEstimator:
         estimator = cls(**{n: _parameter(n, value) for n, value in stored["parameters"].items()})
         estimator.mechanisms_ = np.array(stored["mechanisms"], object)
         estimator.classes_ = mechanism_targets.label_classes(len(stored["mechanisms"]))
-        if (classes := stored["classes"]) is not None:
-            estimator.classes_ = np.array(classes, np.dtype(stored["classes_dtype"]))
+        if stored["classes"] is not None:
+            estimator.classes_ = stored_classes.restored(stored)
         estimator.n_features_in_ = stored["num_features"]
         if (names := stored["feature_names"]) is not None:
             estimator.feature_names_in_ = np.array(names, object)
@@ -95,7 +95,9 @@ def read(cls: type[BaseEstimator], folder: Path) -> BaseEstimator:
 
 def _describe(estimator: BaseEstimator, folder: Path) -> None:
     arrays.write(folder / ROWS, _KIND, {"oof": estimator.oof_}, {})
-    classes = None if estimator.classes_.ndim == 2 else estimator.classes_
+    classes: dict[str, Any] = {"classes": None, "classes_dtype": None}
+    if estimator.classes_.ndim == 1:
+        classes = stored_classes.described(estimator.classes_)
     names = getattr(estimator, "feature_names_in_", None)
     entries = {path.name for path in folder.iterdir()} | {DESCRIPTION}
     files.write_sealed(
@@ -105,8 +107,7 @@ def _describe(estimator: BaseEstimator, folder: Path) -> None:
             "format": FORMAT,
             "parameters": {n: _plain(value) for n, value in estimator.get_params().items()},
             "mechanisms": estimator.mechanisms_.tolist(),
-            "classes": None if classes is None else classes.tolist(),
-            "classes_dtype": None if classes is None else classes.dtype.str,
+            **classes,
             "groups": estimator._group_name,
             "num_features": estimator.n_features_in_,
             "feature_names": None if names is None else names.tolist(),

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 
 from moa_jax.errors import UserError
 from moa_jax.estimators import tabnet_inputs
+from moa_jax.estimators.tabnet_columns import ColumnScale
 from moa_jax.models import tabnet
 from moa_jax.models.hyperparameters import TABNET
 from moa_jax.models.tabnet import TabNet
@@ -49,7 +50,7 @@ def write(estimator: BaseEstimator, folder: Path) -> None:
             "categories": {str(column): names for column, names in estimator.categories_.items()},
             "history": estimator.history_,
             "seed": estimator.seed_,
-            "constant": {str(column): value for column, value in estimator.constant_.items()},
+            **estimator.columns_.described(),
             "weights": files.sha256(folder / _WEIGHTS),
         },
     )
@@ -86,9 +87,7 @@ def read(cls: type[BaseEstimator], folder: Path) -> BaseEstimator:
             estimator.feature_names_in_ = np.array(stored["feature_names"], object)
         estimator.feature_importances_ = np.array(stored["feature_importances"], np.float32)
         estimator.history_, estimator.seed_ = stored["history"], stored["seed"]
-        # Earlier versions held no column.
-        constant = stored.get("constant", {})
-        estimator.constant_ = {int(column): value for column, value in constant.items()}
+        estimator.columns_ = ColumnScale.restored(stored)
         checksum = stored["weights"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / _DESCRIPTION}: damaged: {error}") from None

@@ -12,7 +12,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d
 
 from moa_jax.errors import UserError
-from moa_jax.estimators import pytorch_tabnet, tabnet_targets
+from moa_jax.estimators import pytorch_tabnet, refit, stored_classes, tabnet_targets
 from moa_jax.estimators.tabnet_supervised import TabNetSupervised
 from moa_jax.training import losses
 
@@ -24,12 +24,13 @@ class TabNetClassifier(ClassifierMixin, TabNetSupervised):
     cross-entropy; a matrix [N, L] of 0 and 1 holds L labels, each with a sigmoid. A column, or a
     whole `y`, of a single value is allowed.
 
-    Columns need no scaling: the running statistics of the first normalisation start at those of
-    the training rows, where pytorch-tabnet's start at 0 and 1 and need hundreds of steps. Columns
-    of a deviation so small that it would not count are told by a warning. A column
+    Columns need no scaling: they are standardised by mean and deviation of the training rows, in
+    float64, before they become the network's float32. The running statistics of the first
+    normalisation, which in pytorch-tabnet need hundreds of steps, fit from the start. A column
     that is constant in the training rows has no scale, and counts as that constant ever after:
-    whatever it is later, nothing is known of what it does. Numbers are float32; the same seed
-    gives the same network.
+    whatever it is later, nothing is known of what it does. A category that no training row has
+    counts as the mean of those that some have. The same seed gives the same network. A fit that
+    fails, or is interrupted, leaves the estimator as it was.
 
     >>> table = np.random.default_rng(0).normal(size=(64, 3))
     >>> labels = np.where(table[:, 0] > 0, "high", "low")
@@ -72,6 +73,7 @@ class TabNetClassifier(ClassifierMixin, TabNetSupervised):
       best_epoch_: the epoch that was kept, from 1.
       multi_label_: whether it was fitted on a matrix of labels.
       seed_: the seed that was drawn from `random_state`.
+      columns_: how columns of X are scaled, a `ColumnScale`.
       constant_: value of every column that is constant in the training rows, by its number.
       network_: the network as it was fitted; parameters that are set later wait for the next fit.
       weights_: the kept weights and how they were found.
@@ -136,6 +138,7 @@ class TabNetClassifier(ClassifierMixin, TabNetSupervised):
         return tags
 
     @pytorch_tabnet.told
+    @refit.all_or_nothing
     def fit(self, X, y, eval_set=None, sample_weight=None, from_unsupervised=None) -> Self:
         """Trains the network and keeps the epoch of the lowest validation loss.
 
@@ -239,12 +242,8 @@ class TabNetClassifier(ClassifierMixin, TabNetSupervised):
         return None if self.multi_label_ or targets.sum(0).min() < 2 else targets.argmax(1)
 
     def _described(self) -> dict[str, Any]:
-        return {
-            "multi_label": self.multi_label_,
-            "classes": self.classes_.tolist(),
-            "classes_dtype": self.classes_.dtype.str,
-        }
+        return {"multi_label": self.multi_label_, **stored_classes.described(self.classes_)}
 
     def _restore(self, stored: dict[str, Any]) -> None:
         self.multi_label_ = stored["multi_label"]
-        self.classes_ = np.array(stored["classes"], np.dtype(stored["classes_dtype"]))
+        self.classes_ = stored_classes.restored(stored)

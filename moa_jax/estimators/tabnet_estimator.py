@@ -16,10 +16,18 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from moa_jax.estimators import categories, checks, saved, tabnet_inputs
+from moa_jax.estimators import (
+    categories,
+    checks,
+    row_names,
+    saved,
+    tabnet_columns,
+    tabnet_inputs,
+)
+from moa_jax.estimators.tabnet_columns import ColumnScale
 from moa_jax.models import tabnet
 from moa_jax.models.tabnet import TabNet
-from moa_jax.training import conventions, optimizers, rules
+from moa_jax.training import conventions, optimizers, reuse, rules
 from moa_jax.training import weights as weight_files
 from moa_jax.training.layout import Settings
 from moa_jax.training.loop import StageRun
@@ -32,6 +40,8 @@ from moa_jax.training.trees import Loss, Variables
 
 # Rows per device call of a prediction, of which one program is compiled.
 _ROWS = 256
+# What tables are kept in until their columns are scaled; others become the first.
+_NUMBERS = (np.float64, np.float32)
 
 
 class TabNetEstimator(BaseEstimator):
@@ -39,6 +49,7 @@ class TabNetEstimator(BaseEstimator):
 
     # A network with an encoder, or the encoder itself.
     network_: Any
+    columns_: ColumnScale
 
     def __init__(
         self,
@@ -90,6 +101,10 @@ class TabNetEstimator(BaseEstimator):
     @property
     def best_epoch_(self) -> int:
         return self.weights_.epoch
+
+    @property
+    def constant_(self) -> dict[int, float]:
+        return self.columns_.constant
 
     def explain(self, X) -> tuple[np.ndarray, np.ndarray]:
         """Returns how much each column counted in each row, and the steps' masks.
@@ -144,11 +159,12 @@ class TabNetEstimator(BaseEstimator):
     def _first_rows(self, X, y: Any = "no_validation", **options) -> Any:
         """Returns X, and y if there is one, checked and in numbers; remembers what X is like."""
         tabnet_inputs.check_parameters(self)
+        X = row_names.as_pandas(X)
         checks.check_cells(X)
         checks.check_there("y", y)
         own = categories.of_table(X)
         found = validate_data(
-            self, categories.coded(X, own), y, dtype=np.float32, ensure_min_samples=2, **options
+            self, categories.coded(X, own), y, dtype=_NUMBERS, ensure_min_samples=2, **options
         )
         names = getattr(self, "feature_names_in_", None)
         checks.check_size(found if isinstance(y, str) else found[0], names)
@@ -157,9 +173,10 @@ class TabNetEstimator(BaseEstimator):
 
     def _checked(self, X) -> np.ndarray:
         """Returns rows like those that were fitted."""
+        X = row_names.as_pandas(X)
         checks.check_cells(X)
         coded = categories.coded(X, self.categories_)
-        X = validate_data(self, coded, dtype=np.float32, reset=False)
+        X = validate_data(self, coded, dtype=_NUMBERS, reset=False)
         checks.check_size(X, getattr(self, "feature_names_in_", None))
         tabnet_inputs.check_codes(X, self._tables())
         return X
@@ -207,14 +224,12 @@ class TabNetEstimator(BaseEstimator):
           start: weights to begin with; None for new ones.
         """
         train, select = parts
-        known = {*self.constant_, *(column for column, *_ in self._tables())}
-        tabnet_inputs.tell_small(X[train], known, getattr(self, "feature_names_in_", None))
         member, size = Member(0, 0, train, select, select), tabnet_inputs.rounded_up(len(X))
         stage = Stage(
             name="tabnet",
             forward=forward,
             members=(member,),
-            shared=_padded(tabnet_inputs.held(X, self.constant_), size),
+            shared=_padded(self.columns_(X), size),
             targets=_padded(targets, size),
             loss=loss,
             valid_loss=valid_loss,
@@ -227,13 +242,12 @@ class TabNetEstimator(BaseEstimator):
             ),
             epochs=self.max_epochs,
             batch_size=min(self.batch_size, tabnet_inputs.rounded_up(len(train))),
-            start=lambda _: self._start(X[train]) if start is None else start,
+            start=None if start is None else lambda _: start,
             stop=rules.patience(self.patience),
         )
-        settings = Settings(
-            Devices.available("vmap"), base_seed=self.seed_, checkpoint_seconds=np.inf
-        )
         with tempfile.TemporaryDirectory() as folder, conventions.usual():
+            devices = Devices.available("vmap")
+            settings = Settings(devices, base_seed=self.seed_, checkpoint_seconds=np.inf)
             log = MetricsLog(Path(folder), tensorboard=False)
             StageRun(stage, Path(folder), settings, log).fit()
             self.history_ = {
@@ -241,15 +255,14 @@ class TabNetEstimator(BaseEstimator):
                 for name in ("train_loss", "valid_loss")
             }
             self.weights_ = weight_files.read(Path(folder) / "members" / f"{member.name}.npz")
+        if start is None:
+            tabnet_columns.place_absent(self._encoder_variables, self._tables(), X[train])
 
-    def _start(self, x: np.ndarray) -> dict[str, Any]:
-        """Returns the first running statistics; those of embeddings are 0 and 1 as usual."""
-        mean, var = x.mean(0, dtype=np.float64), x.var(0, dtype=np.float64)
-        for column, _, width in reversed(self._tables()):
-            mean = np.r_[mean[:column], np.zeros(width), mean[column + 1 :]]
-            var = np.r_[var[:column], np.ones(width), var[column + 1 :]]
-        statistics = {"mean": mean.astype(np.float32), "var": var.astype(np.float32)}
-        return {"batch_stats": {"initial_norm": statistics}}
+    def _learn_columns(self, X: np.ndarray, earlier: ColumnScale | None) -> None:
+        """Learns the scale of the rows to train on, in the units of one that weights are for."""
+        self.columns_ = ColumnScale.learned(X, [column for column, *_ in self._tables()])
+        if earlier is not None:
+            self.columns_ = self.columns_.in_units_of(earlier)
 
     def _layers(self, network: TabNet) -> dict[str, Any]:
         """Returns all that the weights of an encoder are made for, by what it is called."""
@@ -266,8 +279,11 @@ class TabNetEstimator(BaseEstimator):
         }
 
     def _measure_importances(self, X: np.ndarray) -> None:
-        shares = tabnet.importances(self._explained(X)[0])
-        self.feature_importances_ = np.nan_to_num(np.asarray(shares))
+        # Explanations of all rows, and their masks, may be many times the table.
+        total = sum(found.sum(0, np.float64) for found, _ in self._apply(X, TabNet.explain))
+        with conventions.usual():
+            shares = tabnet.importances(np.asarray(total, np.float32)[None])
+            self.feature_importances_ = np.nan_to_num(np.asarray(shares))
 
     def _explained(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         chunks = list(self._apply(X, TabNet.explain))
@@ -286,22 +302,29 @@ class TabNetEstimator(BaseEstimator):
         All chunks have one size, so that a row's answer does not depend on its company.
         """
         network = network or self._encoder
-        variables = jax.device_put(dict(variables or self._encoder_variables))
-        X = tabnet_inputs.held(X, self.constant_)
+        with conventions.usual():
+            variables = jax.device_put(dict(variables or self._encoder_variables))
         for start in range(0, len(X), _ROWS):
-            chunk = X[start : start + _ROWS]
+            chunk = self.columns_(X[start : start + _ROWS])
             count = len(chunk)
             padded = np.concatenate([chunk, np.repeat(chunk[:1], _ROWS - count, axis=0)])
             with conventions.usual(), in_precision(TabNet.matmul_precision):
-                found = _evaluated(variables, padded, network=network, method=method)
-            yield jax.tree.map(lambda a, n=count: np.asarray(a)[:n], found)
+                found = _program(network, method)(variables, padded)
+                found = jax.tree.map(lambda a, n=count: np.asarray(a)[:n], found)
+            yield found
 
 
-@functools.partial(jax.jit, static_argnames=("network", "method"))
-def _evaluated(variables, x, network: nn.Module, method: Callable | None):
-    found = network.apply(variables, x, method=method)
-    # The loss of the masks is no row's own.
-    return found if method is not None else found[0]
+# Each holds megabytes, and a search of hyperparameters has two of every network.
+@functools.lru_cache(reuse.MOST_PROGRAMS)
+def _program(network: nn.Module, method: Callable | None) -> Callable:
+    """Returns the function of variables and rows, compiled when it is first called."""
+
+    def evaluated(variables: Variables, x: np.ndarray) -> Any:
+        found = network.apply(variables, x, method=method)
+        # The loss of the masks is no row's own.
+        return found if method is not None else found[0]
+
+    return jax.jit(evaluated)
 
 
 def _optimizer(

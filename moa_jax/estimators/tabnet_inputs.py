@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import types
-import warnings
-from collections.abc import Collection, Mapping, Sequence
-from numbers import Integral
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
 
 from moa_jax.config import WIDEST, number
 from moa_jax.estimators.checks import is_integer, is_number
 from moa_jax.models import tabnet
 from moa_jax.models.hyperparameters import TABNET
-from moa_jax.models.layers import BatchNorm
 from moa_jax.schema import LARGEST, limits, shown
 from moa_jax.store import memory
 from moa_jax.training.members import SMALLEST_BATCH
@@ -38,14 +34,8 @@ PRETRAINING = {
     "n_shared_decoder": number(1, 0, 50),
     "n_independent_decoder": number(1, 0, 50),
 }
-# Multiples of the precision by which equal numbers differ after a conversion.
-ROUNDING = 4
-# The largest seed of numpy's generators.
-_MOST_SEED = 2**32 - 1
 # Codes up to this are whole numbers in float32.
 _MOST_CODES = 2**24
-# A tenth of what normalisation adds to the variance of its inputs.
-_SMALL_VARIANCE = 0.1 * BatchNorm.epsilon
 _PAIR = "a pair (X, y) or a list of such pairs"
 
 
@@ -150,7 +140,9 @@ def check_memory(network: tabnet.TabNet, batch_size: int, num_columns: int) -> N
         + network.n_d * network.output_dim
         + sum(categories * width for _, categories, width in tables)
     )
-    batch = batch_size * max(columns, 2 * features)
+    # An embedding multiplies a row of all its categories.
+    widest = max([columns, 2 * features, *(categories for _, categories, _ in tables)])
+    batch = batch_size * widest
     # Weights, those of the best epoch, gradients and Adam's two moments, in float32.
     needed, there = 4 * (5 * weights + batch), memory.machine_bytes()
     if needed > there:
@@ -158,43 +150,6 @@ def check_memory(network: tabnet.TabNet, batch_size: int, num_columns: int) -> N
             f"n_d, n_a, n_steps, cat_dims and cat_emb_dim: this network needs "
             f"{memory.size(needed)} of memory, this machine has {memory.size(there)}"
         )
-
-
-def constant_columns(X: np.ndarray) -> dict[int, float]:
-    """Returns the values of the columns of X [N, columns] that are constant, by their numbers.
-
-    Codes are columns too: what an embedding gives for them is normalised by its spread.
-    """
-    constant = np.ptp(X, axis=0) <= ROUNDING * np.finfo(X.dtype).eps * np.abs(X).max(axis=0)
-    return {int(column): float(X[0, column]) for column in np.flatnonzero(constant)}
-
-
-def tell_small(X: np.ndarray, known: Collection[int], names: Sequence[str] | None) -> None:
-    """Warns of columns whose spread is little beside what normalisation adds to it.
-
-    Args:
-      X: [N, columns] the training rows.
-      known: numbers of columns that are constant or codes, of which nothing is to be told.
-      names: what columns are called; None for their numbers.
-    """
-    small = X.var(axis=0, dtype=np.float64) < _SMALL_VARIANCE
-    small[list(known)] = False
-    if count := int(small.sum()):
-        first = int(np.argmax(small))
-        warnings.warn(
-            f"X: {count} columns such as {first if names is None else names[first]} have a "
-            f"deviation below {_SMALL_VARIANCE**0.5:g}, of which little is learned; multiply them, "
-            "or see sklearn.preprocessing.StandardScaler",
-            stacklevel=2,
-        )
-
-
-def held(X: np.ndarray, constant: Mapping[int, float]) -> np.ndarray:
-    """Returns X with its columns at the values that they had where they were constant."""
-    if constant:
-        X = X.copy()
-        X[:, list(constant)] = list(constant.values())
-    return X
 
 
 def check_codes(X: np.ndarray, tables: Sequence[tabnet.Table]) -> None:
@@ -279,23 +234,9 @@ def row_weights(sample_weight: Any, X: np.ndarray) -> tuple[np.ndarray, np.ndarr
     kept = np.flatnonzero(weights)
     if len(kept) < SMALLEST_BATCH:
         raise ValueError(f"sample_weight: expected {SMALLEST_BATCH} above 0, found {len(kept)}")
-    weights = weights[kept]
+    # Weights may be so large or small that their sum is none; by a power of 2 none is rounded.
+    weights = np.ldexp(weights[kept], -np.frexp(weights.max())[1])
     return kept, None if (weights == weights[0]).all() else weights
-
-
-def seed(random_state: Any) -> int:
-    """Returns the seed that an integer, a generator or None stands for.
-
-    Raises:
-      ValueError: an integer that is no seed, or something else.
-    """
-    if isinstance(random_state, Integral):
-        if isinstance(random_state, bool) or not 0 <= int(random_state) <= _MOST_SEED:
-            raise ValueError(f"random_state: expected 0 to {_MOST_SEED}, found {random_state!r}")
-        return int(random_state)
-    if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(np.iinfo(np.int32).max))
-    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
 def depth(value: Any) -> int:

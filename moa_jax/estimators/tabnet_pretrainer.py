@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from moa_jax.estimators import pytorch_tabnet, tabnet_inputs
+from moa_jax.estimators import checks, pytorch_tabnet, refit, tabnet_inputs
 from moa_jax.estimators.tabnet_estimator import TabNetEstimator
 from moa_jax.models.layers import BatchNorm
 from moa_jax.models.tabnet import TabNet
@@ -47,8 +47,8 @@ class TabNetPretrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TabNet
       **parameters: those of `TabNetClassifier`, but for lambda_sparse and class_weight.
 
     Attributes:
-      n_features_in_, feature_importances_, categories_, history_, best_epoch_, seed_, constant_,
-        weights_: see `TabNetClassifier`.
+      n_features_in_, feature_importances_, categories_, history_, best_epoch_, seed_, columns_,
+        constant_, weights_: see `TabNetClassifier`.
       network_: encoder and decoder as they were fitted.
 
     References:
@@ -118,6 +118,7 @@ class TabNetPretrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TabNet
         return tags
 
     @pytorch_tabnet.told
+    @refit.all_or_nothing
     def fit(self, X, y=None, eval_set=None) -> Self:
         """Trains encoder and decoder and keeps the epoch of the lowest validation loss.
 
@@ -133,16 +134,17 @@ class TabNetPretrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TabNet
         """
         before = None
         if self.warm_start and hasattr(self, "weights_"):
-            before = self._layers(self._encoder), self.network_, self.weights_.variables
+            layers = self._layers(self._encoder)
+            before = layers, self.network_, self.weights_.variables, self.columns_
         X = self._first_rows(X)
         encoder = self._new_encoder(X, 1)
         self._take_encoder(encoder, self.get_params(deep=False))
-        start = None
+        start = units = None
         if before is not None:
             tabnet_inputs.check_same(self._layers(encoder), before[0], "warm_start")
             tabnet_inputs.check_same(_decoder(self.network_), _decoder(before[1]), "warm_start")
-            start = before[2]
-        self.seed_ = tabnet_inputs.seed(self.random_state)
+            start, units = before[2:]
+        self.seed_ = checks.seed(self.random_state)
         if eval_set is None:
             parts = self._held_out(len(X))
             rows = X
@@ -150,7 +152,7 @@ class TabNetPretrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TabNet
             others = self._evaluated_rows(eval_set)
             parts = np.arange(len(X)), len(X) + np.arange(len(others))
             rows = np.concatenate([X, others])
-        self.constant_ = tabnet_inputs.constant_columns(rows[parts[0]])
+        self._learn_columns(rows[parts[0]], units)
         self._train(
             Forward(
                 self.network_,
@@ -188,7 +190,8 @@ class TabNetPretrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TabNet
         statistics = self._encoder_variables["batch_stats"][norm]
         deviation = np.sqrt(np.asarray(statistics["var"], np.float64) + BatchNorm.epsilon)
         normalised = (columns - bias) / np.where(scale == 0, 1, scale)
-        return normalised * deviation + statistics["mean"]
+        scaled = normalised * deviation + statistics["mean"]
+        return self.columns_.undone(scaled, self._tables())
 
     @property
     def _n_features_out(self) -> int:
@@ -202,9 +205,6 @@ class TabNetPretrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TabNet
     def _encoder_variables(self) -> Variables:
         """Of what the encoder has in the whole network."""
         return {kind: tree[_ENCODER] for kind, tree in self.weights_.variables.items()}
-
-    def _start(self, x: np.ndarray) -> dict[str, Any]:
-        return {kind: {_ENCODER: tree} for kind, tree in super()._start(x).items()}
 
     def _evaluated_rows(self, eval_set) -> np.ndarray:
         """Returns the rows of the last table; all of them are checked."""

@@ -10,7 +10,8 @@ import numpy as np
 from sklearn.base import RegressorMixin
 
 from moa_jax.errors import UserError
-from moa_jax.estimators import pytorch_tabnet
+from moa_jax.estimators import pytorch_tabnet, refit
+from moa_jax.estimators.tabnet_columns import ColumnScale
 from moa_jax.estimators.tabnet_supervised import TabNetSupervised
 from moa_jax.training import losses
 
@@ -34,8 +35,9 @@ class TabNetRegressor(RegressorMixin, TabNetSupervised):
       **parameters: those of `TabNetClassifier`, but for class_weight.
 
     Attributes:
-      n_features_in_, feature_importances_, categories_, history_, best_epoch_, seed_, constant_,
-        network_, weights_: see `TabNetClassifier`; losses are those of standardised targets.
+      n_features_in_, feature_importances_, categories_, history_, best_epoch_, seed_, columns_,
+        constant_, network_, weights_: see `TabNetClassifier`; losses are those of standardised
+        targets.
       target_mean_, target_scale_: [M] mean and deviation of each target in the training rows; a
         deviation of 0 counts as 1.
       n_targets_: M.
@@ -100,6 +102,7 @@ class TabNetRegressor(RegressorMixin, TabNetSupervised):
         return tags
 
     @pytorch_tabnet.told
+    @refit.all_or_nothing
     def fit(self, X, y, eval_set=None, sample_weight=None, from_unsupervised=None) -> Self:
         """Trains the network and keeps the epoch of the lowest validation loss.
 
@@ -149,6 +152,11 @@ class TabNetRegressor(RegressorMixin, TabNetSupervised):
         self.single_target_, self.n_targets_ = y.ndim == 1, y[:1].size
 
     def _encoded(self, y: np.ndarray) -> np.ndarray:
+        if y.dtype.kind in "mM":
+            raise ValueError(
+                f"y: expected numbers, found {y.dtype}; make them numbers, such as days since the "
+                "first"
+            )
         try:
             numbers = np.asarray(y, np.float64).reshape(len(y), -1)
         except (TypeError, ValueError) as error:
@@ -171,11 +179,10 @@ class TabNetRegressor(RegressorMixin, TabNetSupervised):
 
     def _learn_scale(self, targets: np.ndarray) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
-            self.target_mean_, scale = targets.mean(0), targets.std(0)
-        if not np.isfinite(scale).all():
-            raise ValueError("y: expected numbers whose squares can be summed, found larger ones")
-        # Rounding makes a deviation of what has none.
-        self.target_scale_ = np.where((np.ptp(targets, axis=0) > 0) & (scale > 0), scale, 1.0)
+            found = ColumnScale.learned(targets, ())
+        if not np.isfinite([found.mean, found.deviation]).all():
+            raise ValueError("y: expected numbers that can be summed, found larger ones")
+        self.target_mean_, self.target_scale_ = found.mean, found.deviation
 
     def _in_units(self, targets: np.ndarray) -> np.ndarray:
         return (targets - self.target_mean_) / self.target_scale_

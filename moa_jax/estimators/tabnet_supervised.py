@@ -13,6 +13,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from moa_jax.estimators import checks, pytorch_tabnet, tabnet_inputs
+from moa_jax.estimators.tabnet_columns import ColumnScale
 from moa_jax.estimators.tabnet_estimator import TabNetEstimator
 from moa_jax.estimators.tabnet_pretrainer import TabNetPretrainer
 from moa_jax.models.tabnet import TabNet
@@ -69,16 +70,18 @@ class TabNetSupervised(TabNetEstimator, abc.ABC):
         """What `fit` does; `options` are `validate_data`'s."""
         before = None
         if self.warm_start and hasattr(self, "weights_"):
-            before = self._layers(self.network_) | self._meaning(), self.weights_.variables
+            layers = self._layers(self.network_) | self._meaning()
+            before = layers, self.weights_.variables, self.columns_
         X, y = self._first_rows(X, checks.plain(y), multi_output=True, **options)
         self._learn_targets(y)
         network = self._new_encoder(X, self._output_dim())
         goes_on = before is not None and from_unsupervised is None
-        start = None
+        start = units = None
         if from_unsupervised is not None:
             start = self._pretrained(network, from_unsupervised)
+            units = from_unsupervised.columns_
         elif before is not None:
-            start = before[1]
+            start, units = before[1:]
             tabnet_inputs.check_same(
                 self._layers(network) | self._meaning(), before[0], "warm_start"
             )
@@ -88,7 +91,7 @@ class TabNetSupervised(TabNetEstimator, abc.ABC):
             kept, rows = tabnet_inputs.row_weights(sample_weight, X)
             X, targets = X[kept], targets[kept]
         weights = self._loss_weights(rows, targets)
-        self.seed_ = tabnet_inputs.seed(self.random_state)
+        self.seed_ = checks.seed(self.random_state)
         if eval_set is None:
             train, select = self._held_out(len(X), self._strata(targets))
         else:
@@ -98,7 +101,7 @@ class TabNetSupervised(TabNetEstimator, abc.ABC):
             if weights is not None:
                 equal = np.ones((len(others), weights.shape[1]))
                 weights = np.concatenate([weights, equal])
-        self.constant_ = tabnet_inputs.constant_columns(X[train])
+        self._learn_columns(X[train], units)
         if not goes_on:
             self._learn_scale(targets[train])
         targets = self._in_units(targets).astype(np.float32)
@@ -159,9 +162,9 @@ class TabNetSupervised(TabNetEstimator, abc.ABC):
         """Becomes what pytorch-tabnet saved; the file says nothing of how it was fitted."""
         self.network_, self.n_features_in_ = model.network, model.num_columns
         self.weights_ = weight_files.MemberWeights(model.variables, 0, 0, np.nan)
-        self.categories_, self.constant_ = {}, {}
+        self.categories_, self.columns_ = {}, ColumnScale.none(model.num_columns)
         self.history_: dict[str, list[float]] = {"train_loss": [], "valid_loss": []}
-        self.seed_ = tabnet_inputs.seed(self.random_state)
+        self.seed_ = checks.seed(self.random_state)
         self.feature_importances_ = np.full(model.num_columns, np.nan, np.float32)
 
 

@@ -16,6 +16,7 @@ import jax
 import joblib
 import numpy as np
 
+from moa_jax.training import conventions
 from moa_jax.training.trees import Array, Tree
 
 # Of a lane with one member XLA would leave out the loop, and round otherwise.
@@ -69,7 +70,16 @@ def each(tree: Any, number: int) -> list[Any]:
 
 
 def side_by_side(function: Callable[..., Any], arguments: Sequence[tuple]) -> Any:
-    """Calls a function for every lane at once; returns what it returns, in lanes."""
+    """Calls a function for every lane at once; returns what it returns, in lanes.
+
+    What this thread has asked of JAX, such as to stop at NaN, holds for all lanes.
+    """
+    here = conventions.of_this_thread()
+
+    def call(own: tuple) -> Any:
+        with here():
+            return function(*own)
+
     with ThreadPoolExecutor(len(arguments)) as pool:
-        found = [*pool.map(lambda own: function(*own), arguments)]
+        found = [*pool.map(call, arguments)]
     return jax.tree.map(lambda *parts: Lanes(parts), *found)

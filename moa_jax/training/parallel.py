@@ -89,7 +89,7 @@ class Devices:
     """The devices that share the members, and the strategy that spreads members over them.
 
     Attributes:
-      strategy: one of `STRATEGIES`; `vmap` uses the first device alone.
+      strategy: one of `STRATEGIES`; `vmap` uses JAX's default device alone.
       devices: the devices in use.
       per_member: how many of them, one after another, share the batches of each member.
       options: what the compiler is told of them, by XLA's names.
@@ -113,7 +113,9 @@ class Devices:
                 "config.parallel.strategy: expected auto or shard_map with several processes, "
                 f"found {strategy}"
             )
-        return cls(strategy, devices[:1] if strategy == "vmap" else devices)
+        if strategy == "vmap":
+            devices = tuple(jax.device_put(np.zeros(())).devices())  # which the caller may choose
+        return cls(strategy, devices)
 
     def sharing_batches(self, per_member: int) -> Devices:
         """Returns the same devices, so many of which share the batches of each member."""

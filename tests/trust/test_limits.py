@@ -284,13 +284,14 @@ def test_parameters_of_the_classifier(name):
         {"random_state": 10**12},
         {"n_d": 2**20},
         {"cat_idxs": [0], "cat_dims": [2**24], "cat_emb_dim": 2**20},
+        {"cat_idxs": [0], "cat_dims": [2**24], "batch_size": 2**15},
     ],
     ids=str,
 )
 def test_further_parameters_of_the_classifier(parameters):
-    X = np.zeros((4, 3), np.float32)
+    X = np.zeros((2**15, 3), np.float32)
     with pytest.raises(ValueError, match="^(cat_|clip|random|n_d)"):
-        TabNetClassifier(**parameters).fit(X, [0, 1, 0, 1])
+        TabNetClassifier(**parameters).fit(X, np.arange(2**15) % 2)
 
 
 @pytest.mark.parametrize("value", ABSURD, ids=range(len(ABSURD)))
