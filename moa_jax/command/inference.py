@@ -85,7 +85,9 @@ def infer(config: RunConfig, workdir: Workdir) -> Path:
         )
     contexts = prediction.finished(config, workdir)
     manifests = {name: context.manifest.path for name, context in contexts.items()}
-    made_by = inference_record.made_by(stored, manifests, chosen.weights, chosen.record)
+    made_by = inference_record.made_by(
+        stored, manifests, chosen.weights, chosen.mean.name, chosen.record
+    )
     outputs = [*(f"{name}.parquet" for name in contexts), *answers.PREDICTIONS, SUBMISSION]
     drugs = new_compounds.beside(source.path)
     if drugs is not None:

@@ -92,6 +92,7 @@ def made_by(
     stored: Mapping[str, Any],
     manifests: Mapping[str, Path],
     weights: Mapping[str, Any],
+    mean: str,
     answers: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Returns what decides the predictions beside the rows: run, data, models, blend, program.
@@ -100,6 +101,7 @@ def made_by(
       stored: what `config.json` says.
       manifests: the manifest of each model, which is finished.
       weights: those of the blend.
+      mean: the name of what it is the weighted mean of.
       answers: what the blend learned about answers.
     """
     return {
@@ -107,6 +109,7 @@ def made_by(
         "run": stored["hash"],
         "data": files.content_hash(stored["data"]),
         "weights": files.content_hash(weights),
+        "mean": mean,
         "answers": files.content_hash(answers),
         "models": {name: files.described(path) for name, path in manifests.items()},
     }

@@ -105,6 +105,15 @@ def test_new_rows_are_blended_by_the_configured_mean(tmp_path, monkeypatch):
     np.testing.assert_allclose(found.iloc[:, 1:], 1 / (1 + np.exp(-odds)), rtol=1e-9)
 
 
+def test_another_mean_predicts_again(case, tmp_path):
+    first = pd.read_csv(case.infer())
+    blend = dataclasses.replace(case.config.blend, mean="log_odds")
+    case.config = dataclasses.replace(case.config, blend=blend)
+    case.workdir.bind(case.config, tables.load(tmp_path / "data"), "vmap")
+    case.weigh(WEIGHTS)
+    assert (pd.read_csv(case.infer()).iloc[:, 1:] > first.iloc[:, 1:]).all(None)
+
+
 def test_the_record_says_what_was_made_of_what(case):
     folder = case.infer().parent
     digest = files.sha256(case.file)
