@@ -82,6 +82,8 @@ def test_test_rows_have_levels_too(tmp_path):
     [
         (("compound", "drug", "vehicle"), "vehicle", "compound", ("drug",)),
         (("trt_cp", "Ctl Vehicle"), "Ctl Vehicle", "trt_cp", ()),
+        (("trt_sh", "Non-targeting"), "Non-targeting", "trt_sh", ()),
+        (("NTC", "trt_sh", "DMSO"), "DMSO", "NTC", ("trt_sh",)),
         (("compound", "other"), None, "compound", ("other",)),
         (("control", "compound", "DMSO"), None, "DMSO", ("compound", "control")),
         (("DMSO", "DMSO"), None, "DMSO", ()),

@@ -26,8 +26,10 @@ COLUMN_OF = {
 _CONTROLS = frozenset(
     re.sub(r"[\W_]+", "", name)
     for name in (*VEHICLES, "ctl", "ctrl", "mock", "untreated", "negative control",
-                 "vehicle control", "solvent", "non targeting", "non targeting control", "ntc")
+                 "vehicle control", "solvent")
 )  # fmt: skip
+# And those of a guide's, which beside a vehicle is a treatment.
+_GUIDES = frozenset(("nontargeting", "nontargetingcontrol", "ntc"))
 
 
 def settled(data: DataConfig, folder: str | Path) -> DataConfig:
@@ -89,7 +91,7 @@ def looks_like_control(level: str) -> bool:
     >>> [looks_like_control(level) for level in ("ctl_vehicle", "DMSO", "neg control", "trt_cp")]
     [True, True, True, False]
     """
-    return _plain(level) in _CONTROLS
+    return _plain(level) in _CONTROLS | _GUIDES
 
 
 def _is_name(level: str) -> bool:
@@ -107,7 +109,8 @@ def _types(found: Sequence[str], data: DataConfig) -> dict[str, object]:
     left = [level for level in found if level_key(level) not in named]
     control, treated = data.control_type, data.treated_type
     if not control:
-        like = [level for level in left if looks_like_control(level)]
+        like = [level for level in left if _plain(level) in _CONTROLS]
+        like = like or [level for level in left if _plain(level) in _GUIDES]
         if len(like) == 1 and (len(left) > 1 or treated):
             control = like[0]
             left.remove(control)
