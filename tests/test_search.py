@@ -174,6 +174,15 @@ def test_nested_blends_by_the_mean(case):
     assert loss == pytest.approx(metrics.mean_log_loss(targets, blend), rel=1e-12)
 
 
+@pytest.mark.parametrize("weights", [np.ones(1), np.ones((1, 2))])
+def test_a_single_model_is_as_it_predicts_by_either_mean(weights):
+    """Surer than log odds hear, too."""
+    alone = np.array([[[1e-12, 0.2], [1.0, 0.1]]])
+    np.testing.assert_array_equal(search.blended(weights, alone, LOG_ODDS), alone[0])
+    found = search.log_loss(weights, alone, SMALL_TARGETS, None, LOG_ODDS)
+    assert found == search.log_loss(weights, alone, SMALL_TARGETS)
+
+
 def test_a_mean_of_log_odds_with_weights_of_each_target():
     weights = np.array([[1.0, 0.25], [0.0, 0.75]])
     found = search.blended(weights, SMALL, LOG_ODDS)
