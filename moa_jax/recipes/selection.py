@@ -162,9 +162,13 @@ class _LogOddsLoss(_Loss):
     """Of means of log odds, log(1 + exp(odds against the label or its absence))."""
 
     def kept(self, probabilities: np.ndarray) -> np.ndarray:
-        odds = LOG_ODDS.of(probabilities)
-        # As exact as the probabilities are, and no larger.
-        return np.where(self.positive, -odds, odds).astype(probabilities.dtype).ravel()
+        # As exact as the probabilities are, and no larger, in blocks, for float64 is larger.
+        found = np.ravel(probabilities).copy()
+        positive = np.ravel(self.positive)
+        for part in _blocks(0, len(found)):
+            odds = LOG_ODDS.of(found[part])
+            found[part] = np.where(positive[part], -odds, odds)
+        return found
 
     def before(self, total: np.ndarray, size: int) -> np.ndarray:
         return total

@@ -14,8 +14,13 @@ def log_odds(probabilities: np.ndarray) -> np.ndarray:
     >>> log_odds(np.array([0.5, 0.0])).round(3).tolist()
     [0.0, -16.118]
     """
-    p = np.clip(np.asarray(probabilities, np.float64), NEAREST, 1 - NEAREST)
-    return np.log(p) - np.log1p(-p)
+    p = np.array(probabilities, np.float64)
+    np.clip(p, NEAREST, 1 - NEAREST, out=p)
+    odds = np.log(p)
+    # In place: of a million rows each array has gigabytes.
+    np.log1p(np.negative(p, out=p), out=p)
+    odds -= p
+    return odds
 
 
 def of_log_odds(odds: np.ndarray) -> np.ndarray:
