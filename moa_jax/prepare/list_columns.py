@@ -18,7 +18,7 @@ from moa_jax.prepare.lists import LISTS
 def widths(table: pa.Table) -> dict[str, int]:
     """Returns how many numbers the lists of a column have, of each column of such lists.
 
-    >>> widths(pa.table({"x": [[0.5, 2.0], None], "moa": [["a"], ["b"]], "y": [1, 2]}))
+    >>> widths(pa.table({"x": [[0.5, 2.0], None], "moa": [["a"], ["b"]], "class": [[3], [1, 2]]}))
     {'x': 2}
     """
     found = {}
@@ -26,8 +26,11 @@ def widths(table: pa.Table) -> dict[str, int]:
         column = table.column(name)
         if any(is_kind(column.type) for is_kind in LISTS):
             kind = column.type.value_type
-            width = pc.max(pc.list_value_length(column)).as_py()
-            if width and (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+            lengths = pc.min_max(pc.list_value_length(column)).as_py()
+            width = lengths["max"] or 0
+            # Whole numbers, now more of them and now fewer, are labels.
+            is_matrix = pa.types.is_integer(kind) and lengths["min"] == width > 1
+            if width and (pa.types.is_floating(kind) or is_matrix):
                 found[name] = width
     return {
         name: width

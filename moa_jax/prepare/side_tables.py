@@ -79,7 +79,7 @@ def _with(source: Screen, path: Path, separator: str) -> Screen:
         if name not in empty
         and not any(pa.types.is_nested(one.column(name).type) for one in (table, own_cells))
     ]
-    if len(common) > 1 and row_names.COLUMN in common:  # rows of other kinds have other names
+    if row_names.COLUMN in common:  # rows of other kinds have other names
         both = ((table, path), (own_cells, source.path))
         one, other_one = ({*_ids(of, row_names.COLUMN, at)} - {None} for of, at in both)
         if one.isdisjoint(other_one):
@@ -157,6 +157,8 @@ def _of_ids(source: Screen, own: str, table: pa.Table, path: Path) -> str | None
     if named := next((name for name in WELL_IDS if name in table.column_names), None):
         return named
     wanted = {*_ids(source.wells([own]), own, source.path)} - {None}
+    if all(NUMBER.fullmatch(str(one)) for one in wanted):  # doses and counts are numbers, too
+        return None
     plain = (n for n in table.column_names if not pa.types.is_nested(table.column(n).type))
     return next((n for n in plain if not wanted.isdisjoint(_ids(table, n, path))), None)
 

@@ -328,6 +328,21 @@ def test_lists_of_numbers_are_columns(tmp_path, kind):
             [*sources.read(tmp_path / "b.parquet").values(names)]
 
 
+@pytest.mark.parametrize("labels", [[[3], [3, 7]], [[3], [7]]])
+def test_lists_of_whole_numbers_may_be_labels(tmp_path, labels):
+    lists = pa.array([*labels * 10, None], pa.list_(pa.int64()))
+    wells = {"well": [f"w{row}" for row in range(21)], "drug": [f"d{row}" for row in range(21)]}
+    table = pa.table({**wells, "moa": lists, "e": [[0.5, float(row)] for row in range(21)]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    flags = ["--id=well", "--compound=drug", "--labels=moa", "--features=^e_"]
+    flags += [f"--out={tmp_path / 'data'}"]
+    main([str(tmp_path / "a.parquet"), *flags])
+    found = load(tmp_path / "data")
+    assert found.targets.names == ("3", "7")
+    expected = [[int(name in one) for name in (3, 7)] for one in labels]
+    assert found.targets.values.tolist() == expected * 10
+
+
 def test_lines_of_a_gct_may_end_with_tabs(tmp_path):
     screens.gct(tmp_path / "a.gct")
     lines = (tmp_path / "a.gct").read_text().splitlines()

@@ -101,6 +101,29 @@ def test_ids_of_wells_may_be_called_otherwise_in_a_file(tmp_path, names):
     assert found.targets.values.tolist() == [[1, 0], [0, 1]] * 6
 
 
+def test_names_of_rows_of_another_kind_do_not_hide_ids(tmp_path):
+    """Both have a first column without a name; in the file it names the lines of the file."""
+    table = wells().set_index(pd.Index([f"w{row}" for row in range(ROWS)]))
+    about = pd.DataFrame({"Sample": table.index, "moa": [MOA[row % 2] for row in range(ROWS)]})
+    about.index = [f"line{row}" for row in range(ROWS)]
+    about.to_csv(tmp_path / "about.csv")
+    table[["f_1"]].to_csv(tmp_path / "wells.csv")
+    flags = ["--features=f_", "--labels=moa", f"--metadata={tmp_path / 'about.csv'}"]
+    main([str(tmp_path / "wells.csv"), f"--out={tmp_path / 'data'}", *flags])
+    assert load(tmp_path / "data").targets.values.tolist() == [[1, 0], [0, 1]] * 6
+
+
+def test_ids_that_are_numbers_are_not_looked_for_among_numbers(tmp_path):
+    """A dose of 10 is not the tenth well."""
+    table = wells().drop(columns=["drug"]).assign(id=range(1, ROWS + 1))
+    about = pd.DataFrame({"dose": [1, 10], "moa": ["x", "y"]})
+    about.to_csv(tmp_path / "about.csv", index=False)
+    table.to_csv(tmp_path / "wells.csv", index=False)
+    flags = ["--features=f_", "--labels=moa", f"--metadata={tmp_path / 'about.csv'}"]
+    with pytest.raises(UserError, match=r"expected a column that wells.csv has too, found dose"):
+        main([str(tmp_path / "wells.csv"), f"--out={tmp_path / 'data'}", *flags])
+
+
 def test_maps_of_several_plates_that_nothing_tells_apart_are_told(tmp_path, caplog):
     maps = wells()[["place"]].assign(map=["M0"] * 6 + ["M1"] * 6, moa=[MOA[0]] * 6 + [MOA[1]] * 6)
     maps.to_csv(tmp_path / "map.csv", index=False)
