@@ -211,6 +211,7 @@ def test_files_of_texts(tmp_path, name):
         (b"drug,moa\nD0,x\n", "such as d0 in column drug, found none of them, but D0"),
         (b"drug,moa\n", "such as d0 in column drug, found none of them"),
         (b"", "a.csv: expected a table, found an empty file"),
+        (b"# drug\n! moa\n", "a.csv: expected a table, found .* comments alone"),
         (b"Unnamed: 0\n1\n", "a.csv: expected names of columns, found none"),
         (b"drug,moa\nd0,x,y\n", "Expected 2 columns, got 3"),
         (b"name,moa\nd0,x\n", "expected a column that wells.csv has too, found name, moa"),
