@@ -37,8 +37,9 @@ def settled(data: DataConfig, folder: str | Path) -> DataConfig:
 
     Levels are those of training and test rows, numbers in their order, then texts in theirs. A
     column that is left out has the original's first one. The control's type is the one that is
-    called as controls are, such as DMSO; where none is, or several are, all rows are treated. Of
-    numbers and truth, which name nothing, somebody has to say it.
+    called as controls are, such as DMSO, and where no such one is, that of guides without a target;
+    where none is, or several are, all rows are treated. Of numbers and truth, which name nothing,
+    somebody has to say it.
 
     Args:
       data: the section; fields that name levels stay.
