@@ -620,6 +620,12 @@ MUTATIONS = (
         "test_levels.py::test_the_control_is_the_type_that_is_called_so",
     ),
     Mutation(
+        "data/formats.py",
+        "if position == 2 < len(names) and names[0] != key",
+        "if names[position:]",
+        "test_formats.py::test_headers_of_other_kinds",
+    ),
+    Mutation(
         "command/inference_record.py",
         '        "mean": mean,\n',
         "",

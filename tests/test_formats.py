@@ -283,6 +283,7 @@ def test_missing_numbers_are_told_as_in_a_csv(tmp_path, value, found):
     ("text", "message"),
     [
         ("My screen,,\na,b,c\n1,2,3\n", "found only My screen; is it a title, take it out"),
+        ("id,a,,\n1,2,,\n", r"column 3 \(no name\) is not expected; name it"),
         (
             "Cells,Cells,Cells\nA,B,C\n1,2,3\n",
             "Cells stands more than once; has the header several",

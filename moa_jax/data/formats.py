@@ -272,10 +272,11 @@ def _check_names(path: Path, names: Sequence[str], key: str) -> None:
         raise UserError(f"{path}: expected names of columns, found Excel's line sep=; take it out")
     for position, name in enumerate(names, 1):
         if not name:
-            if names[position:] and not any(names[position:]):
+            # Beside more names than one, or the key, empty ones are what Excel writes at the end.
+            if position == 2 < len(names) and names[0] != key and not any(names[1:]):
                 raise UserError(
                     f"{path}: expected names of columns in the first line, found only "
-                    f"{', '.join(names[: position - 1])[:60]}; is it a title, take it out"
+                    f"{names[0][:60]}; is it a title, take it out"
                 )
             raise unnamed(path, position, len(names), "no name")
     check_once(path, names)

@@ -101,7 +101,9 @@ def _header(opened: Opened) -> tuple[bytes, int]:
 def _decoded(path: Path, head: bytes) -> str:
     problem = None
     if not head.strip(BLANK.encode()):
-        found = "a first line without names; take it out" if head else "an empty file, or comments alone"
+        found = "an empty file, or comments alone"
+        if head:
+            found = "a first line without names; take it out"
         raise UserError(f"{path}: expected a table, found {found}")
     signatures.check_impostor(path, head)
     if inner := signatures.of_bytes(head):
