@@ -620,6 +620,12 @@ MUTATIONS = (
         "test_levels.py::test_the_control_is_the_type_that_is_called_so",
     ),
     Mutation(
+        "prepare/roles.py",
+        'logging.info("controls: %s of column %s", ", ".join(values), column)',
+        'logging.info("controls: %s of column %s", value, column)',
+        "prepare/test_roles.py::test_controls_are_told_by_their_names",
+    ),
+    Mutation(
         "data/formats.py",
         "if position == 2 < len(names) and names[0] != key",
         "if names[position:]",

@@ -195,6 +195,7 @@ def _controls(source: Screen, options: Options, preset: Preset) -> dict[str, Any
                 f"{source.path}: --control_value: expected a value of column {column}, found none, "
                 f"and no cell is called as controls are; it has {few(sorted(found))}"
             )
+        logging.info("controls: %s of column %s", ", ".join(values), column)
         return {"control_column": column, "control_values": values}
     if value and not given:
         raise UserError(f"--control_value: given, but no --control_column; found {value!r}")

@@ -347,9 +347,11 @@ def test_names_that_are_not_what_they_seem_are_told(prepare, caplog):
 
 
 @pytest.mark.parametrize("name", ["ctrl", "Non-Targeting", "untreated", "Negative control"])
-def test_controls_are_told_by_their_names(prepare, name):
-    found = prepare("--control_column=kind", kind=[name, "trt", "dmso", "a"] * 3)
+def test_controls_are_told_by_their_names(prepare, name, caplog):
+    with caplog.at_level("INFO", logger="absl"):
+        found = prepare("--control_column=kind", kind=[name, "trt", "dmso", "a"] * 3)
     assert found.is_control.tolist() == [True, False, True, False] * 3
+    assert f"controls: {', '.join(sorted((name, 'dmso')))} of column kind" in caplog.text
 
 
 def test_labels_of_controls_are_told(prepare, caplog):
