@@ -2048,9 +2048,15 @@ MUTATIONS = (
     ),
     Mutation(
         "training/predict.py",
-        "log_odds(flat), of[0, list(group)])",
-        "log_odds(flat), np.ones(len(group)))",
+        "map(log_odds, summed), weights[0])",
+        "map(log_odds, summed), np.ones(len(chosen)))",
         "test_ensemble.py::test_the_spread_over_members_is_that_of_each_one_alone",
+    ),
+    Mutation(
+        "training/predict.py",
+        "np.flatnonzero(of[:, list(group)].any(0))",
+        "np.arange(len(group))",
+        "test_ensemble.py::test_logarithms_are_of_the_members_that_count_one_by_one",
     ),
     Mutation(
         "recipes/prediction.py",
