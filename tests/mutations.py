@@ -146,6 +146,18 @@ MUTATIONS = (
         "test_tabnet_columns.py::test_what_is_far_out_is_as_far_as_networks_compute",
     ),
     Mutation(
+        "estimators/tabnet_columns.py",
+        "is_constant | (deviation == 0)",
+        "is_constant",
+        "test_tabnet_columns.py::test_the_smallest_numbers_there_are_have_a_deviation",
+    ),
+    Mutation(
+        "estimators/tabnet_columns.py",
+        'np.errstate(over="ignore")',
+        "np.errstate()",
+        "test_tabnet_columns.py::test_what_is_far_out_is_as_far_as_networks_compute",
+    ),
+    Mutation(
         "estimators/tabnet_estimator.py",
         "self.columns_ = self.columns_.in_units_of(earlier)",
         "pass",

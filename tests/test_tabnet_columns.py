@@ -53,9 +53,16 @@ def test_codes_that_are_constant_stay_codes():
     np.testing.assert_array_equal(scale(np.array([[9.0, 1.0]])), [[0, 3]])
 
 
-def test_what_is_far_out_is_as_far_as_networks_compute():
-    scale = ColumnScale.learned(np.arange(4.0)[:, None] * 1e-30, ())
+@pytest.mark.parametrize("factor", [1e-30, 1e-300])
+def test_what_is_far_out_is_as_far_as_networks_compute(factor):
+    scale = ColumnScale.learned(np.arange(4.0)[:, None] * factor, ())
     np.testing.assert_array_equal(scale([[1e15], [-1e15]]), np.float32([[1e15], [-1e15]]))
+
+
+def test_the_smallest_numbers_there_are_have_a_deviation():
+    smallest = np.nextafter(0, 1)
+    scale = ColumnScale.learned(np.array([[0.0], [smallest], [0.0], [0.0]]), ())
+    assert scale.deviation == 1 and not scale([[smallest]]).any()
 
 
 def test_earlier_scales_keep_their_units():
