@@ -3877,6 +3877,12 @@ MUTATIONS = (
         "test_activation_types.py::test_a_new_folder_has_the_type_of_its_devices",
     ),
     Mutation(
+        "engine/activation_types.py",
+        "all(map(multiplies_bfloat16, devices))",
+        "all(map(multiplies_bfloat16, __import__('jax').devices()))",
+        "test_activation_types.py::test_the_device_that_is_chosen_decides",
+    ),
+    Mutation(
         "plan/report.py",
         "    config = activation_types.of(config, target.card.multiplies_bfloat16)\n",
         "",
