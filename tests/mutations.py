@@ -90,6 +90,12 @@ MUTATIONS = (
         "test_conventions.py::test_the_command_has_them",
     ),
     Mutation(
+        "command/entry.py",
+        "        _run(jax, config)\n",
+        "        jax.devices()\n        _run(jax, config)\n",
+        "e2e/test_processes.py::test_who_takes_part_must_be_known",
+    ),
+    Mutation(
         "engine/finished_run.py",
         'conventions.usual(), jax.enable_x64(config.precision == "float64")',
         'jax.enable_x64(config.precision == "float64")',
