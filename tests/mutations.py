@@ -2578,6 +2578,18 @@ MUTATIONS = (
         "test_handover.py::test_the_classifier_scales_by_its_training_rows_alone",
     ),
     Mutation(
+        "estimators/tabnet_supervised.py",
+        "            self._learn_columns(X, units)  # as",
+        "            X = X.astype(np.float64)\n            self._learn_columns(X, units)  # as",
+        "test_tabnet_columns.py::test_rows_that_decide_do_not_make_others_more_precise",
+    ),
+    Mutation(
+        "estimators/tabnet_pretrainer.py",
+        "            self._learn_columns(X, units)  # as",
+        "            X = X.astype(np.float64)\n            self._learn_columns(X, units)  # as",
+        "test_tabnet_columns.py::test_rows_that_decide_do_not_make_others_more_precise",
+    ),
+    Mutation(
         "estimators/tabnet_estimator.py",
         "            stop=rules.patience(self.patience),\n",
         "",
