@@ -75,7 +75,9 @@ def test_one_device_without_it_is_enough_for_float32(rows, tmp_path):
 def test_the_device_that_is_chosen_decides(rows, tmp_path, monkeypatch):
     """Such as a CPU beside a GPU, which has the units."""
     parallel = dataclasses.replace(IMAGES.parallel, strategy="vmap")
-    config, (first, *_, last) = dataclasses.replace(IMAGES, parallel=parallel), jax.devices()
+    config, first = dataclasses.replace(IMAGES, parallel=parallel), jax.devices()[0]
+    if first == (last := jax.devices()[-1]):
+        pytest.skip("there is one device")
     monkeypatch.setattr(activation_types, "multiplies_bfloat16", lambda device: device == first)
     assert dtype(participation.of(config, Workdir(tmp_path), rows)[0]) == "bfloat16"
     with jax.default_device(last):
