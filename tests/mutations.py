@@ -90,6 +90,12 @@ MUTATIONS = (
         "test_conventions.py::test_the_command_has_them",
     ),
     Mutation(
+        "command/entry.py",
+        "        _run(jax, config)\n",
+        "        jax.devices()\n        _run(jax, config)\n",
+        "e2e/test_processes.py::test_who_takes_part_must_be_known",
+    ),
+    Mutation(
         "engine/finished_run.py",
         'conventions.usual(), jax.enable_x64(config.precision == "float64")',
         'jax.enable_x64(config.precision == "float64")',
@@ -143,6 +149,18 @@ MUTATIONS = (
         "estimators/tabnet_columns.py",
         "np.clip(scaled, -LARGEST_NUMBER, LARGEST_NUMBER, out=scaled).astype",
         "scaled.astype",
+        "test_tabnet_columns.py::test_what_is_far_out_is_as_far_as_networks_compute",
+    ),
+    Mutation(
+        "estimators/tabnet_columns.py",
+        "is_constant | (deviation == 0)",
+        "is_constant",
+        "test_tabnet_columns.py::test_the_smallest_numbers_there_are_have_a_deviation",
+    ),
+    Mutation(
+        "estimators/tabnet_columns.py",
+        'np.errstate(over="ignore")',
+        "np.errstate()",
         "test_tabnet_columns.py::test_what_is_far_out_is_as_far_as_networks_compute",
     ),
     Mutation(
@@ -2096,9 +2114,15 @@ MUTATIONS = (
     ),
     Mutation(
         "training/predict.py",
-        "log_odds(flat), of[0, list(group)])",
-        "log_odds(flat), np.ones(len(group)))",
+        "map(log_odds, summed), weights[0])",
+        "map(log_odds, summed), np.ones(len(chosen)))",
         "test_ensemble.py::test_the_spread_over_members_is_that_of_each_one_alone",
+    ),
+    Mutation(
+        "training/predict.py",
+        "np.flatnonzero(of[:, list(group)].any(0))",
+        "np.arange(len(group))",
+        "test_ensemble.py::test_logarithms_are_of_the_members_that_count_one_by_one",
     ),
     Mutation(
         "recipes/prediction.py",
@@ -2600,6 +2624,18 @@ MUTATIONS = (
         "self._learn_columns(X[train], units)",
         "self._learn_columns(X, units)",
         "test_handover.py::test_the_classifier_scales_by_its_training_rows_alone",
+    ),
+    Mutation(
+        "estimators/tabnet_supervised.py",
+        "            self._learn_columns(X, units)  # as",
+        "            X = X.astype(np.float64)\n            self._learn_columns(X, units)  # as",
+        "test_tabnet_columns.py::test_rows_that_decide_do_not_make_others_more_precise",
+    ),
+    Mutation(
+        "estimators/tabnet_pretrainer.py",
+        "            self._learn_columns(X, units)  # as",
+        "            X = X.astype(np.float64)\n            self._learn_columns(X, units)  # as",
+        "test_tabnet_columns.py::test_rows_that_decide_do_not_make_others_more_precise",
     ),
     Mutation(
         "estimators/tabnet_estimator.py",
@@ -3905,6 +3941,12 @@ MUTATIONS = (
         'if bfloat16 and config.precision == "float32" else',
         "if bfloat16 else",
         "test_activation_types.py::test_a_new_folder_has_the_type_of_its_devices",
+    ),
+    Mutation(
+        "engine/activation_types.py",
+        "all(map(multiplies_bfloat16, devices))",
+        "all(map(multiplies_bfloat16, __import__('jax').devices()))",
+        "test_activation_types.py::test_the_device_that_is_chosen_decides",
     ),
     Mutation(
         "plan/report.py",

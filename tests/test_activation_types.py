@@ -3,6 +3,7 @@
 import dataclasses
 import types
 
+import jax
 import pytest
 import systems
 
@@ -69,6 +70,18 @@ def test_one_device_without_it_is_enough_for_float32(rows, tmp_path):
     """As all of this machine are: results of a CPU stay what they were."""
     assert dtype(participation.of(IMAGES, Workdir(tmp_path), rows)[0]) == "float32"
     assert dtype(participation.of(of_type("bfloat16"), Workdir(tmp_path), rows)[0]) == "bfloat16"
+
+
+def test_the_device_that_is_chosen_decides(rows, tmp_path, monkeypatch):
+    """Such as a CPU beside a GPU, which has the units."""
+    parallel = dataclasses.replace(IMAGES.parallel, strategy="vmap")
+    config, first = dataclasses.replace(IMAGES, parallel=parallel), jax.devices()[0]
+    if first == (last := jax.devices()[-1]):
+        pytest.skip("there is one device")
+    monkeypatch.setattr(activation_types, "multiplies_bfloat16", lambda device: device == first)
+    assert dtype(participation.of(config, Workdir(tmp_path), rows)[0]) == "bfloat16"
+    with jax.default_device(last):
+        assert dtype(participation.of(config, Workdir(tmp_path), rows)[0]) == "float32"
 
 
 @pytest.mark.parametrize("made_with", ["float32", "bfloat16"])

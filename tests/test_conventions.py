@@ -88,15 +88,11 @@ def test_a_mesh_of_the_callers_own():
 def test_who_is_traced_is_told():
     x = np.random.default_rng(0).normal(size=(8, 3))
     images = DeepInsight(resolution=4, embedding="pca").fit(x)
-    with pytest.raises(UserError, match="found a function that JAX traces"):
+    with pytest.raises(UserError, match="found a function that JAX traces .*call it outside"):
         jax.jit(lambda: images.transform(x))()
     for traced in (jax.jit(images.transform), jax.vmap(lambda row: images.transform(row[None]))):
         with pytest.raises(ValueError, match="X: expected numbers, found an array that JAX traces"):
             traced(x)
-    expected = images.transform(np.float32(x))
-    kind = jax.ShapeDtypeStruct(expected.shape, expected.dtype)
-    called = jax.jit(lambda rows: jax.pure_callback(images.transform, kind, rows))
-    np.testing.assert_array_equal(called(np.float32(x)), expected)
 
 
 def test_a_fork_is_told_and_does_not_wait_for_ever():

@@ -25,6 +25,7 @@ from moa_jax.store.model_files import ENSEMBLE
 from moa_jax.store.predictions import Predictions
 from moa_jax.store.workdir import Workdir
 from moa_jax.training import predict
+from moa_jax.training.log_odds import MemberSpread
 from moa_jax.training.means import MEANS, PROBABILITIES
 from moa_jax.training.members import MemberId, Nesting, cross_validation
 from moa_jax.training.metrics import mean_log_loss
@@ -325,6 +326,24 @@ def test_a_stages_mean_has_the_weights_of_its_members(finished):
     expected = sum(share * alone[seed] for seed, share in shares.items()) / 4
     np.testing.assert_allclose(predicted(shares.get), expected, atol=1e-6)
     assert np.abs(expected - np.mean([*alone.values()], 0)).max() > 1e-4
+
+
+def test_logarithms_are_of_the_members_that_count_one_by_one(finished, monkeypatch):
+    """They may take longer than the networks do, and of all members at once much memory."""
+    folder, config, data = finished
+    context, recipe, seen = context_of(folder, config), config.models["profile_nn"], []
+    design, seed = recipe.stages(context.levels, False)[0], recipe.dealt(0)[0]
+    counting = PROBABILITIES._replace(of=lambda own: seen.append(own.shape) or own)
+    members = prediction.trained(
+        [design],
+        context,
+        lambda _, every: np.array([member.seed == seed for member in every], float),
+        mean=counting,
+    )
+    spread = MemberSpread()
+    members(data.test, spread)
+    assert seen == [(len(data.test), len(data.targets.names))] * recipe.folds
+    assert np.isfinite(spread.values()).all()
 
 
 def test_what_is_made_again_is_the_same(finished, tmp_path):

@@ -261,6 +261,10 @@ def test_the_classifier_scales_by_its_training_rows_alone():
     )
     np.testing.assert_allclose(found.columns_.mean, x[:12].mean(0), rtol=1e-12)
     np.testing.assert_allclose(found.columns_.deviation, x[:12].std(0), rtol=1e-12)
+    found.fit(x, y)
+    train, _ = found._held_out(len(x), y)
+    assert len(train) < len(x)
+    np.testing.assert_allclose(found.columns_.deviation, x[train].std(0), rtol=1e-12)
 
 
 def test_every_part_of_the_data_is_in_their_fingerprint(rows):

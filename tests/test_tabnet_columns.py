@@ -48,14 +48,32 @@ def test_constant_is_what_rounding_leaves_of_the_numbers_that_were_given(column,
         assert found.std() == pytest.approx(1, rel=1e-3)
 
 
+@pytest.mark.parametrize("kind", [TabNetClassifier, TabNetPretrainer])
+def test_rows_that_decide_do_not_make_others_more_precise(kind):
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    x[:, 2] = np.nextafter(np.float32(1e5), np.where(np.arange(40) % 2, 2e5, 0).astype(np.float32))
+    found, more = kind(**TINY | {"max_epochs": 1}), {}
+    others = x[:9].astype(np.float64)
+    if kind is TabNetClassifier:
+        more, others = {"y": x[:, 0] > 0}, (others, others[:, 0] > 0)
+    assert [*found.fit(x, **more, eval_set=others).constant_] == [2]
+
+
 def test_codes_that_are_constant_stay_codes():
     scale = ColumnScale.learned(np.full((5, 2), 3.0), [1])
     np.testing.assert_array_equal(scale(np.array([[9.0, 1.0]])), [[0, 3]])
 
 
-def test_what_is_far_out_is_as_far_as_networks_compute():
-    scale = ColumnScale.learned(np.arange(4.0)[:, None] * 1e-30, ())
+@pytest.mark.parametrize("factor", [1e-30, 1e-300])
+def test_what_is_far_out_is_as_far_as_networks_compute(factor):
+    scale = ColumnScale.learned(np.arange(4.0)[:, None] * factor, ())
     np.testing.assert_array_equal(scale([[1e15], [-1e15]]), np.float32([[1e15], [-1e15]]))
+
+
+def test_the_smallest_numbers_there_are_have_a_deviation():
+    smallest = np.nextafter(0, 1)
+    scale = ColumnScale.learned(np.array([[0.0], [smallest], [0.0], [0.0]]), ())
+    assert scale.deviation == 1 and not scale([[smallest]]).any()
 
 
 def test_earlier_scales_keep_their_units():

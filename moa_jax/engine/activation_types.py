@@ -32,21 +32,22 @@ def settled(config: RunConfig, workdir: Workdir) -> RunConfig:
     """Returns the configuration with the types of activations that it leaves to the machine.
 
     What a work folder was made with counts, on whatever devices it is read or gone on with; for a
-    new one it is bfloat16 where all devices multiply it and nobody asks for float64, else float32,
-    which stands for the run's precision.
+    new one it is bfloat16 where all devices in use multiply it and nobody asks for float64, else
+    float32, which stands for the run's precision.
 
     Raises:
-      UserError: `config.json` is damaged.
+      UserError: `config.json` is damaged; see `Devices.available`.
     """
     if not _left_open(config):
         return config
-    import jax
+    from moa_jax.training.parallel import Devices
 
     made_with = {}
     if os.path.lexists(workdir.path / "config.json"):
         made_with = workdir.read()["config"]["models"]
     known = {name: model["dtype"] for name, model in made_with.items() if "dtype" in model}
-    return of(config, all(map(multiplies_bfloat16, jax.devices())), known)
+    devices = Devices.available(config.parallel.strategy).devices
+    return of(config, all(map(multiplies_bfloat16, devices)), known)
 
 
 def of(config: RunConfig, bfloat16: bool, known: Mapping[str, str] | None = None) -> RunConfig:

@@ -29,8 +29,8 @@ def check_cells(X: Any) -> None:
     """
     if isinstance(X, jax.core.Tracer):
         raise ValueError(
-            "X: expected numbers, found an array that JAX traces: what is within jit, vmap or grad "
-            "reaches estimators by jax.pure_callback alone"
+            "X: expected numbers, found an array that JAX traces: call estimators outside of jit, "
+            "vmap and grad; within a callback of JAX's they may wait for ever"
         )
     check_there("X", X)
     kinds = getattr(X, "dtypes", None)

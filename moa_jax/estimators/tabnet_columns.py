@@ -50,7 +50,7 @@ class ColumnScale:
         away = np.subtract(X, mean, dtype=np.float64)
         away /= np.where(is_constant, 1, spread)
         deviation = spread * np.sqrt(np.square(away, out=away).mean(axis=0))
-        deviation[is_constant] = 1
+        deviation[is_constant | (deviation == 0)] = 1  # half the smallest number is 0
         mean[list(codes)], deviation[list(codes)] = 0, 1
         constant = {int(column): float(X[0, column]) for column in np.flatnonzero(is_constant)}
         return cls(mean, deviation, constant)
@@ -67,7 +67,8 @@ class ColumnScale:
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """Returns rows [N, columns] as the network gets them, float32."""
         scaled = np.subtract(X, self.mean, dtype=np.float64)
-        scaled /= self.deviation
+        with np.errstate(over="ignore"):
+            scaled /= self.deviation
         held = [*self.constant]
         scaled[:, held] = (np.array([*self.constant.values()]) - self.mean[held]) / (
             self.deviation[held]

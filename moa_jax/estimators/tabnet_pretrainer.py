@@ -148,11 +148,12 @@ class TabNetPretrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TabNet
         if eval_set is None:
             parts = self._held_out(len(X))
             rows = X
+            self._learn_columns(X[parts[0]], units)
         else:
+            self._learn_columns(X, units)  # as precise as they are, whatever joins them
             others = self._evaluated_rows(eval_set)
             parts = np.arange(len(X)), len(X) + np.arange(len(others))
             rows = np.concatenate([X, others])
-        self._learn_columns(rows[parts[0]], units)
         self._train(
             Forward(
                 self.network_,

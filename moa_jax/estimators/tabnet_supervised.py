@@ -94,14 +94,15 @@ class TabNetSupervised(TabNetEstimator, abc.ABC):
         self.seed_ = checks.seed(self.random_state)
         if eval_set is None:
             train, select = self._held_out(len(X), self._strata(targets))
+            self._learn_columns(X[train], units)
         else:
+            self._learn_columns(X, units)  # as precise as they are, whatever joins them
             others, other_targets = self._evaluated_rows(eval_set)
             train, select = np.arange(len(X)), len(X) + np.arange(len(others))
             X, targets = np.concatenate([X, others]), np.concatenate([targets, other_targets])
             if weights is not None:
                 equal = np.ones((len(others), weights.shape[1]))
                 weights = np.concatenate([weights, equal])
-        self._learn_columns(X[train], units)
         if not goes_on:
             self._learn_scale(targets[train])
         targets = self._in_units(targets).astype(np.float32)

@@ -62,7 +62,7 @@ def _without_mesh() -> contextlib.AbstractContextManager:
     except ValueError:
         raise UserError(
             "expected to be called by Python, found a function that JAX traces (jit, scan): call "
-            "it outside, or by jax.pure_callback"
+            "it outside; within a callback of JAX's it may wait for ever"
         ) from None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 # Probabilities nearer to 0 or 1 count as this near: beyond, log odds say nothing of who predicts.
@@ -51,23 +53,24 @@ class MemberSpread:
         self._mean: np.ndarray | float = 0.0
         self._squares: np.ndarray | float = 0.0
 
-    def add(self, odds: np.ndarray, weights: np.ndarray) -> None:
+    def add(self, odds: Iterable[np.ndarray], weights: np.ndarray) -> None:
         """Adds members.
 
         Args:
-          odds: [members, N, L] log odds that each predicts of the same rows.
+          odds: [N, L] of each, log odds that it predicts of the same rows.
           weights: [members] their weights in the mean that they are part of, 0 for none.
 
         References:
           West, "Updating mean and variance estimates", Communications of the ACM 22 (1979)
         """
-        for index in np.flatnonzero(weights):
-            weight = float(weights[index])
+        for own, weight in zip(odds, weights.tolist(), strict=True):
+            if not weight:
+                continue
             self._weight += weight
             self._squared_weight += weight**2
-            change = odds[index] - self._mean
+            change = own - self._mean
             self._mean = self._mean + change * (weight / self._weight)
-            self._squares = self._squares + weight * change * (odds[index] - self._mean)
+            self._squares = self._squares + weight * change * (own - self._mean)
 
     def values(self) -> np.ndarray:
         """Returns [N, L] unbiased for members of unlike weights too; NaN where there is but one.

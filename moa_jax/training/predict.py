@@ -145,11 +145,16 @@ class MemberPredictor(abc.ABC):
         steps = num_batches(num_rows, self.rows_at_once)
         totals: Any = 0.0
         for group, values in self(padded, lambda group: np.stack([table] * len(group)), steps):
-            flat = values.reshape(len(values), chunk_rows, -1)[:, :num_rows].astype(np.float64)
-            summed = mean.of(flat)
-            totals = totals + np.stack([_weighted(summed, own) for own in of[:, list(group)]])
+            # Most of a population are in no mean, and logarithms take long.
+            chosen = np.flatnonzero(of[:, list(group)].any(0))
+            weights = of[:, np.asarray(group)[chosen]]
+            flat = values.reshape(len(values), chunk_rows, -1)
+            summed = flat[chosen, :num_rows].astype(np.float64)
+            for own in summed:  # one by one, what is made on the way stays in caches
+                own[...] = mean.of(own)
+            totals = totals + np.stack([_weighted(summed, of_mean) for of_mean in weights])
             if spread is not None:
-                spread.add(summed if mean is LOG_ODDS else log_odds(flat), of[0, list(group)])
+                spread.add(summed if mean is LOG_ODDS else map(log_odds, summed), weights[0])
         return mean.back(totals / of.sum(1)[:, None, None])
 
 

@@ -301,6 +301,7 @@ def test_who_takes_part_must_be_known(launch, tmp_path):
     assert result.returncode == 1
     line = result.stderr.strip().splitlines()[-1]
     assert line.startswith("moa-jax: --distributed:") and "JAX_NUM_PROCESSES" in line
+    assert "must be called before" not in line  # anything that asks for devices
     assert not (tmp_path / "run").exists()
 
 
