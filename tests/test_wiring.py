@@ -162,7 +162,8 @@ def input_facts(design):
 def facts(recipe):
     """All facts of a recipe, one after the other; what no stage can be made of is told last."""
     try:
-        yield recipe.reported, recipe.choices, recipe.left_out({"cells": 0})
+        yield recipe.reported, recipe.left_out({"cells": 0})
+        yield recipe.choices, [mean.name for mean in recipe.means]
         every = designs(recipe).values()
         for design in every:
             yield from input_facts(design)
