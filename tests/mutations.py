@@ -701,7 +701,7 @@ MUTATIONS = (
         "training/predict.py",
         "mean.back(totals / of.sum(1)[:, None, None])",
         "totals / of.sum(1)[:, None, None]",
-        "test_ensemble.py::test_new_rows_are_predicted_by_the_choice",
+        "test_ensemble.py::test_a_stages_mean_may_be_of_log_odds",
     ),
     Mutation(
         "training/predict.py",

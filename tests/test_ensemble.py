@@ -346,6 +346,27 @@ def test_logarithms_are_of_the_members_that_count_one_by_one(finished, monkeypat
     assert np.isfinite(spread.values()).all()
 
 
+def test_a_stages_mean_may_be_of_log_odds(finished):
+    folder, config, data = finished
+    context = context_of(folder, config)
+    recipe = config.models["profile_nn"]
+    design = recipe.stages(context.levels, False)[0]
+    rows = data.test.take(np.flatnonzero(~data.test.is_control))
+
+    def predicted(is_in, mean=PROBABILITIES):
+        def weights(stage, every):
+            return np.array([is_in(member.seed, member.fold) for member in every], float)
+
+        return prediction.trained([design], context, weights, mean=mean)(rows)[design.name].whole
+
+    members = [(seed, fold) for seed in recipe.dealt(0) for fold in range(recipe.folds)]
+    alone = np.stack([predicted(lambda *of, own=own: of == own) for own in members])
+    odds = np.log(alone / (1 - alone)).mean(0)
+    found = predicted(lambda *of: True, MEANS["log_odds"])
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-odds)), rtol=1e-5)
+    assert np.abs(found - alone.mean(0)).max() > 1e-4
+
+
 def test_what_is_made_again_is_the_same(finished, tmp_path):
     """Of a model that lost its choice and a stage, both are made again as they were."""
     folder, config, data = finished
