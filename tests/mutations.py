@@ -2693,8 +2693,8 @@ MUTATIONS = (
     ),
     Mutation(
         "training/lanes.py",
-        "max(FEWEST_MEMBERS, -(-num_members // joblib.cpu_count()))",
-        "-(-num_members // joblib.cpu_count())",
+        "max(FEWEST_MEMBERS, -(-num_members // cores.available()))",
+        "-(-num_members // cores.available())",
         "test_lanes.py::test_lanes_fill_the_cores_and_have_two_members_each",
     ),
     Mutation(
@@ -3043,7 +3043,13 @@ MUTATIONS = (
         "trust/test_limits.py::test_the_largest_layer_of_a_large_batch_counts",
     ),
     Mutation(
-        "store/memory.py",
+        "store/cores.py",
+        "yield math.ceil(quota / period)",
+        "yield quota // period",
+        "trust/test_limits.py::test_quotas_of_control_groups_count",
+    ),
+    Mutation(
+        "store/cgroups.py",
         "for place in (group, *group.parents):",
         "for place in (group,):",
         "trust/test_limits.py::test_limits_of_control_groups_count",

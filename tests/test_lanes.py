@@ -3,12 +3,12 @@
 import threading
 
 import jax
-import joblib
 import numpy as np
 import pytest
 import toy
 from test_loop import Stopped, fit, flat, kept, records, stop_after
 
+from moa_jax.store import cores
 from moa_jax.training import footprint, lanes, rules
 from moa_jax.training.lanes import Lanes
 from moa_jax.training.parallel import Devices
@@ -32,7 +32,7 @@ def test_what_this_thread_asks_of_jax_holds_for_all_lanes():
 
 
 def on_cores(monkeypatch, count):
-    monkeypatch.setattr(joblib, "cpu_count", lambda: count)
+    monkeypatch.setattr(cores, "available", lambda: count)
 
 
 def dense(**changes):

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 
-import joblib
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -15,6 +14,7 @@ from moa_jax.learners.learner import fit, inner_folds_of, share, summed_loss
 from moa_jax.learners.logistic import Logistic
 from moa_jax.learners.tree_tables import TreeTables
 from moa_jax.learners.trees import Trees, TreesModel
+from moa_jax.store import cores
 
 LOGISTIC = Logistic((1e-3, 1e-1, 10.0))
 TREES = Trees((2, 8, 20), 0.2, 4, 3, 1.0, 0.8, 5)
@@ -145,7 +145,7 @@ def test_labels_side_by_side_are_those_one_after_another(monkeypatch, unknown):
 
     monkeypatch.setattr(trees, "_table", watched)
     monkeypatch.setattr(trees, "ROWS_OF_A_TREE", 1)  # all trees are grown at once
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
+    monkeypatch.setattr(cores, "available", lambda: 3)
     for most in (1, 8):
         monkeypatch.setattr(trees, "MOST_WORKERS", most)
         tables.clear()

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-import joblib
 import numpy as np
 import pytest
 from absl import logging
@@ -12,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from moa_jax.learners import newton
 from moa_jax.learners.logistic import Logistic
 from moa_jax.recipes import baseline
+from moa_jax.store import cores
 
 STRENGTHS = baseline.Config().c
 NORMAL = np.random.default_rng(0).normal
@@ -86,9 +86,9 @@ def test_coefficients_are_scikit_learns(case):
 def test_a_label_has_the_same_bits_beside_others(monkeypatch):
     x, y = rows(labels=19)
     strengths = (1e-3, 1.0)
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
+    monkeypatch.setattr(cores, "available", lambda: 3)
     every = fitted(x, y, strengths)
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
+    monkeypatch.setattr(cores, "available", lambda: 1)
     for label in (0, 7, 18):
         for one, alone in zip(every, fitted(x, y[:, [label]], strengths), strict=True):
             np.testing.assert_array_equal(one.kernel[:, label], alone.kernel[:, 0])

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from moa_jax.store import cores
+
 # scikit-learn's defaults.
 TOLERANCE, MOST_STEPS = 1e-4, 300
 # Rows whose distances from their centers are in memory at a time, of each start.
@@ -29,14 +31,13 @@ def fit(values: np.ndarray, count: int, starts: int, seed: int) -> np.ndarray | 
       starts: how many.
       seed: of the starts.
     """
-    import joblib
     from threadpoolctl import threadpool_limits
 
     mean = values.mean(0)
     rows = CentredRows.of(values - mean)
     tolerance = rows.squares.sum() / values.size * TOLERANCE  # of the mean variance
     seeds = _seeds(rows, count, starts, np.random.RandomState(seed))
-    workers = max(1, min(joblib.cpu_count(), starts))
+    workers = max(1, min(cores.available(), starts))
     # Starts side by side wait for nothing, as threads of one product do for each other.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
         ended = list(pool.map(lambda own: _descend(rows, rows.values[own], tolerance), seeds))

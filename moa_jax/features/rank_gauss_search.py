@@ -10,12 +10,12 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Self
 
-import joblib
 import numba
 import numpy as np
 from scipy import special
 
 from moa_jax.features import inverse_normal
+from moa_jax.store import cores
 
 # Values this near to the ends count as beyond them, as in scikit-learn.
 SNAP = 1e-7
@@ -82,7 +82,7 @@ class Search(NamedTuple):
                 np.clip(own, lowest, highest, out=own)
 
         columns = values.shape[1]
-        workers = max(1, min(joblib.cpu_count(), columns // BLOCK))
+        workers = max(1, min(cores.available(), columns // BLOCK))
         edges = np.linspace(0, columns, workers + 1).astype(int).tolist()
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(fill, edges[:-1], edges[1:]))

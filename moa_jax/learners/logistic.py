@@ -13,6 +13,7 @@ import numpy as np
 from absl import logging
 
 from moa_jax.learners.learner import is_known, share
+from moa_jax.store import cores
 
 # Parts that are fitted side by side, at most: where labels are unknown each has rows of its own.
 MOST_WORKERS = 8
@@ -71,7 +72,6 @@ class Logistic:
         A label without both classes gets its share, whatever the row. A label's coefficients are
         the same whatever labels are fitted beside it.
         """
-        import joblib
         from threadpoolctl import ThreadpoolController
 
         from moa_jax.learners import newton
@@ -80,7 +80,7 @@ class Logistic:
         found[-1] = [math.log(p / (1 - p)) for p in map(share, y.T)]
         with_ones = np.column_stack([x, np.ones(len(x))])
         parts = _parts(y, newton.labels_together(with_ones.shape[1]))
-        workers = max(1, min(MOST_WORKERS, joblib.cpu_count(), len(parts)))
+        workers = max(1, min(MOST_WORKERS, cores.available(), len(parts)))
         threads = ThreadpoolController()
 
         def fitted(part: _Labels, c: float, start: np.ndarray) -> int:

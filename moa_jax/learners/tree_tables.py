@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Self
 
-import joblib
 import numba
 import numpy as np
+
+from moa_jax.store import cores
 
 # Rows that go through a tree together: what they hold in the columns of all trees stays in a cache.
 TILE = 64
@@ -94,7 +95,7 @@ class TreeTables(NamedTuple):
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Returns the probabilities [N, labels] of rows [N, F] that it takes."""
         out = np.empty((len(x), len(self.first) - 1))
-        workers = max(1, min(joblib.cpu_count(), len(x) // TILE))
+        workers = max(1, min(cores.available(), len(x) // TILE))
         edges = np.linspace(0, len(x), workers + 1).astype(int).tolist()
         with ThreadPoolExecutor(workers) as pool:
             parts = [slice(*pair) for pair in zip(edges[:-1], edges[1:], strict=True)]

@@ -13,6 +13,7 @@ import numpy as np
 
 from moa_jax.errors import UserError, first_line
 from moa_jax.learners.learner import is_known, share
+from moa_jax.store import cores
 
 if TYPE_CHECKING:
     from moa_jax.learners.tree_tables import TreeTables
@@ -181,9 +182,7 @@ class Trees:
         self, x: np.ndarray, y: np.ndarray, known: np.ndarray, rounds: int, labels: Sequence[int]
     ) -> dict[int, _Grown]:
         """Returns the boosters of labels in their order, grown by as many workers as are of use."""
-        import joblib
-
-        workers = max(1, min(MOST_WORKERS, joblib.cpu_count(), len(labels)))
+        workers = max(1, min(MOST_WORKERS, cores.available(), len(labels)))
         grow = functools.partial(self._grown, x, y, known, rounds)
         with ThreadPoolExecutor(workers) as pool:
             grown = pool.map(grow, [labels[first::workers] for first in range(workers)])

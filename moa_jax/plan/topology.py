@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import joblib
 from absl import logging
 from jax.experimental import topologies
 
@@ -18,6 +17,7 @@ from moa_jax.config import suggestion
 from moa_jax.errors import UserError, first_line
 from moa_jax.plan import gpu_target
 from moa_jax.plan.cards import CARDS, Card
+from moa_jax.store import cores
 from moa_jax.training.parallel import Devices, choose_strategy
 from moa_jax.training.stage import Stage
 
@@ -145,13 +145,13 @@ def _one_cpu() -> Devices:
 
 
 def _this_cpu(devices: Devices, count: int) -> Card:
-    cores = joblib.cpu_count()
+    number = cores.available()
     return Card(
-        f"a part of {cores} CPU cores",
+        f"a part of {number} CPU cores",
         "cpu",
         devices.memory_bytes() // count,
         CPU_BANDWIDTH / count,
-        {"float32": cores * CPU_CORE_FLOPS / count},
+        {"float32": number * CPU_CORE_FLOPS / count},
         "assumed",
     )
 

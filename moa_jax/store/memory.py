@@ -5,21 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from moa_jax.errors import UserError
+from moa_jax.store import cgroups
 
-CGROUPS = Path("/sys/fs/cgroup")
-# Limits by the controller's name in /proc/self/cgroup: version 2 has none.
-_LIMITS = {"": ("", "memory.max"), "memory": ("memory", "memory.limit_in_bytes")}
+# The file of a limit, by the controller's name.
+_LIMITS = {"": "memory.max", "memory": "memory.limit_in_bytes"}
 
 
-def machine_bytes(mounted: Path = CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int:
+def machine_bytes(mounted: Path = cgroups.MOUNTED, own: Path = cgroups.OWN) -> int:
     """Returns the memory of this machine, or what a container or a batch job leaves of it.
 
     Args:
-      mounted: where control groups are mounted, of either version.
-      own: the file that names the groups of this process.
+      mounted, own: see `cgroups.folders`.
     """
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([physical, *_limits(mounted, own)])
@@ -27,20 +26,10 @@ def machine_bytes(mounted: Path = CGROUPS, own: Path = Path("/proc/self/cgroup")
 
 def _limits(mounted: Path, own: Path) -> Iterator[int]:
     """Yields the limits of the process's groups and of all above them."""
-    lines = ["0::/", "0:memory:/"]  # a container's own group is the root of what it sees
-    with contextlib.suppress(OSError):
-        lines += own.read_text().splitlines()
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        for name in controllers.split(","):
-            if name not in _LIMITS:
-                continue
-            folder, file = _LIMITS[name]
-            group = PurePosixPath(path)
-            for place in (group, *group.parents):
-                # Version 2 says `max` where there is no limit, version 1 a number beyond any.
-                with contextlib.suppress(OSError, ValueError):
-                    yield int((mounted / folder / str(place).lstrip("/") / file).read_text())
+    for name, folder in cgroups.folders(["memory"], mounted, own):
+        # Version 2 says `max` where there is no limit, version 1 a number beyond any.
+        with contextlib.suppress(OSError, ValueError):
+            yield int((folder / _LIMITS[name]).read_text())
 
 
 def check_held(path: Path, num_bytes: int) -> None:

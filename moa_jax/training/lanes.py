@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeGuard
 
 import jax
-import joblib
 import numpy as np
 
+from moa_jax.store import cores
 from moa_jax.training import conventions
 from moa_jax.training.trees import Array, Tree
 
@@ -46,7 +46,7 @@ def is_cut(value: Any) -> TypeGuard[Lanes]:
 
 def number_for(num_members: int) -> int:
     """Returns how many lanes are of use to so many members, with as few idle places as can be."""
-    per_lane = max(FEWEST_MEMBERS, -(-num_members // joblib.cpu_count()))
+    per_lane = max(FEWEST_MEMBERS, -(-num_members // cores.available()))
     return -(-num_members // per_lane)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib
 import math
+import os
 import re
 import types
 import typing
@@ -33,7 +34,7 @@ from moa_jax.recipes import (
     system,
     three_stage_nn,
 )
-from moa_jax.store import memory
+from moa_jax.store import cores, memory
 from moa_jax.store.workdir import Workdir
 from moa_jax.training import footprint, shapes
 from moa_jax.training.parallel import Devices
@@ -264,6 +265,30 @@ def groups(folder, files):
 def test_limits_of_control_groups_count(tmp_path, files, expected):
     found = memory.machine_bytes(*groups(tmp_path, files))
     assert found == (expected or memory.machine_bytes(tmp_path / "none", tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"own": "0::/a/b\n", "mounted/a/cpu.max": "250000 100000\n"}, 3),
+        ({"own": "0::/a\n", "mounted/a/cpu.max": "max 100000", "mounted/cpu.max": "5 100000"}, 1),
+        (
+            {
+                "own": "4:memory:/x\n5:cpu,cpuacct:/docker/1\n",
+                "mounted/cpu/docker/1/cpu.cfs_quota_us": "200000\n",
+                "mounted/cpu/docker/1/cpu.cfs_period_us": "100000\n",
+                "mounted/cpu/cpu.cfs_quota_us": "-1\n",
+                "mounted/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            2,
+        ),
+        ({"own": "0::/\n", "mounted/cpu.max": "99000000 100000"}, 64),
+        ({}, 64),
+    ],
+)
+def test_quotas_of_control_groups_count(tmp_path, monkeypatch, files, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(64), raising=False)
+    assert cores.available(*groups(tmp_path, files)) == expected
 
 
 @pytest.mark.parametrize("name", [n for n in (*TABNET, *TRAINING) if n != "mask_type"])
