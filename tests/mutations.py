@@ -657,8 +657,8 @@ MUTATIONS = (
     ),
     Mutation(
         "blend/search.py",
-        "mean if len(predictions) > 1 else PROBABILITIES",
-        "mean",
+        "mean, loss = mean.of_several(len(predictions)), 0.0",
+        "loss = 0.0",
         "test_search.py::test_a_single_model_is_as_it_predicts_by_either_mean",
     ),
     Mutation(
@@ -2409,9 +2409,9 @@ MUTATIONS = (
         "test_combination.py::test_a_mean_of_log_odds_joins_as_a_sum_does",
     ),
     Mutation(
-        "blend/combination.py",
-        "mean = mean if others else PROBABILITIES",
-        "mean = mean if models else PROBABILITIES",
+        "training/means.py",
+        "return self if number > 1 else PROBABILITIES",
+        "return self",
         "test_combination.py::test_a_single_models_blend_has_its_bits",
     ),
     Mutation(

@@ -74,8 +74,8 @@ def combine(
     for name in models:
         if name not in weights:
             raise UserError(f"blend.weights: expected a weight for {name}, found none")
-    (first, reference), *others = models.items()
-    mean = mean if others else PROBABILITIES
+    (first, reference), *_ = models.items()
+    mean = mean.of_several(len(models))
     blended, silent = np.zeros_like(reference.values), np.ones(len(reference.ids), bool)
     variances, known = np.zeros_like(blended), np.zeros_like(blended)
     for name, predictions in models.items():

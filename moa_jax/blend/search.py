@@ -37,7 +37,7 @@ def blended(weights: np.ndarray, predictions: np.ndarray, mean: Mean = PROBABILI
     >>> blended(np.array([[1.0, 0.0], [0.0, 1.0]]), two_models).tolist()
     [[0.5, 0.75]]
     """
-    mean = _of_several(predictions, mean)
+    mean = mean.of_several(len(predictions))
     summed = mean.of(predictions)
     if np.ndim(weights) == 2:
         return mean.back(np.einsum("kl,knl->nl", weights, summed))
@@ -82,7 +82,7 @@ def log_loss(
     if np.ndim(weights) == 2:
         return mean_log_loss(targets, blended(weights, predictions, mean), known)
     predictions, targets = known_cells(predictions, targets, known)
-    mean, loss = _of_several(predictions, mean), 0.0
+    mean, loss = mean.of_several(len(predictions)), 0.0
     for blend, labels, _ in _parts(weights, mean.of(predictions), targets, mean):
         loss -= np.log(np.abs(1 - labels - np.clip(blend, EPSILON, 1 - EPSILON))).sum()
     return loss / targets.size
@@ -344,11 +344,6 @@ def nested(
         found.append(search(others, targets[~held_out], *of_others))
         blend[held_out] = blended(found[-1], predictions[:, held_out], mean)
     return mean_log_loss(targets, blend, known), np.stack(found), blend
-
-
-def _of_several(predictions: np.ndarray, mean: Mean) -> Mean:
-    """Returns the mean, of a single model's predictions what leaves them as they are."""
-    return mean if len(predictions) > 1 else PROBABILITIES
 
 
 def _box_log_loss(

@@ -26,6 +26,10 @@ class Mean(NamedTuple):
     of: Callable[[np.ndarray], np.ndarray]
     back: Callable[[np.ndarray], np.ndarray]
 
+    def of_several(self, number: int) -> Mean:
+        """Returns the mean over so many predictions: over a single one what leaves it as it is."""
+        return self if number > 1 else PROBABILITIES
+
     def over(self, every: Iterable[tuple[float, np.ndarray]]) -> np.ndarray:
         """Returns the mean over pairs of a weight, of any sum, and probabilities [N, L].
 
